@@ -1,0 +1,86 @@
+"""Everything that xsearch raises on purpose.
+
+    XsearchError
+    ├── UsageError            the request itself is wrong (exit code 2)
+    │   ├── EmptyQuery        the parts of a query cancel out, or there are none
+    │   └── BadFilter         `where` is not one read-only expression over the items
+    ├── MediaError            a file cannot become samples
+    │   ├── NotMedia          no reader knows this file
+    │   └── Unreadable        the right kind, but damaged, empty or incomplete
+    ├── ModelError            weights are missing, damaged or of another shape
+    │   └── ModelMismatch     query and collection come from different models
+    └── StoreError            a collection cannot be read or written
+        ├── NoCollection      nothing there
+        └── Locked            somebody else is writing
+
+A message says what, where, what was given, and what to do.
+"""
+
+__all__ = [
+    "BadFilter",
+    "EmptyQuery",
+    "Locked",
+    "MediaError",
+    "ModelError",
+    "ModelMismatch",
+    "NoCollection",
+    "NotMedia",
+    "StoreError",
+    "Unreadable",
+    "UsageError",
+    "XsearchError",
+]
+
+
+class XsearchError(Exception):
+    """The root: catch this to catch all of ours."""
+
+
+class UsageError(XsearchError):
+    """The request itself is wrong."""
+
+
+class EmptyQuery(UsageError):
+    """The parts of a query cancel out, or there are none."""
+
+
+class BadFilter(UsageError):
+    """A filter is not one read-only expression over the items."""
+
+
+class MediaError(XsearchError):
+    """A file cannot become samples."""
+
+
+class NotMedia(MediaError):
+    """No reader knows this file."""
+
+
+class Unreadable(MediaError):
+    """The right kind of file, but damaged, empty or incomplete."""
+
+
+class ModelError(XsearchError):
+    """Weights are missing, damaged or of another shape."""
+
+
+class ModelMismatch(ModelError):
+    """A query and a collection were embedded by different models."""
+
+    def __init__(self, *, stored: str, given: str) -> None:
+        super().__init__(
+            f"collection was embedded with {stored!r}, the query with {given!r}; "
+            f"query with --model {stored} or ingest into a new collection"
+        )
+
+
+class StoreError(XsearchError):
+    """A collection cannot be read or written."""
+
+
+class NoCollection(StoreError):
+    """There is no collection at this path."""
+
+
+class Locked(StoreError):
+    """Another process is writing to the collection."""

@@ -1,0 +1,305 @@
+"""What people would write about a scene: one English phrase out of many that mean the same.
+
+Every caption names the subject and the place, each by one of its synonyms. It may also tell the colour, number, size,
+position, time of day or the sound, always truly. About one in seven is a pair of tags.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+from xsearch.scenes.world import Scene
+
+__all__ = ["PHRASES", "all_words", "describe", "render"]
+
+STREAM = 23  # this module's random stream of a scene
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Words for a subject: (singular, plural) nouns and what it is heard doing ("a dog barking")."""
+
+    nouns: tuple[tuple[str, str], ...]  # the first is the canonical one
+    sounds: tuple[str, ...]  # follow the noun: "a bell ringing"
+    noises: tuple[str, ...]  # name the sound and the subject alone: "the sound of barking dogs"
+    does: tuple[str, ...] = ()  # silent participles
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Words for a place: phrases with their preposition, tags, and its ambience."""
+
+    at: tuple[str, ...]  # the first is the canonical one
+    tags: tuple[str, ...]
+    ambience: tuple[str, ...]
+
+
+def _nouns(*words: str) -> tuple[tuple[str, str], ...]:
+    """(singular, plural) pairs from "dog" or, where the plural is not regular, "person/people"."""
+    pairs = (word.partition("/") for word in words)
+    return tuple((one, many or one + "s") for one, _, many in pairs)
+
+
+SUBJECTS = {
+    "person": Subject(
+        _nouns("person/people", "man/men", "woman/women", "human", "pedestrian"),
+        ("talking", "speaking", "chatting"),
+        ("{many} talking", "human voices", "human speech", "people speaking"),
+        ("standing", "walking", "waiting"),
+    ),
+    "dog": Subject(
+        _nouns("dog", "dog", "puppy/puppies", "hound"),
+        ("barking", "barking", "yapping", "woofing"),
+        ("a {one} barking", "barking {many}", "a {one}'s bark"),
+        ("standing", "running", "playing"),
+    ),
+    "bird": Subject(
+        _nouns("bird", "bird", "songbird", "little bird"),
+        ("singing", "chirping", "tweeting", "calling"),
+        ("birdsong", "a {one} singing", "chirping {many}", "bird song"),
+        ("flying", "sitting"),
+    ),
+    "frog": Subject(
+        _nouns("frog", "frog", "toad", "bullfrog"),
+        ("croaking", "croaking", "ribbiting"),
+        ("a {one} croaking", "croaking {many}", "a frog's croak"),
+        ("sitting", "hopping"),
+    ),
+    "car": Subject(
+        _nouns("car", "car", "automobile", "motor car", "vehicle"),
+        ("driving", "revving", "with its engine running", "idling"),
+        ("a {one} engine", "a car engine", "a {one} revving", "a car motor running"),
+        ("parked", "standing"),
+    ),
+    "train": Subject(
+        _nouns("train", "train", "railway train", "locomotive"),
+        ("rattling past", "rolling over the rails", "clattering by", "blowing its horn"),
+        ("a {one} on the rails", "rattling {many}", "a train horn", "a railway"),
+        ("passing", "moving"),
+    ),
+    "boat": Subject(
+        _nouns("boat", "boat", "ship", "motorboat", "vessel"),
+        ("puttering", "chugging", "with its diesel engine running", "sounding its horn"),
+        ("a {one}'s engine", "a boat engine chugging", "a ship's horn", "chugging {many}"),
+        ("floating", "lying"),
+    ),
+    "helicopter": Subject(
+        _nouns("helicopter", "helicopter", "chopper"),
+        ("hovering", "flying", "whirring", "with its rotor chopping"),
+        ("a {one}'s rotor", "helicopter blades", "a {one} flying", "rotor blades chopping"),
+        ("in the air", "flying over"),
+    ),
+    "drum": Subject(
+        _nouns("drum", "drum", "snare drum", "bass drum"),
+        ("beating", "playing a rhythm", "being played", "pounding"),
+        ("drumming", "a {one} beat", "beating {many}", "drum music"),
+        ("standing",),
+    ),
+    "bell": Subject(
+        _nouns("bell", "bell", "church bell", "bronze bell"),
+        ("ringing", "ringing", "tolling", "chiming"),
+        ("a {one} ringing", "ringing {many}", "church bells", "bells tolling"),
+        ("hanging",),
+    ),
+    "clock": Subject(
+        _nouns("clock", "clock", "wall clock", "alarm clock"),
+        ("ticking", "ticking", "going tick tock"),
+        ("a {one} ticking", "ticking {many}", "a clock's tick tock"),
+        ("standing",),
+    ),
+    "fire": Subject(
+        _nouns("fire", "fire", "campfire", "bonfire"),
+        ("crackling", "burning", "blazing", "crackling and burning"),
+        ("a {one} crackling", "crackling flames", "burning flames", "flames and a crackling {one}"),
+        ("burning",),
+    ),
+}
+
+PLACES = {
+    "beach": Place(
+        (
+            "on the beach",
+            "at the beach",
+            "by the sea",
+            "at the seaside",
+            "on the seashore",
+            "by the ocean",
+            "on the sand",
+        ),
+        ("beach", "sea", "seaside", "ocean", "shore"),
+        ("waves", "surf", "ocean waves", "waves at the sea", "the sound of the sea"),
+    ),
+    "forest": Place(
+        ("in the forest", "in the woods", "among the trees", "in a forest", "in the woodland"),
+        ("forest", "woods", "trees", "woodland"),
+        ("rustling leaves", "leaves in the forest", "insects in the trees"),
+    ),
+    "street": Place(
+        ("on the street", "in the street", "in the city", "downtown", "on a city street", "in town"),
+        ("street", "city", "downtown", "city street", "town"),
+        ("city noise", "traffic in the city", "the hum of the city", "street noise"),
+    ),
+    "field": Place(
+        (
+            "in the field",
+            "in a field",
+            "in a meadow",
+            "on the grass",
+            "in the countryside",
+            "on a grassy field",
+        ),
+        ("field", "meadow", "grass", "countryside"),
+        ("crickets", "crickets in the grass", "crickets in a meadow"),
+    ),
+    "room": Place(
+        ("in the room", "in a room", "indoors", "in the living room", "inside a house", "at home"),
+        ("room", "indoors", "living room", "inside", "house"),
+        ("room hum", "the hum of a room", "indoor ventilation hum"),
+    ),
+    "mountain": Place(
+        ("in the mountains", "on the mountain", "on a mountainside", "up in the hills", "on a rocky peak"),
+        ("mountain", "mountains", "hills", "peak"),
+        ("howling wind", "wind in the mountains", "mountain wind"),
+    ),
+    "road": Place(
+        (
+            "on the road",
+            "by the road",
+            "on a highway",
+            "at the roadside",
+            "on a country road",
+            "by the motorway",
+        ),
+        ("road", "highway", "roadside", "motorway"),
+        ("cars passing", "passing traffic on the road", "highway traffic"),
+    ),
+    "harbour": Place(
+        ("by the harbour", "in the harbour", "in the harbor", "at the port", "at the marina", "at the docks"),
+        ("harbour", "harbor", "port", "marina", "docks"),
+        ("water lapping", "gulls and water", "lapping water at the quay", "seagulls"),
+    ),
+}
+
+TIMES = {
+    "morning": ("in the morning", "at dawn", "in the early morning"),
+    "noon": ("at noon", "at midday", "in daylight", "in the daytime"),
+    "evening": ("in the evening", "at sunset", "at dusk"),
+    "night": ("at night", "in the dark", "by night", "late at night"),
+}
+SIZES = (("small", "little", "tiny"), ("big", "large", "huge"))
+SIDES = (("on the left", "to the left"), ("in the middle", "in the centre"), ("on the right", "to the right"))
+GREYS = ("grey", "gray")
+
+# {s}: the counted noun with its adjectives; {n}: the bare noun, singular or plural; {sound}, {doing}: participles;
+# {noise}: the sound and its maker; {p}: the place with its preposition; {tag}: the place as a noun; {air}: its ambience.
+PHRASES = {
+    "sight": (
+        "{s} {p}",
+        "{s} {p}",
+        "{s} {doing} {p}",
+        "{p}, {s}",
+        "a photo of {s} {p}",
+        "a picture of {s} {p}",
+        "there {be} {s} {p}",
+        "you can see {s} {p}",
+        "{s} seen {p}",
+        "an image showing {s} {p}",
+        "view of {s} {p}",
+    ),
+    "sound": (
+        "{s} {sound} {p}",
+        "{s} {sound} {p}",
+        "{n} {sound} {p}",
+        "the sound of {noise} {p}",
+        "{noise} {p}",
+        "a recording of {noise} {p}",
+        "{air} and {s} {sound} {p}",
+        "{s} {sound} {p}, {air}",
+        "i hear {s} {sound} {p}",
+        "{p} you can hear {s} {sound}",
+    ),
+    "tags": ("{n}, {tag}", "{n} {tag}", "{tag}, {n}", "{tag} {n}", "{n} {sound}, {tag}", "{n}, {air}, {tag}"),
+}  # fmt: skip
+SHARES = (("sight", 0.55), ("sound", 0.30), ("tags", 0.15))
+SOUNDING = re.compile(r"[^a-z' ]")
+
+
+def article(phrase: str) -> str:
+    """The phrase with its indefinite article.
+
+    >>> article("orange car"), article("dog")
+    ('an orange car', 'a dog')
+    """
+    return f"{'an' if phrase[0] in 'aeio' else 'a'} {phrase}"
+
+
+def describe(subject: str, place: str) -> str:
+    """The plainest caption of a scene.
+
+    >>> describe("dog", "beach"), describe("person", "mountain")
+    ('a dog on the beach', 'a person in the mountains')
+    """
+    return f"{article(SUBJECTS[subject].nouns[0][0])} {PLACES[place].at[0]}"
+
+
+def all_words() -> list[str]:
+    """Every word that a caption can hold, lower case, sorted."""
+    text: list[str] = [*GREYS, "one", "two", "three", "an", "a", "is", "are", "their", "engines", "horns"]
+    text += [w for s in SUBJECTS.values() for pair in s.nouns for w in pair]
+    text += [w for s in SUBJECTS.values() for w in (*s.sounds, *s.noises, *s.does)]
+    text += [w for p in PLACES.values() for w in (*p.at, *p.tags, *p.ambience)]
+    text += [w for group in (*TIMES.values(), *SIZES, *SIDES, *PHRASES.values()) for w in group]
+    text += ["red", "orange", "yellow", "green", "blue", "purple", "white", "black", "brown"]
+    bare = re.sub(r"\{\w+\}('s)?", " ", " ".join(text))
+    return sorted(set(SOUNDING.sub(" ", bare).split()))
+
+
+def _counted(rng: np.random.Generator, scene: Scene, nouns: tuple[str, str]) -> str:
+    """The noun with its number or article and sometimes a colour or a size: "two small red boats"."""
+    words = []
+    if rng.random() < 0.25 and not 0.8 < scene.size < 1.1:
+        words.append(str(rng.choice(SIZES[scene.size > 1])))
+    if rng.random() < 0.4:
+        words.append(str(rng.choice(GREYS)) if scene.colour == "grey" else scene.colour)
+    noun = " ".join([*words, nouns[scene.count > 1]])
+    if scene.count == 1:
+        return article(noun) if rng.random() < 0.85 else f"one {noun}"
+    number = ("two", "three")[scene.count - 2]
+    return f"{number} {noun}" if rng.random() < 0.8 else f"{rng.choice(('some', 'several'))} {noun}"
+
+
+def render(scene: Scene) -> str:
+    """A caption of 2 to 20 words, lower or sentence case; the same scene gives the same caption.
+
+    >>> render(Scene(seed=7, subject="dog", place="beach")) == render(Scene(seed=7, subject="dog", place="beach"))
+    True
+    """
+    rng = scene.rng(STREAM)
+    subject, place = SUBJECTS[scene.subject], PLACES[scene.place]
+
+    def pick(options: tuple[str, ...]) -> str:
+        return options[int(rng.integers(len(options)))]
+
+    nouns = subject.nouns[int(rng.integers(len(subject.nouns)))]
+    kind = str(rng.choice([name for name, _ in SHARES], p=[share for _, share in SHARES]))
+    text = pick(PHRASES[kind]).format(
+        s=_counted(rng, scene, nouns),
+        n=nouns[scene.count > 1],
+        be="is" if scene.count == 1 else "are",
+        doing=pick(subject.does),
+        sound=pick(subject.sounds),
+        noise=pick(subject.noises).format(one=nouns[0], many=nouns[1]),
+        p=pick(place.at),
+        tag=pick(place.tags),
+        air=pick(place.ambience),
+    )
+    if kind == "sight" and rng.random() < 0.2:
+        text += " " + pick(SIDES[0 if scene.x < -0.33 else 2 if scene.x > 0.33 else 1])
+    if kind != "tags" and rng.random() < 0.3:
+        text += " " + pick(TIMES[scene.time])
+    if rng.random() < 0.4:
+        text = text[0].upper() + text[1:] + ("." if kind != "tags" and rng.random() < 0.5 else "")
+    return text

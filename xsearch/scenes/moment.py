@@ -1,0 +1,118 @@
+"""A scene in all modalities at once: as samples in memory, or as files in a folder."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from xsearch.scenes import caption, motion, picture, sound
+from xsearch.scenes.world import Scene
+from xsearch.types import Modality, Sample
+
+__all__ = ["DURATION_S", "film", "render", "write"]
+
+DURATION_S = 5.0
+RATE_HZ = 16_000
+
+
+def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modality, Sample]:
+    """One moment: picture, caption, sound, depth map, thermal picture, IMU recording. For its film see `film`."""
+    view = picture.render(scene, width=width, height=height)
+    size = {"width": width, "height": height}
+    span = {"start_s": 0.0, "end_s": DURATION_S, "duration_s": DURATION_S}
+    text = caption.render(scene)
+    recording = motion.render(scene)
+    samples = (
+        Sample(Modality.IMAGE, Image.fromarray(view.picture), **size),
+        Sample(Modality.TEXT, text, text=text),
+        Sample(Modality.AUDIO, sound.render(scene), rate_hz=RATE_HZ, **span),
+        Sample(Modality.DEPTH, view.depth_m, focal_px=view.focal_px, **size),
+        Sample(Modality.THERMAL, view.thermal, **size),
+        Sample(Modality.IMU, recording, rate_hz=recording.shape[1] / DURATION_S, **span),
+    )
+    return {sample.modality: sample for sample in samples}
+
+
+def film(scene: Scene, *, width: int, height: int, frames: int) -> np.ndarray:
+    """`frames` pictures evenly over the five seconds, uint8 [frames, height, width, 3]."""
+    times = (np.arange(frames) + 0.5) * DURATION_S / frames
+    return np.stack([picture.render(scene, width=width, height=height, t_s=t).picture for t in times])
+
+
+def write(scenes: Sequence[Scene], folder: Path, *, width: int = 640, height: int = 480) -> list[Path]:
+    """One file of every kind per scene, in `photos/ notes/ sounds/ videos/ depth/ thermal/ imu/`, and the
+    ground truth as `metadata.csv` (columns path, subject, place, time, colour). Returns the files."""
+    truth: list[tuple[Path, Scene]] = []
+    for number, scene in enumerate(scenes):
+        moment = render(scene, width=width, height=height)
+        name = f"{number:04d}"
+        files = {
+            kind: folder / directory / f"{name}.{ending}" for kind, directory, ending in _PLACES_OF_KINDS
+        }
+        for path in files.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        moment[Modality.IMAGE].data.save(files[Modality.IMAGE], quality=92)
+        files[Modality.TEXT].write_text(moment[Modality.TEXT].data + "\n", encoding="utf-8")
+        _write_sound(moment[Modality.AUDIO].data, files[Modality.AUDIO])
+        millimetres = np.clip(moment[Modality.DEPTH].data * 1000, 0, 65535).astype(np.uint16)
+        Image.fromarray(millimetres).save(files[Modality.DEPTH])
+        Image.fromarray((moment[Modality.THERMAL].data * 255).astype(np.uint8)).save(files[Modality.THERMAL])
+        _write_imu(moment[Modality.IMU], files[Modality.IMU])
+        _write_film(film(scene, width=320, height=240, frames=50), moment[Modality.AUDIO].data, files)
+        truth += [(path, scene) for path in files.values()]
+    with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
+        rows = csv.writer(table)
+        rows.writerow(("path", "subject", "place", "time", "colour"))
+        for path, s in truth:
+            rows.writerow((path.relative_to(folder).as_posix(), s.subject, s.place, s.time, s.colour))
+    return [path for path, _ in truth]
+
+
+_PLACES_OF_KINDS = (
+    (Modality.IMAGE, "photos", "jpg"),
+    (Modality.TEXT, "notes", "txt"),
+    (Modality.AUDIO, "sounds", "wav"),
+    (Modality.VIDEO, "videos", "mp4"),
+    (Modality.DEPTH, "depth", "png"),
+    (Modality.THERMAL, "thermal", "png"),
+    (Modality.IMU, "imu", "csv"),
+)
+
+
+def _write_sound(wave: np.ndarray, path: Path) -> None:
+    import soundfile
+
+    soundfile.write(path, wave, RATE_HZ, subtype="PCM_16")
+
+
+def _write_imu(sample: Sample, path: Path) -> None:
+    times = np.arange(sample.data.shape[1]) / sample.rate_hz
+    table = np.column_stack([times, sample.data.T])
+    header = "time_s,accel_x,accel_y,accel_z,gyro_x,gyro_y,gyro_z"
+    np.savetxt(path, table, fmt="%.5g", delimiter=",", header=header, comments="")
+
+
+def _write_film(frames: np.ndarray, wave: np.ndarray, files: dict[Modality, Path]) -> None:
+    import av
+
+    T, H, W, _ = frames.shape
+    rate = round(T / DURATION_S)
+    with av.open(str(files[Modality.VIDEO]), "w") as box:
+        video = box.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
+        video.width, video.height, video.pix_fmt = W, H, "yuv420p"
+        audio = box.add_stream("aac", rate=RATE_HZ, layout="mono")
+        for frame in frames:
+            box.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        samples = (np.clip(wave, -1, 1) * 32767).astype(np.int16)[None]
+        for start in range(0, samples.shape[1], 1024):
+            sound_frame = av.AudioFrame.from_ndarray(samples[:, start : start + 1024], "s16", "mono")
+            sound_frame.sample_rate, sound_frame.pts = RATE_HZ, start
+            sound_frame.time_base = Fraction(1, RATE_HZ)
+            box.mux(audio.encode(sound_frame))
+        box.mux(video.encode())
+        box.mux(audio.encode())

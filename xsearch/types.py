@@ -1,0 +1,88 @@
+"""The nouns that travel between layers: frozen, and without behaviour to speak of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Hit", "MediaFile", "Modality", "ModelStamp", "Sample"]
+
+
+class Modality(StrEnum):
+    """The seven kinds of media. Image and video share the vision tower."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    AUDIO = "audio"
+    VIDEO = "video"
+    DEPTH = "depth"
+    THERMAL = "thermal"
+    IMU = "imu"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaFile:
+    """One file found on disk whose kind is known; not yet opened for decoding."""
+
+    path: Path  # absolute
+    modality: Modality
+    bytes: int
+    mtime_ns: int
+    mime: str = ""
+    companion: Path | None = None  # the gyroscope file beside an IMU's accelerometer file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One decoded, embeddable piece of a file, in physical units.
+
+    `data` by modality:
+        image    PIL.Image, mode RGB, upright
+        text     str
+        audio    float32 [N], mono, -1..1, at `rate_hz` (16000)
+        video    uint8 [T, H, W, 3] RGB frames at `times_s` (seconds from the start of the file)
+        depth    float32 [H, W] metres, 0 where unknown
+        thermal  float32 [H, W] in 0..1, hot is high
+        imu      float32 [6, T]: accelerometer xyz (m/s^2), gyroscope xyz (rad/s), at `rate_hz`
+    """
+
+    modality: Modality
+    data: Any
+    start_s: float | None = None  # the window in its file; None where there is no time
+    end_s: float | None = None
+    duration_s: float | None = None  # of the whole file
+    width: int | None = None  # of the original, pixels
+    height: int | None = None
+    text: str | None = None  # what to show of a text
+    rate_hz: float | None = None
+    times_s: tuple[float, ...] = ()
+    focal_px: float | None = None  # depth only, in pixels of `data`
+    baseline_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStamp:
+    """Which model made a vector; stored with the collection, compared before every query."""
+
+    name: str
+    digest: str  # sha256 of the weights
+    preprocessing: str  # version of the transforms
+    dim: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One item of an answer."""
+
+    rank: int  # from 1
+    score: float  # cosine, always
+    balanced: float | None  # standard deviations above the usual cosine of this pair of modalities
+    id: int
+    path: str
+    modality: Modality
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
