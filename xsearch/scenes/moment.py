@@ -21,7 +21,7 @@ RATE_HZ = 16_000
 
 
 def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modality, Sample]:
-    """One moment: picture, caption, sound, depth map, thermal picture, IMU recording. For its film see `film`."""
+    """Picture, caption, sound, depth map, thermal picture and IMU recording; for its film see `film`."""
     view = picture.render(scene, width=width, height=height)
     size = {"width": width, "height": height}
     span = {"start_s": 0.0, "end_s": DURATION_S, "duration_s": DURATION_S}

@@ -1,8 +1,8 @@
 """How the wearer of an inertial sensor moves in a scene. It feels the place only, never the subject.
 
 Every place is one function that fills linear acceleration (m/s^2) and rotation rate (rad/s) in a level frame:
-x forward, y left, z up. Walking figures follow Pachi and Ji 2005 (1.8 steps a second at 1.35 m/s) and the usual
-peak accelerations at the trunk: 2 to 4 m/s^2 walking, 8 to 15 m/s^2 jogging.
+x forward, y left, z up. People walk at 1.5 to 2.2 steps a second and jog at 2.5 to 3; the trunk is then
+accelerated by some 2 to 4 and 8 to 15 m/s^2. Sand takes the edge off a step, pavement does not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Body:
         return np.interp(self.t, np.linspace(0, seconds, knots), self.rng.random(knots))
 
     def shake(self, level: float, smooth: int = 1) -> Wave:
-        """Noise of rms `level` on three axes, [3, n]; a running mean of `smooth` samples takes its edge off."""
+        """Noise of rms `level` on three axes, [3, n]; a running mean over `smooth` samples softens it."""
         noise = self.rng.standard_normal((3, len(self.t) + smooth))
         if smooth > 1:
             total = np.cumsum(noise, axis=1)
@@ -67,7 +67,7 @@ class Body:
 
 
 def gait(body: Body, steps_hz: float, bounce: float, sway: float, roll: float, lilt: float = 0.05) -> Wave:
-    """Stepping: the trunk bounces at the step rate, sways and rolls at half of it. Returns the phase in steps."""
+    """Stepping: the trunk bounces at the step rate, sways and rolls at half. Returns the phase in steps."""
     steps = np.cumsum(steps_hz * (1 + lilt * (body.drift(1.5) - 0.5)))
     steps = steps * (body.t[1] - body.t[0]) + body.draw(0, 2)
     angle = TAU * steps
@@ -186,7 +186,7 @@ def road(body: Body) -> None:
 
 
 def harbour(body: Body) -> None:
-    """Standing on a moored boat: slow roll and pitch, which also swing gravity, and a diesel's faint shiver."""
+    """Standing on a moored boat: slow roll and pitch, which also swing gravity, and a diesel's shiver."""
     for axis, reach in ((0, body.draw(0.06, 0.16)), (1, body.draw(0.03, 0.09))):  # radians of roll and pitch
         f = body.draw(0.2, 0.4)
         phase = TAU * f * body.t + body.draw(0, TAU)
@@ -223,8 +223,9 @@ def rotation(rng: np.random.Generator) -> Wave:
 def render(scene: Scene, *, rate_hz: float = 400.0, duration_s: float = 5.0) -> NDArray[np.float32]:
     """The wearer's recording of a scene: float32 [6, rate_hz * duration_s], the same for the same scene.
 
-    Rows 0..2 are specific force in m/s^2 (at rest +9.81 upwards), rows 3..5 rotation rate in rad/s; x forward, y left,
-    z up, turned by up to 35 degrees as a sensor is worn. `noise` sets the sensor's noise and bias.
+    Rows 0..2 are specific force in m/s^2 (at rest +9.81 upwards), rows 3..5 rotation rate in rad/s;
+    x forward, y left, z up, turned by up to 35 degrees as a sensor is worn. `noise` sets the sensor's
+    noise and bias.
     """
     rng = scene.rng(STREAM)
     body = Body(rng, np.arange(round(rate_hz * duration_s)) / rate_hz)

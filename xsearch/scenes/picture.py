@@ -57,7 +57,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.
     facing = looks.choice([-1, 1])
     drift = facing * looks.uniform(0.0, 0.05) * t_s
     lift = looks.uniform(0.3, 0.55) if shape.flies else 0.0
-    for x, scale in _herd(scene, looks):
+    for x, scale in _herd(scene, looks) if scene.count else []:
         tall = share * scale
         base = horizon + (feet - horizon) * scale - lift
         side = facing if poses.random() < 0.8 else -facing

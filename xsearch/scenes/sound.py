@@ -1,8 +1,8 @@
 """What a scene sounds like: its subject's voice over the ambience of its place, through some microphone.
 
 Every sound is built from four materials: shaped noise (`band`), a tone with partials (`tone`), a struck body
-(`struck`), and short grains of these laid on a time line (`lay`). Event times, pitches, tempi, timbres, levels,
-microphone and gain are drawn anew for every scene, so only what defines a class is common to it.
+(`struck`), and short grains of these laid on a time line (`lay`). Event times, pitches, tempi, timbres,
+levels, microphone and gain are drawn anew for every scene, so only what defines a class is common to it.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Tape:
         return bool(self.rng.random() < probability)
 
 
-# ---- materials -------------------------------------------------------------------------------------------
+# ---- materials -----------------------------------------------------------------------
 
 
 def hump(x: Wave) -> Wave:
@@ -72,16 +72,23 @@ def equally_loud(x: Wave) -> Wave:
 
 
 def band(tape: Tape, low_hz: float, high_hz: float, tilt: float = 0.0) -> Wave:
-    """Noise of rms 1 between two second-order edges; power falls as f^-tilt inside. Made in the spectrum."""
-    top = tape.rate_hz / 2
-    start = max(1, int(low_hz / 4 * tape.seconds))
-    stop = max(start + 8, int(min(high_hz * 4, top) * tape.seconds))
-    f = np.arange(start, stop, dtype=np.float32) / np.float32(tape.seconds)
-    gain = f ** np.float32(-tilt / 2) / ((1 + (low_hz / f) ** 2) * (1 + (f / high_hz) ** 2))
-    spectrum = np.zeros(tape.n // 2 + 1, np.complex64)
+    """Noise of rms 1 between two second-order edges; power falls as f^-tilt inside.
+
+    Made in the spectrum as a seamless loop of half the tape: half the work, and no ear notices.
+    """
+    n = -(-tape.n // 2)
+    hz = tape.rate_hz / n  # between bins
+    start = max(1, int(low_hz / 4 / hz))
+    stop = min(n // 2, max(start + 8, int(high_hz * 8 / hz)))
+    f = np.arange(start, stop, dtype=np.float32) * np.float32(hz)
+    gain = 1 / ((1 + (np.float32(low_hz) / f) ** 2) * (1 + (f / np.float32(high_hz)) ** 2))
+    if tilt:
+        gain *= f ** np.float32(-tilt / 2)
+    spectrum = np.zeros(n // 2 + 1, np.complex64)
     white = (tape.rng.random(2 * len(f), np.float32) - np.float32(0.5)).view(np.complex64)
-    spectrum[start:stop] = (white * gain)[: len(spectrum) - start]
-    return unit(np.fft.irfft(spectrum, tape.n).astype(np.float32, copy=False))
+    spectrum[start:stop] = white * gain
+    loop = unit(np.fft.irfft(spectrum, n).astype(np.float32, copy=False))
+    return np.concatenate([loop, loop])[: tape.n]
 
 
 def drift(tape: Tape, knots_hz: float) -> Wave:
@@ -147,7 +154,7 @@ def lay(out: Wave, tape: Tape, grain: Wave, at_s: float, level: float = 1.0) -> 
 
 
 def vowel(tape: Tape, f0_hz: float, formants_hz: Sequence[float], width_hz: float = 90.0) -> Wave:
-    """Partials of a voice at f0: a glottal slope of 12 dB per octave, less 6 for the lips, through resonances."""
+    """Partials of a voice at f0: a glottal slope of 12 dB per octave, less 6 for the lips."""
     f = f0_hz * np.arange(1, max(2, int(0.45 * tape.rate_hz / f0_hz)), dtype=np.float32)
     peaks = sum(1 / (1 + ((f - formant) / width_hz) ** 2) for formant in formants_hz)
     return np.asarray((0.02 + peaks) * f0_hz / f, np.float32)
@@ -162,7 +169,7 @@ def horn(tape: Tape, reeds_hz: Sequence[float], seconds: float, brightness: floa
     return np.asarray(edges * chord / len(reeds_hz), np.float32)
 
 
-# ---- subjects: (tape, pitch) -> one individual -----------------------------------------------------------
+# ---- subjects: (tape, pitch) -> one individual ---------------------------------------
 
 # First three formants of five vowels, adult speakers, Hz (Peterson and Barney 1952, rounded).
 VOWELS_HZ = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840, 2410), (300, 870, 2240))
@@ -252,7 +259,7 @@ def frog(tape: Tape, pitch: float) -> Wave:
 
 
 def car(tape: Tape, pitch: float) -> Wave:
-    """An engine near by: the firing tone and its half orders under a moving throttle, tyre hiss, rarely a hoot."""
+    """An engine near by: the firing tone and its half orders under a moving throttle, tyre hiss, a hoot."""
     idle = tape.draw(28, 50) * pitch  # four cylinders at 900 to 1500 rpm
     throttle = drift(tape, tape.draw(0.4, 1.0))
     orders = partials(60, tape.draw(0.5, 0.9)) * tape.rng.uniform(0.3, 1, 60).astype(np.float32)
@@ -336,7 +343,7 @@ def drum(tape: Tape, pitch: float) -> Wave:
 
 
 def bell(tape: Tape, pitch: float) -> Wave:
-    """A bell struck again and again: hum, prime, tierce, quint, nominal and above, each with its own decay."""
+    """A bell struck again and again: hum, prime, tierce, quint, nominal and above, each decaying."""
     out = tape.blank()
     prime, ring = tape.draw(240, 800) * pitch, tape.draw(0.5, 1.3)
     ratios = np.array((0.5, 1, 1.2, 1.5, 2, 2.5, 3.0, 4.1)) * tape.rng.uniform(0.985, 1.015, 8)
@@ -378,7 +385,7 @@ SUBJECTS: dict[str, Callable[[Tape, float], Wave]] = {
 }  # fmt: skip
 
 
-# ---- places: tape -> ambience ----------------------------------------------------------------------------
+# ---- places: tape -> ambience --------------------------------------------------------
 
 
 def beach(tape: Tape) -> Wave:
@@ -388,8 +395,8 @@ def beach(tape: Tape) -> Wave:
     for at in np.arange(tape.draw(-every, 0), tape.seconds, every):
         x = tape.time(2 * every) / np.float32(every * steep)
         lay(swell, tape, x**2 * np.exp(2 - 2 * x), at + tape.draw(-0.3, 0.3), tape.draw(0.6, 1.2))
-    low, bright = band(tape, 120, 900, 1), band(tape, 700, 5500, 0.5)
-    return low * (0.35 + 0.6 * swell) + bright * (0.06 + np.float32(tape.draw(0.5, 0.9)) * swell * swell)
+    low, bright = band(tape, 150, 900, 1), band(tape, 1500, 6500)
+    return low * (0.35 + 0.6 * swell) + bright * (0.06 + np.float32(tape.draw(0.7, 1.2)) * swell * swell)
 
 
 def forest(tape: Tape) -> Wave:
@@ -461,7 +468,7 @@ def mountain(tape: Tape) -> Wave:
 def road(tape: Tape) -> Wave:
     """Cars passing: each a swell of tyre noise, brightest when nearest, its tone falling as it goes by."""
     t, out = tape.time(), band(tape, 80, 400, 1) * np.float32(0.1)
-    tyres, roar = band(tape, 700, 2600), band(tape, 90, 500, 0.5)
+    tyres, roar = band(tape, 700, 1500), band(tape, 90, 300, 0.5)  # tyre noise peaks near 1 kHz
     drone = period(tape, partials(8, 1))
     for at in np.linspace(-0.5, tape.seconds, int(tape.rng.integers(3, 6))) + tape.rng.uniform(-0.5, 0.5):
         speed = tape.draw(2.5, 6)  # passing speed over distance, 1/s: 15 to 30 m/s at about 6 m
@@ -469,21 +476,21 @@ def road(tape: Tape) -> Wave:
         near = 1 / (1 + along**2)
         doppler = 1 - np.float32(0.07) * along * np.sqrt(near)
         engine = play(tape, np.float32(tape.draw(80, 160)) * doppler, drone)
-        out += np.float32(tape.draw(0.6, 1.3)) * near * (tyres * near + 0.5 * roar + 0.25 * engine)
+        out += np.float32(tape.draw(0.6, 1.3)) * near * (tyres * near + 0.5 * roar + 0.5 * engine)
     return out
 
 
 def harbour(tape: Tape) -> Wave:
     """Water lapping at a quay, halyards clanking on masts, gulls, ropes creaking."""
     out = band(tape, 150, 500, 1) * (0.1 + 0.3 * drift(tape, 2))
-    for at in tape.rng.uniform(-0.1, tape.seconds, int(tape.seconds * tape.draw(4, 9))):
+    for at in tape.rng.uniform(-0.1, tape.seconds, int(tape.seconds * tape.draw(6, 12))):
         t = tape.time(tape.draw(0.04, 0.12))  # a closing bubble: a rising, dying tone
         bubble = np.sin(2 * np.pi * tape.draw(280, 800) * t * (1 + 3 * t)) * np.exp(-t * 35)
-        lay(out, tape, bubble, at, tape.draw(0.3, 1.2))
+        lay(out, tape, bubble, at, tape.draw(0.5, 1.5))
     mast = tape.draw(1500, 2600)
     clank = struck(tape, (mast, mast * 1.48, mast * 2.37), (0.09, 0.06, 0.03), (1, 0.7, 0.5))
-    for at in tape.rng.uniform(0, tape.seconds, int(tape.rng.integers(3, 9))):
-        lay(out, tape, clank, at, tape.draw(0.2, 0.8))
+    for at in tape.rng.uniform(0, tape.seconds, int(tape.rng.integers(5, 12))):
+        lay(out, tape, clank, at, tape.draw(0.4, 1.0))
     voice, at = tape.draw(850, 1250), tape.draw(0, 1.5)
     for _ in range(int(tape.rng.integers(2, 6))):  # gulls: harmonic cries that fall by a third
         x = np.linspace(0, 1, int(tape.draw(0.2, 0.4) * tape.rate_hz), dtype=np.float32)
@@ -498,11 +505,11 @@ PLACES: dict[str, Callable[[Tape], Wave]] = {
 }
 
 
-# ---- recording -------------------------------------------------------------------------------------------
+# ---- recording -----------------------------------------------------------------------
 
 
 def indoors(tape: Tape, sound: Wave) -> Wave:
-    """With a room's dense tail, 60 dB down after 0.3 to 0.9 s. Circular: it begins amid what sounded before."""
+    """With a room's dense tail, 60 dB down after 0.3 to 0.9 s. Circular: it begins amid echoes."""
     t = tape.time(min(1.0, tape.seconds))
     response = tape.blank()
     tail = (tape.rng.random(len(t), np.float32) - np.float32(0.5)) * np.exp(
@@ -526,7 +533,7 @@ ECHOES: dict[str, Callable[[Tape, Wave], Wave]] = {"room": indoors, "mountain": 
 
 
 def microphone(tape: Tape) -> Wave:
-    """Response of a random microphone: low cut, high cut, a tilt and two broad bumps, float32 [n // 2 + 1]."""
+    """Response of a random microphone: low cut, high cut, a tilt, two bumps; float32 [n // 2 + 1]."""
     octave = np.log2(np.maximum(1, np.arange(65)) * (tape.rate_hz / 128 / 1000.0))  # re 1 kHz, coarse grid
     gain_db = tape.draw(-2.5, 2.5) * octave
     for _ in range(2):
@@ -540,10 +547,10 @@ def microphone(tape: Tape) -> Wave:
 
 
 def render(scene: Scene, *, duration_s: float = 5.0, rate_hz: int = 16000) -> Wave:
-    """The sound of a scene: float32 [duration_s * rate_hz], mono, -1..1; the same scene gives the same samples.
+    """The sound of a scene: float32 [duration_s * rate_hz], mono, -1..1; always the same.
 
-    `count` individuals of the subject sound together. `pitch` and, weakly, `size` (big bodies are low) scale their
-    frequencies, `loudness` the level of the recording, `noise` the hiss of the recorder.
+    `count` individuals of the subject sound together. `pitch` and, weakly, `size` (big bodies are
+    low) scale their frequencies, `loudness` the level of the recording, `noise` the hiss of the recorder.
     """
     tape = Tape(scene.rng(STREAM), round(duration_s * rate_hz), rate_hz)
     pitch = scene.pitch * scene.size**-0.3

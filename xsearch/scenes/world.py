@@ -32,7 +32,7 @@ class Scene:
     subject: str
     place: str
     colour: str = "red"
-    count: int = 1  # 1 to 3 of the subject
+    count: int = 1  # 1 to 3 of the subject; 0 leaves the place empty
     size: float = 1.0  # 0.6 to 1.3 of the usual size in the picture
     x: float = 0.0  # -1 left to 1 right
     time: str = "noon"

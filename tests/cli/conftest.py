@@ -1,0 +1,75 @@
+"""The program is run in this process, on a real collection, with a tiny model of random weights."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from xsearch.cli.app import app
+from xsearch.models.checkpoint import save_model
+from xsearch.models.config import SMALL, ImageBindConfig
+from xsearch.models.imagebind import ImageBind
+from xsearch.models.tokenizer import train_tokenizer
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder: the architecture of the bundled one, but one thin block per tower."""
+    tokenizer = train_tokenizer(["a dog on the beach, a red clock, a cage"] * 9, 300, context=16)
+    thin: dict[str, Any] = {"width": 16, "depth": 1, "heads": 2}
+    towers = {
+        name: dataclasses.replace(getattr(SMALL, name), **thin)
+        for name in ("vision", "text", "audio", "depth", "thermal", "imu")
+    }
+    vocab = tokenizer.size
+    towers["text"] = dataclasses.replace(towers["text"], context=16, vocab=vocab)
+    config: ImageBindConfig = dataclasses.replace(SMALL, name="tiny", embed_dim=32, **towers)
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("tiny")
+    save_model(ImageBind(config), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three pictures, a sound of 25 s, a text, a damaged picture and a file that is no media."""
+    folder = tmp_path_factory.mktemp("my médïa")
+    for name, colour in (("one", "red"), ("two", "green"), ("größe 3", "blue")):
+        Image.new("RGB", (48, 32), colour).save(folder / f"{name}.png")
+    soundfile.write(folder / "tone.wav", 0.5 * np.sin(np.arange(25 * 8000) * 0.1), 8000)
+    (folder / "note.txt").write_text("a dog on the beach", encoding="utf-8")
+    (folder / "broken.png").write_bytes((folder / "one.png").read_bytes()[:60])
+    (folder / "program.exe").write_bytes(b"MZ\x00\x01")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(model: Path) -> Run:
+    """`run("query", "dog")` -> what it printed; it must exit with `code`, and end without a traceback."""
+
+    def run(*words: object, code: int = 0, input: str = "") -> Any:
+        result = CliRunner().invoke(
+            app, [str(word) for word in words], input=input, env={"XSEARCH_MODEL": str(model)}
+        )
+        assert result.exit_code == code, result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def index(run: Run, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The media as a collection; tests that change it work on a copy."""
+    folder = tmp_path_factory.mktemp("indexes") / "default"
+    run("ingest", media, "--index", folder)
+    return folder

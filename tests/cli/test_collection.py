@@ -1,0 +1,69 @@
+"""`info`, `ls`, `rm`, `skipped`, `compact`."""
+
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture
+def copy(index, tmp_path):
+    return shutil.copytree(index, tmp_path / "copy")
+
+
+def ids(run, index, *words):
+    return [item["id"] for item in json.loads(run("ls", "--json", "--index", index, *words).stdout)]
+
+
+def test_info_tells_counts_and_model(run, index):
+    text = run("info", "--index", index).stdout
+    assert "7 (3 image, 1 text, 3 audio)" in text
+    assert "tiny" in text
+    assert json.loads(run("info", "--json", "--index", index).stdout)["items"] == 7
+
+
+def test_ls_lists_filters_and_limits(run, index):
+    assert len(ids(run, index)) == 7
+    assert len(ids(run, index, "--modality", "audio")) == 3
+    assert len(ids(run, index, "--where", "path like '%größe%'")) == 1
+    assert ids(run, index, "--limit", 2) == ids(run, index)[:2]
+    assert "20-25" in run("ls", "--index", index).stdout
+
+
+def test_rm_by_id(run, copy):
+    first, *rest = ids(run, copy)
+    assert "removed 1 items" in run("rm", first, "--yes", "--index", copy).stdout
+    assert ids(run, copy) == rest
+
+
+@pytest.mark.parametrize(("what", "left"), [("*.png", 4), ("one.png", 6), ("tone.wav", 4), ("", 0)])
+def test_rm_by_path_folder_and_glob(run, media, copy, what, left):
+    run("rm", media / what, "--yes", "--index", copy)
+    assert len(ids(run, copy)) == left
+
+
+def test_rm_by_filter_asks_first(run, copy):
+    words = ["rm", "--where", "modality = 'audio'", "--index", copy]
+    assert "would remove 3 items" in run(*words, "--dry-run").stdout
+    run(*words, input="n\n", code=1)
+    assert len(ids(run, copy)) == 7
+    run(*words, input="y\n")
+    assert len(ids(run, copy)) == 4
+
+
+def test_rm_of_nothing(run, copy):
+    assert "no items match" in run("rm", "999", "--index", copy).stdout
+    assert "expected ids" in run("rm", "--index", copy, code=2).stderr
+
+
+def test_skipped_says_why(run, index):
+    assert "broken.png" in run("skipped", "--index", index).stdout
+    (row,) = json.loads(run("skipped", "--json", "--index", index).stdout)
+    assert set(row) == {"path", "reason", "error", "when"}
+
+
+def test_compact_keeps_every_item(run, copy):
+    before = ids(run, copy)
+    run("rm", before[0], "--yes", "--index", copy)
+    run("compact", "--index", copy)
+    assert ids(run, copy) == before[1:]

@@ -1,0 +1,94 @@
+"""The exact scan is a full sort, however the vectors come."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xsearch.index import exact, rerank
+from xsearch.index.exact import _to_float32
+
+
+def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
+    x = rng.standard_normal((n, dim)).astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def full_sort(queries, vectors, ids, k):
+    """The slow, obvious oracle."""
+    scores, found = np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1)
+    for q, similarity in enumerate(queries @ vectors.astype(np.float32).T):
+        best = sorted(zip(-similarity, ids, strict=True))[:k]
+        scores[q, : len(best)] = [-score for score, _ in best]
+        found[q, : len(best)] = [id for _, id in best]
+    return scores, found
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(
+    ("n", "k", "block"), [(0, 3, 9), (1, 1, 9), (7, 9, 2), (5_000, 10, 5_000), (5_000, 7, 333)]
+)
+def test_exact_agrees_with_a_full_sort(n, k, block, dtype):
+    rng = np.random.default_rng(n)
+    vectors, queries = unit(rng, n, 16).astype(dtype), unit(rng, 5, 16)
+    ids = rng.permutation(n) + 1_000  # not row numbers, not in order
+    blocks = [(ids[i : i + block], vectors[i : i + block]) for i in range(0, n, block)]
+    scores, found = exact(queries, blocks, k)
+
+    true_scores, true_ids = full_sort(queries, vectors, ids, k)
+    assert (scores.dtype, found.dtype, scores.shape) == (np.float32, np.int64, (5, k))
+    np.testing.assert_allclose(scores, true_scores, atol=1e-6)
+    np.testing.assert_array_equal(found, true_ids)  # no ties in random vectors
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_of_equal_scores_the_lower_id_is_first(data):
+    rows = data.draw(st.lists(st.integers(0, 3), max_size=40))
+    ids = np.array(data.draw(st.permutations(range(len(rows)))), np.int64)
+    k, block = data.draw(st.integers(1, 12)), data.draw(st.integers(1, 9))
+    vectors = np.eye(4, dtype=np.float16)[rows].reshape(-1, 4)  # products of these are exact
+    queries = np.array([[1, 0, 0, 0], [0.5, 0.5, 0.5, 0.5]], np.float32)
+    blocks = [(ids[i : i + block], vectors[i : i + block]) for i in range(0, len(ids), block)]
+    scores, found = exact(queries, blocks, k)
+    true_scores, true_ids = full_sort(queries, vectors, ids, k)
+    np.testing.assert_array_equal(scores, true_scores)
+    np.testing.assert_array_equal(found, true_ids)
+
+
+def test_more_rows_and_queries_than_fit_a_chunk():
+    rng = np.random.default_rng(1)
+    vectors, queries = unit(rng, 20_000, 256).astype(np.float16), unit(rng, 40, 256)
+    queries[0] = vectors[19_999]
+    scores, found = exact(queries, [(np.arange(20_000), vectors)], 10)
+    similarity = queries @ vectors.astype(np.float32).T
+    np.testing.assert_allclose(scores, np.sort(similarity, axis=1)[:, ::-1][:, :10], atol=1e-6)
+    assert found[0, 0] == 19_999
+
+
+def test_halves_are_widened_exactly():
+    halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(-1, 4)  # all there are
+    out = np.empty(halves.shape, np.float32)
+    _to_float32(halves, out)
+    np.testing.assert_array_equal(out.view(np.uint32), halves.astype(np.float32).view(np.uint32))
+
+
+def test_rerank_sorts_candidates_by_their_vectors():
+    rng = np.random.default_rng(2)
+    vectors, queries = unit(rng, 50, 8), unit(rng, 4, 8)
+    candidates = np.array([rng.choice(50, 12, replace=False) for _ in queries])
+    candidates[1, 3:] = -1
+    candidates[2] = -1
+    scores, found = rerank(queries, candidates, lambda ids: vectors[ids], 5)
+    for q, query in enumerate(queries):
+        own = candidates[q][candidates[q] >= 0]
+        best = own[np.argsort(-(vectors[own] @ query))][:5]
+        assert found[q].tolist() == [*best, *[-1] * (5 - len(best))]
+        np.testing.assert_allclose(scores[q, : len(best)], vectors[best] @ query, atol=1e-6)
+        assert np.isneginf(scores[q, len(best) :]).all()
+    scores, found = rerank(queries, np.empty((4, 0), np.int64), lambda ids: vectors[ids], 3)
+    assert (found == -1).all()
+    assert scores.shape == (4, 3)

@@ -1,0 +1,191 @@
+"""An index finds, after the re-rank, what the exact scan finds; also filtered, saved, mapped and tuned."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import faiss
+import numpy as np
+import pytest
+
+from xsearch.errors import StoreError, UsageError
+from xsearch.index import Index, build, exact, make_plan, recall_at_k, rerank, tune
+from xsearch.index.plan import FLAT_BELOW, GPU_SUB_DIMS
+
+N, D = 6_000, 32
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    x = x.astype(np.float32)
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids with gaps, clustered vectors, queries."""
+    rng = np.random.default_rng(5)
+    centres = rng.standard_normal((40, D))
+    vectors = unit(centres[rng.integers(0, 40, N)] + 0.4 * rng.standard_normal((N, D)))
+    queries = unit(centres[:20] + 0.4 * rng.standard_normal((20, D)))
+    ids = np.arange(N) * 2 + 100
+    ids[N // 2 :] += 1_001
+    return ids, vectors.astype(np.float16), queries
+
+
+def blocks(ids, vectors):
+    return [(ids[i : i + 1_000], vectors[i : i + 1_000]) for i in range(0, len(ids), 1_000)]
+
+
+@pytest.fixture(scope="module")
+def index(data) -> Index:
+    ids, vectors, _ = data
+    plan = make_plan(N, D, device="cpu", recipe="PCAR16,IVF64,PQ8x4fs")
+    return build(plan, vectors[:4_000].astype(np.float32), blocks(ids, vectors))
+
+
+def lookup(ids, vectors):
+    return lambda wanted: vectors[np.searchsorted(ids, wanted)].astype(np.float32)
+
+
+@pytest.mark.parametrize("recipe", [None, "IVF64,PQ8", "IVF32,Flat", "HNSW16", "PCAR16,Flat", "IVF64,SQ8"])
+@pytest.mark.parametrize("share", [1, 5, 200])
+def test_candidates_and_rerank_find_the_true_best(data, index, recipe, share):
+    ids, vectors, queries = data
+    if recipe:
+        plan = make_plan(N, D, device="cpu", recipe=recipe)
+        index = build(plan, vectors.astype(np.float32), blocks(ids, vectors))
+    allowed = None if share == 1 else ids[::share]
+    scores, found = index.search(queries, 10 * 16, allowed=allowed, nprobe=64)
+    assert np.isin(found[found >= 0], ids if allowed is None else allowed).all()
+    assert np.isneginf(scores[found < 0]).all()
+    scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
+    truth, _ = exact(queries, blocks(ids[::share], vectors[::share]), 10)
+    assert recall_at_k(scores, truth) >= (0.95 if recipe != "HNSW16" or share == 1 else 0.5)
+
+
+def test_the_shared_index_is_not_changed_by_a_search(data, index):
+    _, _, queries = data
+    before = index.search(queries, 20)
+    index.search(queries, 20, nprobe=1)
+    index.search(queries, 20, allowed=data[0][:100])
+    after = index.search(queries, 20)
+    np.testing.assert_array_equal(before[1], after[1])
+
+
+@pytest.mark.parametrize("mmap", [True, False])
+def test_saved_and_loaded(data, index, tmp_path, mmap):
+    ids, _, queries = data
+    folder = tmp_path / "ïndex"
+    folder.mkdir()
+    index.save(folder)
+    again = Index.load(folder, mmap=mmap)
+    assert again.plan == index.plan
+    np.testing.assert_array_equal(again.ids, ids)
+    for one, other in zip(index.search(queries, 30), again.search(queries, 30), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert again.covers(np.array([99, 100, 101, 102, ids[-1], ids[-1] + 1])).tolist() == [0, 1, 0, 1, 1, 0]
+
+
+def test_a_damaged_index_is_an_error(index, tmp_path):
+    with pytest.raises(StoreError, match="build it again"):
+        Index.load(tmp_path)
+    index.save(tmp_path)
+    plan = tmp_path / "plan.json"
+    good = json.loads(plan.read_text())
+    for bad in ("{", "{}", json.dumps({**good, "covered": [[1, 2]]}), json.dumps({**good, "covered": []})):
+        plan.write_text(bad)
+        with pytest.raises(StoreError, match="build it again"):
+            Index.load(tmp_path)
+    plan.write_text(json.dumps(good))
+    (tmp_path / "index.faiss").write_bytes(b"nonsense")
+    with pytest.raises(StoreError, match="build it again"):
+        Index.load(tmp_path)
+
+
+def test_tune_reaches_the_target_or_does_its_best(data, index):
+    ids, vectors, queries = data
+    own = blocks(ids, vectors)
+    tuned, points = tune(index, queries, own, lookup(ids, vectors), target=0.95)
+    assert tuned.plan.recall >= 0.95
+    scores, found = tuned.search(queries, 10 * tuned.plan.refine)
+    scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
+    assert recall_at_k(scores, exact(queries, own, 10)[0]) == tuned.plan.recall
+    assert points[0].recall < 0.95  # one list and no refinement are not enough
+    assert index.plan.recall is None
+    best, points = tune(index, queries, own, lookup(ids, vectors), target=1.1)
+    assert best.plan.recall == max(point.recall for point in points)
+
+
+def test_recall_counts_scores_not_ids():
+    true = np.array([[0.9, 0.8, 0.8], [0.5, 0.4, -np.inf], [-np.inf] * 3], np.float32)
+    assert recall_at_k(true, true) == 1
+    found = np.array([[0.9, 0.8, 0.1], [0.5, -np.inf, -np.inf], [-np.inf] * 3], np.float32)
+    assert recall_at_k(found, true) == pytest.approx(3 / 5)
+    assert recall_at_k(np.full((3, 3), -np.inf, np.float32), true) == 0
+
+
+def test_the_plan_follows_the_number_of_items():
+    assert make_plan(FLAT_BELOW - 1, 256).recipe == "Flat"
+    for n, dim, recipe in [
+        (FLAT_BELOW, 256, "PCAR128,IVF256,PQ64x4fs"),
+        (100_000, 1024, "PCAR128,IVF512,PQ64x4fs"),
+        (1_000_000, 1024, "PCAR128,IVF2048,PQ64x4fs"),
+        (30_000, 33, "PCAR32,IVF256,PQ16x4fs"),
+    ]:
+        plan = make_plan(n, dim, device="cpu")
+        assert (plan.recipe, plan.device, plan.refine) == (recipe, "cpu", 8)
+        assert 1 <= plan.nprobe <= plan.lists
+        assert 39 * plan.lists <= plan.sample <= n
+        assert recipe in plan.why
+        assert "\n" not in plan.why
+    assert make_plan(10, 8, recipe="IVF2,Flat").sample == 10
+    assert make_plan(10**6, 8, recipe="Flat").recipe == "Flat"
+
+
+@pytest.mark.parametrize(("dim", "sub"), [(1024, 64), (256, 64), (96, 48), (100, None), (768, 64), (7, None)])
+def test_the_plan_for_a_gpu_keeps_its_rules(monkeypatch, dim, sub):
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    plan = make_plan(100_000, dim)
+    if sub is None:
+        assert plan.device == "cpu"
+        assert "no GPU quantiser" in plan.why
+    else:
+        assert (plan.recipe, plan.device) == (f"IVF512,PQ{sub}", "cuda")
+        assert dim // sub in GPU_SUB_DIMS
+        assert plan.nprobe <= 2048
+
+
+def test_what_cannot_be_built_is_said(data):
+    ids, vectors, _ = data
+    with pytest.raises(UsageError, match="does not know"):
+        make_plan(N, D, recipe="Magic8")
+    with pytest.raises(UsageError, match="exact"):
+        build(make_plan(5, D), vectors[:5].astype(np.float32), [])
+    with pytest.raises(UsageError, match="sample of 5"):
+        build(make_plan(N, D, recipe="IVF64,Flat"), vectors[:5].astype(np.float32), blocks(ids, vectors))
+
+
+@pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_an_error():
+    with pytest.raises(UsageError, match="no NVIDIA GPU"):
+        make_plan(N, D, device="cuda", recipe="IVF64,PQ8")
+
+
+@pytest.mark.skipif(not hasattr(faiss, "StandardGpuResources") or faiss.get_num_gpus() == 0, reason="no GPU")
+def test_gpu_and_cpu_agree(data, tmp_path):
+    ids, vectors, queries = data
+    plan = make_plan(N, D, device="cuda", recipe="IVF64,PQ8")
+    index = build(plan, vectors.astype(np.float32), blocks(ids, vectors))
+    index.save(tmp_path)
+    truth, _ = exact(queries, blocks(ids, vectors), 10)
+    for some in (index, Index.load(tmp_path)):
+        for allowed in (None, ids):  # on the GPU, on the CPU
+            _, found = some.search(queries, 160, allowed=allowed, nprobe=64)
+            assert recall_at_k(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
+
+
+def test_an_exact_scan_does_not_import_faiss():
+    program = "import sys, xsearch.index; sys.exit('faiss' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -1,0 +1,79 @@
+"""Depth maps of every format are the same metres."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from xsearch.errors import Unreadable
+from xsearch.types import Modality
+
+METRES = np.array([[0.5, 1.25, 0], [2.0, 10.0, 65.535]], np.float32)
+MILLIMETRES = np.rint(METRES * 1000).astype(np.uint16)
+
+
+def write(path: Path) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    match path.name:
+        case "mm.npy":
+            np.save(path, MILLIMETRES)
+        case "metres.npy":
+            np.save(path, np.where(METRES > 0, METRES, np.nan)[None, :, :, None])
+        case "metres.tiff":
+            Image.fromarray(METRES).save(path)
+        case "little.pfm" | "big.pfm":
+            order, scale = ("<", -1) if path.stem == "little" else (">", 1)
+            rows = np.where(METRES > 0, METRES, np.inf)[::-1].astype(f"{order}f4")
+            path.write_bytes(f"Pf\n3 2\n{scale}\n".encode() + rows.tobytes())
+        case _:
+            Image.fromarray(MILLIMETRES).save(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["mm.png", "mm.tiff", "mm.npy", "metres.npy", "metres.tiff", "little.pfm", "big.pfm"]
+)
+def test_every_format_gives_the_same_metres(tmp_path, samples, name):
+    [sample] = samples(write(tmp_path / "depth" / name))
+    assert (sample.modality, sample.data.dtype) == (Modality.DEPTH, np.float32)
+    assert (sample.width, sample.height, sample.focal_px) == (3, 2, None)
+    np.testing.assert_allclose(sample.data, METRES, rtol=1e-6)
+
+
+def test_what_is_not_finite_and_positive_is_unknown(tmp_path, samples):
+    np.save(tmp_path / "depth.npy", np.array([[np.nan, np.inf, -np.inf], [-1, 0, 3]]))
+    [sample] = samples(tmp_path / "depth.npy")
+    assert sample.data.tolist() == [[0, 0, 0], [0, 0, 3]]
+
+
+def test_a_map_without_known_depth_is_empty(tmp_path, samples):
+    np.save(tmp_path / "depth.npy", np.zeros((4, 4)))
+    with pytest.raises(Unreadable, match="empty"):
+        samples(tmp_path / "depth.npy")
+
+
+@pytest.mark.parametrize("name", ["colour.png", "grey.jpg", "cube.npy", "colour.pfm", "short.pfm"])
+def test_what_cannot_be_depth_says_what_can(tmp_path, samples, name):
+    path = tmp_path / name
+    match name:
+        case "colour.png" | "grey.jpg":
+            Image.new("RGB" if "colour" in name else "L", (4, 4), 9).save(path)
+        case "cube.npy":
+            np.save(path, np.ones((3, 3, 3)))
+        case "colour.pfm":
+            path.write_bytes(b"PF\n1 1\n-1\n" + bytes(12))
+        case "short.pfm":
+            path.write_bytes(b"Pf\n9 9\n-1\n" + bytes(12))
+    with pytest.raises(Unreadable, match=r"depth maps are 16-bit PNG or TIFF in millimetres|shorter than"):
+        samples(path, Modality.DEPTH)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("OpenEXR") is not None, reason="OpenEXR is installed")
+def test_exr_says_what_to_install(tmp_path, samples):
+    (tmp_path / "depth.exr").write_bytes(b"\x76\x2f\x31\x01" + bytes(60))
+    with pytest.raises(Unreadable, match="pip install OpenEXR"):
+        samples(tmp_path / "depth.exr")

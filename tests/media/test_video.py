@@ -1,0 +1,136 @@
+"""Videos: the right frames, upright, and their sound."""
+
+from __future__ import annotations
+
+import logging
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from xsearch.errors import Unreadable
+from xsearch.media import identify
+from xsearch.types import Modality
+
+
+def record(path: Path, times_s: list[float], *, size=(64, 48), sound_s: float = 0.0, **frames) -> Path:
+    """A video whose frame at time t is a grey of level 20 t, left half black; silence as its sound track."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mpeg4", rate=50)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        stream.bit_rate, stream.time_base = 2_000_000, Fraction(1, 1000)
+        stream.codec_context.time_base = Fraction(1, 1000)
+        track = target.add_stream("aac", rate=16_000, layout="mono") if sound_s else None
+        for t in times_s:
+            pixels = np.full((size[1], size[0], 3), min(255, round(20 * t)), np.uint8)
+            pixels[:, : size[0] // 2] = 0
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = round(t * 1000), Fraction(1, 1000)
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+        for k in range(round(sound_s * 16_000 / 1024)) if track else ():
+            part = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+            part.sample_rate, part.pts, part.time_base = 16_000, 1024 * k, Fraction(1, 16_000)
+            target.mux(track.encode(part))
+        if track:
+            target.mux(track.encode(None))
+    return path
+
+
+def levels(sample) -> np.ndarray:
+    """The mean grey of the right quarter of each frame, as seconds."""
+    return sample.data[..., -sample.data.shape[2] // 4 :, :].mean(axis=(1, 2, 3)) / 20
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mov"])
+def test_each_slot_shows_the_frame_on_display_at_its_centre(tmp_path, samples, name):
+    times = [k / 10 for k in range(120)]
+    first, second = samples(record(tmp_path / name, times))
+    assert first.modality is Modality.VIDEO
+    assert (first.data.shape, first.data.dtype) == ((10, 48, 64, 3), np.uint8)
+    assert (first.start_s, first.end_s, second.start_s) == (0, 10, 10)
+    assert second.end_s == pytest.approx(12, abs=0.15)
+    for sample in (first, second):
+        slots = sample.start_s + (np.arange(10) + 0.5) * (sample.end_s - sample.start_s) / 10
+        shown = [max(t for t in times if t <= slot + 1e-6) for slot in slots]
+        np.testing.assert_allclose(sample.times_s, shown, atol=0.11)
+        np.testing.assert_allclose(levels(sample), sample.times_s, atol=0.3)
+
+
+def test_uneven_timestamps_are_respected(tmp_path, samples):
+    [sample] = samples(record(tmp_path / "a.mkv", [0.0, 0.1, 0.2, 6.0, 8.0]))
+    assert sample.duration_s == pytest.approx(8, abs=0.2)
+    slots = (np.arange(10) + 0.5) * sample.duration_s / 10
+    expected = [max(t for t in (0.0, 0.1, 0.2, 6.0, 8.0) if t <= slot) for slot in slots]
+    np.testing.assert_allclose(sample.times_s, expected, atol=1e-3)
+    np.testing.assert_allclose(levels(sample), expected, atol=0.3)
+
+
+@pytest.mark.parametrize(("seconds", "ends"), [(0.5, [0.5]), (10.5, [10.5]), (12, [10, 12])])
+def test_a_short_rest_belongs_to_the_window_before(tmp_path, samples, seconds, ends):
+    found = samples(record(tmp_path / "a.mkv", [k / 10 for k in range(round(seconds * 10))]))
+    assert [sample.end_s for sample in found] == pytest.approx(ends, abs=0.25)
+
+
+def test_frames_are_scaled_to_256_on_their_short_side(tmp_path, samples):
+    [sample] = samples(record(tmp_path / "a.mp4", [0, 0.1], size=(800, 400)))
+    assert sample.data.shape == (10, 256, 512, 3)
+    assert (sample.width, sample.height) == (800, 400)
+
+
+def test_rotation_is_applied(tmp_path, samples):
+    """A phone's portrait video: the matrix (0 1, -1 0) in the track header turns the picture clockwise."""
+    path = record(tmp_path / "a.mp4", [10.0 + k / 10 for k in range(5)])
+    data = path.read_bytes()
+    matrix = data.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2, version 0
+    a, b, c, d = (int(16**4 * value).to_bytes(4, "big", signed=True) for value in (0, 1, -1, 0))
+    turned = a + b + bytes(4) + c + d + bytes(4)
+    path.write_bytes(data[:matrix] + turned + data[matrix + len(turned) :])
+    [sample] = samples(path)
+    assert (sample.width, sample.height) == (48, 64)
+    assert sample.data.shape == (10, 64, 48, 3)
+    top, bottom = sample.data[:, :24].mean(), sample.data[:, -24:].mean()
+    assert top < 20 < 150 < bottom  # what was left is on top
+
+
+def test_the_sound_track_follows_as_audio_samples(tmp_path, samples):
+    found = samples(record(tmp_path / "a.mp4", [k / 5 for k in range(60)], sound_s=12))
+    assert [sample.modality for sample in found] == [Modality.VIDEO] * 2 + [Modality.AUDIO] * 2
+    assert [sample.start_s for sample in found] == [0, 10, 0, 10]
+    assert found[2].data.shape == (160_000,)
+
+
+def test_an_undecodable_sound_track_leaves_the_pictures(tmp_path, samples, caplog):
+    path = record(tmp_path / "a.mp4", [0, 0.5], sound_s=2)
+    before, _, after = path.read_bytes().replace(b"mp4a", b"none").rpartition(b"esds")
+    path.write_bytes(before + b"none" + after)
+    with caplog.at_level(logging.WARNING):
+        found = samples(path)
+    assert [sample.modality for sample in found] == [Modality.VIDEO]
+    assert "sound track left out" in caplog.text
+
+
+def test_a_truncated_video_gives_what_is_there(tmp_path, samples):
+    path = record(tmp_path / "a.mkv", [k / 5 for k in range(150)])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    found = samples(path)
+    assert 1 <= len(found) <= 2
+    assert all(sample.times_s[-1] >= sample.start_s for sample in found)
+
+
+def test_a_playlist_in_a_videos_clothes_is_not_followed(tmp_path, samples):
+    record(tmp_path / "b.mp4", [0, 0.5])
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{tmp_path}/b.mp4\n#EXT-X-ENDLIST\n"
+    (tmp_path / "a.avi").write_text(playlist)
+    with pytest.raises(Unreadable, match=r"a\.avi: cannot be decoded"):
+        samples(tmp_path / "a.avi")
+
+
+def test_damage_is_one_line(tmp_path, samples):
+    (tmp_path / "a.mp4").write_bytes(b"\0\0\0\x18ftypisom" + bytes(200))
+    assert identify(tmp_path / "a.mp4").modality is Modality.VIDEO
+    with pytest.raises(Unreadable, match=r"^/.*a\.mp4: .*$"):
+        samples(tmp_path / "a.mp4")

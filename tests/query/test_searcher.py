@@ -1,0 +1,305 @@
+"""Search against the slow, obvious answer: numpy over all vectors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from xsearch.errors import BadFilter, UsageError
+from xsearch.query import Calibration, calibrate, search, vector
+from xsearch.query import searcher as module
+from xsearch.query.calibrate import SAMPLE, Usual
+from xsearch.query.expression import Embedded, Query
+from xsearch.store import Snapshot, Store
+from xsearch.types import Hit, Modality, ModelStamp
+
+DIM = 16
+STAMP = ModelStamp("fake", "0", "1", DIM)
+KINDS = (Modality.IMAGE, Modality.TEXT, Modality.AUDIO)
+
+
+class Dim:
+    """All that embedding a vector needs to know."""
+
+    stamp = STAMP
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True), np.float32)
+
+
+def random_rows(rng: np.random.Generator, kind: Modality, n: int) -> np.ndarray:
+    """float32 [n, DIM]: every kind in its own corner of the space, as in a joint model."""
+    return unit(rng.normal(size=(n, DIM)) + 4 * np.eye(DIM)[KINDS.index(kind)])
+
+
+def make(path: Path, vectors: np.ndarray, kinds: list[Modality], **columns: Any) -> Store:
+    store = Store.create(path, STAMP)
+    with store.writer() as writer:
+        table = {
+            "path": [f"/{i}" for i in range(len(kinds))],
+            "modality": [str(kind) for kind in kinds],
+            **columns,
+        }
+        writer.add(pa.table(table), vectors)
+        writer.commit()
+    return store
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def store(tmp_path: Path, rng: np.random.Generator) -> Store:
+    """200 pictures, 60 texts, 1 sound; `year` counts; every tenth item removed."""
+    kinds = [KINDS[0]] * 200 + [KINDS[1]] * 60 + [KINDS[2]]
+    vectors = np.concatenate([random_rows(rng, kind, kinds.count(kind)) for kind in KINDS])
+    store = make(tmp_path / "c", vectors, kinds, year=list(range(len(kinds))))
+    with store.writer() as writer:
+        writer.remove(np.arange(0, 260, 10))
+        writer.set_calibration(calibrate(writer.snapshot).to_dict())
+        writer.commit()
+    return store
+
+
+def ask(rng: np.random.Generator, kind: Modality = Modality.IMAGE) -> Embedded:
+    return vector(random_rows(rng, kind, 1)[0], kind).embed(Dim())  # type: ignore[arg-type]
+
+
+def oracle(
+    snapshot: Snapshot, query: Embedded, ids: np.ndarray, *, balanced: bool
+) -> list[tuple[int, float]]:
+    """(id, score) of all `ids`, best first."""
+    usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
+    items = snapshot.items(snapshot.ids, ["id", "modality"]).to_pylist()
+    found = []
+    for item, row in zip(items, snapshot.vectors(snapshot.ids), strict=True):
+        if item["id"] in ids:
+            cosine = float(row @ query.vector)
+            scale = usual[Modality(item["modality"])]
+            found.append(((cosine - scale.mean) / scale.spread if balanced else cosine, item["id"]))
+    return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
+
+
+def check(hits: list[Hit], expected: list[tuple[int, float]], *, balanced: bool) -> None:
+    assert [hit.id for hit in hits] == [id for id, _ in expected]
+    scores = [hit.balanced if balanced else hit.score for hit in hits]
+    np.testing.assert_allclose(scores, [score for _, score in expected], atol=1e-4)
+    assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("top", [1, 10, 1000])
+@pytest.mark.parametrize(
+    ("options", "keep"),
+    [
+        ({}, lambda year: True),
+        ({"modality": "text"}, lambda year: 200 <= year < 260),
+        ({"modality": ["text", Modality.AUDIO]}, lambda year: year >= 200),
+        ({"where": "year < 50 OR year > 250"}, lambda year: year < 50 or year > 250),
+        ({"where": "year % 2 = 0", "modality": "image"}, lambda year: year % 2 == 0 and year < 200),
+        ({"where": "year > 1000"}, lambda year: False),
+    ],
+)
+def test_search_agrees_with_a_full_sort(
+    store: Store, rng: np.random.Generator, rank: Any, top: int, options: dict[str, Any], keep: Any
+) -> None:
+    snapshot, query, balanced = store.snapshot(), ask(rng), rank == "balanced"
+    rows = snapshot.items(snapshot.ids, ["id", "year"]).to_pylist()
+    ids = np.array([row["id"] for row in rows if keep(row["year"])])
+    hits = search(snapshot, None, query, top=top, rank=rank, **options)
+    check(hits, oracle(snapshot, query, ids, balanced=balanced)[:top], balanced=balanced)
+
+
+class HalfIndex:
+    """Covers every second item and finds the nearest of them, as FAISS does: candidates, not the truth."""
+
+    class plan:  # noqa: N801
+        refine = 3
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.ids = snapshot.ids[::2]
+        self.calls: list[np.ndarray | None] = []
+
+    def covers(self, ids: np.ndarray) -> np.ndarray:
+        return np.isin(ids, self.ids)
+
+    def search(
+        self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        self.calls.append(allowed)
+        ids = self.ids if allowed is None else np.intersect1d(self.ids, allowed)
+        scores = self.snapshot.vectors(ids) @ queries[0]
+        best = np.argsort(-scores)[:k]
+        padding = np.full(k - len(best), -1)
+        return np.append(scores[best], padding)[None], np.append(ids[best], padding)[None]
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("where", [None, "year < 150"])
+def test_items_outside_the_index_are_found_too(
+    store: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, rank: Any, where: str | None
+) -> None:
+    monkeypatch.setattr(module, "SCAN", 20)  # so that 200 items count as many
+    snapshot, query = store.snapshot(), ask(rng)
+    index: Any = HalfIndex(snapshot)
+    hits = search(snapshot, index, query, top=15, rank=rank, where=where)
+    scanned = search(snapshot, None, query, top=15, rank=rank, where=where)
+    assert [hit.id for hit in hits] == [hit.id for hit in scanned]
+    assert index.calls
+
+
+def test_a_selective_filter_is_scanned(store: Store, rng: np.random.Generator) -> None:
+    snapshot = store.snapshot()
+    index: Any = HalfIndex(snapshot)
+    assert search(snapshot, index, ask(rng), where="year < 15")
+    assert index.calls == []
+
+
+def test_one_kind_does_not_crowd_out_the_others(store: Store, rng: np.random.Generator) -> None:
+    snapshot, query = store.snapshot(), ask(rng)
+    by_cosine = search(snapshot, None, query, top=20, rank="cosine")
+    balanced = search(snapshot, None, query, top=20)
+    others = [sum(hit.modality != "image" for hit in hits) for hits in (by_cosine, balanced)]
+    assert others[0] <= 2
+    assert others[1] >= 4  # of 61 among 235
+
+
+def test_balancing_keeps_the_order_within_a_kind(store: Store, rng: np.random.Generator) -> None:
+    snapshot, query = store.snapshot(), ask(rng)
+    both = [search(snapshot, None, query, modality="image", rank=rank) for rank in ("balanced", "cosine")]  # type: ignore[arg-type]
+    assert both[0] == both[1]
+
+
+def test_min_score_is_a_cosine(store: Store, rng: np.random.Generator) -> None:
+    snapshot, query = store.snapshot(), ask(rng)
+    everything = search(snapshot, None, query, top=1000)
+    some = search(snapshot, None, query, top=1000, min_score=0.5)
+    assert [hit.id for hit in some] == [hit.id for hit in everything if hit.score >= 0.5]
+    assert 0 < len(some) < len(everything)
+
+
+def test_unique_folds_copies_and_windows_and_still_fills_the_answer(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
+    few = random_rows(rng, Modality.IMAGE, 30)
+    vectors = unit(np.repeat(few, 20, axis=0) + 0.001 * rng.normal(size=(600, DIM)))  # 20 that look the same
+    more = random_rows(rng, Modality.AUDIO, 40)  # 4 files of 10 different windows
+    digests = [f"i{i}" for i in range(600)] + [f"a{i // 10}" for i in range(40)]
+    kinds = [Modality.IMAGE] * 600 + [Modality.AUDIO] * 40
+    snapshot = make(tmp_path / "c", np.concatenate([vectors, more]), kinds, sha256=digests).snapshot()
+    query = ask(rng)
+    hits = search(snapshot, None, query, top=25, unique=True, rank="cosine")
+    everything = search(snapshot, None, query, top=640, rank="cosine")
+    groups = [hit.id // 20 if hit.id < 600 else hit.extra["sha256"] for hit in everything]
+    firsts = [hit.id for at, hit in enumerate(everything) if groups[at] not in groups[:at]]
+    assert [hit.id for hit in hits] == firsts[:25]
+    assert len(search(snapshot, None, query, top=100, unique=True)) == 34
+
+
+def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = random_rows(rng, Modality.TEXT, 2)
+    store = make(
+        tmp_path / "c", rows, [Modality.TEXT] * 2, text=["a", None], mime=["text/plain", None], year=[7, None]
+    )
+    hits = sorted(search(store.snapshot(), None, ask(rng)), key=lambda hit: hit.id)
+    assert (hits[0].path, hits[0].text, hits[0].extra) == ("/0", "a", {"mime": "text/plain", "year": 7})
+    assert (hits[1].text, hits[1].extra, hits[1].start_s) == (None, {}, None)
+    assert isinstance(hits[0].modality, Modality)
+    assert type(hits[0].score) is float
+
+
+@pytest.mark.parametrize(
+    "options", [{"top": 0}, {"rank": "best"}, {"modality": "smell"}, {"modality": ["text", "x"]}]
+)
+def test_impossible_requests_are_usage_errors(store: Store, rng: np.random.Generator, options: Any) -> None:
+    with pytest.raises(UsageError, match="expected"):
+        search(store.snapshot(), None, ask(rng), **options)
+
+
+def test_a_bad_filter_says_so(store: Store, rng: np.random.Generator) -> None:
+    with pytest.raises(BadFilter):
+        search(store.snapshot(), None, ask(rng), where="year <")
+
+
+def test_an_empty_collection_has_no_hits(tmp_path: Path, rng: np.random.Generator) -> None:
+    snapshot = Store.create(tmp_path / "c", STAMP).snapshot()
+    for unique in (False, True):
+        assert search(snapshot, None, ask(rng), unique=unique) == []
+
+
+def test_one_item_is_found(tmp_path: Path, rng: np.random.Generator) -> None:
+    snapshot = make(tmp_path / "c", random_rows(rng, Modality.TEXT, 1), [Modality.TEXT]).snapshot()
+    (hit,) = search(snapshot, None, ask(rng))
+    assert hit.balanced is not None
+    assert np.isfinite(hit.balanced)
+
+
+# ---------------------------------------------------------------- calibration
+
+
+def test_calibration_is_the_mean_and_spread_of_all_pairs(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = {kind: random_rows(rng, kind, 30 + 10 * i) for i, kind in enumerate(KINDS)}
+    kinds = [kind for kind in KINDS for _ in rows[kind]]
+    snapshot = make(tmp_path / "c", np.concatenate(list(rows.values())), kinds).snapshot()
+    pairs = calibrate(snapshot).pairs
+    for a in KINDS:
+        for b in KINDS:
+            cosines = [x @ y for i, x in enumerate(rows[a]) for j, y in enumerate(rows[b]) if a != b or i < j]
+            assert pairs[a, b].mean == pytest.approx(np.mean(cosines), abs=1e-3)
+            assert pairs[a, b].spread == pytest.approx(np.std(cosines), abs=1e-3)
+            assert pairs[a, b].count == len(cosines)
+
+
+def test_calibration_reads_a_bounded_sample(tmp_path: Path, rng: np.random.Generator) -> None:
+    n = 3 * SAMPLE
+    snapshot = make(tmp_path / "c", random_rows(rng, Modality.TEXT, n), [Modality.TEXT] * n).snapshot()
+    assert calibrate(snapshot).pairs[Modality.TEXT, Modality.TEXT].count == SAMPLE * (SAMPLE - 1) // 2
+    assert calibrate(snapshot) == calibrate(snapshot)
+
+
+def test_calibration_survives_the_manifest(store: Store) -> None:
+    calibration = calibrate(store.snapshot())
+    assert Calibration.from_dict(calibration.to_dict()) == calibration
+    assert Calibration.from_dict(None).pairs == {}
+
+
+def test_composed_queries_combine_their_parts(store: Store, rng: np.random.Generator) -> None:
+    """Against the same sum made for many other queries of the same kinds."""
+    snapshot = store.snapshot()
+    calibration = Calibration.from_dict(snapshot.manifest.calibration)
+    images = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE]))
+    texts = snapshot.vectors(snapshot.select(modalities=[Modality.TEXT]))
+    query = (vector(images[3], "image") - 0.6 * vector(texts[5], "text")).embed(Dim())  # type: ignore[arg-type]
+    usual = calibration.usual(query, snapshot)[Modality.TEXT]
+    cosines = np.array([(a - 0.6 * b) @ texts.T / query.norm for a in images for b in texts])
+    assert usual.mean == pytest.approx(cosines.mean(), abs=0.02)
+    assert usual.spread == pytest.approx(cosines.std(), abs=0.05)
+
+
+def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
+    store: Store, rng: np.random.Generator
+) -> None:
+    snapshot = store.snapshot()
+    query = vector(unit(rng.normal(size=DIM)), "depth").embed(Dim())  # type: ignore[arg-type]
+    usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
+    cosines = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector
+    assert usual[Modality.IMAGE].mean == pytest.approx(cosines.mean(), abs=0.05)
+    assert usual[Modality.IMAGE].spread == pytest.approx(cosines.std(), abs=0.05)
+
+
+def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> None:
+    a, b = rng.normal(1, 2, 30), rng.normal(-1, 1, 50)
+    pooled, both = Usual.pooled([Usual.of(a), Usual.of(b)]), Usual.of(np.concatenate([a, b]))
+    assert (pooled.mean, pooled.spread, pooled.count) == pytest.approx((both.mean, both.spread, both.count))
+
+
+def test_an_empty_query_cannot_be_made() -> None:
+    assert Query().parts == ()

@@ -1,0 +1,153 @@
+"""A process that dies at any step of any commit leaves a collection that opens and goes on."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import xsearch
+from xsearch.store import Store, Writer
+from xsearch.types import ModelStamp
+
+STAMP = ModelStamp("tiny", "d1", "p1", 8)
+
+
+def add(writer: Writer, start: int, n: int = 3) -> None:
+    vectors = np.eye(8, dtype=np.float32)[np.arange(start, start + n) % 8]
+    items = pa.table({"path": [f"{i}.txt" for i in range(start, start + n)], "modality": ["text"] * n})
+    assert writer.add(items, vectors).tolist() == list(range(start, start + n))
+
+
+def change(writer: Writer) -> None:
+    """Everything that a writer can do, in two commits and two compactions."""
+    for start in (3, 6):
+        add(writer, start)
+        writer.remove([start - 3])
+        writer.skip([{"path": f"bad {start}", "reason": "torn", "error": "Unreadable"}])
+        folder = writer.new_index_folder()
+        (folder / "plan.json").write_text("{}")
+        writer.set_index(folder)
+        writer.set_calibration({"at": start})
+        writer.commit()
+    writer.compact()
+    writer.compact()
+
+
+def state(store: Store) -> tuple[object, ...]:
+    seen = store.snapshot()
+    for ids, vectors in seen.blocks():
+        np.testing.assert_array_equal(vectors, np.eye(8)[ids % 8])
+    assert seen.items(seen.ids)["path"].to_pylist() == [f"{i}.txt" for i in seen.ids]
+    assert seen.index_path is None or (seen.index_path / "plan.json").exists()
+    return seen.ids.tolist(), seen.skipped()["path"].to_pylist(), seen.manifest.calibration
+
+
+STATES = [
+    ([0, 1, 2], [], None),
+    ([1, 2, 3, 4, 5], ["bad 3"], {"at": 3}),
+    ([1, 2, 4, 5, 6, 7, 8], ["bad 3", "bad 6"], {"at": 6}),
+]
+
+
+def begin(path: Path) -> Store:
+    store = Store.create(path, STAMP)
+    with store.writer() as writer:
+        add(writer, 0)
+        writer.commit()
+    return store
+
+
+def steps(path: Path) -> list[str]:
+    names: list[str] = []
+    with begin(path).writer(step=names.append) as writer:
+        change(writer)
+    return names
+
+
+def check_and_go_on(store: Store, finished: int) -> None:
+    now = state(store)
+    assert now in STATES
+    assert STATES.index(now) >= finished  # what was committed is there
+    with store.writer() as writer:
+        next_id = writer.manifest.next_id
+        add(writer, next_id)
+        writer.compact()
+        writer.compact()
+        named = writer.manifest.files()
+    assert state(store)[0] == [*now[0], next_id, next_id + 1, next_id + 2]
+    on_disk = {
+        f"{kind.name}/{path.name}"
+        for kind in store.path.iterdir()
+        if kind.is_dir()
+        for path in kind.iterdir()
+    }
+    assert on_disk == named  # no garbage is left
+    assert not list(store.path.glob(".*"))
+
+
+def test_killed_at_a_dozen_steps(tmp_path):
+    names = steps(tmp_path / "whole")
+    assert set(names) == {"items", "vectors", "tombstones", "skipped", "manifest", "published", "garbage"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(xsearch.__file__).parents[1])}
+    later = range(names.index("published") + 1, names.index("garbage") + 1)  # second commit, first compaction
+    for i in later:
+        store = begin(tmp_path / f"killed {i}")
+        command = [sys.executable, __file__, str(store.path), str(i)]
+        died = subprocess.run(command, env=environment, capture_output=True, check=False)
+        assert died.returncode == 9, died.stderr
+        check_and_go_on(store, finished=min(names[:i].count("published"), 2))
+
+
+def test_interrupted_or_failing_at_any_step(tmp_path):
+    names = steps(tmp_path / "whole")
+    for i in range(len(names)):
+        store = begin(tmp_path / f"stopped {i}")
+        seen: list[str] = []
+
+        def step(name: str, seen: list[str] = seen, last: int = i) -> None:
+            seen.append(name)
+            if len(seen) > last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt), store.writer(step=step) as writer:
+            change(writer)
+        check_and_go_on(store, finished=min(seen.count("published"), 2))
+
+
+def test_a_full_disk_leaves_the_collection_as_it_was(tmp_path):
+    store = begin(tmp_path / "full")
+    full = [True]
+
+    def step(name: str) -> None:
+        if name == "manifest" and full:
+            raise OSError(28, "No space left on device")
+
+    with store.writer(step=step) as writer:
+        add(writer, 3)
+        with pytest.raises(
+            xsearch.errors.StoreError, match=r"No space left on device; the collection is as it was"
+        ):
+            writer.commit()
+        assert state(store) == STATES[0]
+        full.clear()
+        writer.commit()  # there is room now
+    assert state(store)[0] == [0, 1, 2, 3, 4, 5]
+
+
+if __name__ == "__main__":
+    left = int(sys.argv[2])
+
+    def die(name: str) -> None:
+        global left
+        if left == 0:
+            os._exit(9)
+        left -= 1
+
+    with Store.open(Path(sys.argv[1])).writer(step=die) as held:
+        change(held)

@@ -1,0 +1,180 @@
+"""The public face, from an empty folder to a picture table."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import xsearch
+from tests.fakes import FakeEmbedder
+from xsearch.collection import Collection, Hits
+from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
+from xsearch.types import Hit, Modality
+
+HIT_COLUMNS = ["rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "media"
+    (folder / "sky").mkdir(parents=True)
+    for name, colour in (("red", (255, 0, 0)), ("green", (0, 255, 0)), ("sky/blue", (0, 0, 255))):
+        Image.new("RGB", (16, 16), colour).save(folder / f"{name}.png")
+        (folder / f"{name}.txt").write_text(Path(name).name)
+    (folder / "red.json").write_text('{"year": 1999, "rank": 5}')
+    return folder
+
+
+@pytest.fixture
+def collection(tmp_path: Path, folder: Path) -> Collection:
+    collection = Collection.create(tmp_path / "c", embedder=FakeEmbedder())
+    collection.ingest(folder)
+    return collection
+
+
+def test_a_text_finds_its_picture_and_a_picture_its_text(collection: Collection, folder: Path) -> None:
+    (hit,) = collection.search("blue", top=1, modality="image")
+    assert (hit.rank, hit.path, hit.modality) == (1, str(folder / "sky" / "blue.png"), Modality.IMAGE)
+    (hit,) = collection.search(folder / "green.png", top=1, modality=["text"])
+    assert hit.text == "green"
+
+
+def test_a_sum_finds_what_has_both(collection: Collection, folder: Path) -> None:
+    Image.new("RGB", (16, 16), (255, 0, 255)).save(folder / "magenta.png")
+    collection.ingest(folder)
+    hits = collection.search(
+        xsearch.image(folder / "red.png") + xsearch.text("blue"), modality="image", top=1
+    )
+    assert Path(hits[0].path).name == "magenta.png"
+    hits = collection.search(xsearch.image(folder / "magenta.png") - xsearch.text("blue"), modality="image")
+    assert Path(hits[0].path).name == "red.png"
+    assert hits.query is not None
+    assert hits.query.cosines[1] < 0
+
+
+def test_options_reach_the_search(collection: Collection) -> None:
+    assert len(collection.search("red", top=2)) == 2
+    assert [hit.extra["year"] for hit in collection.search("red", where="year = 1999")] == [1999, 1999]
+    assert len(collection.search("red", min_score=2.0)) == 0
+    by_cosine = collection.search("red", rank="cosine")
+    assert [hit.score for hit in by_cosine] == sorted((hit.score for hit in by_cosine), reverse=True)
+
+
+def test_scores_are_cosines(collection: Collection, folder: Path) -> None:
+    vectors = collection.snapshot().vectors(collection.snapshot().ids)
+    query = collection.embedder.embed(xsearch.text("red").parts[0].samples())[0]
+    found = {hit.id: hit.score for hit in collection.search("red", top=100)}
+    np.testing.assert_allclose([found[id] for id in collection.snapshot().ids], vectors @ query, atol=1e-6)
+
+
+def test_hits_are_an_immutable_sequence(collection: Collection) -> None:
+    hits = collection.search("red")
+    assert list(hits) == [hits[at] for at in range(len(hits))]
+    assert hits[:2] == Hits(list(hits)[:2])
+    assert hits[-1].rank == len(hits)
+    with pytest.raises(TypeError):
+        hits[0] = hits[1]  # type: ignore[index]
+
+
+def test_hits_become_tables(collection: Collection) -> None:
+    hits = collection.search("red", top=6)
+    rows, table, frame = hits.to_dicts(), hits.to_arrow(), hits.to_pandas()
+    assert [list(row)[:9] for row in rows] == [HIT_COLUMNS] * 6
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]  # not the user's column of that name
+    assert {row.get("year") for row in rows} == {1999, None}
+    assert table.column_names[:9] == HIT_COLUMNS
+    assert table["modality"].to_pylist() == [str(hit.modality) for hit in hits]
+    assert frame["path"].tolist() == [hit.path for hit in hits]
+    assert Hits([]).to_arrow().column_names == HIT_COLUMNS
+
+
+def test_pandas_is_optional(collection: Collection, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def without_pandas(name: str, *args: Any) -> Any:
+        if name == "pandas":
+            raise ImportError
+        return real(name, *args)
+
+    monkeypatch.setattr(builtins, "__import__", without_pandas)
+    with pytest.raises(UsageError, match="pip install pandas"):
+        collection.search("red").to_pandas()
+
+
+def test_hits_show_as_a_picture_table_and_as_text(collection: Collection) -> None:
+    hits = collection.search("red", top=3)
+    assert hits._repr_html_().count("<tr>") == 4
+    assert repr(hits).count("\n") == 2
+    assert repr(Hits([])) == "no hits"
+
+
+def test_remove_by_id_path_folder_and_filter(collection: Collection, folder: Path) -> None:
+    assert collection.remove(collection.items()["id"].to_pylist()[:1]) == 1
+    assert collection.remove([10_000]) == 0
+    assert collection.remove(paths=[folder / "sky"], dry_run=True) == 2
+    assert len(collection) == 5
+    assert collection.remove(paths=[folder / "sky"]) == 2
+    assert collection.remove(where="year = 1999") == 2
+    assert len(collection) == 1
+    assert len(collection.search("red")) == 1
+
+
+def test_stats_items_and_skipped(collection: Collection, folder: Path) -> None:
+    (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    collection.ingest(folder)
+    stats = collection.stats()
+    assert stats["items"] == len(collection) == 6
+    assert stats["modalities"] == {"image": 3, "text": 3}
+    assert (stats["files"], stats["skipped"], stats["model"], stats["index"]) == (6, 1, "fake", "Flat")
+    assert stats["bytes"] > 0
+    assert collection.items(modality="text", columns=["text"])["text"].to_pylist() == ["green", "red", "blue"]
+    assert len(collection.items(where="year = 1999", limit=1)) == 1
+    assert collection.skipped()["error"].to_pylist() == ["Unreadable"]
+    assert "6 items" in repr(collection)
+
+
+def test_a_search_sees_what_others_commit(collection: Collection, tmp_path: Path) -> None:
+    other = Collection(xsearch.open(tmp_path / "c").store, embedder=FakeEmbedder())
+    assert len(collection) == len(other) == 6
+    other.remove(where="modality = 'text'")
+    assert len(collection) == 3
+    other.compact()
+    assert len(collection.search("red")) == 3
+
+
+def test_one_writer_at_a_time(collection: Collection, folder: Path) -> None:
+    with collection.store.writer(), pytest.raises(Locked):
+        collection.ingest(folder)
+
+
+def test_another_model_is_refused(collection: Collection, tmp_path: Path) -> None:
+    with pytest.raises(ModelMismatch, match="'fake', the query with 'other'"):
+        Collection(collection.store, embedder=FakeEmbedder(name="other"))
+    with pytest.raises(ModelMismatch, match="weights"):
+        Collection(collection.store, embedder=FakeEmbedder(gap=0.1))
+    with pytest.raises(ModelMismatch, match="'fake'"):
+        xsearch.open(tmp_path / "c").search("red")
+
+
+def test_looking_needs_no_model(collection: Collection, tmp_path: Path) -> None:
+    opened = xsearch.open(tmp_path / "c")
+    assert len(opened.items()) == 6
+    assert opened.ingest(tmp_path / "media", dry_run=True).unchanged == 6
+
+
+def test_opening_nothing_and_creating_twice(tmp_path: Path, collection: Collection) -> None:
+    with pytest.raises(NoCollection):
+        xsearch.open(tmp_path / "nothing")
+    with pytest.raises(StoreError):
+        Collection.create(tmp_path / "c", embedder=FakeEmbedder())
+
+
+def test_hits_equal_by_content() -> None:
+    hit = Hit(1, 0.5, None, 7, "/a", Modality.TEXT)
+    assert Hits([hit]) == Hits([hit])
+    assert Hits([hit]) != Hits([])

@@ -1,0 +1,97 @@
+"""ModelEmbedder: order, laziness, agreement with the towers."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xsearch.embed import Embedder, ModelEmbedder
+from xsearch.errors import ModelError, UsageError
+from xsearch.models import SMALL, ImageBind, Preprocess, load_config, save_model, train_tokenizer
+from xsearch.types import Modality, Sample
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["a red dog"], 300)
+    part = dataclasses.replace
+    towers = {
+        name: part(getattr(SMALL, name), width=16, depth=1, heads=2)
+        for name in ("vision", "audio", "depth", "thermal", "imu")
+    }
+    text = part(SMALL.text, width=16, depth=1, heads=2, vocab=tokenizer.size)
+    config = part(SMALL, name="tiny", embed_dim=24, text=text, **towers)
+    path = tmp_path_factory.mktemp("model")
+    save_model(ImageBind(config), tokenizer, path)
+    return path
+
+
+def draw(modality: Modality, seed: int) -> Sample:
+    """A random sample, of a size that depends on the seed too."""
+    rng = np.random.default_rng(seed)
+    side = 100 + 10 * seed
+    if modality is Modality.TEXT:
+        return Sample(modality, " ".join(["dog"] * (seed + 1)))
+    if modality is Modality.AUDIO:
+        return Sample(modality, rng.normal(0, 0.1, 16_000 * (seed + 1)).astype(np.float32), rate_hz=16_000)
+    if modality is Modality.IMU:
+        return Sample(modality, rng.normal(0, 5, (6, side)).astype(np.float32), rate_hz=50.0)
+    if modality is Modality.IMAGE:
+        return Sample(modality, Image.fromarray(rng.integers(0, 256, (side, 120, 3), dtype=np.uint8)))
+    if modality is Modality.VIDEO:
+        return Sample(modality, rng.integers(0, 256, (3 + seed, 60, side, 3), dtype=np.uint8))
+    return Sample(modality, rng.uniform(0, 1, (side, 120)).astype(np.float32))
+
+
+def test_a_mixed_batch_is_its_samples_one_by_one(folder):
+    samples = [draw(modality, seed) for seed in range(3) for modality in Modality]
+    embedder = ModelEmbedder(folder, device="cpu")
+    together = embedder.embed(samples)
+    assert together.dtype == np.float32
+    assert together.shape == (21, 24)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
+    apart = np.concatenate([embedder.embed([sample]) for sample in samples])
+    np.testing.assert_allclose(together, apart, atol=1e-5)
+    assert len(np.unique(together.round(5), axis=0)) == 21
+
+
+def test_more_samples_than_a_batch(folder):
+    samples = [draw(Modality.IMU, seed % 7) for seed in range(70)]
+    vectors = ModelEmbedder(folder).embed(samples)
+    np.testing.assert_allclose(vectors[:7], vectors[63:], atol=1e-6)
+
+
+def test_only_the_towers_that_are_asked_for_are_read(folder, tmp_path):
+    for name in ("config.json", "tokenizer.json", "text.safetensors"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    embedder = ModelEmbedder(tmp_path)
+    assert embedder.embed([draw(Modality.TEXT, 0)]).shape == (1, 24)
+    with pytest.raises(ModelError, match="vision tower"):
+        embedder.embed([draw(Modality.IMAGE, 0)])
+
+
+def test_vectors_are_the_models_own(folder):
+    config, digest = load_config(folder)
+    torch.manual_seed(0)
+    model = ImageBind(config).eval()  # as in the fixture, but not rounded to float16
+    sample = draw(Modality.THERMAL, 1)
+    expected = model.towers["thermal"](Preprocess(config)([sample])).detach()
+    embedder: Embedder = ModelEmbedder.load(str(folder), device="cpu")
+    np.testing.assert_allclose(embedder.embed([sample]), expected, atol=5e-3)
+    assert embedder.stamp.name == "tiny"
+    assert embedder.stamp.digest == digest
+    assert embedder.stamp.preprocessing == config.preprocessing.stamp
+    assert embedder.stamp.dim == 24
+
+
+def test_nothing_becomes_no_rows(folder):
+    assert ModelEmbedder(folder).embed([]).shape == (0, 24)
+
+
+def test_an_unknown_device_is_refused(folder):
+    with pytest.raises(UsageError, match="nonsense"):
+        ModelEmbedder(folder, device="nonsense")

@@ -1,0 +1,190 @@
+"""The pages are parsed, and what is embedded in them is decoded again."""
+
+import base64
+import io
+import re
+import struct
+from html.parser import HTMLParser
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from xsearch import gallery, query
+from xsearch.types import Hit, Modality
+
+VOID = {"meta", "img", "br", "wbr"}
+
+
+class Page(HTMLParser):
+    """Tags that were opened and not closed, in order, and every attribute that could load something."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.addresses: list[str] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open += [tag] * (tag not in VOID)
+        self.addresses += [value for name, value in attributes if name in ("src", "href", "poster")]
+
+    def handle_startendtag(self, tag, attributes):
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def parsed(html):
+    page = Page(html)
+    assert page.open == []
+    return page
+
+
+def embedded(page, mime):
+    """The bytes of every data URI of this kind."""
+    return [base64.b64decode(a.split(",", 1)[1]) for a in page.addresses if a.startswith(f"data:{mime}")]
+
+
+def hit(path, modality, rank=1, **more):
+    return Hit(rank, 0.5, 1.25, rank, str(path), Modality(modality), **more)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """One small file of every kind."""
+    folder = tmp_path_factory.mktemp("media")
+    rng = np.random.default_rng(0)
+    endings = {"image": "jpg", "audio": "wav", "video": "mp4", "depth": "png", "thermal": "png", "imu": "csv"}
+    paths = {name: folder / f"{name}.{ending}" for name, ending in (endings | {"text": "txt"}).items()}
+    Image.fromarray(rng.integers(0, 256, (60, 80, 3), np.uint8)).save(paths["image"])
+    seconds = np.arange(30 * 8000) / 8000
+    tones = np.sin(2 * np.pi * np.array([400, 800, 1600])[(seconds // 10).astype(int)] * seconds)
+    soundfile.write(paths["audio"], 0.5 * tones, 8000)
+    with av.open(str(paths["video"]), "w") as out:
+        stream = out.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for level in np.repeat([20, 220], 10):  # a dark second, a bright second
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
+        out.mux(stream.encode(None))
+    millimetres = np.repeat(np.array([[0, 1000, 9000]], np.uint16), 20, axis=1).repeat(60, axis=0)
+    Image.fromarray(millimetres).save(paths["depth"])
+    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8), (48, 1))).save(paths["thermal"])
+    rows = [f"{i / 100},{i % 7},0,9.8,0.1,{i % 3},0" for i in range(600)]
+    paths["imu"].write_text("timestamp,ax,ay,az,gx,gy,gz\n" + "\n".join(rows))
+    paths["text"].write_text("a dog on the beach")
+    return paths
+
+
+TAGS = {"image": "img", "text": "blockquote", "audio": "audio", "video": "video", "imu": "polyline"}
+
+
+@pytest.mark.parametrize(("kind", "tag"), [*TAGS.items(), ("depth", "img"), ("thermal", "img")])
+def test_every_kind_is_shown_in_its_own_way(files, kind, tag):
+    page = parsed(gallery.page([hit(files[kind], kind, text="a dog" if kind == "text" else None)]))
+    assert tag in page.tags
+    assert "cannot be shown" not in page.text
+    assert all(word in page.text for word in (kind, files[kind].name, "0.500", "+1.25"))
+
+
+def test_a_page_loads_nothing_and_a_table_plays_nothing(files):
+    hits = [hit(path, kind, rank) for rank, (kind, path) in enumerate(files.items(), 1)]
+    page, table = parsed(gallery.page(hits)), parsed(gallery.table(hits))
+    assert all(address.startswith(("data:", "file:")) for address in page.addresses)
+    assert not re.search(r"https?:|url\(|@import|<script", gallery.page(hits))
+    assert not {"audio", "video"} & set(table.tags)
+    assert len(embedded(table, "image/jpeg")) == 4  # image, video, depth, thermal
+
+
+def test_names_and_texts_are_escaped(tmp_path):
+    path = tmp_path / "<u onerror='x'>&.txt"
+    html = gallery.page([hit(path, "text", text="<script>alert(1)</script>")], query.text("<i>'\""))
+    page = parsed(html)
+    assert not {"u", "i", "script"} & set(page.tags)
+    assert "<script>alert(1)</script>" in page.text
+    assert "<i>'\"" in page.text
+
+
+def test_one_lost_file_does_not_spoil_the_page(files, tmp_path):
+    page = parsed(gallery.page([hit(tmp_path / "gone.jpg", "image"), hit(files["image"], "image", 2)]))
+    assert "the file is gone" in page.text
+    assert len(embedded(page, "image/jpeg")) == 1
+
+
+def test_the_player_has_just_the_window(files):
+    page = parsed(gallery.page([hit(files["audio"], "audio", start_s=10.0, end_s=20.0)]))
+    (sound,) = embedded(page, "audio/")
+    wave, rate_hz = soundfile.read(io.BytesIO(sound))
+    assert len(wave) / rate_hz == pytest.approx(10, abs=0.3)
+    spectrum = np.abs(np.fft.rfft(wave[rate_hz:-rate_hz]))
+    frequency_hz = spectrum.argmax() * rate_hz / (len(wave) - 2 * rate_hz)
+    assert frequency_hz == pytest.approx(800, rel=0.01)  # the tone of the second ten seconds
+
+
+@pytest.mark.parametrize(("start_s", "bright"), [(0.0, False), (1.0, True)])
+def test_the_poster_is_from_the_middle_of_the_window(files, start_s, bright):
+    page = parsed(gallery.page([hit(files["video"], "video", start_s=start_s, end_s=start_s + 1)]))
+    (poster,) = embedded(page, "image/jpeg")
+    assert (np.asarray(Image.open(io.BytesIO(poster))).mean() > 120) == bright
+
+
+def test_a_big_video_has_a_poster_and_no_player(files, tmp_path):
+    path = tmp_path / "big.mp4"
+    size = gallery.PLAYER_BYTES
+    path.write_bytes(files["video"].read_bytes() + struct.pack(">I4s", size, b"free") + bytes(size - 8))
+    page = parsed(gallery.page([hit(path, "video", start_s=0.0, end_s=2.0)]))
+    assert "video" not in page.tags
+    assert len(embedded(page, "image/jpeg")) == 1
+
+
+def test_depth_is_red_near_blue_far_and_grey_where_unknown(files):
+    (picture,) = embedded(parsed(gallery.page([hit(files["depth"], "depth")])), "image/jpeg")
+    unknown, near, far = np.asarray(Image.open(io.BytesIO(picture))).astype(int)[30, [10, 30, 50]]
+    assert np.abs(unknown - 128).max() < 12
+    assert near[0] > near[2] + 50
+    assert far[2] > far[0] + 50
+
+
+def test_inferno_gets_lighter_all_the_way():
+    rgb = gallery.colour(np.linspace(0, 1, 100)[None], "inferno")[0]
+    lightness = rgb @ np.array([0.2126, 0.7152, 0.0722])  # ITU-R BT.709
+    assert (np.diff(lightness) > -0.5).all()
+    assert lightness[0] < 1
+    assert lightness[-1] > 240
+
+
+def test_the_query_stands_above_the_hits_as_a_sum(files):
+    asked = query.image(files["image"]) + 0.7 * query.audio(files["audio"]) - query.text("a cage")
+    page = parsed(gallery.page([], asked))
+    order = [
+        page.text.index(word) for word in ("image.jpg", "+ 0.7 ×", "audio.wav", "−", "a cage", "No items")
+    ]
+    assert order == sorted(order)
+
+
+def test_parts_in_memory_are_shown_too():
+    pixels = np.zeros((1, 8, 8, 3), np.uint8)
+    tone = np.sin(np.arange(16_000) / 9).astype(np.float32)
+    asked = query.image(pixels[0]) + query.video(pixels) + query.audio(tone)
+    asked += query.imu(np.ones((6, 100), np.float32)) + query.vector(np.ones(4, np.float32), "depth")
+    page = parsed(gallery.page([], asked))
+    assert "cannot be shown" not in page.text
+    assert "an embedding of depth" in page.text
+    assert len(embedded(page, "image/jpeg")) == 2
+
+
+def test_several_answers_share_one_page(files):
+    answers = [(query.text(word), [hit(files["image"], "image")]) for word in ("one", "two")]
+    page = parsed(gallery.album(answers))
+    assert page.tags.count("section") == 2
+    assert Path(page.addresses[-1]).name == "image.jpg"

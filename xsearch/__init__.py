@@ -1,0 +1,59 @@
+"""Search any media with any media.
+
+    import xsearch
+
+    collection = xsearch.open("indexes/default")
+    collection.search(xsearch.image("bird.jpg") + 0.7 * xsearch.audio("sea.wav"), top=10)
+
+Importing this package does nothing and loads nothing; its names are fetched from their modules when used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from xsearch.collection import Collection, open
+    from xsearch.errors import XsearchError
+    from xsearch.query import Query, audio, depth, image, imu, text, thermal, video
+    from xsearch.types import Hit, Modality
+
+    __version__: str
+
+__all__ = [
+    "Collection",
+    "Hit",
+    "Modality",
+    "Query",
+    "XsearchError",
+    "__version__",
+    "audio",
+    "depth",
+    "image",
+    "imu",
+    "open",
+    "text",
+    "thermal",
+    "video",
+]
+
+_HOMES = {
+    "xsearch.collection": ("Collection", "open"),
+    "xsearch.errors": ("XsearchError",),
+    "xsearch.query": ("Query", "audio", "depth", "image", "imu", "text", "thermal", "video"),
+    "xsearch.types": ("Hit", "Modality"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("xsearch")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module 'xsearch' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

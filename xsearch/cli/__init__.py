@@ -1,0 +1,10 @@
+"""The command line. Importing it is light: every command imports what it needs when it runs."""
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """The `xsearch` program."""
+    from xsearch.cli.app import app
+
+    app(prog_name="xsearch")

@@ -1,0 +1,122 @@
+"""`info`, `ls`, `rm`, `skipped`, `compact`: look at a collection and tidy it."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xsearch.cli import options, output
+from xsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from xsearch.collection import Collection
+
+__all__ = ["compact", "info", "list_items", "remove", "skipped"]
+
+ITEM_COLUMNS = ("id", "modality", "path", "start_s", "end_s", "text")
+
+
+def info(
+    index: options.Index = options.DEFAULT_INDEX,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Print counts by kind, model, index and size."""
+    stats = _open(index).stats()
+    if json:
+        output.print_json(stats)
+        return
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in stats.pop("modalities").items() if count)
+    stats["items"] = f"{stats['items']:,}" + (f" ({kinds})" if kinds else "")
+    stats["bytes"] = f"{stats['bytes']:,}"
+    for name, value in stats.items():
+        typer.echo(f"{name:<11} {value}")
+
+
+def list_items(
+    modality: options.Modalities = None,
+    where: options.Where = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
+    json: options.Json = False,
+    index: options.Index = options.DEFAULT_INDEX,
+) -> None:
+    """List the items of a collection, by id."""
+    columns = None if json else ITEM_COLUMNS
+    items = _open(index).items(modality=modality, where=where, limit=limit, columns=columns).to_pylist()
+    if json:
+        output.print_json(items)
+        return
+    rows = [
+        (
+            str(item["id"]),
+            item["modality"],
+            output.relative(item["path"]),
+            output.window(item["start_s"], item["end_s"]),
+            item["text"] or "",
+        )
+        for item in items
+    ]
+    output.print_table(("id", "kind", "path", "seconds", "text"), rows, numbers=1)
+
+
+def remove(
+    what: Annotated[
+        list[str] | None, typer.Argument(metavar="[WHAT]...", help="Ids, files, folders, or globs of paths.")
+    ] = None,
+    where: options.Where = None,
+    dry_run: options.DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    index: options.Index = options.DEFAULT_INDEX,
+) -> None:
+    """Remove items from a collection. The media files themselves are not touched."""
+    if not what and where is None:
+        raise UsageError("rm: expected ids, paths or --where; to remove everything delete the folder")
+    collection = _open(index)
+    ids, paths = _ids_and_paths(collection, what or [])
+    count = collection.remove(ids, paths=paths, where=where, dry_run=True)
+    if dry_run or not count:
+        typer.echo(f"would remove {count:,} items" if count else "no items match, nothing was removed")
+        return
+    if not yes:
+        typer.confirm(f"Remove {count:,} items from {index}?", abort=True, err=True)
+    typer.echo(f"removed {collection.remove(ids, paths=paths, where=where):,} items")
+
+
+def skipped(json: options.Json = False, index: options.Index = options.DEFAULT_INDEX) -> None:
+    """List the files that could not be read, and why."""
+    rows = _open(index).skipped().to_pylist()
+    if json:
+        output.print_json(rows)
+    elif rows:
+        output.print_table(
+            ("path", "reason"), [(output.relative(row["path"]), row["reason"]) for row in rows]
+        )
+    else:
+        output.note("nothing was skipped")
+
+
+def compact(index: options.Index = options.DEFAULT_INDEX) -> None:
+    """Merge small files and delete what nothing refers to."""
+    done = _open(index).compact()
+    segments = f"{done.segments_before} segments are now {done.segments_after}"
+    typer.echo(f"{index}: {segments}, {done.freed_bytes:,} bytes freed")
+
+
+def _open(index: Path) -> Collection:
+    import xsearch
+
+    return xsearch.open(index)
+
+
+def _ids_and_paths(collection: Collection, given: list[str]) -> tuple[list[int], list[str]]:
+    """Numbers are ids, unless a file is called so; what has a wildcard is compared with the stored paths."""
+    ids = [int(text) for text in given if text.isdecimal() and not Path(text).exists()]
+    rest = [text for text in given if not text.isdecimal() or Path(text).exists()]
+    globs = [text for text in rest if any(c in text for c in "*?[") and not Path(text).exists()]
+    if globs:
+        patterns = [str(Path(text).absolute()) for text in globs]
+        items = collection.items(columns=["id", "path"]).to_pylist()
+        ids += [item["id"] for item in items if any(fnmatchcase(item["path"], p) for p in patterns)]
+    return ids, [text for text in rest if text not in globs]

@@ -1,0 +1,125 @@
+"""`demo`: the whole program on a small world that it renders itself."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xsearch.cli import options, output
+from xsearch.cli.ingest import open_or_create, print_report, progress_bar
+from xsearch.types import Hit, Modality
+
+if TYPE_CHECKING:
+    from xsearch.query import Query
+    from xsearch.scenes import Scene
+
+__all__ = ["demo"]
+
+SEEN = (
+    "dog beach", "dog forest", "bird forest", "bird harbour", "boat harbour", "boat beach", "car road",
+    "car street", "train mountain", "helicopter field", "drum room", "clock room", "fire forest",
+    "frog field", "person street", "bell mountain",
+)  # fmt: skip
+ASKED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "boat beach")
+TOP = 4
+
+
+def demo(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("xsearch-demo"),
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    model: options.Model = None,
+) -> None:
+    """Render some media, search them, and show the answers."""
+    from xsearch import gallery, scenes
+
+    media, index, page = out / "media", out / "index", out / "results.html"
+    output.note(f"rendering {len(SEEN)} scenes, as seven kinds of media each, into {media}")
+    scenes.write([_scene(words, seed=i) for i, words in enumerate(SEEN)], media)
+    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(ASKED)], out / "questions")
+
+    collection = open_or_create(index, model)
+    with progress_bar() as progress:
+        report = collection.ingest(media, prune=True, progress=progress)
+    print_report(report, index)
+
+    answers = []
+    for title, asked, kind in _questions(out / "questions"):
+        typer.echo(f"\n{title}\n$ {_command(asked, kind, index)}\n")
+        hits = collection.search(asked, TOP, modality=kind, unique=True)
+        if len(asked.parts) > 1:
+            output.print_parts(hits.query)
+        output.print_hits([_labelled(hit) for hit in hits])
+        answers.append((asked, hits))
+    page.write_text(gallery.album(answers), encoding="utf-8")
+
+    typer.echo(f"\nThe same with pictures and players: {page}\n\nNow yours:")
+    for command in (
+        "xsearch ingest ./media",
+        'xsearch query "a dog on the beach"',
+        "xsearch compose --image dog.jpg --plus-audio sea.wav",
+    ):
+        typer.echo(f"  {command}")
+    if open_page:
+        typer.launch(str(page))
+
+
+def _scene(words: str, *, seed: int) -> Scene:
+    from xsearch.scenes import sample
+
+    subject, place = words.split()
+    return sample(1, seed=seed, subjects=[subject], places=[place])[0]
+
+
+def _questions(folder: Path) -> list[tuple[str, Query, Modality | None]]:
+    """What is asked, in words; the query; the kind that may answer."""
+    from xsearch import query
+
+    def file(kind: str, words: str) -> Path:
+        return next((folder / kind).glob(f"{ASKED.index(words):04d}.*"))
+
+    dog = query.image(file("photos", "dog forest"))
+    sea = query.audio(file("sounds", "boat beach"))
+    return [
+        ("Anything for a text", query.text("a dog on the beach"), None),
+        (
+            "Pictures for the sound of a train in the mountains",
+            query.audio(file("sounds", "train mountain")),
+            Modality.IMAGE,
+        ),
+        ("Sounds for a picture of a clock", query.image(file("photos", "clock room")), Modality.AUDIO),
+        (
+            "Texts for the depth map of a boat in the harbour",
+            query.depth(file("depth", "boat harbour")),
+            Modality.TEXT,
+        ),
+        (
+            "Videos for the thermal picture of a fire",
+            query.thermal(file("thermal", "fire forest")),
+            Modality.VIDEO,
+        ),
+        (
+            "Pictures for the motion of somebody on a boat",
+            query.imu(file("imu", "boat harbour")),
+            Modality.IMAGE,
+        ),
+        ("Pictures for a dog in the forest + the sound of the beach", dog + sea, Modality.IMAGE),
+    ]
+
+
+def _labelled(hit: Hit) -> Hit:
+    """What cannot be read says in brackets what it shows."""
+    return replace(hit, text=hit.text or "({subject}, {place})".format(**hit.extra))
+
+
+def _command(asked: Query, kind: Modality | None, index: Path) -> str:
+    """The same on the command line."""
+    first, *others = asked.parts
+    words = ["xsearch", "compose" if others else "query", f"--{first.modality}", first.label]
+    for part in others:
+        words += [f"--plus-{part.modality}", part.label]
+    words += ["--modality", kind] if kind else []
+    return shlex.join([*words, "--top", str(TOP), "--unique", "--index", str(index)])

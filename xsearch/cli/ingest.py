@@ -1,0 +1,151 @@
+"""`ingest`: bring a collection in step with folders of media."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xsearch.cli import options, output
+from xsearch.errors import UsageError
+from xsearch.types import Modality
+
+if TYPE_CHECKING:
+    from xsearch.collection import Collection
+    from xsearch.ingest import Progress, Report
+
+__all__ = ["ingest", "open_or_create", "print_report", "progress_bar"]
+
+SHOWN = 10  # skipped files that are listed
+
+
+def ingest(
+    paths: Annotated[
+        list[Path], typer.Argument(exists=True, metavar="PATH...", help="Folders and files of media.")
+    ],
+    index: options.Index = options.DEFAULT_INDEX,
+    model: options.Model = None,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--as", metavar="KIND=GLOB", help='Take these files as KIND: "thermal=flir/*"; repeatable.'
+        ),
+    ] = None,
+    metadata: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, metavar="FILE.csv", help="A table with a column path; its others can be filtered by."
+        ),
+    ] = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Also remove what is gone from PATH.")] = False,
+    dry_run: options.DryRun = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")
+    ] = False,
+) -> None:
+    """Embed the media under PATH, as far as new or changed.
+
+    May be interrupted at any time and started again.
+    """
+    rules = [_rule(text) for text in kinds or []]
+    from xsearch.ingest import ingest as compare
+
+    with progress_bar() as progress:
+        if dry_run and not _is_collection(index):
+            report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
+        else:
+            report = open_or_create(index, model).ingest(
+                paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
+            )
+    print_report(report, index, dry_run=dry_run)
+    if strict and report.skipped:
+        raise typer.Exit(1)
+
+
+def open_or_create(index: Path, model: str | None) -> Collection:
+    """The collection at `index`; a new one says which model it will use from now on."""
+    import xsearch
+
+    if _is_collection(index):
+        return xsearch.open(index, model)
+    from xsearch.models.registry import resolve
+
+    choice = resolve(model)
+    output.note(choice.line)
+    return xsearch.Collection.create(index, model)
+
+
+@contextmanager
+def progress_bar() -> Iterator[Any]:
+    """A callback that shows how far an ingest is, on stderr if that is a terminal."""
+    from tqdm import tqdm
+
+    bar = None
+    start_s = time.perf_counter()
+
+    def show(now: Progress) -> None:
+        nonlocal bar
+        if bar is None:
+            bar = tqdm(total=now.total, unit=" files", disable=None, leave=False, dynamic_ncols=True)
+        bar.update(now.done - bar.n)
+        skipped = f", {now.skipped} skipped" if now.skipped else ""
+        rate = now.items / (time.perf_counter() - start_s)
+        bar.set_postfix_str(f"{rate:.1f} items/s{skipped}", refresh=False)
+
+    try:
+        yield show
+    finally:
+        if bar is not None:
+            bar.close()
+
+
+def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
+    """What an ingest did: counts on stdout, what was skipped and why on stderr."""
+    files = sum(report.files.values())
+    new = _counts(report.new, "file")
+    if dry_run:
+        typer.echo(f"would embed {new}; {report.unchanged:,} unchanged; nothing was written")
+    elif report.items:
+        rate = f"in {report.seconds:.1f} s, {report.items_per_s:.1f} items/s"
+        typer.echo(f"{index}: {_counts(report.items, 'item')} from {new}, {rate}")
+    elif not files:
+        typer.echo(f"{index}: no media found")
+    elif not (report.moved or report.removed or report.duplicates):
+        typer.echo(f"{index}: nothing changed, {report.unchanged:,} files are as they were")
+    for count, what in (
+        (report.unchanged if report.items else 0, "unchanged"),
+        (report.changed, "changed, old items replaced"),
+        (report.duplicates, "with the same bytes as another file, not embedded twice"),
+        (report.moved, "moved"),
+        (report.removed, "items of vanished files removed"),
+        (report.not_media, "not media"),
+        (len(report.skipped), "skipped"),
+    ):
+        if count:
+            typer.echo(f"{count:>7,}  {what}")
+    for skip in report.skipped[:SHOWN]:
+        output.note(f"skipped {output.relative(str(skip.path))}: {skip.reason}")
+    if len(report.skipped) > SHOWN:
+        output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --index {index}")
+
+
+def _is_collection(index: Path) -> bool:
+    return (index / "manifest.json").is_file()
+
+
+def _counts(counts: Mapping[Modality, int], noun: str) -> str:
+    """ "9 items (4 image, 5 text)"."""
+    total = sum(counts.values())
+    kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in Modality if counts.get(kind))
+    return f"{total:,} {noun}{'s' * (total != 1)}" + (f" ({kinds})" if kinds else "")
+
+
+def _rule(text: str) -> tuple[Modality, str]:
+    kind, equals, pattern = text.partition("=")
+    if not equals or not pattern or kind not in list(Modality):
+        raise UsageError(f"--as {text}: expected KIND=GLOB with KIND one of {', '.join(Modality)}")
+    return Modality(kind), pattern

@@ -1,0 +1,68 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xsearch.types import Modality
+
+__all__ = [
+    "DEFAULT_INDEX",
+    "Csv",
+    "DryRun",
+    "Html",
+    "Index",
+    "Json",
+    "MinScore",
+    "Modalities",
+    "Model",
+    "Paths",
+    "Rank",
+    "RankBy",
+    "Top",
+    "Unique",
+    "Where",
+]
+
+DEFAULT_INDEX = Path("indexes/default")
+
+
+class Rank(StrEnum):
+    BALANCED = "balanced"
+    COSINE = "cosine"
+
+
+Index = Annotated[
+    Path, typer.Option("--index", envvar="XSEARCH_INDEX", metavar="DIR", help="Folder of the collection.")
+]
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="bundled, imagebind, or a folder of weights.")
+]
+Modalities = Annotated[
+    list[Modality] | None,
+    typer.Option("--modality", metavar="KIND", help="Only items of this kind; repeatable."),
+]
+Where = Annotated[
+    str | None,
+    typer.Option("--where", metavar="SQL", help='Only items for which it holds: "duration_s > 60".'),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
+
+Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="How many results.")]
+RankBy = Annotated[
+    Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the bare similarity.")
+]
+MinScore = Annotated[
+    float | None, typer.Option("--min-score", metavar="X", help="Only items with at least this cosine.")
+]
+Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
+Json = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print the same columns as CSV.")]
+Paths = Annotated[bool, typer.Option("--paths", help="Print one path per line, for xargs.")]
+Html = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with pictures and players.")
+]

@@ -1,0 +1,329 @@
+"""The public face: open a collection, fill it, search it.
+
+collection = xsearch.open("indexes/default")
+hits = collection.search(xsearch.image("bird.jpg") + xsearch.audio("sea.wav"), top=10)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from xsearch.errors import ModelError, ModelMismatch, UsageError
+from xsearch.ingest import Progress, Report, ingest
+from xsearch.query import Embedded, Query, parse, search
+from xsearch.query.searcher import Rank, as_modalities
+from xsearch.store import Snapshot, Store
+from xsearch.types import Hit, Modality, ModelStamp
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from xsearch.embed import Embedder
+    from xsearch.index import Index
+    from xsearch.store import Compaction
+
+__all__ = ["DEFAULT", "Collection", "Hits", "open"]
+
+DEFAULT = Path("indexes/default")
+
+Kinds = Modality | str | Sequence[Modality | str]
+
+
+def open(path: str | Path = DEFAULT, model: str | None = None) -> Collection:
+    """Open the collection at `path`.
+
+    model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
+    Raises NoCollection where there is none.
+    """
+    return Collection(Store.open(Path(path)), model=model)
+
+
+class Hits(Sequence[Hit]):
+    """The answer to a query, best first; immutable."""
+
+    def __init__(self, hits: Iterable[Hit], query: Embedded | None = None) -> None:
+        self._hits = tuple(hits)
+        self.query = query  # what was searched for, as vectors
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+    @overload
+    def __getitem__(self, at: slice) -> Hits: ...
+    def __getitem__(self, at: int | slice) -> Hit | Hits:
+        return Hits(self._hits[at], self.query) if isinstance(at, slice) else self._hits[at]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hits) and self._hits == other._hits
+
+    __hash__ = None  # type: ignore[assignment]  # hits hold dictionaries
+
+    def __repr__(self) -> str:
+        lines = [f"{hit.rank:>3}  {hit.score:.3f}  {hit.modality:<7}  {hit.path}" for hit in self._hits]
+        return "\n".join(lines) or "no hits"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One flat dictionary per hit: its own fields, then its other columns."""
+        rows = []
+        for hit in self._hits:
+            own = asdict(hit)
+            extra = own.pop("extra")
+            rows.append(own | {name: value for name, value in extra.items() if name not in own})
+        return rows
+
+    def to_arrow(self) -> pa.Table:
+        """The same as an Arrow table; what a hit lacks is null."""
+        import pyarrow as pa
+
+        rows = self.to_dicts()
+        names = dict.fromkeys([*_HIT_FIELDS, *(name for row in rows for name in row)])
+        types = {"rank": pa.int64(), "score": pa.float64(), "balanced": pa.float64(), "id": pa.int64()}
+        types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
+        types |= {"start_s": pa.float64(), "end_s": pa.float64()}
+        return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas data frame."""
+        try:
+            import pandas  # noqa: F401  pyarrow's own message does not say what to do
+        except ImportError:
+            raise UsageError("to_pandas needs pandas, which is not installed: pip install pandas") from None
+        return self.to_arrow().to_pandas()
+
+    def _repr_html_(self) -> str:
+        from xsearch import gallery
+
+        return gallery.table(self._hits)
+
+
+_HIT_FIELDS = ("rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text")
+
+
+class Collection:
+    """A collection and the model that embedded it. The model is loaded when something has to be embedded.
+
+    Reading methods see the last commit, also of other processes; one search sees one state.
+    """
+
+    def __init__(self, store: Store, *, model: str | None = None, embedder: Embedder | None = None) -> None:
+        """`embedder` takes the place of the model that would be loaded."""
+        self.store = store
+        self._model = model
+        self._embedder = embedder
+        self._version: tuple[int, int] | None = None
+        self._snapshot = self.snapshot()
+        self._index: tuple[Path, Index] | None = None
+        if embedder is not None:
+            self._check(embedder.stamp)
+
+    @staticmethod
+    def create(
+        path: str | Path = DEFAULT, model: str | None = None, *, embedder: Embedder | None = None
+    ) -> Collection:
+        """Make an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
+        embedder = embedder or _load(model)
+        return Collection(Store.create(Path(path), embedder.stamp), embedder=embedder)
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model at work. Raises ModelMismatch if it is not the one of the stored vectors."""
+        if self._embedder is None:
+            if self._model is None:
+                self._embedder = _load_stamped(self._snapshot.stamp)
+            else:
+                embedder = _load(self._model)
+                self._check(embedder.stamp)
+                self._embedder = embedder
+        return self._embedder
+
+    def snapshot(self) -> Snapshot:
+        """The collection as of its last commit."""
+        status = (self.path / "manifest.json").stat()  # replaced, never rewritten
+        version = status.st_ino, status.st_mtime_ns
+        if version != self._version:
+            self._snapshot, self._version = self.store.snapshot(), version
+        return self._snapshot
+
+    def __len__(self) -> int:
+        return len(self.snapshot())
+
+    def __repr__(self) -> str:
+        return f"<Collection {self.path}: {len(self)} items, model {self._snapshot.stamp.name}>"
+
+    def ingest(
+        self,
+        paths: str | Path | Sequence[str | Path],
+        *,
+        kinds: Sequence[tuple[Modality, str]] = (),
+        metadata: str | Path | None = None,
+        prune: bool = False,
+        dry_run: bool = False,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> Report:
+        """Bring the collection in step with the media below `paths`; see `xsearch.ingest.ingest`."""
+        return ingest(
+            self.store,
+            [paths] if isinstance(paths, str | Path) else paths,
+            None if dry_run else self.embedder,
+            kinds=kinds,
+            metadata=metadata,
+            prune=prune,
+            dry_run=dry_run,
+            progress=progress,
+        )
+
+    def search(
+        self,
+        query: Query | str | Path,
+        top: int = 10,
+        *,
+        modality: Kinds | None = None,
+        where: str | None = None,
+        rank: Rank = "balanced",
+        min_score: float | None = None,
+        unique: bool = False,
+    ) -> Hits:
+        """The `top` items nearest to a query: a `Query`, a path, or a text; see `xsearch.query.search`."""
+        embedded = parse(query).embed(self.embedder)
+        snapshot = self.snapshot()
+        hits = search(
+            snapshot,
+            self._index_of(snapshot),
+            embedded,
+            top=top,
+            modality=modality,
+            where=where,
+            rank=rank,
+            min_score=min_score,
+            unique=unique,
+        )
+        return Hits(hits, embedded)
+
+    def remove(
+        self,
+        ids: Iterable[int] = (),
+        *,
+        paths: Iterable[str | Path] = (),
+        where: str | None = None,
+        dry_run: bool = False,
+    ) -> int:
+        """Remove the items with these ids, of these files or below these folders, or that fit `where`.
+
+        Returns how many that is. The media themselves are not touched.
+        """
+        if dry_run:
+            return len(self._chosen(self.snapshot(), ids, paths, where))
+        with self.store.writer() as writer:
+            removed = writer.remove(self._chosen(writer.snapshot, ids, paths, where))
+            writer.commit()
+        return removed
+
+    def items(
+        self,
+        *,
+        modality: Kinds | None = None,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """The items as an Arrow table, by id."""
+        snapshot = self.snapshot()
+        return snapshot.items(snapshot.select(where, as_modalities(modality))[:limit], columns)
+
+    def skipped(self) -> pa.Table:
+        """The files that could not be read: path, reason, error, when."""
+        return self.snapshot().skipped()
+
+    def stats(self) -> dict[str, Any]:
+        """Counts and sizes: path, items, modalities, files, skipped, model, dim, index, bytes, generation."""
+        snapshot = self.snapshot()
+        index = self._index_of(snapshot)
+        return {
+            "path": str(self.path),
+            "items": len(snapshot),
+            "modalities": {str(kind): count for kind, count in snapshot.counts().items()},
+            "files": len(snapshot.files()),
+            "skipped": len(snapshot.skipped()),
+            "model": snapshot.stamp.name,
+            "dim": snapshot.stamp.dim,
+            "index": index.plan.recipe if index else "Flat",
+            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+            "generation": snapshot.manifest.generation,
+        }
+
+    def compact(self) -> Compaction:
+        """Merge small segments, drop removed items, delete files that nothing refers to."""
+        with self.store.writer() as writer:
+            return writer.compact()
+
+    def _check(self, given: ModelStamp) -> None:
+        stored = self._snapshot.stamp
+        if given != stored:
+            raise ModelMismatch(stored=_full_name(stored, given), given=_full_name(given, stored))
+
+    def _index_of(self, snapshot: Snapshot) -> Index | None:
+        path = snapshot.index_path
+        if path is None:
+            return None
+        if self._index is None or self._index[0] != path:
+            from xsearch.index import Index  # faiss: a small collection does without
+
+            self._index = path, Index.load(path)
+        return self._index[1]
+
+    @staticmethod
+    def _chosen(
+        snapshot: Snapshot, ids: Iterable[int], paths: Iterable[str | Path], where: str | None
+    ) -> np.ndarray:
+        chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids, np.int64))]]
+        if where is not None:
+            chosen.append(snapshot.select(where))
+        if wanted := [Path(path).absolute() for path in paths]:
+            files = snapshot.files().select(["path", "ids"]).to_pylist()
+            chosen += [
+                np.array(file["ids"], np.int64)
+                for file in files
+                if any(Path(file["path"]).is_relative_to(path) for path in wanted)
+            ]
+        return np.unique(np.concatenate(chosen))
+
+
+def _load(model: str | None) -> Embedder:
+    from xsearch.embed import ModelEmbedder  # torch: a second that only embedding has to wait for
+
+    return ModelEmbedder.load(model)
+
+
+def _load_stamped(stamp: ModelStamp) -> Embedder:
+    """The model that made the vectors, if it is here: the default one, or another one that has a name."""
+    found = []
+    for choice in (None, "bundled", "imagebind"):
+        try:
+            found.append(_load(choice))
+        except ModelError:
+            continue
+        if found[-1].stamp == stamp:
+            return found[-1]
+    given = ", ".join(dict.fromkeys(_full_name(embedder.stamp, stamp) for embedder in found))
+    raise ModelMismatch(
+        stored=_full_name(stamp, found[0].stamp) if found else stamp.name, given=given or "none"
+    )
+
+
+def _full_name(stamp: ModelStamp, other: ModelStamp) -> str:
+    """The name, and where that is not what differs, what does."""
+    if stamp.name != other.name:
+        return stamp.name
+    return f"{stamp.name} (weights {stamp.digest[:8]}, preprocessing {stamp.preprocessing})"

@@ -1,0 +1,46 @@
+"""Building: train on a sample, add the rest as it streams by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from xsearch.errors import UsageError
+from xsearch.index.plan import Plan
+from xsearch.index.search import Index, to_gpu
+
+
+def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Index:
+    """Train and fill the index of `plan`.
+
+    sample: float32 [s, D], unit rows drawn from all items; about `plan.sample` of them.
+    blocks: (ids int64 [b], vectors float16 or float32 [b, D]), each id once; one at a time is in memory.
+
+    Raises UsageError for a "Flat" plan, which has no index, and where the sample or the items are too few.
+    """
+    import faiss
+
+    if plan.recipe == "Flat":
+        raise UsageError("a Flat plan has no index to build: scan the vectors with `exact`")
+    index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_INNER_PRODUCT)
+    if faiss.try_extract_index_ivf(index) is None:
+        index = faiss.IndexIDMap(index)  # the others keep no ids
+    seen = [np.empty(0, np.int64)]
+    try:
+        gpu = to_gpu(index) if plan.device == "cuda" else None
+        target = index if gpu is None else gpu
+        target.train(np.ascontiguousarray(sample, np.float32))
+        for ids, vectors in blocks:
+            target.add_with_ids(
+                np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64)
+            )
+            seen.append(ids)
+        if gpu is not None:
+            index = faiss.index_gpu_to_cpu(gpu)
+    except RuntimeError as error:
+        reason = str(error).rsplit(": ", 1)[-1]
+        raise UsageError(
+            f"recipe {plan.recipe}, sample of {len(sample):,}: {reason}; use another recipe"
+        ) from error
+    return Index(plan, np.sort(np.concatenate(seen)), index, gpu)

@@ -1,0 +1,121 @@
+"""The exact answer: a streaming scan, and the re-rank of candidates. What every index is measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
+SLICE = 1 << 17  # components converted at a time: 512 kB stay in a core's cache
+SCORES = 1 << 24  # scores in hand at a time: 64 MB
+HALF_TO_FLOAT = np.float32(
+    2.0**112
+)  # between the exponent biases of IEEE 754 binary16 (15) and binary32 (127)
+SIGN_AND_VALUE = np.array(0x8FFFE000, np.uint32).view(np.int32)  # a half's bits, 13 places up
+
+
+def exact(
+    queries: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of all vectors for each query.
+
+    queries: float32 [Q, D], unit rows.
+    blocks: (ids int64 [b], vectors float16 or float32 [b, D], finite unit rows), in any order.
+    Returns (scores float32 [Q, k], ids int64 [Q, k]): cosines, best first, of equal ones the lower id first;
+    score -inf and id -1 where there are fewer than k.
+    """
+    queries = np.ascontiguousarray(queries, np.float32)
+    Q, D = queries.shape
+    rows = max(min(CHUNK // D, SCORES // max(Q, 1)), 64)
+    buffer = np.empty((rows, D), np.float32)
+    best = _Best(Q, k)
+    for ids, vectors in blocks:
+        for start in range(0, len(ids), rows):
+            part = vectors[start : start + rows]
+            chunk = buffer[: len(part)]
+            _to_float32(part, chunk)
+            best.offer(queries @ chunk.T, ids[start : start + rows])  # [Q, rows]
+    return best.sorted()
+
+
+def rerank(
+    queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray], k: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k best of each query's own candidates, by the stored vectors.
+
+    queries: float32 [Q, D]. ids: int64 [Q, c], -1 for none. vectors: gives float32 [n, D] for ids int64 [n].
+    Returns as `exact` does.
+    """
+    known, at = np.unique(ids, return_inverse=True)
+    at = at.reshape(ids.shape)
+    first = int(len(known) > 0 and known[0] < 0)
+    table = vectors(known[first:])  # [n, D]  each vector is read once
+    scores = np.full(ids.shape, -np.inf, np.float32)
+    for q, query in enumerate(queries):
+        real = at[q] >= first
+        scores[q, real] = table[at[q, real] - first] @ query
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    pad = ((0, 0), (0, k - order.shape[1]))
+    return (
+        np.pad(np.take_along_axis(scores, order, 1), pad, constant_values=-np.inf),
+        np.pad(np.take_along_axis(ids, order, 1), pad, constant_values=-1),
+    )
+
+
+def _to_float32(vectors: np.ndarray, out: np.ndarray) -> None:
+    """Widen finite float16 [n, D], exactly: shift the bits, mend the bias. Twice numpy's speed (measured)."""
+    if vectors.dtype != np.float16:
+        out[:] = vectors
+        return
+    step = max(SLICE // vectors.shape[1], 1)
+    for start in range(0, len(vectors), step):
+        part = out[start : start + step]
+        bits = part.view(np.int32)
+        bits[:] = vectors[start : start + step].view(np.int16)
+        np.left_shift(bits, 13, out=bits)
+        np.bitwise_and(bits, SIGN_AND_VALUE, out=bits)
+        np.multiply(part, HALF_TO_FLOAT, out=part)
+
+
+class _Best:
+    """The k best (score, id) of each of Q queries among all that were offered."""
+
+    def __init__(self, Q: int, k: int) -> None:
+        self._k = k
+        self._bar = np.full(Q, -np.inf, np.float32)  # what it takes to be among the k
+        self._query = np.empty(0, np.int64)  # of each candidate
+        self._score = np.empty(0, np.float32)
+        self._id = np.empty(0, np.int64)
+
+    def offer(self, scores: np.ndarray, ids: np.ndarray) -> None:
+        """scores: float32 [Q, b]; ids: int64 [b]."""
+        Q, b = scores.shape
+        good = scores >= self._bar[:, None]
+        if b > self._k and np.count_nonzero(good) > 2 * Q * self._k:
+            self._bar = np.maximum(self._bar, np.partition(scores, b - self._k, axis=1)[:, b - self._k])
+            good = scores >= self._bar[:, None]
+        query, at = np.nonzero(good)
+        if len(query):
+            self._query = np.concatenate([self._query, query])
+            self._score = np.concatenate([self._score, scores[query, at]])
+            self._id = np.concatenate([self._id, ids[at]])
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Keep the k best of each query, in order."""
+        order = np.lexsort((self._id, -self._score, self._query))
+        query = self._query[order]
+        place = np.arange(len(query)) - np.searchsorted(query, query)
+        order, place = order[place < self._k], place[place < self._k]
+        self._query, self._score, self._id = self._query[order], self._score[order], self._id[order]
+        last = place == self._k - 1
+        self._bar[self._query[last]] = self._score[last]
+
+    def sorted(self) -> tuple[np.ndarray, np.ndarray]:
+        place = np.arange(len(self._query)) - np.searchsorted(self._query, self._query)
+        scores = np.full((len(self._bar), self._k), -np.inf, np.float32)
+        ids = np.full(scores.shape, -1, np.int64)
+        scores[self._query, place] = self._score
+        ids[self._query, place] = self._id
+        return scores, ids

@@ -1,0 +1,100 @@
+"""Sounds: any rate and channel count -> 16 kHz mono windows, by libsndfile or else FFmpeg."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from xsearch.errors import Unreadable
+from xsearch.media import container
+from xsearch.types import MediaFile, Modality, Sample
+
+__all__ = ["read", "track"]
+
+RATE_HZ = 16_000  # ImageBind, arXiv:2305.05665, section 3
+WINDOW = 10 * RATE_HZ
+LONGEST = 11 * RATE_HZ  # less than 1 s at the end is part of the window before it
+
+
+def read(file: MediaFile) -> Iterator[Sample]:
+    """Windows of 10 s, hop 10 s, the last one of 1 s to 11 s. Channels are averaged.
+
+    What lies beyond full scale is clipped; NaN becomes silence.
+    """
+    import soundfile
+
+    try:
+        sound = soundfile.SoundFile(file.path)
+    except soundfile.LibsndfileError:
+        yield from track(file.path)
+        return
+    with sound:
+        rate_hz = sound.samplerate
+        blocks = sound.blocks(10 * rate_hz, dtype="float32", always_2d=True)
+        yield from _samples(file.path, blocks, rate_hz, sound.frames / rate_hz)
+
+
+def track(path: Path) -> Iterator[Sample]:
+    """The first sound track of a container, cut as by `read`."""
+    from av import AudioResampler
+
+    with container.opened(path) as source:
+        frames = source.decode(audio=0) if source.streams.audio else iter(())
+        first = next(frames, None)
+        if first is None:
+            raise Unreadable(f"{path}: no sound in it; remove or replace it")
+        # Interleaved, as PyAV crashes on more than eight planes (measured with 18.1); rate and channels stay.
+        to_float = AudioResampler("flt", first.layout, first.sample_rate)
+        parts = (part for frame in chain([first], frames) for part in to_float.resample(frame))
+        blocks = (part.to_ndarray().reshape(-1, first.layout.nb_channels) for part in parts)
+        duration_s = source.duration / 1e6 if source.duration else None  # from microseconds
+        yield from _samples(path, blocks, first.sample_rate, duration_s)
+
+
+def _samples(
+    path: Path, blocks: Iterable[np.ndarray], rate_hz: int, duration_s: float | None
+) -> Iterator[Sample]:
+    start = 0
+    for window in _cut(_resampled(blocks, rate_hz)):
+        end = start + len(window)
+        yield Sample(
+            Modality.AUDIO,
+            window,
+            start_s=start / RATE_HZ,
+            end_s=end / RATE_HZ,
+            duration_s=duration_s,
+            rate_hz=RATE_HZ,
+        )
+        start = end
+    if start == 0:
+        raise Unreadable(f"{path}: no sound in it; remove or replace it")
+
+
+def _resampled(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
+    """float32 [N, channels] blocks of a sound at `rate_hz` -> float32 [n] blocks of the same at RATE_HZ."""
+    import soxr
+
+    stream = soxr.ResampleStream(rate_hz, RATE_HZ, num_channels=1, dtype="float32")
+    for block in blocks:
+        yield stream.resample_chunk(np.clip(np.nan_to_num(block), -1, 1).mean(axis=1))
+    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+
+
+def _cut(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Blocks of any length -> windows, holding little more than one."""
+    held: list[np.ndarray] = []
+    length = 0
+    for block in blocks:
+        held.append(block)
+        length += len(block)
+        if length >= LONGEST:
+            sound = np.concatenate(held)
+            while len(sound) >= LONGEST:
+                yield sound[:WINDOW]
+                sound = sound[WINDOW:]
+            held, length = [sound], len(sound)
+    if length:
+        yield np.concatenate(held)

@@ -1,0 +1,252 @@
+"""Find files, tell their kinds, hash their bytes. Looks no further into a file than its kind needs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
+from xsearch.media import container, depth, imu, thermal
+from xsearch.types import MediaFile, Modality
+
+__all__ = ["Skipped", "identify", "sha256", "walk"]
+
+# Magic bytes at the start of a file; those that several formats share are told apart in `_sniff`.
+_MAGIC = {
+    b"\xff\xd8\xff": "image/jpeg",
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"GIF87a": "image/gif",
+    b"GIF89a": "image/gif",
+    b"II*\x00": "image/tiff",
+    b"MM\x00*": "image/tiff",
+    b"\x76\x2f\x31\x01": "image/x-exr",
+    b"fLaC": "audio/flac",
+    b"ID3": "audio/mpeg",
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "video/x-ms-asf",
+    b"FLV\x01": "video/x-flv",
+    b"\x00\x00\x01\xba": "video/mpeg",
+    b"\x93NUMPY": "application/x-npy",
+    b"PAR1": "application/vnd.apache.parquet",
+}
+_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
+_EXTENSIONS = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".bmp": "image/bmp",
+    ".gif": "image/gif",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".heic": "image/heic",
+    ".heif": "image/heic",
+    ".avif": "image/avif",
+    ".pfm": "image/x-portable-floatmap",
+    ".exr": "image/x-exr",
+    ".txt": "text/plain",
+    ".md": "text/markdown",
+    ".csv": "text/csv",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".m4a": "audio/mp4",
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".avi": "video/x-msvideo",
+    ".wmv": "video/x-ms-asf",
+    ".flv": "video/x-flv",
+    ".mpg": "video/mpeg",
+    ".mpeg": "video/mpeg",
+    ".npy": "application/x-npy",
+    ".npz": "application/x-npz",
+    ".parquet": "application/vnd.apache.parquet",
+}
+_ARRAYS = {"application/x-npy", "image/x-portable-floatmap", "image/x-exr"}  # depth, if the name says so
+_TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  # IMU, if the columns say so
+_FOLDERS = {"depth": Modality.DEPTH, "thermal": Modality.THERMAL, "ir": Modality.THERMAL}
+_NAMES = {Modality.DEPTH: re.compile(r"depth"), Modality.THERMAL: re.compile(r"thermal|_ir(?![a-z])")}
+_FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
+_SIDECAR = "metadata.csv"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file or folder that gives no samples. `error` is the class name; "NotMedia" is no fault."""
+
+    path: Path  # undecodable bytes of a name are written as \\xNN
+    reason: str  # without the path
+    error: str
+
+
+def walk(
+    roots: Sequence[Path], *, kinds: Sequence[tuple[Modality, str]] = ()
+) -> Iterator[MediaFile | Skipped]:
+    """Every file under the roots once: files that are roots first, then folders depth first, sorted by name.
+
+    Hidden entries are left out unless they are roots. A linked folder is walked after all real ones and
+    only if none of them is it, so loops end. The two files of an IMU pair come as one.
+    `kinds` as for `identify`. UsageError if a root does not exist.
+    """
+    given = list(dict.fromkeys(_absolute(root) for root in roots))
+    for root in given:
+        if not root.exists():
+            raise UsageError(f"{_printable(root)}: no such file or folder; check the path")
+    alone: set[Path] = set()  # not to be found again inside a folder
+    for root in given:
+        if not root.is_dir():
+            found = _look(root, root.parent, kinds)
+            if found.path not in alone:
+                alone.add(found.path)
+                yield found
+
+    folders = deque((root, root) for root in given if root.is_dir())
+    seen: set[tuple[int, int]] = set()  # device and inode of the folders walked
+    while folders:
+        root, top = folders.popleft()
+        stack = [top]
+        while stack:
+            path = stack.pop()
+            try:
+                path.name.encode()
+                if not path.is_dir():
+                    found = _look(path, root, kinds)
+                    if found.path == path and path not in alone:  # else the gyroscope file of a pair
+                        yield found
+                elif path.is_symlink() and path != top:
+                    folders.append((root, path))
+                elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in seen:
+                    seen.add(identity)
+                    with os.scandir(path) as entries:
+                        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+                    stack.extend(path / name for name in reversed(names))
+            except UnicodeEncodeError:
+                shown = Path(_printable(path))
+                yield Skipped(shown, "its name is not valid UTF-8; rename it", Unreadable.__name__)
+            except OSError as error:
+                yield Skipped(path, f"cannot be opened: {error.strerror}", Unreadable.__name__)
+
+
+def identify(
+    path: Path, *, root: Path | None = None, kinds: Sequence[tuple[Modality, str]] = ()
+) -> MediaFile:
+    """Tell a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
+
+    `kinds` are (modality, glob) rules, the first match counts; `*` crosses folders. A glob is matched
+    against the name and against the path relative to `root`. Folders and names (`depth/`, `*thermal*`,
+    `*_ir*`) count only where the format can hold such data: a colour JPEG is never a depth map.
+    Either file of an IMU pair gives the accelerometer's MediaFile with the gyroscope's as `companion`;
+    its size is that of both and its time the later one.
+    NotMedia if no reader knows the file, Unreadable if it cannot be opened or is empty or incomplete.
+    """
+    path = _absolute(path)
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise NotMedia(f"{path}: not a regular file")
+        mime = _sniff(path) or _EXTENSIONS.get(path.suffix.lower(), "")
+        kind = asked = _asked(path, _absolute(root) if root else path.parent, kinds)
+        kind = kind or _by_convention(path, mime)
+        if kind is None:
+            kind, mime = _by_content(path, mime)
+        companion = None
+        if kind is Modality.IMU:
+            path, companion = imu.recording(path, asked=asked is not None)
+        facts = [part.stat() for part in (path, companion) if part]
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
+    size = sum(fact.st_size for fact in facts)
+    if size == 0:
+        raise Unreadable(f"{path}: empty file; remove or replace it")
+    return MediaFile(path, kind, size, max(fact.st_mtime_ns for fact in facts), mime, companion)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes. Unreadable if it cannot be opened."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  `resolve` would follow links and lose the user's names
+
+
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _look(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> MediaFile | Skipped:
+    try:
+        return identify(path, root=root, kinds=kinds)
+    except MediaError as error:
+        return Skipped(path, str(error).removeprefix(f"{path}: "), type(error).__name__)
+
+
+def _asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    for modality, glob in kinds:
+        if fnmatchcase(inside.as_posix(), glob) or fnmatchcase(path.name, glob):
+            return modality
+    return None
+
+
+def _by_convention(path: Path, mime: str) -> Modality | None:
+    name = path.stem.lower()
+    named = [kind for kind, pattern in _NAMES.items() if pattern.search(name)]
+    kinds = named + [_FOLDERS[part.lower()] for part in reversed(path.parts[:-1]) if part.lower() in _FOLDERS]
+    return next((kind for kind in dict.fromkeys(kinds) if _FITS[kind](path, mime)), None)
+
+
+def _by_content(path: Path, mime: str) -> tuple[Modality, str]:
+    if path.name == _SIDECAR:
+        raise NotMedia(f"{path}: describes the files beside it")
+    if mime in _TABLES:
+        return Modality.IMU, mime
+    if mime in _ARRAYS:
+        raise NotMedia(
+            f"{path}: an array that may be a depth map; if it is one, say --as 'depth=*{path.suffix}'"
+        )
+    family, _, format = mime.partition("/")
+    if family == "video" and not container.has_pictures(path):
+        return Modality.AUDIO, f"audio/{format}"
+    if family in ("image", "text", "audio", "video"):
+        return Modality(family), mime
+    raise NotMedia(f"{path}: of no known kind; name its kind with --as KIND=GLOB")
+
+
+def _sniff(path: Path) -> str:
+    """MIME type from magic bytes, "" if they say nothing."""
+    with path.open("rb") as file:
+        head = file.read(512)
+    for magic, mime in _MAGIC.items():
+        if head.startswith(magic):
+            return mime
+    if head[:4] in (b"RIFF", b"RF64"):
+        return _RIFF.get(head[8:12], "")
+    if head[:4] == b"OggS":
+        return "video/ogg" if b"theora" in head else "audio/ogg"
+    if head[:4] == b"\x1a\x45\xdf\xa3":  # EBML
+        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # the two reserved fields tell it from a text
+        return "image/bmp"
+    if head[4:8] == b"ftyp":  # ISO 14496-12: the major brand, then the compatible ones
+        brands = head[8 : int.from_bytes(head[:4], "big")]
+        if b"avif" in brands:
+            return "image/avif"
+        if brands[:4] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+            return "image/heic"
+        return "video/quicktime" if brands[:4] == b"qt  " else "video/mp4"
+    return ""

@@ -1,0 +1,263 @@
+"""IMU recordings: tables with accelerometer and gyroscope -> float32 [6, T], m/s^2 and rad/s, one rate."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from xsearch.errors import NotMedia, Unreadable
+from xsearch.types import MediaFile, Modality, Sample
+
+__all__ = ["read", "recording"]
+
+WINDOW_S = 5.0  # ImageBind, arXiv:2305.05665, section 3
+SHORTEST_S = 2.0  # what is shorter at the end is left out, unless it is all there is
+
+# Names are compared without case and separators. Units: factor to m/s^2, rad/s, s.
+_PREFIX = r"(?:imu|field|raw)?"
+_SENSORS = {
+    "accel": r"acc|accel|accelerometer|acceleration|linearacceleration|linearaccel|useracceleration",
+    "gyro": r"gyr|gyro|gyroscope|angularvelocity|rotationrate",
+}
+_SHORT = {"accel": "a", "gyro": "g|w"}  # ax, gx, wx: only before an axis
+_UNITS = {
+    "accel": {"ms2": 1.0, "mps2": 1.0, "mss": 1.0, "g": 9.80665, "gs": 9.80665, "mg": 9.80665e-3},
+    "gyro": dict.fromkeys(("rads", "radps", "radsec"), 1.0)
+    | dict.fromkeys(("degs", "dps", "degps", "degsec"), math.pi / 180),
+}
+_TIME_UNITS = {
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "msec", "millis", "milliseconds"), 1e-3),
+    **dict.fromkeys(("us", "usec", "micros", "microseconds"), 1e-6),
+    **dict.fromkeys(("ns", "nsec", "nanos", "nanoseconds"), 1e-9),
+}
+_TIME = "ts|t|times?|timestamps?|elapsed|elapsedtime|secondselapsed"
+_RATES = {"ratehz", "samplerate", "sampleratehz"}
+_SPELLED = str.maketrans({"°": "deg", "²": "2", "µ": "u", "μ": "u"})
+_AXES = {"x": 0, "y": 1, "z": 2, "0": 0, "1": 1, "2": 2}
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which columns of a table hold one sensor."""
+
+    axes: tuple[str, str, str]
+    factor: float  # to m/s^2 or rad/s
+    time: str | None
+    time_factor: float | None  # to seconds; None if the name does not say
+
+
+def recording(path: Path, *, asked: bool = False) -> tuple[Path, Path | None]:
+    """The recording that `path` belongs to: its accelerometer file, and its gyroscope file if there are two.
+
+    Two files make one recording if their names differ only in the sensor, as `X_accel.csv` and `X_gyro.csv`.
+    NotMedia if the columns are others (Unreadable if `asked` for), Unreadable if half a recording is missing.
+    """
+    try:
+        names = _names(path)
+    except Exception as error:  # the boundary: what pyarrow and zipfile raise on damaged input
+        raise Unreadable(f"{path}: damaged table; replace it") from error
+    present = [sensor for sensor in _SENSORS if _columns(names, sensor)]
+    if len(present) == 2:
+        return path, None
+    for own, other in (("accel", "gyro"), ("gyro", "accel")):
+        if (partner := _partner(path, own, other)) and _columns(names, own, bare=True):
+            return (path, partner) if own == "accel" else (partner, path)
+    if present:
+        raise Unreadable(
+            f"{path}: only {present[0]} columns x, y, z; add the other sensor's "
+            "or put it beside as *_accel.csv and *_gyro.csv"
+        )
+    kind = Unreadable if asked else NotMedia
+    raise kind(f"{path}: no accelerometer and gyroscope columns; a table of captions goes to --metadata")
+
+
+def read(file: MediaFile) -> Iterator[Sample]:
+    """Windows of 5 s, hop 5 s: the sensors' common time, interpolated to the accelerometer's mean rate.
+
+    Rows may be in any order; incomplete ones and those of a repeated time are left out.
+    """
+    accel_s, accel = _series(file.path, "accel", bare=file.companion is not None)
+    gyro_s, gyro = _series(file.companion or file.path, "gyro", bare=file.companion is not None)
+    first_s, last_s = max(accel_s[0], gyro_s[0]), min(accel_s[-1], gyro_s[-1])
+    if first_s >= last_s:
+        raise Unreadable(f"{file.path}: its sensors have no time in common; check their clocks")
+    rate_hz = float((len(accel_s) - 1) / (accel_s[-1] - accel_s[0]))
+    grid_s = first_s + np.arange(int((last_s - first_s) * rate_hz + 1e-6) + 1) / rate_hz  # [T]
+    channels = [(accel_s, channel) for channel in accel.T] + [(gyro_s, channel) for channel in gyro.T]
+    signal = np.stack([np.interp(grid_s, *channel) for channel in channels]).astype(np.float32)  # [6, T]
+    duration_s = signal.shape[1] / rate_hz
+    for start_s in np.arange(max(1, int((duration_s - SHORTEST_S) // WINDOW_S) + 1)) * WINDOW_S:
+        window = signal[:, round(start_s * rate_hz) : round((start_s + WINDOW_S) * rate_hz)]
+        yield Sample(
+            Modality.IMU,
+            window,
+            start_s=float(start_s),
+            end_s=min(float(start_s + WINDOW_S), duration_s),
+            duration_s=duration_s,
+            rate_hz=rate_hz,
+        )
+
+
+def _partner(path: Path, own: str, other: str) -> Path | None:
+    """The existing file whose name has the other sensor's word where this one has its own."""
+    match = re.fullmatch(rf"(.*[ ._-])?({_SENSORS[own]})", path.stem, re.IGNORECASE)
+    if match is None:
+        return None
+    for word in _SENSORS[other].split("|"):
+        for written in (word, word.title(), word.upper()):
+            beside = path.with_name(f"{match[1] or ''}{written}{path.suffix}")
+            if beside.is_file():
+                return beside
+    return None
+
+
+def _columns(names: Iterable[str], sensor: str, *, bare: bool = False) -> _Columns | None:
+    """Find the three axes of a sensor and its time; `bare` x, y, z do where the file name tells the sensor.
+
+    >>> _columns(["Time (ms)", "gyroX [deg/s]", "gyroY [deg/s]", "gyroZ [deg/s]"], "gyro").time_factor
+    0.001
+    """
+    words = f"{_SENSORS[sensor]}|{_SHORT[sensor]}"
+    units = "|".join(_UNITS[sensor])
+    axis = re.compile(rf"{_PREFIX}({words}){'?' if bare else ''}([xyz012])(list)?({units})?(list)?")
+    time = re.compile(
+        rf"{_PREFIX}(({_SENSORS[sensor]})|{'|'.join(_SENSORS.values())})?({_TIME})({'|'.join(_TIME_UNITS)})?(list)?"
+    )
+    axes: dict[int, str] = {}
+    factor = 1.0
+    times: dict[int, tuple[str, float | None]] = {}  # this sensor's own, nobody's, the other sensor's
+    for name in names:
+        squashed = _squash(name)
+        if match := axis.fullmatch(squashed):
+            axes.setdefault(_AXES[match[2]], name)
+            factor = _UNITS[sensor].get(match[4], 1.0)
+        elif match := time.fullmatch(squashed):
+            seconds = match[3] == "secondselapsed" or re.search(r"[\W_]s\W*$", name.lower())
+            unit = _TIME_UNITS.get("s" if seconds else match[4])
+            times.setdefault(0 if match[2] else 2 if match[1] else 1, (name, unit))
+    if len(axes) < 3:
+        return None
+    time_name, time_factor = times[min(times)] if times else (None, None)
+    return _Columns((axes[0], axes[1], axes[2]), factor, time_name, time_factor)
+
+
+def _series(path: Path, sensor: str, *, bare: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(seconds [N] ascending, xyz [N, 3] in m/s^2 or rad/s) of one sensor, N >= 2."""
+    names = _names(path)
+    columns = _columns(names, sensor, bare=bare)
+    if columns is None:
+        raise Unreadable(f"{path}: no {sensor} columns x, y, z; name them like {sensor}_x")
+    rate = next((name for name in names if _squash(name) in _RATES), None)
+    clock = columns.time or rate
+    if clock is None:
+        raise Unreadable(f"{path}: neither a time column nor rate_hz; add one")
+    table = _load(path, [*columns.axes, clock])
+    xyz = np.stack([table[name] for name in columns.axes], axis=1) * columns.factor  # [N, 3]
+    seconds = table[clock]
+    if not columns.time:
+        if not seconds[0] > 0:
+            raise Unreadable(f"{path}: {clock} is {seconds[0]}; give the samples per second")
+        seconds = np.arange(len(xyz)) / seconds[0]
+    kept = np.isfinite(xyz).all(axis=1) & np.isfinite(seconds)
+    seconds, rows = np.unique(seconds[kept], return_index=True)
+    if len(seconds) < 2:
+        raise Unreadable(f"{path}: fewer than two moments with {sensor} and time; replace it")
+    if columns.time:
+        seconds = seconds * (columns.time_factor or _infer_unit(float(np.median(np.diff(seconds)))))
+    return seconds, xyz[kept][rows]
+
+
+def _infer_unit(step: float) -> float:
+    """Seconds per unit of time, from the usual step: no two units overlap at an IMU's 2 Hz to 2 kHz."""
+    return next((unit for limit, unit in ((0.5, 1.0), (500, 1e-3), (500_000, 1e-6)) if step < limit), 1e-9)
+
+
+def _names(path: Path) -> list[str]:
+    """The columns of a table; a 2-D array of an npz counts as its three (or, as `imu`, six) columns."""
+    match _format(path):
+        case "parquet":
+            import pyarrow.parquet
+
+            return list(pyarrow.parquet.read_schema(path).names)
+        case "npz":
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                return [column for key in archive for column in _array_columns(key)]
+        case _:
+            return _csv_layout(path)[0]
+
+
+def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns as float64 [N], missing values NaN, dates as seconds."""
+    format = _format(path)
+    found: dict[str, np.ndarray] = {}
+    if format == "npz":
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            for key in archive:
+                columns = _array_columns(key)
+                if not set(columns).isdisjoint(names):
+                    array = np.atleast_1d(archive[key].astype(np.float64))
+                    rows = array if array.shape[0] == len(columns) else array.T
+                    found.update(zip(columns, rows if len(columns) > 1 else [array], strict=True))
+        return found
+    import pyarrow
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
+
+    if format == "parquet":
+        table = parquet.read_table(path, columns=list(names))
+    else:
+        header, delimiter, decimal_point, lines = _csv_layout(path)
+        block = min(path.stat().st_size, 2**30)  # one block if it can be: types are inferred from the first
+        table = arrow_csv.read_csv(
+            path,
+            arrow_csv.ReadOptions(
+                column_names=header,
+                skip_rows=lines,
+                block_size=block,
+                encoding="latin-1",  # no byte is invalid there, and numbers read the same
+            ),
+            arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=lambda row: "skip"),
+            arrow_csv.ConvertOptions(include_columns=list(names), decimal_point=decimal_point),
+        )
+    for name in names:
+        column, factor = table[name], 1.0
+        if pyarrow.types.is_timestamp(column.type):
+            column, factor = column.cast(pyarrow.timestamp("ns")).cast(pyarrow.int64()), 1e-9
+        found[name] = column.cast(pyarrow.float64(), safe=False).to_numpy() * factor
+    return found
+
+
+def _format(path: Path) -> str:
+    with path.open("rb") as file:
+        return {b"PAR1": "parquet", b"PK\x03\x04": "npz"}.get(file.read(4), "csv")
+
+
+def _array_columns(key: str) -> list[str]:
+    if key.lower() == "imu":
+        return [f"{sensor}_{axis}" for sensor in _SENSORS for axis in "xyz"]
+    if re.fullmatch("|".join(_SENSORS.values()), _squash(key)):
+        return [f"{key}_{axis}" for axis in "xyz"]
+    return [key]
+
+
+def _csv_layout(path: Path) -> tuple[list[str], str, str, int]:
+    """Column names, delimiter, decimal point, lines before the data. Blank and # lines may come first."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        for lines, line in enumerate(iter(lambda: file.readline(65_536), ""), start=1):
+            if line.strip() and not line.startswith("#"):
+                delimiter = max(",;\t", key=line.count)
+                names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
+                comma = delimiter == ";" and "," in file.readline(65_536)
+                return names, delimiter, "," if comma else ".", lines
+    return [], ",", ".", 0
+
+
+def _squash(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower().translate(_SPELLED))

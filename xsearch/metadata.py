@@ -1,0 +1,121 @@
+"""User columns from beside the media: `metadata.csv` tables and `name.json` sidecars.
+
+A table has a column `path`: relative to the table's folder, or the end of the file's path. A sidecar is one
+JSON object and belongs to every `name.*` in its folder; it wins over a table. Column names become lower case
+(SQL does not tell them apart), and one that is xsearch's own gets an underscore: `id` -> `id_`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from xsearch.errors import UsageError
+from xsearch.store import ITEM_COLUMNS
+
+__all__ = ["Metadata"]
+
+TABLE = "metadata.csv"  # looked for in every ingested folder
+
+
+class Metadata:
+    """What is known about files besides their content."""
+
+    @classmethod
+    def beside(cls, roots: Iterable[Path], table: str | Path | None = None) -> Metadata:
+        """From the `metadata.csv` of every folder in `roots`, and from the user's `table`, which wins."""
+        found = [root / TABLE for root in roots if (root / TABLE).is_file()]
+        return cls([*found, Path(table)] if table else found)
+
+    def __init__(self, tables: Iterable[Path]) -> None:
+        """Raises UsageError for a table that is missing, unreadable or without a column `path`."""
+        self._exact: dict[Path, dict[str, Any]] = {}
+        self._ends: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {}  # by file name
+        for table in tables:
+            for path, row in _read_table(table):
+                self._exact[(table.absolute().parent / path).resolve()] = row
+                self._ends.setdefault(path.name, []).append((path.parts, row))
+
+    def of(self, path: Path) -> dict[str, Any]:
+        """The user columns of one file; {} if there are none.
+
+        Raises UsageError when its sidecar is not a JSON object.
+        """
+        row = self._exact.get(path) or self._exact.get(path.resolve()) if self._exact else None
+        if row is None:
+            ends = [(len(end), row) for end, row in self._ends.get(path.name, ()) if _ends_with(path, end)]
+            row = max(ends, key=lambda found: found[0])[1] if ends else {}
+        sidecar = path.with_suffix(".json")
+        return row | _read_sidecar(sidecar) if sidecar.is_file() else dict(row)
+
+
+def _ends_with(path: Path, end: tuple[str, ...]) -> bool:
+    return path.parts[-len(end) :] == end
+
+
+def _read_table(table: Path) -> Iterable[tuple[Path, dict[str, Any]]]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.DictReader(lines)
+            names = [name for name in reader.fieldnames or () if name]
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as problem:
+        raise UsageError(f"{table}: cannot be read as a UTF-8 CSV table: {problem}") from None
+    if "path" not in names:
+        raise UsageError(f"{table}: expected a column 'path'; found {', '.join(names) or 'none'}")
+    names.remove("path")
+    columns = {_own(name): _typed([row[name] or None for row in rows]) for name in names}
+    for at, row in enumerate(rows):
+        if row["path"]:
+            yield Path(row["path"]), {name: values[at] for name, values in columns.items()}
+
+
+def _read_sidecar(sidecar: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(sidecar.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as problem:
+        raise UsageError(f"{sidecar}: cannot be read as JSON: {problem}") from None
+    if not isinstance(about, dict):
+        raise UsageError(f"{sidecar}: expected one JSON object, found {type(about).__name__}")
+    return {
+        _own(name): json.dumps(value) if isinstance(value, list | dict) else value
+        for name, value in about.items()
+        if name
+    }
+
+
+def _own(name: str) -> str:
+    name = name.strip().lower()
+    return f"{name}_" if name in ITEM_COLUMNS else name
+
+
+def _typed(texts: list[str | None]) -> list[Any]:
+    """A whole column as int, float or bool if every value is one, else as it stands; None where empty.
+
+    >>> _typed(["1", None, "-2"]), _typed(["1", "x"]), _typed(["true", "False"])
+    ([1, None, -2], ['1', 'x'], [True, False])
+    """
+    for convert in _CONVERTERS:
+        try:
+            return [None if text is None else convert(text) for text in texts]
+        except (ValueError, KeyError):
+            continue
+    return list(texts)
+
+
+def _int(text: str) -> int:
+    """Keeps 007 and 1_000 as the texts that they are, and stays within 64 bits."""
+    number = int(text)
+    if str(number) != text or number.bit_length() > 63:
+        raise ValueError(text)
+    return number
+
+
+_CONVERTERS: tuple[Callable[[str], Any], ...] = (
+    _int,
+    float,
+    lambda text: {"true": True, "false": False}[text.lower()],
+)

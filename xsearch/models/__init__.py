@@ -1,0 +1,38 @@
+"""Models: six towers that turn tensors into unit vectors, and what turns samples into those tensors.
+
+    config       sizes and settings, frozen         imagebind    the towers, from blocks
+    transforms   samples -> tensors, with mel       tokenizer    texts -> ids
+    checkpoint   model folders, official weights    registry     which folder
+
+Only tensors here; `xsearch.embed` puts the parts together.
+"""
+
+from xsearch.models.checkpoint import convert_official, load_config, load_tower, save_model, split_official
+from xsearch.models.config import HUGE, SMALL, TOWER_OF, TOWERS, ImageBindConfig, Preprocessing
+from xsearch.models.imagebind import ImageBind, Tower, build_tower
+from xsearch.models.registry import ModelChoice, install_imagebind, resolve
+from xsearch.models.tokenizer import Tokenizer, train_tokenizer
+from xsearch.models.transforms import Preprocess
+
+__all__ = [
+    "HUGE",
+    "SMALL",
+    "TOWERS",
+    "TOWER_OF",
+    "ImageBind",
+    "ImageBindConfig",
+    "ModelChoice",
+    "Preprocess",
+    "Preprocessing",
+    "Tokenizer",
+    "Tower",
+    "build_tower",
+    "convert_official",
+    "install_imagebind",
+    "load_config",
+    "load_tower",
+    "resolve",
+    "save_model",
+    "split_official",
+    "train_tokenizer",
+]

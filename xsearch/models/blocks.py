@@ -1,0 +1,92 @@
+"""The transformer that all towers share."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["Attention", "Block", "Mlp", "Trunk", "drop_path"]
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; parameters are named and laid out as in nn.MultiheadAttention.
+
+    With `bias_kv`, one learned key and value stand beside those of the tokens: something to attend to
+    when nothing in the sequence matters. It asks nothing itself, so the length stays L.
+    """
+
+    def __init__(self, width: int, heads: int, *, bias_kv: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))  # rows: queries, keys, values
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.bias_k = nn.Parameter(torch.empty(1, 1, width)) if bias_kv else None
+        self.bias_v = nn.Parameter(torch.empty(1, 1, width)) if bias_kv else None
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        B, _, D = x.shape
+        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)  # [B, L, D] each
+        if self.bias_k is not None and self.bias_v is not None:
+            k = torch.cat([k, self.bias_k.to(k.dtype).expand(B, 1, D)], dim=1)  # [B, L+1, D]
+            v = torch.cat([v, self.bias_v.to(v.dtype).expand(B, 1, D)], dim=1)
+        q, k, v = (
+            t.unflatten(-1, (self.heads, -1)).transpose(1, 2) for t in (q, k, v)
+        )  # [B, heads, L, D/heads]
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        return self.out_proj(x.transpose(1, 2).flatten(2))  # [B, L, D]
+
+
+class Mlp(nn.Module):
+    """Four times as wide inside; exact (erf) GELU."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(width, 4 * width)
+        self.fc2 = nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
+    """Stochastic depth (arXiv:1603.09382): zero whole rows of a batch [B, ...], scale up the others."""
+    if rate == 0.0 or not training:
+        return x
+    keep = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= rate
+    return x * keep / (1 - rate)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: [B, L, D] -> [B, L, D]."""
+
+    def __init__(self, width: int, heads: int, *, bias_kv: bool, drop_path: float) -> None:
+        super().__init__()
+        self.drop_path = drop_path
+        self.attn = Attention(width, heads, bias_kv=bias_kv)
+        self.norm_1 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp(width)
+        self.norm_2 = nn.LayerNorm(width, eps=1e-6)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = x + drop_path(self.attn(self.norm_1(x), mask), self.drop_path, self.training)
+        return x + drop_path(self.mlp(self.norm_2(x)), self.drop_path, self.training)
+
+
+class Trunk(nn.Module):
+    """Blocks in a row. There is no norm at the end: a head starts with one."""
+
+    def __init__(
+        self, width: int, depth: int, heads: int, *, bias_kv: bool, drop_path: float, pre_norm: bool
+    ) -> None:
+        super().__init__()
+        self.pre_norm = nn.LayerNorm(width, eps=1e-6) if pre_norm else nn.Identity()
+        rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
+        self.blocks = nn.ModuleList(Block(width, heads, bias_kv=bias_kv, drop_path=rate) for rate in rates)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        x = self.pre_norm(x)
+        for block in self.blocks:
+            x = block(x, mask)
+        return x

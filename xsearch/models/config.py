@@ -1,0 +1,220 @@
+"""What a model is: sizes of the six towers and how media become their inputs.
+
+`HUGE` is the published imagebind_huge (arXiv:2305.05665; the official code at commit 53680b0).
+`SMALL` is the model in the wheel. Both run the same code; a model folder keeps its config as JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from xsearch.errors import ModelError
+from xsearch.types import Modality
+
+__all__ = [
+    "HUGE",
+    "SMALL",
+    "TOWERS",
+    "TOWER_OF",
+    "AudioConfig",
+    "DepthConfig",
+    "ImageBindConfig",
+    "ImuConfig",
+    "Preprocessing",
+    "TextConfig",
+    "ThermalConfig",
+    "TowerConfig",
+    "VisionConfig",
+]
+
+TOWER_OF = {
+    Modality.IMAGE: "vision",
+    Modality.VIDEO: "vision",
+    Modality.TEXT: "text",
+    Modality.AUDIO: "audio",
+    Modality.DEPTH: "depth",
+    Modality.THERMAL: "thermal",
+    Modality.IMU: "imu",
+}
+TOWERS = ("vision", "text", "audio", "depth", "thermal", "imu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TowerConfig:
+    """A transformer: `depth` pre-norm blocks of `heads` heads on tokens of `width` numbers."""
+
+    width: int
+    depth: int
+    heads: int
+    drop_path: float = 0.0  # of the last block; rises linearly from 0 in the first
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig(TowerConfig):
+    image_size: int = 224  # pixels, square
+    patch: int = 14  # pixels; a patch spans two frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig(TowerConfig):
+    context: int = 77  # token ids of one text, start and end included
+    vocab: int = 49408  # pad is id 0, start the second largest id, end the largest
+    logit_scale: float = 1 / 0.07  # learned; this is where it starts
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig(TowerConfig):
+    mels: int = 128
+    frames: int = 204  # 10 ms each; a clip of 2 s fills 198
+    kernel: tuple[int, int] = (16, 16)  # mels, frames
+    stride: tuple[int, int] = (10, 10)
+    clips: int = 3
+    clip_s: float = 2.0
+    logit_scale: float = 20.0
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches along mels and frames."""
+        (km, kf), (sm, sf) = self.kernel, self.stride
+        return (self.mels - km) // sm + 1, (self.frames - kf) // sf + 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthConfig(TowerConfig):
+    image_size: int = 224
+    patch: int = 16
+    logit_scale: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThermalConfig(TowerConfig):
+    image_size: int = 224
+    patch: int = 16
+    logit_scale: float = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImuConfig(TowerConfig):
+    samples: int = 2000  # time steps of one window
+    kernel: int = 8  # time steps of one patch
+    window_s: float = 5.0
+    head_dropout: float = 0.5
+    logit_scale: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How media become tensors. Vectors made with different settings must not be mixed, so `stamp`
+    is stored with every collection."""
+
+    version: str = "1"  # of the code in transforms.py and mel.py; raised when its output changes
+
+    image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # CLIP
+    image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    video_clips: int = 5  # of two frames
+    video_crops: Literal[1, 3] = 3  # the centre, or both ends of the long side as well
+    video_antialias: bool = False  # the official code shrinks frames without
+
+    text_cleaning: Literal["clip", "plain"] = "clip"  # ftfy, HTML entities, spaces, lower case; or as it is
+
+    audio_mean: float = -4.268  # log-mel statistics in the official code
+    audio_std: float = 9.138
+    audio_dc: Literal["clip", "official"] = (
+        "clip"  # "official": overlapping clips subtract each other's means
+    )
+
+    # Disparity as in Omnivore (arXiv:2201.08377): baseline * focal / metres, over 75, then mean and std.
+    depth_range_m: tuple[float, float] = (0.01, 50.0)
+    depth_unknown_m: float = 50.0  # what a pixel without a measurement counts as
+    depth_baseline_m: float = 0.075  # Kinect; for depth maps that do not tell theirs
+    depth_focal: float = 0.81  # of the long side in pixels: Kinect, 518.9 of 640; likewise
+    depth_max_disparity: float = 75.0
+    depth_mean: float = 0.0418
+    depth_std: float = 0.0295
+
+    # LLVIP zero-shot: 62.4 without normalisation, 55.2 with the grey mean and std (published 63.4).
+    thermal_mean: float = 0.0
+    thermal_std: float = 1.0
+
+    # The rate and units of the official training data were never published: these are ours.
+    imu_accel_unit: float = 9.80665  # m/s^2 that become 1
+    imu_gyro_unit: float = 1.0  # rad/s that become 1
+
+    @property
+    def stamp(self) -> str:
+        """The version and a digest of every setting, such as "1-0a1b2c3d"."""
+        settings = json.dumps(dataclasses.asdict(self), sort_keys=True)
+        return f"{self.version}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageBindConfig:
+    """Six towers into one space of `embed_dim` dimensions."""
+
+    name: str  # what --model calls it
+    embed_dim: int
+    vision: VisionConfig
+    text: TextConfig
+    audio: AudioConfig
+    depth: DepthConfig
+    thermal: ThermalConfig
+    imu: ImuConfig
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> ImageBindConfig:
+        """The inverse of `to_json`. Raises ModelError when a field is missing or unknown."""
+        try:
+            fields = json.loads(text)
+            parts = {name: part(**_tuples(fields.pop(name))) for name, part in _PARTS.items()}
+            return ImageBindConfig(**fields, **parts)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"not the config of a model: {error}") from error
+
+
+_PARTS: dict[str, Any] = {
+    "vision": VisionConfig,
+    "text": TextConfig,
+    "audio": AudioConfig,
+    "depth": DepthConfig,
+    "thermal": ThermalConfig,
+    "imu": ImuConfig,
+    "preprocessing": Preprocessing,
+}
+
+
+def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+HUGE = ImageBindConfig(
+    name="imagebind",
+    embed_dim=1024,
+    vision=VisionConfig(width=1280, depth=32, heads=16),
+    text=TextConfig(width=1024, depth=24, heads=16),
+    audio=AudioConfig(width=768, depth=12, heads=12, drop_path=0.1),
+    depth=DepthConfig(width=384, depth=12, heads=8),
+    thermal=ThermalConfig(width=768, depth=12, heads=12),
+    imu=ImuConfig(width=512, depth=6, heads=8, drop_path=0.7),
+)
+
+SMALL = ImageBindConfig(
+    name="bundled",
+    embed_dim=256,
+    vision=VisionConfig(width=192, depth=6, heads=6, image_size=112, patch=16),
+    text=TextConfig(width=192, depth=4, heads=6, context=32, vocab=2048),
+    audio=AudioConfig(width=160, depth=4, heads=5, mels=64, stride=(16, 16)),
+    depth=DepthConfig(width=128, depth=4, heads=4, image_size=112),
+    thermal=ThermalConfig(width=128, depth=4, heads=4, image_size=112),
+    imu=ImuConfig(width=128, depth=3, heads=4, kernel=40, head_dropout=0.0),
+    preprocessing=Preprocessing(text_cleaning="plain", video_crops=1, video_antialias=True),
+)

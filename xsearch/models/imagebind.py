@@ -1,0 +1,292 @@
+"""ImageBind (arXiv:2305.05665): six towers into one space, at any size.
+
+Every tower does the same three things, and each is a method or module of its own: `tokens` (media tensor
+-> sequence), `trunk` (transformer), `head` (one token -> embedding). `forward` returns unit vectors.
+
+Inputs, float32 unless stated; S clips of one item are embedded apart, averaged and normalised again:
+
+    vision   [B, 3, H, W] pictures; [B, S, 3, 2, H, W] clips of two frames
+    text     int64 [B, context]
+    audio    [B, S, 1, mels, frames] or [B, 1, mels, frames]
+    depth    [B, 1, H, W]
+    thermal  [B, 1, H, W]
+    imu      [B, 6, samples]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xsearch.errors import ModelError
+from xsearch.models.blocks import Attention, Trunk
+from xsearch.models.config import (
+    TOWERS,
+    AudioConfig,
+    DepthConfig,
+    ImageBindConfig,
+    ImuConfig,
+    TextConfig,
+    ThermalConfig,
+    TowerConfig,
+    VisionConfig,
+)
+
+__all__ = ["ImageBind", "Tower", "build_tower"]
+
+
+class Stem(nn.Module):
+    """Patches -> tokens: a projection without bias and, in all towers but vision, a norm."""
+
+    def __init__(self, proj: nn.Conv2d | nn.Conv3d | nn.Linear, *, norm: bool = True) -> None:
+        super().__init__()
+        self.proj = proj
+        self.norm = nn.LayerNorm(len(proj.weight), eps=1e-5) if norm else nn.Identity()
+
+
+class Head(nn.Module):
+    """Norm and projection of the token that stands for the whole: [B, D] -> [B, E]."""
+
+    def __init__(self, width: int, embed_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.dropout = nn.Dropout(dropout)
+        self.proj = nn.Linear(width, embed_dim, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(self.dropout(self.norm(x)))
+
+
+class Tower(nn.Module):
+    """Media tensor -> unit vectors. A subclass provides `tokens`; token 0 stands for the whole."""
+
+    cls_token: Tensor
+    pos_embed: Tensor
+    log_logit_scale: Tensor  # ln of the factor that the official code gives its outputs; ours stay unit
+
+    def __init__(
+        self,
+        config: TowerConfig,
+        embed_dim: int,
+        *,
+        bias_kv: bool = True,
+        pre_norm: bool = False,
+        head_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.trunk = Trunk(
+            config.width,
+            config.depth,
+            config.heads,
+            bias_kv=bias_kv,
+            drop_path=config.drop_path,
+            pre_norm=pre_norm,
+        )
+        self.head = Head(config.width, embed_dim, head_dropout)
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """A batch without clips -> [B, 1+L, D]."""
+        raise NotImplementedError
+
+    def embed(self, x: Tensor) -> Tensor:
+        """A batch without clips -> [B, E], not normalised."""
+        return self.head(self.trunk(self.tokens(x))[:, 0])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns [B, E], rows of length 1, in float32 at least, also under autocast."""
+        if x.ndim < 5:
+            return unit(self.embed(x))  # [B, E]
+        B, S = x.shape[:2]
+        clips = unit(self.embed(x.flatten(0, 1)))  # [B*S, E]
+        return unit(clips.unflatten(0, (B, S)).mean(dim=1))  # [B, E]  a mean is shorter than 1
+
+    def with_class_token(self, patches: Tensor) -> Tensor:
+        """[B, L, D] -> [B, 1+L, D]: the class token in front, positions added."""
+        B, L, D = patches.shape
+        if self.pos_embed.shape[1] != 1 + L:
+            raise ModelError(
+                f"the input has {L} patches, the {type(self).__name__} has positions for "
+                f"{self.pos_embed.shape[1] - 1}; give the size that its config names"
+            )
+        return torch.cat([self.cls_token.expand(B, 1, D), patches], dim=1) + self.pos_embed
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows scaled to length 1; half precision is widened first."""
+    return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
+
+
+class VisionTower(Tower):
+    """Pictures and pairs of frames: patches of two frames x p x p pixels."""
+
+    def __init__(self, config: VisionConfig, embed_dim: int) -> None:
+        super().__init__(config, embed_dim, bias_kv=False, pre_norm=True)
+        p = config.patch
+        self.stem = Stem(nn.Conv3d(3, config.width, (2, p, p), bias=False), norm=False)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + (config.image_size // p) ** 2, config.width))
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W] or [B, 3, T, H, W] with T 1 or 2 -> [B, 1+L, D], patches row by row."""
+        weight = self.stem.proj.weight  # [D, 3, 2, p, p]
+        if x.ndim == 5 and x.shape[2] == 1:
+            x = x[:, :, 0]  # [B, 3, H, W]
+        if x.ndim == 4 and x.shape[1] == 3:
+            weight = weight.sum(dim=2)  # [D, 3, p, p]  a picture is two equal frames: one product does both
+        elif x.ndim == 5 and x.shape[1:3] == (3, 2):
+            x, weight = x.flatten(1, 2), weight.flatten(1, 2)  # [B, 6, H, W], [D, 6, p, p]
+        else:
+            shape = list(x.shape[1:])
+            raise ModelError(f"pictures are [B, 3, H, W], clips [B, S, 3, 2, H, W]; one of these was {shape}")
+        grid = F.conv2d(x, weight, stride=weight.shape[-1])  # [B, D, h, w]
+        h, w = grid.shape[2:]
+        patches = grid.flatten(2).transpose(1, 2)  # [B, h*w, D]
+        if h * w == self.pos_embed.shape[1] - 1 or h != w:
+            return self.with_class_token(patches)
+        cls_token = self.cls_token.expand(len(x), 1, -1)
+        return torch.cat([cls_token, patches], dim=1) + self.resized_positions(h)
+
+    def resized_positions(self, side: int) -> Tensor:
+        """The learned square of positions, bicubically resized to side x side: [1, 1+side*side, D]."""
+        first, square = self.pos_embed[:, :1], self.pos_embed[:, 1:]
+        n = math.isqrt(square.shape[1])
+        square = square.transpose(1, 2).unflatten(2, (n, n))  # [1, D, n, n]
+        square = F.interpolate(square.float(), scale_factor=side / n, mode="bicubic").to(first.dtype)
+        return torch.cat([first, square.flatten(2).transpose(1, 2)], dim=1)
+
+
+class PlaneTower(Tower):
+    """One channel on a plane: mel spectrograms, depth maps, thermal pictures."""
+
+    def __init__(
+        self,
+        config: AudioConfig | DepthConfig | ThermalConfig,
+        embed_dim: int,
+        *,
+        kernel: tuple[int, int],
+        stride: tuple[int, int],
+        patches: int,
+    ) -> None:
+        super().__init__(config, embed_dim)
+        D = config.width
+        self.stem = Stem(nn.Conv2d(1, D, kernel, stride, bias=False))
+        self.cls_token = nn.Parameter(torch.empty(1, 1, D))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + patches, D))
+        self.register_buffer("log_logit_scale", torch.tensor(math.log(config.logit_scale)))
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """[B, 1, H, W] -> [B, 1+L, D], patches row by row."""
+        if x.ndim != 4 or x.shape[1] != 1:
+            raise ModelError(f"the {type(self).__name__} takes [B, 1, H, W], got {list(x.shape)}")
+        patches = self.stem.proj(x).flatten(2).transpose(1, 2)  # [B, L, D]
+        return self.with_class_token(self.stem.norm(patches))
+
+
+class AudioTower(PlaneTower):
+    """Log-mel clips: overlapping patches of kernel[0] mels x kernel[1] frames."""
+
+    def __init__(self, config: AudioConfig, embed_dim: int) -> None:
+        patches = math.prod(config.grid)
+        super().__init__(config, embed_dim, kernel=config.kernel, stride=config.stride, patches=patches)
+
+
+class DepthTower(PlaneTower):
+    """Disparity maps and, as `ThermalTower`, thermal pictures: square patches."""
+
+    def __init__(self, config: DepthConfig | ThermalConfig, embed_dim: int) -> None:
+        p, patches = config.patch, (config.image_size // config.patch) ** 2
+        super().__init__(config, embed_dim, kernel=(p, p), stride=(p, p), patches=patches)
+
+
+class ThermalTower(DepthTower):
+    """Thermal pictures: square patches."""
+
+
+class ImuTower(Tower):
+    """Accelerometer and gyroscope: a patch is `kernel` time steps of all six channels."""
+
+    def __init__(self, config: ImuConfig, embed_dim: int) -> None:
+        super().__init__(config, embed_dim, head_dropout=config.head_dropout)
+        D, self.kernel = config.width, config.kernel
+        self.stem = Stem(nn.Linear(6 * config.kernel, D, bias=False))
+        self.cls_token = nn.Parameter(torch.empty(1, 1, D))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.samples // config.kernel, D))
+        self.register_buffer("log_logit_scale", torch.tensor(math.log(config.logit_scale)))
+
+    def tokens(self, x: Tensor) -> Tensor:
+        """[B, 6, T] -> [B, 1+L, D]; time steps that do not fill a patch are dropped."""
+        if x.ndim != 3 or x.shape[1] != 6:
+            raise ModelError(f"IMU recordings are [B, 6, samples], got {list(x.shape)}")
+        patches = x.unfold(-1, self.kernel, self.kernel).transpose(1, 2).flatten(2)  # [B, L, 6*kernel]
+        return self.with_class_token(self.stem.norm(self.stem.proj(patches)))
+
+
+class TextTower(Tower):
+    """Token ids, read causally; the end token, which has the largest id, stands for the text.
+
+    Made without torch's `triu` and `normal_`: on the meta device, where weights are about to be loaded,
+    their first use takes a second.
+    """
+
+    mask: Tensor
+
+    def __init__(self, config: TextConfig, embed_dim: int) -> None:
+        super().__init__(config, embed_dim, bias_kv=False)
+        L = config.context
+        table = torch.empty(config.vocab, config.width)
+        self.token_embedding = nn.Embedding.from_pretrained(table, freeze=False)
+        self.pos_embed = nn.Parameter(torch.empty(1, L, config.width))
+        future = np.triu(np.full((L, L), -np.inf, np.float32), 1)
+        self.register_buffer("mask", torch.from_numpy(future))
+        self.log_logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
+
+    def tokens(self, ids: Tensor) -> Tensor:
+        """int64 [B, L], L at most the context -> [B, L, D]."""
+        return self.token_embedding(ids) + self.pos_embed[:, : ids.shape[1]]
+
+    def embed(self, ids: Tensor) -> Tensor:
+        context = len(self.mask)
+        if ids.ndim != 2 or ids.shape[1] != context:
+            raise ModelError(f"token ids are [B, {context}], got {list(ids.shape)}")
+        end = ids.argmax(dim=1)  # [B]  the first, if a text has several
+        L = int(end.max()) + 1  # attention is causal: what follows the last end changes nothing
+        x = self.trunk(self.tokens(ids[:, :L]), self.mask[:L, :L])  # [B, L, D]
+        return self.head(x[torch.arange(len(x), device=x.device), end])  # [B, E]
+
+
+def build_tower(config: ImageBindConfig, name: str) -> Tower:
+    """The tower called `name` (one of TOWERS), its weights drawn from the global generator."""
+    kinds = (VisionTower, TextTower, AudioTower, DepthTower, ThermalTower, ImuTower)
+    tower: Tower = dict(zip(TOWERS, kinds, strict=True))[name](getattr(config, name), config.embed_dim)
+    tower.apply(_init)
+    return tower
+
+
+def _init(module: nn.Module) -> None:
+    """ViT's start: truncated normal of 0.02 for matrices and tables, zero biases, norms as they are."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d | nn.Embedding):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+    if isinstance(module, Tower | Attention):
+        for parameter in module.parameters(recurse=False):
+            if parameter.ndim > 1:
+                nn.init.trunc_normal_(parameter, std=0.02)
+
+
+class ImageBind(nn.Module):
+    """The six towers, or those of them that are wanted."""
+
+    def __init__(self, config: ImageBindConfig, towers: tuple[str, ...] = TOWERS) -> None:
+        super().__init__()
+        self.config = config
+        self.towers = nn.ModuleDict({name: build_tower(config, name) for name in towers})
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """One batch per tower -> float32 [B, embed_dim] of unit rows per tower."""
+        return {name: self.towers[name](x) for name, x in inputs.items()}

@@ -1,0 +1,95 @@
+"""Sound -> log-mel clips, as Kaldi's `fbank` computes them with the official ImageBind's settings.
+
+25 ms Hann windows every 10 ms, no partial window; per window: mean removed, pre-emphasis 0.97, power
+spectrum of 512 points, triangles that are even on the HTK mel scale from 20 Hz to 8 kHz, natural log.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from xsearch.models.config import AudioConfig, Preprocessing
+
+__all__ = ["clip_points", "fbank", "log_mel_clips", "mel_filters"]
+
+RATE_HZ = 16_000
+WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, the next power of two
+FLOOR = float(torch.finfo(torch.float32).eps)  # Kaldi's, under the log
+
+
+def clip_points(duration_s: float, clip_s: float, clips: int) -> list[Fraction]:
+    """Where `clips` clips of `clip_s` start: evenly from 0 to the last that fits, as exact rationals.
+
+    Floats would be off by one sample for one duration in five; pytorchvideo's clip sampler is exact too.
+
+    >>> [str(start) for start in clip_points(3.0, 2.0, 3)]
+    ['0', '1/2', '1']
+    """
+    last = Fraction(max(duration_s - clip_s, 0.0))
+    return [last * i / max(clips - 1, 1) for i in range(clips)]
+
+
+@cache
+def mel_filters(mels: int) -> Tensor:
+    """Float32 [257, mels]: power spectrum -> mel energies; not normalised. The Nyquist bin is unused."""
+
+    def mel(hz: Tensor) -> Tensor:
+        return 1127.0 * torch.log1p(hz / 700.0)
+
+    low, high = mel(torch.tensor([20.0, RATE_HZ / 2], dtype=torch.float64))
+    step = (high - low) / (mels + 1)
+    left = low + step * torch.arange(mels)  # [mels]
+    bins = mel(torch.arange(FFT // 2, dtype=torch.float64) * RATE_HZ / FFT)[:, None]  # [256, 1]
+    rising, falling = (bins - left) / step, (left + 2 * step - bins) / step
+    triangles = torch.minimum(rising, falling).clamp(min=0)  # [256, mels]
+    return F.pad(triangles, (0, 0, 0, 1)).float()
+
+
+def fbank(waves: Tensor, mels: int) -> Tensor:
+    """Float32 [N, samples] at 16 kHz, at least 400 samples -> [N, frames, mels], natural log of energy."""
+    frames = waves.unfold(-1, WINDOW, HOP)  # [N, frames, 400]
+    frames = frames - frames.mean(dim=-1, keepdim=True)
+    before = F.pad(frames, (1, 0), mode="replicate")[..., :-1]
+    frames = (frames - 0.97 * before) * torch.hann_window(WINDOW, periodic=False)
+    spectrum = torch.fft.rfft(frames, n=FFT)  # [N, frames, 257]
+    power = spectrum.real.square() + spectrum.imag.square()  # ten times as fast as abs().square()
+    return (power @ mel_filters(mels)).clamp(min=FLOOR).log()
+
+
+def log_mel_clips(waves: Sequence[np.ndarray], audio: AudioConfig, settings: Preprocessing) -> Tensor:
+    """Mono float32 [samples] at 16 kHz each -> float32 [B, clips, 1, mels, frames], normalised.
+
+    A sound shorter than a clip gives the same clip several times. What it does not fill is 0 *before*
+    normalising, as in the official code.
+    """
+    size = round(audio.clip_s * RATE_HZ)
+    clips = np.zeros((len(waves) * audio.clips, size), np.float32)
+    frames = np.zeros(len(clips), np.int64)  # windows that lie inside the sound
+    rows = iter(range(len(clips)))
+    for wave in waves:
+        if settings.audio_dc == "official":
+            wave = wave.copy()
+        for start in clip_points(len(wave) / RATE_HZ, audio.clip_s, audio.clips):
+            row, first = next(rows), math.floor(start * RATE_HZ)
+            piece = wave[first : first + size]
+            mean = piece.mean() if piece.size else 0.0
+            if settings.audio_dc == "official":
+                piece -= mean  # in the sound itself: the next clip, if it overlaps, sees it
+                mean = 0.0
+            clips[row, : piece.size] = piece - mean
+            frames[row] = max(1 + (piece.size - WINDOW) // HOP, 1)
+    few = torch.from_numpy(clips).split(4)  # what fits the CPU's cache takes half the time
+    mel = torch.cat([fbank(some, audio.mels) for some in few])  # [B*clips, F, mels]
+    beyond = torch.arange(mel.shape[1]) >= torch.from_numpy(frames)[:, None]
+    mel = mel.masked_fill_(beyond[..., None], 0.0).transpose(1, 2)
+    mel = F.pad(mel, (0, audio.frames - mel.shape[2]))  # [B*clips, mels, frames]; a negative pad cuts
+    mel = mel.sub_(settings.audio_mean).div_(settings.audio_std)
+    return mel.unflatten(0, (len(waves), audio.clips)).unsqueeze(2)

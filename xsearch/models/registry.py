@@ -1,0 +1,86 @@
+"""Which model: the one in the wheel, an installed ImageBind, or a folder.
+
+Installed models live in `$XSEARCH_HOME/models`, by default in the platform's cache directory.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from xsearch.errors import ModelError
+from xsearch.models.checkpoint import convert_official
+
+__all__ = ["BUNDLED", "ModelChoice", "home", "imagebind_folder", "install_imagebind", "resolve"]
+
+BUNDLED = Path(__file__).parent / "bundled"
+_INSTALL = "xsearch models install --from imagebind_huge.pth --vocab bpe_simple_vocab_16e6.txt.gz"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model folder that is there."""
+
+    name: str  # "bundled", "imagebind", or the folder as it was given
+    folder: Path
+    line: str  # which model this is, and how to get another
+
+
+def home() -> Path:
+    """Where xsearch keeps what it installs: $XSEARCH_HOME, else `xsearch` in the user's cache directory."""
+    if given := os.environ.get("XSEARCH_HOME"):
+        return Path(given)
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "xsearch"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "xsearch"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xsearch"
+
+
+def imagebind_folder() -> Path:
+    """Where ImageBind's weights are, or would be."""
+    return home() / "models" / "imagebind"
+
+
+def resolve(choice: str | None = None) -> ModelChoice:
+    """`choice` ("bundled", "imagebind" or a model folder), else $XSEARCH_MODEL, else the best that is there.
+
+    Raises ModelError, saying what to do, when the choice is not there.
+    """
+    choice = choice or os.environ.get("XSEARCH_MODEL") or None
+    installed = _is_model(imagebind_folder())
+    if choice == "imagebind" or (choice is None and installed):
+        if not installed:
+            raise ModelError(
+                f"ImageBind is not installed in {imagebind_folder()}; install it with: {_INSTALL}"
+            )
+        line = "model: imagebind (weights CC-BY-NC 4.0); the small built-in one: --model bundled"
+        return ModelChoice("imagebind", imagebind_folder(), line)
+    if choice is None or choice == "bundled":
+        if not _is_model(BUNDLED):
+            raise ModelError(f"this installation lacks the bundled model in {BUNDLED}; reinstall xsearch")
+        other = "--model imagebind" if installed else _INSTALL
+        return ModelChoice("bundled", BUNDLED, f"model: bundled (small); the published ImageBind: {other}")
+    folder = Path(choice).expanduser()
+    if not _is_model(folder):
+        raise ModelError(
+            f"no model {choice!r}: neither bundled, nor imagebind, nor a folder with a config.json"
+        )
+    return ModelChoice(choice, folder, f"model: {choice}; the built-in one: --model bundled")
+
+
+def install_imagebind(pth: Path, vocabulary: Path, *, dtype: torch.dtype = torch.float16) -> Path:
+    """Convert the official imagebind_huge.pth and CLIP's vocabulary file into the installed model.
+
+    Both are files on this machine; nothing is downloaded. Returns the folder. Raises ModelError.
+    """
+    convert_official(pth, vocabulary, imagebind_folder(), dtype=dtype)
+    return imagebind_folder()
+
+
+def _is_model(folder: Path) -> bool:
+    return (folder / "config.json").is_file()

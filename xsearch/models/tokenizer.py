@@ -1,0 +1,135 @@
+"""Text -> token ids, with the `tokenizers` library.
+
+Ids follow CLIP's convention: 0 pads, the second largest starts a text, the largest ends it. The text
+tower reads its answer at the first largest id.
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+import torch
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+from torch import Tensor
+
+from xsearch.errors import ModelError
+
+__all__ = ["Tokenizer", "train_tokenizer"]
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+
+
+class Tokenizer:
+    """`encode` pads and truncates to `context` ids; the end token always stays.
+
+    cleaning: "plain" takes a text as it is; "clip" repairs it as CLIP does, and reads the literal
+    `<|startoftext|>` and `<|endoftext|>` as the tokens themselves.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer, *, context: int, cleaning: str = "plain") -> None:
+        self.backend = backend
+        self.context = context
+        self.cleaning = cleaning
+        self.size: int = backend.get_vocab_size()
+        self.start, self.end = self.size - 2, self.size - 1
+        backend.encode_special_tokens = cleaning == "plain"
+
+    @staticmethod
+    def load(path: Path, *, context: int, cleaning: str = "plain") -> Tokenizer:
+        """Read a `tokenizer.json`. Raises ModelError when there is none, or it is damaged."""
+        try:
+            backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ModelError(f"no tokenizer at {path}: {error}") from error
+        except Exception as error:  # the library raises bare Exception
+            raise ModelError(f"{path} is not a tokenizer: {error}") from error
+        return Tokenizer(backend, context=context, cleaning=cleaning)
+
+    @staticmethod
+    def from_clip(path: Path, *, context: int = 77) -> Tokenizer:
+        """CLIP's own vocabulary file, bpe_simple_vocab_16e6.txt.gz: 49,408 ids."""
+        return Tokenizer(_clip_backend(path), context=context, cleaning="clip")
+
+    def save(self, path: Path) -> None:
+        path.write_text(self.backend.to_str(), encoding="utf-8")
+
+    def encode(self, texts: Sequence[str]) -> Tensor:
+        """int64 [B, context]."""
+        ids = torch.zeros(len(texts), self.context, dtype=torch.int64)
+        for row, encoding in zip(ids, self._encode(texts), strict=True):
+            kept = [self.start, *encoding.ids[: self.context - 2], self.end]
+            row[: len(kept)] = torch.tensor(kept)
+        return ids
+
+    def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
+        if self.cleaning == "plain":
+            return self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
+        # CLIP splits first: a special token glued to punctuation before it is not one.
+        words = [[word for word, _ in _CLIP_SPLIT.pre_tokenize_str(_clip_clean(text))] for text in texts]
+        return self.backend.encode_batch_fast(words, is_pretokenized=True, add_special_tokens=False)
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int, *, context: int = 32) -> Tokenizer:
+    """A lower-casing byte-level BPE of `vocab_size` ids learned from `texts`; deterministic.
+
+    It can encode any text. With few texts it may end up with fewer ids: `size` says how many.
+    """
+    backend = tokenizers.Tokenizer(models.BPE())
+    backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - 2,
+        special_tokens=["<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(texts, trainer)
+    backend.add_special_tokens([START, END])
+    return Tokenizer(backend, context=context)
+
+
+# The pattern of openai/CLIP, simple_tokenizer.py; texts are in lower case by then.
+_CLIP_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_CLIP_SPLIT = pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True)
+_CLIP_MERGES = 49152 - 256 - 2
+
+
+def _clip_clean(text: str) -> str:
+    import ftfy  # only the official model needs it
+
+    text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
+    return re.sub(r"\s+", " ", text).lower()
+
+
+def _clip_backend(path: Path) -> tokenizers.Tokenizer:
+    """Ids as in openai/CLIP: 256 bytes, the same ending a word, merges in order, start, end."""
+    try:
+        lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
+        merges = [(left, right) for left, right in (line.split() for line in lines[1 : _CLIP_MERGES + 1])]
+    except (OSError, EOFError, ValueError) as error:
+        raise ModelError(f"{path} is not CLIP's bpe_simple_vocab_16e6.txt.gz: {error}") from error
+    if len(merges) != _CLIP_MERGES:
+        raise ModelError(f"{path} has {len(merges)} merges, CLIP's vocabulary has {_CLIP_MERGES}")
+    letters = _byte_letters()
+    words = (
+        letters + [f"{letter}</w>" for letter in letters] + ["".join(pair) for pair in merges] + [START, END]
+    )
+    vocab = {word: id for id, word in enumerate(words)}
+    backend = tokenizers.Tokenizer(models.BPE(vocab, merges, end_of_word_suffix="</w>"))
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [_CLIP_SPLIT, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    backend.add_special_tokens([AddedToken(token, normalized=False) for token in (START, END)])
+    return backend
+
+
+def _byte_letters() -> list[str]:
+    """GPT-2's printable stand-ins for the 256 bytes, the printable bytes first."""
+    printable = [chr(byte) for first, last in ("!~", "¡¬", "®ÿ") for byte in range(ord(first), ord(last) + 1)]
+    return printable + [chr(256 + n) for n in range(256 - len(printable))]

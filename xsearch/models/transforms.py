@@ -1,0 +1,163 @@
+"""Samples in physical units -> the tensors that the towers take.
+
+Every choice that the official code leaves open, or that somebody may want otherwise, is a named field
+of `Preprocessing`; with its defaults, pictures, sounds and frames become what the official code makes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from xsearch.errors import ModelError
+from xsearch.models.config import ImageBindConfig
+from xsearch.models.mel import log_mel_clips
+from xsearch.models.tokenizer import Tokenizer
+from xsearch.types import Sample
+
+__all__ = ["Preprocess"]
+
+
+class Preprocess:
+    """Samples of one modality -> one batch. A text tower's tokenizer travels along."""
+
+    def __init__(self, config: ImageBindConfig, tokenizer: Tokenizer | None = None) -> None:
+        self.config = config
+        self.settings = config.preprocessing
+        self.tokenizer = tokenizer
+        self._mean = torch.tensor(self.settings.image_mean)[:, None, None]  # [3, 1, 1]
+        self._std = torch.tensor(self.settings.image_std)[:, None, None]
+
+    def __call__(self, samples: Sequence[Sample]) -> Tensor:
+        """See the method named as the modality for the shape. At least one sample; all of one modality."""
+        (modality,) = {sample.modality for sample in samples}
+        batch: Tensor = getattr(self, modality)(samples)
+        return batch
+
+    def image(self, samples: Sequence[Sample]) -> Tensor:
+        """PIL pictures -> float32 [B, 3, size, size]: the centre square, in CLIP's mean and std."""
+        size = self.config.vision.image_size
+        pixels = np.stack([np.asarray(_centre_square(sample.data, size)) for sample in samples])
+        x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float()
+        return x.div_(255).sub_(self._mean).div_(self._std)
+
+    def video(self, samples: Sequence[Sample]) -> Tensor:
+        """Frames uint8 [T, H, W, 3] -> float32 [B, clips * crops, 3, 2, size, size], a clip's crops together.
+
+        The frames stand evenly over the window; a clip is two neighbours of twice as many even moments as
+        there are clips, so ten frames make five clips and a single frame is repeated.
+        """
+        return torch.stack([self._clips(sample.data) for sample in samples])
+
+    def _clips(self, frames: np.ndarray) -> Tensor:
+        S, size = self.settings.video_clips, self.config.vision.image_size
+        moments = (2 * np.arange(2 * S) + 1) * len(frames) // (4 * S)  # the middles of 2S equal slots
+        x = torch.from_numpy(frames[moments]).permute(0, 3, 1, 2)  # uint8 [2S, 3, H, W]
+        H, W = x.shape[2:]
+        short = min(H, W)
+        to = (math.floor(H / short * size), math.floor(W / short * size))  # pytorchvideo's short_side_scale
+        antialias = self.settings.video_antialias
+        if not antialias:
+            x = x.float()
+        if to != (H, W):
+            x = F.interpolate(x, to, mode="bilinear", align_corners=False, antialias=antialias)
+        x = (x.float() / 255 - self._mean) / self._std
+        spare = max(to) - size
+        middle = math.ceil(spare / 2)
+        starts = [middle] if self.settings.video_crops == 1 else [0, middle, spare]
+        crops = [x.narrow(2 if H > W else 3, start, size) for start in starts]  # [2S, 3, size, size] each
+        clips = torch.stack(crops).unflatten(1, (S, 2))  # [crops, S, 2, 3, size, size]
+        return clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)
+
+    def text(self, samples: Sequence[Sample]) -> Tensor:
+        """str -> int64 [B, context]."""
+        if self.tokenizer is None:
+            raise ModelError("no tokenizer was loaded, so texts cannot be embedded")
+        return self.tokenizer.encode([sample.data for sample in samples])
+
+    def audio(self, samples: Sequence[Sample]) -> Tensor:
+        """Mono float32 at 16 kHz -> float32 [B, clips, 1, mels, frames]."""
+        return log_mel_clips([sample.data for sample in samples], self.config.audio, self.settings)
+
+    def depth(self, samples: Sequence[Sample]) -> Tensor:
+        """Metres [H, W] -> normalised disparity, float32 [B, 1, size, size]; the picture's crop."""
+        settings, size = self.settings, self.config.depth.image_size
+        low, high = settings.depth_range_m
+        planes = []
+        for sample in samples:
+            focal = sample.focal_px or settings.depth_focal * max(sample.data.shape)
+            baseline = sample.baseline_m or settings.depth_baseline_m
+            metres = _tensor(sample.data)
+            metres = metres.where(metres > 0, settings.depth_unknown_m).clamp(low, high)  # NaN is unknown too
+            disparity = (baseline * focal / metres).clamp(max=settings.depth_max_disparity)
+            planes.append(_centre_plane(disparity / settings.depth_max_disparity, size))
+        return torch.stack(planes).sub_(settings.depth_mean).div_(settings.depth_std)
+
+    def thermal(self, samples: Sequence[Sample]) -> Tensor:
+        """0..1 [H, W] -> float32 [B, 1, size, size]; the picture's crop."""
+        size = self.config.thermal.image_size
+        x = torch.stack([_centre_plane(_tensor(sample.data), size) for sample in samples])
+        return x.sub_(self.settings.thermal_mean).div_(self.settings.thermal_std)
+
+    def imu(self, samples: Sequence[Sample]) -> Tensor:
+        """m/s^2 and rad/s [6, T] -> float32 [B, 6, samples] over the config's window, linearly interpolated.
+
+        The rate is kept: a longer recording is cut, a shorter one starts again from its beginning.
+        """
+        imu, settings = self.config.imu, self.settings
+        times_s = torch.arange(imu.samples, dtype=torch.float64) * (imu.window_s / imu.samples)
+        rows = []
+        for sample in samples:
+            if not sample.rate_hz:
+                raise ModelError("an IMU sample needs its rate_hz")
+            data = _tensor(sample.data)  # [6, T]
+            T = data.shape[1]
+            at = times_s * sample.rate_hz % T  # float64 [samples]: where in the recording
+            left = at.long()
+            right = (left + 1).clamp(max=T - 1)
+            rows.append(torch.lerp(data[:, left], data[:, right], (at - left).float()))
+        unit = torch.tensor([settings.imu_accel_unit] * 3 + [settings.imu_gyro_unit] * 3)
+        return torch.stack(rows) / unit[:, None]
+
+
+def _tensor(data: np.ndarray) -> Tensor:
+    """A copy: samples may be read-only, or of another float width."""
+    return torch.from_numpy(np.array(data, np.float32))
+
+
+def _resized(width: int, height: int, size: int) -> tuple[int, int]:
+    """Width and height with the short side `size`; the long one truncated, as torchvision does."""
+    short = min(width, height)
+    return int(size * width / short), int(size * height / short)
+
+
+def _margin(length: int, size: int) -> int:
+    """Where a centred crop starts: half to even, as torchvision does."""
+    return round((length - size) / 2)
+
+
+def _centre_square(picture: Image.Image, size: int) -> Image.Image:
+    width, height = picture.size
+    limit = 64 * min(width, height)  # resizing a hair-thin strip would take gigabytes
+    if max(width, height) > limit:
+        left, top = max(width - limit, 0) // 2, max(height - limit, 0) // 2
+        picture = picture.crop((left, top, width - left, height - top))
+    picture = picture.resize(_resized(*picture.size, size), Image.Resampling.BICUBIC)
+    left, top = (_margin(length, size) for length in picture.size)
+    return picture.crop((left, top, left + size, top + size))
+
+
+def _centre_plane(plane: Tensor, size: int) -> Tensor:
+    """[H, W] -> [1, size, size], the same part of the scene that `_centre_square` keeps."""
+    width, height = _resized(plane.shape[1], plane.shape[0], size)
+    x = plane[None, None].float()
+    if x.shape[2:] != (height, width):
+        x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    top, left = _margin(height, size), _margin(width, size)
+    return x[0, :, top : top + size, left : left + size]

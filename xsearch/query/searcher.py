@@ -1,0 +1,170 @@
+"""From a query to hits: candidates, filter, exact re-rank, a common scale for all kinds, metadata.
+
+Nothing that is shared changes while searching: parameters travel with the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from xsearch.errors import UsageError
+from xsearch.index import exact
+from xsearch.query.calibrate import Calibration, Usual
+from xsearch.types import Hit, Modality
+
+if TYPE_CHECKING:
+    from xsearch.index import Index
+    from xsearch.query.expression import Embedded
+    from xsearch.store import Snapshot
+
+__all__ = ["Rank", "as_modalities", "search"]
+
+Rank = Literal["balanced", "cosine"]
+
+SCAN = 20_000  # up to so many items an exact scan beats an index (DESIGN section 8, the Flat threshold)
+SAME = 0.995  # cosine above which two items of one kind look or sound the same
+GROW = 4  # how much deeper to look when folding has left too few hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Candidates, best first: parallel arrays of length n."""
+
+    ids: np.ndarray  # int64
+    kinds: np.ndarray  # str
+    cosines: np.ndarray  # float32
+    balanced: np.ndarray  # float32
+    vectors: np.ndarray  # float32 [n, dim]
+
+    def __getitem__(self, rows: np.ndarray) -> _Found:
+        return _Found(
+            self.ids[rows], self.kinds[rows], self.cosines[rows], self.balanced[rows], self.vectors[rows]
+        )
+
+
+def search(
+    snapshot: Snapshot,
+    index: Index | None,
+    query: Embedded,
+    *,
+    top: int = 10,
+    modality: Modality | str | Sequence[Modality | str] | None = None,
+    where: str | None = None,
+    rank: Rank = "balanced",
+    min_score: float | None = None,
+    unique: bool = False,
+) -> list[Hit]:
+    """The `top` items nearest to the query, best first; fewer only if fewer match.
+
+    index: None, or one that covers some of the items; the rest is scanned.
+    modality, where: which items may answer; `where` is one SQL expression over the item columns.
+    rank: "cosine", or "balanced": standard deviations above the usual cosine of these two kinds, so that no
+        kind crowds out the others. With one kind to choose from, both give the same order.
+    min_score: the least cosine.
+    unique: of items of one kind with the same bytes (windows of one file, copies) or a cosine above SAME
+        to each other, keep the best.
+
+    Raises UsageError for impossible arguments, BadFilter for `where`.
+    """
+    if top < 1:
+        raise UsageError(f"top: expected at least 1, got {top}")
+    if rank not in ("balanced", "cosine"):
+        raise UsageError(f"rank: expected balanced or cosine, got {rank!r}")
+    allowed = snapshot.select(where, as_modalities(modality))  # int64, ascending
+    if not len(allowed):
+        return []
+    kinds = snapshot.modalities[np.searchsorted(snapshot.ids, allowed)]
+    groups = [allowed[kinds == kind] for kind in np.unique(kinds)] if rank == "balanced" else [allowed]
+    usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
+
+    depth = top
+    while True:
+        near = [_nearest(snapshot, index, query.vector, group, depth) for group in groups]
+        found = _ranked(snapshot, query, np.concatenate(near), usual, rank)
+        if min_score is not None:
+            found = found[np.flatnonzero(found.cosines >= min_score)]
+        if not unique:
+            break
+        found = found[_representatives(snapshot, found, top)]
+        if len(found.ids) >= top or all(len(group) <= depth for group in groups):
+            break
+        depth *= GROW
+    return _hits(snapshot, found[np.arange(min(top, len(found.ids)))])
+
+
+def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
+    """One kind, several, or None for all, as a list. Raises UsageError for a name that is no kind."""
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else list(given)
+    unknown = [name for name in names if name not in list(Modality)]
+    if unknown:
+        raise UsageError(f"modality: expected {', '.join(Modality)}; got {unknown[0]!r}")
+    return [Modality(name) for name in names] or None
+
+
+def _nearest(
+    snapshot: Snapshot, index: Index | None, vector: np.ndarray, allowed: np.ndarray, k: int
+) -> np.ndarray:
+    """Ids that contain the k nearest of `allowed`: few are scanned, many are asked of the index."""
+    scan, indexed = allowed, allowed[:0]
+    if index is not None and len(allowed) > SCAN:
+        covered = index.covers(allowed)
+        if covered.sum() > SCAN:
+            scan, indexed = allowed[~covered], allowed[covered]
+    ids = []
+    if len(scan):
+        _, near = exact(vector[None], snapshot.blocks(scan), min(k, len(scan)))
+        ids.append(near[0])
+    if index is not None and len(indexed):
+        everything = len(indexed) == len(index.ids)
+        candidates = min(k * index.plan.refine, len(indexed))
+        _, near = index.search(vector[None], candidates, allowed=None if everything else indexed)
+        ids.append(near[0])
+    found = np.concatenate(ids)
+    return found[found >= 0]
+
+
+def _ranked(
+    snapshot: Snapshot, query: Embedded, ids: np.ndarray, usual: dict[Modality, Usual], rank: Rank
+) -> _Found:
+    """Exact cosines with the stored vectors, balanced scores, best first; ties by id."""
+    vectors = snapshot.vectors(ids)  # [n, dim]
+    kinds = snapshot.modalities[np.searchsorted(snapshot.ids, ids)]
+    cosines = vectors @ query.vector  # [n]
+    mean = np.array([usual[Modality(kind)].mean for kind in kinds], np.float32)
+    spread = np.array([usual[Modality(kind)].spread for kind in kinds], np.float32)
+    balanced = (cosines - mean) / spread
+    order = np.lexsort((ids, -(balanced if rank == "balanced" else cosines)))
+    return _Found(ids, kinds, cosines, balanced, vectors)[order]
+
+
+def _representatives(snapshot: Snapshot, found: _Found, top: int) -> np.ndarray:
+    """int64 rows, ascending: the best of every group of near duplicates, at most `top`."""
+    digests = snapshot.items(found.ids, columns=["sha256"])["sha256"].to_pylist()
+    kept: list[int] = []
+    seen: set[tuple[str, str]] = set()
+    for row, key in enumerate(zip(found.kinds, digests, strict=True)):
+        same_kind = [other for other in kept if found.kinds[other] == found.kinds[row]]
+        if key in seen or (found.vectors[same_kind] @ found.vectors[row] > SAME).any():
+            continue
+        seen.add(key)
+        kept.append(row)
+        if len(kept) == top:
+            break
+    return np.array(kept, np.int64)
+
+
+def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
+    hits = []
+    for at, row in enumerate(snapshot.items(found.ids).to_pylist()):
+        own = {name: row.pop(name) for name in ("id", "path", "start_s", "end_s", "text")}
+        kind = Modality(row.pop("modality"))
+        extra = {name: value for name, value in row.items() if value is not None}
+        score, balanced = float(found.cosines[at]), float(found.balanced[at])
+        hits.append(Hit(at + 1, score, balanced, modality=kind, extra=extra, **own))
+    return hits

@@ -1,0 +1,195 @@
+"""A snapshot: the items of one generation, read-only, for as long as one likes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xsearch.errors import StoreError
+from xsearch.store.filters import evaluate
+from xsearch.store.manifest import Manifest
+from xsearch.store.segments import Segment, read_table, unify
+from xsearch.types import Modality, ModelStamp
+
+SKIPPED_SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "reason", "error", "when")])
+
+BLOCK_ROWS = 16_384  # of a block: 8 MB of float16 at 256 dimensions
+
+
+class Snapshot:
+    """The live items of one generation: a read-only view that later commits and `compact` leave as it is.
+
+    Every file is memory-mapped at once and decoded when asked for.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.path = folder
+        self.manifest = manifest
+        self._segments = [
+            Segment(folder / "segments" / entry.uuid, entry, self.stamp.dim) for entry in manifest.segments
+        ]
+        self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
+        dead = [
+            read_table(folder / "tombstones" / f"{uuid}.parquet")["id"].to_numpy()
+            for uuid in manifest.tombstones
+        ]
+        self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
+        skipped = [read_table(folder / "skipped" / f"{uuid}.parquet") for uuid in manifest.skipped]
+        self._skipped: pa.Table = pa.concat_tables([SKIPPED_SCHEMA.empty_table(), *skipped])
+
+    @property
+    def stamp(self) -> ModelStamp:
+        """The model that made the vectors."""
+        return self.manifest.stamp
+
+    @property
+    def index_path(self) -> Path | None:
+        """The folder of the FAISS index of this generation, if there is one."""
+        return self.path / "index" / self.manifest.index if self.manifest.index else None
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """Ids of the live items, int64 [N], ascending."""
+        ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in self._segments)])
+        return ids[~_is_in(ids, self._dead)]
+
+    @cached_property
+    def modalities(self) -> np.ndarray:
+        """The name of the kind of each live item, str [N] in the order of `ids`."""
+        names = pa.array([str(modality) for modality in Modality])
+        codes = pc.index_in(self.table(["modality"])["modality"], value_set=names).to_numpy()
+        return np.array(names.to_pylist())[codes]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns and types of the items: the fixed ones, then those of the users."""
+        return unify([segment.parquet.schema_arrow for segment in self._segments])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def contains(self, ids: np.ndarray) -> np.ndarray:
+        """Which of `ids` are live items: bool, of the shape of `ids`."""
+        return _is_in(ids, self.ids)
+
+    def vectors(self, ids: np.ndarray) -> np.ndarray:
+        """The vectors of these items: float32 [n, dim], in the order of `ids`, which may repeat.
+
+        Raises StoreError for an id that is not live.
+        """
+        ids = self._checked(ids)
+        out = np.empty((len(ids), self.stamp.dim), np.float32)
+        order = np.argsort(ids, kind="stable")  # neighbours on the disk are read together
+        for segment, part in self._by_segment(ids[order]):
+            out[order[part]] = segment.vectors[segment.rows(ids[order[part]])]
+        return out
+
+    def blocks(
+        self, ids: np.ndarray | None = None, *, rows: int = BLOCK_ROWS
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Stream (ids int64 [b], vectors float16 [b, dim]) with b <= rows, ids ascending.
+
+        ids: only these, int64 ascending; without them all live items. Neighbours on the disk come as views
+        of the memory map.
+        Raises StoreError for an id that is not live.
+        """
+        wanted = self.ids if ids is None else self._checked(ids)
+        for segment, part in self._by_segment(wanted):
+            here = wanted[part]
+            at = segment.rows(here)
+            for start in range(0, len(here), rows):
+                few = at[start : start + rows]
+                solid = few[-1] - few[0] + 1 == len(few)
+                yield (
+                    here[start : start + rows],
+                    segment.vectors[few[0] : few[-1] + 1] if solid else segment.vectors[few],
+                )
+
+    def items(self, ids: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
+        """The items of `ids`, in their order, which may repeat.
+
+        columns: which, in this order; without them all of `self.schema`.
+        Raises StoreError for an id that is not live or a column that does not exist.
+        """
+        schema = self._narrowed(columns)
+        ids = self._checked(ids)
+        unique, back = np.unique(ids, return_inverse=True)
+        parts = [segment.items(unique[part], schema) for segment, part in self._by_segment(unique)]
+        return pa.concat_tables([schema.empty_table(), *parts]).take(back)
+
+    def table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All live items in the order of `ids`; `columns` as for `items`."""
+        schema = self._narrowed(columns)
+        with_id = schema if "id" in schema.names else schema.append(self.schema.field("id"))
+        table = pa.concat_tables(
+            [with_id.empty_table(), *(segment.columns(with_id) for segment in self._segments)]
+        )
+        if len(self._dead):
+            table = table.filter(pa.array(~_is_in(table["id"].to_numpy(), self._dead)))
+        return table.select(schema.names)
+
+    def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
+        """Ids of the live items that pass both filters: int64, ascending.
+
+        where: one SQL boolean expression over the columns of `self.schema`. modalities: the kinds to keep.
+        Raises BadFilter for anything but one read-only expression.
+        """
+        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table)
+        if modalities is None:
+            return ids
+        kept = np.zeros(len(self), bool)
+        for modality in modalities:
+            kept |= self.modalities == modality
+        return ids[_is_in(ids, self.ids[kept])]
+
+    def files(self) -> pa.Table:
+        """One row per file: path, sha256, bytes, mtime_ns, ids (list of int64), by path."""
+        table = self.table(["path", "sha256", "bytes", "mtime_ns", "id"])
+        keys = ["path", "sha256", "bytes", "mtime_ns"]
+        grouped = table.group_by(keys).aggregate([("id", "list")])
+        return grouped.rename_columns([*keys, "ids"]).sort_by("path")
+
+    def skipped(self) -> pa.Table:
+        """One row per skipped file: path, reason, error (its class), when (ISO 8601), oldest first."""
+        table = self._skipped
+        last = {path: row for row, path in enumerate(table["path"].to_pylist())}
+        return table.take(pa.array(sorted(last.values()), pa.int64()))
+
+    def counts(self) -> dict[Modality, int]:
+        """How many live items there are of each kind, leaving out kinds without any."""
+        names, counts = np.unique(self.modalities, return_counts=True)
+        found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+        return {modality: found[modality] for modality in Modality if modality in found}
+
+    def _narrowed(self, columns: Sequence[str] | None) -> pa.Schema:
+        if columns is None:
+            return self.schema
+        if unknown := sorted(set(columns) - set(self.schema.names)):
+            raise StoreError(f"no column {', '.join(unknown)}; there are {', '.join(self.schema.names)}")
+        return pa.schema([self.schema.field(name) for name in columns])
+
+    def _checked(self, ids: np.ndarray) -> np.ndarray:
+        ids = np.asarray(ids, np.int64)
+        if len(missing := ids[~self.contains(ids)]):
+            raise StoreError(f"no live item with id {missing[:5].tolist()} in {self.path}")
+        return ids
+
+    def _by_segment(self, ids: np.ndarray) -> Iterator[tuple[Segment, slice]]:
+        """Where in `ids` (ascending, live) each segment's are."""
+        owners = np.searchsorted(self._first, ids, side="right") - 1
+        for owner in np.unique(owners):
+            start, end = np.searchsorted(owners, [owner, owner + 1])
+            yield self._segments[owner], slice(start, end)
+
+
+def _is_in(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Which of `ids` occur in `among` (both int64, `among` ascending): bool."""
+    if not len(among):
+        return np.zeros(ids.shape, bool)
+    at = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return among[at] == ids

@@ -1,0 +1,103 @@
+"""A collection on the disk: create it, open it, look at it, write to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from xsearch.errors import Locked, StoreError
+from xsearch.store.manifest import FOLDERS, NAME, Manifest, read_manifest, write_manifest
+from xsearch.store.publish import fsync
+from xsearch.store.snapshot import Snapshot
+from xsearch.store.writer import Writer
+from xsearch.types import ModelStamp
+
+
+class Store:
+    """A collection folder. Make one with `Store.create`, find one with `Store.open`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @staticmethod
+    def create(path: Path, stamp: ModelStamp) -> Store:
+        """Make an empty collection for the vectors of one model.
+
+        Raises StoreError if there is something at `path` other than an empty folder.
+        """
+        path = Path(path)
+        if (path / NAME).exists():
+            raise StoreError(f"there is a collection at {path} already; open it, or choose another folder")
+        try:
+            # a killed `create` leaves folders without a manifest, which are not a reason to refuse
+            if path.exists() and {child.name for child in path.iterdir()} - {*FOLDERS, "lock", "lock.json"}:
+                raise StoreError(f"{path} is not empty and not a collection; choose another folder")
+            for name in FOLDERS:
+                (path / name).mkdir(parents=True, exist_ok=True)
+            write_manifest(path, Manifest(stamp))
+            fsync(path.parent)
+        except OSError as error:
+            raise StoreError(f"cannot make a collection at {path}: {error}") from error
+        return Store(path)
+
+    @staticmethod
+    def open(path: Path) -> Store:
+        """Open a collection.
+
+        Raises NoCollection where there is none, StoreError where it is damaged or from a newer xsearch.
+        """
+        path = Path(path)
+        read_manifest(path)
+        return Store(path)
+
+    def snapshot(self) -> Snapshot:
+        """The collection as of the last commit. Raises StoreError where a file is missing or damaged."""
+        manifest = read_manifest(self.path)
+        while True:
+            try:
+                return Snapshot(self.path, manifest)
+            except OSError as error:
+                # Two commits and a compact may pass between reading the manifest and mapping its files.
+                seen, manifest = manifest.generation, read_manifest(self.path)
+                if manifest.generation == seen:
+                    raise StoreError(f"cannot read {self.path}: {error}; restore it from a backup") from error
+
+    @contextmanager
+    def writer(self, *, timeout_s: float = 0, step: Callable[[str], None] | None = None) -> Iterator[Writer]:
+        """The one writer: what it does becomes visible at its `commit()`s, what is not committed is dropped.
+
+        timeout_s: how long to wait for another writer.
+        step: called with the name of each step of a commit before it is done, for tests that end there.
+        Raises Locked, naming the holder.
+        """
+        lock, holder = FileLock(self.path / "lock"), self.path / "lock.json"
+        try:
+            lock.acquire(timeout=timeout_s)
+        except Timeout:
+            raise Locked(
+                f"{self.path} is being written to by {_describe(holder)}; wait, or stop it"
+            ) from None
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.path}: {error}") from error
+        try:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+            yield Writer(self.path, read_manifest(self.path), step or (lambda name: None))
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+
+def _describe(holder: Path) -> str:
+    try:
+        who = json.loads(holder.read_text())
+        return f"process {who['pid']} on {who['host']} since {who['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"  # it has just started, or just ended

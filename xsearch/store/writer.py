@@ -1,0 +1,270 @@
+"""The writer: adds, removes, skips, and the commit that makes them visible at once."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from xsearch.errors import StoreError
+from xsearch.store.manifest import FOLDERS, Manifest, SegmentEntry, write_manifest
+from xsearch.store.publish import fsync
+from xsearch.store.segments import conform, unify, write_segment, write_table
+from xsearch.store.snapshot import SKIPPED_SCHEMA, Snapshot
+from xsearch.types import Modality
+
+UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
+SEGMENT_ROWS = 131_072  # compact merges up to this: 256 MB of float16 at 1024 dimensions
+
+
+@dataclass(frozen=True, slots=True)
+class Compaction:
+    """What `compact` did."""
+
+    segments_before: int
+    segments_after: int
+    freed_bytes: int
+
+
+class Writer:
+    """All changes become visible at `commit()`, together, or never. Get one from `Store.writer`.
+
+    Ids are given by `add` and stay with the items for ever; a removed item's id is not given again.
+    """
+
+    def __init__(self, path: Path, manifest: Manifest, step: Callable[[str], None]) -> None:
+        self.path = path
+        self._step = step
+        self._start(manifest)
+
+    def _start(self, manifest: Manifest) -> None:
+        """Nothing is pending on top of `manifest`."""
+        self.manifest = manifest
+        self.next_id = manifest.next_id
+        self._snapshot: Snapshot | None = None
+        self._items: list[pa.Table] = []
+        self._vectors: list[np.ndarray] = []
+        self._removed: set[int] = set()
+        self._skips: dict[str, dict[str, str]] = {}
+        self._forgotten: set[str] = set()
+        self._index = manifest.index
+        self._calibration = manifest.calibration
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What is committed so far."""
+        if self._snapshot is None:
+            self._snapshot = Snapshot(self.path, self.manifest)
+        return self._snapshot
+
+    def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:
+        """Add items and return their ids, int64 [n].
+
+        items: any of ITEM_COLUMNS but `id`, at least `path` and `modality`, and columns of the user's own.
+        vectors: float16 or float32 [n, dim], finite rows of length 1; stored as float16.
+        Raises StoreError where one of this does not hold.
+        """
+        vectors = np.asarray(vectors)
+        n, dim = len(items), self.manifest.stamp.dim
+        if vectors.shape != (n, dim) or vectors.dtype not in (np.float16, np.float32):
+            raise StoreError(
+                f"vectors are {vectors.dtype} {list(vectors.shape)}; give float16 or float32 [{n}, {dim}]"
+            )
+        lengths = np.linalg.norm(vectors.astype(np.float32, copy=False), axis=1)
+        bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # NaN is bad too
+        if len(bad):
+            raise StoreError(
+                f"vector {bad[0]} has length {lengths[bad[0]]:.4g}; give finite vectors of length 1"
+            )
+        items = self._checked(items)
+        ids = np.arange(self.next_id, self.next_id + n, dtype=np.int64)
+        if n:
+            self._items.append(items.add_column(0, "id", pa.array(ids)))
+            self._vectors.append(vectors.astype(np.float16))
+            self.next_id += n
+        return ids
+
+    def _checked(self, items: pa.Table) -> pa.Table:
+        names = [name.lower() for name in items.column_names]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise StoreError(f"columns {', '.join(twice)} occur twice, case aside; rename them")
+        if not {"path", "modality"} <= set(names) or "id" in names:
+            raise StoreError(f"items have columns {', '.join(names)}; give path and modality, and no id")
+        try:
+            items = conform(items, unify([items.schema])).drop_columns("id")
+        except pa.ArrowInvalid as error:
+            raise StoreError(f"an item has a value of the wrong type: {error}") from error
+        unknown = set(items["modality"].unique().to_pylist()) - set(Modality)
+        if items["path"].null_count or unknown:
+            raise StoreError(
+                f"an item needs a path and a modality of {', '.join(Modality)}; found {unknown or None}"
+            )
+        return items
+
+    def remove(self, ids: Iterable[int] | np.ndarray) -> int:
+        """Remove items; ids that are not live are ignored. Returns how many it removed."""
+        given = np.unique(np.fromiter(ids, np.int64))
+        live = self.snapshot.contains(given) | ((given >= self.manifest.next_id) & (given < self.next_id))
+        new = set(given[live].tolist()) - self._removed
+        self._removed |= new
+        return len(new)
+
+    def skip(self, rows: Iterable[Mapping[str, str]]) -> None:
+        """Record files that could not be read: `path`, `reason`, `error` (its class), `when` (else now)."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        for row in rows:
+            self._skips[row["path"]] = {"when": now, **row}
+
+    def forget_skips(self, paths: Iterable[str]) -> None:
+        """Drop these paths from the skipped files, if they are there."""
+        for path in paths:
+            self._skips.pop(path, None)
+            self._forgotten.add(path)
+
+    def new_index_folder(self) -> Path:
+        """A new folder to save an index into, for `set_index`."""
+        folder = self.path / "index" / uuid4().hex
+        folder.mkdir(parents=True)
+        return folder
+
+    def set_index(self, folder: Path | None) -> None:
+        """Use the index in `folder`, complete and from `new_index_folder`, or none."""
+        if folder is None:
+            self._index = None
+            return
+        try:
+            for path in (*folder.iterdir(), folder, folder.parent):
+                fsync(path)
+        except OSError as error:
+            raise StoreError(f"cannot use the index in {folder}: {error}; build it again") from error
+        self._index = folder.name
+
+    def set_calibration(self, calibration: Mapping[str, Any] | None) -> None:
+        """Keep what `query.calibrate` measured; JSON types only."""
+        self._calibration = calibration
+
+    def commit(self) -> Manifest:
+        """Make everything since the last commit visible, or, on an error, nothing of it.
+
+        Raises StoreError where the disk is full or fails; the collection is as before, try again.
+        """
+        with self._writing():
+            manifest = replace(
+                self.manifest,
+                next_id=self.next_id,
+                segments=(*self.manifest.segments, *self._write_items()),
+                tombstones=(*self.manifest.tombstones, *self._write_tombstones()),
+                skipped=self._write_skips(),
+                index=self._index,
+                calibration=self._calibration,
+            )
+            if manifest != self.manifest:
+                self._publish(manifest)
+        return self.manifest
+
+    def compact(self) -> Compaction:
+        """Commit, merge small segments, drop removed items, and delete the files that nobody reads any more.
+
+        The files of the generation before this one stay until the next compaction, for readers of it.
+        """
+        self.commit()
+        before = self.manifest
+        with self._writing():
+            merged = replace(
+                before,
+                segments=tuple(self._merge()),
+                tombstones=(),
+                skipped=self._write_skips(merge=True),
+            )
+            if merged != before or before.previous:
+                self._publish(merged)
+            return Compaction(len(before.segments), len(merged.segments), self._delete_garbage())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {self.path}: {error}; the collection is as it was, make room and run again"
+            ) from error
+
+    def _publish(self, manifest: Manifest) -> None:
+        manifest = replace(
+            manifest,
+            generation=self.manifest.generation + 1,
+            previous=tuple(sorted(self.manifest.files() - manifest.files())),
+        )
+        write_manifest(self.path, manifest, self._step)
+        self._step("published")
+        self._start(manifest)
+
+    def _write_items(self) -> list[SegmentEntry]:
+        if not self._items:
+            return []
+        schema = unify([table.schema for table in self._items])
+        items = pa.concat_tables(conform(table, schema) for table in self._items)
+        return [write_segment(self.path / "segments", items, np.concatenate(self._vectors), self._step)]
+
+    def _write_tombstones(self) -> list[str]:
+        if not self._removed:
+            return []
+        return [self._write("tombstones", pa.table({"id": pa.array(sorted(self._removed), pa.int64())}))]
+
+    def _write_skips(self, *, merge: bool = False) -> tuple[str, ...]:
+        new = pa.Table.from_pylist(list(self._skips.values()), SKIPPED_SCHEMA)
+        uuids = self.manifest.skipped
+        old = self.snapshot.skipped() if uuids else SKIPPED_SCHEMA.empty_table()
+        kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._forgotten), pa.string()))))
+        if len(kept) < len(old) or (merge and len(uuids) > 1):
+            uuids, new = (), pa.concat_tables([kept, new])
+        return (*uuids, self._write("skipped", new)) if len(new) else uuids
+
+    def _write(self, kind: str, table: pa.Table) -> str:
+        uuid = uuid4().hex
+        self._step(kind)
+        write_table(table, self.path / kind / f"{uuid}.parquet")
+        fsync(self.path / kind)
+        return uuid
+
+    def _merge(self) -> Iterator[SegmentEntry]:
+        """The segments, neighbours put together up to SEGMENT_ROWS rows, without their removed items."""
+        ids = self.snapshot.ids
+        groups: list[tuple[list[SegmentEntry], np.ndarray]] = []  # segments and their live ids
+        for entry in self.manifest.segments:
+            live = ids[
+                np.searchsorted(ids, entry.first_id) : np.searchsorted(ids, entry.last_id, side="right")
+            ]
+            if groups and len(groups[-1][1]) + len(live) <= SEGMENT_ROWS:
+                groups[-1] = ([*groups[-1][0], entry], np.concatenate([groups[-1][1], live]))
+            else:
+                groups.append(([entry], live))
+        for entries, live in groups:
+            if len(entries) == 1 and entries[0].rows == len(live):
+                yield entries[0]
+            elif len(live):
+                vectors = np.concatenate([block for _, block in self.snapshot.blocks(live)])
+                yield write_segment(self.path / "segments", self.snapshot.items(live), vectors, self._step)
+
+    def _delete_garbage(self) -> int:
+        """Delete what neither this generation nor the one before names. Returns the bytes freed."""
+        keep = self.manifest.files() | set(self.manifest.previous)
+        freed = 0
+        for kind in FOLDERS:
+            for path in (self.path / kind).iterdir():
+                if f"{kind}/{path.name}" not in keep:
+                    self._step("garbage")
+                    freed += sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+        for path in self.path.glob(".*.part"):
+            path.unlink()
+        return freed

@@ -1,0 +1,132 @@
+"""Pairs to learn from: scenes rendered once, turned into tower inputs, and kept on disk.
+
+A batch holds every subject in every place once, and every place empty, so that no other row of it is a
+right answer in disguise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from xsearch.models.config import TOWER_OF, TOWERS, ImageBindConfig
+from xsearch.models.tokenizer import Tokenizer
+from xsearch.models.transforms import Preprocess
+from xsearch.scenes import PLACES, SUBJECTS, Scene, caption, render, sample
+from xsearch.types import Modality
+
+__all__ = ["ScenePairs", "tower_inputs"]
+
+SEED = 1
+COMBINATIONS = len(SUBJECTS) * len(PLACES)
+ROUND = COMBINATIONS + len(PLACES)  # scenes in a batch: every subject in every place, and every place empty
+CAPTIONS = 4  # phrasings of each scene
+_RENDERING = 11  # stream of the scene's random numbers
+
+
+def tower_inputs(scenes: list[Scene], preprocess: Preprocess) -> dict[str, Tensor]:
+    """Each tower's batch for these scenes, row by row the same moment; text has `CAPTIONS` rows a scene."""
+    moments = []
+    for scene in scenes:
+        rng = scene.rng(_RENDERING)
+        moment = render(scene, width=int(rng.integers(112, 160)), height=112)
+        # Depth cameras differ in resolution, so in pixels of focal length.
+        moment[Modality.DEPTH] = replace(moment[Modality.DEPTH], focal_px=float(rng.uniform(250, 600)))
+        moments.append(moment)
+    batches = {TOWER_OF[kind]: preprocess([m[kind] for m in moments]) for kind in moments[0]}
+    words = [caption.render(replace(s, seed=s.seed + i)) for s in scenes for i in range(CAPTIONS)]
+    assert preprocess.tokenizer is not None
+    batches["text"] = preprocess.tokenizer.encode(words).unflatten(0, (len(scenes), CAPTIONS))
+    return batches
+
+
+@dataclass(frozen=True)
+class ScenePairs:
+    """Memory-mapped tower inputs, float16 (text int16), `rounds` x 104 scenes."""
+
+    arrays: dict[str, np.ndarray]
+    combination: np.ndarray  # [N] which (subject, place) a row shows
+
+    @staticmethod
+    def render(
+        folder: Path,
+        config: ImageBindConfig,
+        tokenizer: Tokenizer,
+        *,
+        rounds: int,
+        workers: int,
+        seed: int = SEED,
+    ) -> ScenePairs:
+        """Render into `folder`, or continue there after an interruption: finished rounds stay."""
+        scenes = _rounds(rounds, seed)
+        digest = hashlib.sha256(config.to_json().encode()).hexdigest()[:12]
+        folder = folder / f"scenes-{seed}-{digest}"
+        folder.mkdir(parents=True, exist_ok=True)
+        todo = [r for r in range(rounds) if not (folder / f"{r:05d}.done").exists()]
+        jobs = [(folder, r, scenes[r * ROUND : (r + 1) * ROUND], config, tokenizer) for r in todo]
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            list(tqdm(pool.map(_render_round, jobs), total=len(jobs), desc="scenes", unit="round"))
+        first = _open_round(folder, 0)
+        arrays = {name: np.empty((rounds * ROUND, *a.shape[1:]), a.dtype) for name, a in first.items()}
+        for r in range(rounds):
+            for name, a in _open_round(folder, r).items():
+                arrays[name][r * ROUND : (r + 1) * ROUND] = a
+        kinds = sorted({_kind(scene) for scene in scenes})
+        return ScenePairs(arrays, np.array([kinds.index(_kind(scene)) for scene in scenes]))
+
+    def __len__(self) -> int:
+        return len(self.combination)
+
+    def epoch(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """Row numbers of each batch: every scene once, every combination once per batch."""
+        rows = np.argsort(self.combination, kind="stable").reshape(ROUND, -1)  # [104, rounds]
+        rows = rng.permuted(rows, axis=1)
+        yield from rows.T
+
+    def batch(self, rows: np.ndarray, generator: torch.Generator) -> dict[str, Tensor]:
+        """One phrasing and one clip of sound per scene, drawn anew each time."""
+        inputs = {name: torch.from_numpy(a[rows]) for name, a in self.arrays.items()}
+        B = len(rows)
+        phrase = torch.randint(inputs["text"].shape[1], (B,), generator=generator)
+        clip = torch.randint(inputs["audio"].shape[1], (B,), generator=generator)
+        everyone = torch.arange(B)
+        inputs["text"] = inputs["text"][everyone, phrase].long()
+        inputs["audio"] = inputs["audio"][everyone, clip]
+        return {name: x if name == "text" else x.float() for name, x in inputs.items()}
+
+
+def _rounds(rounds: int, seed: int) -> list[Scene]:
+    full = sample(rounds * COMBINATIONS, seed=seed)
+    empty = [replace(s, count=0) for s in sample(rounds * len(PLACES), seed=seed + 1, subjects=SUBJECTS[:1])]
+    scenes = []
+    for r in range(rounds):
+        scenes += full[r * COMBINATIONS : (r + 1) * COMBINATIONS]
+        scenes += empty[r * len(PLACES) : (r + 1) * len(PLACES)]
+    return scenes
+
+
+def _kind(scene: Scene) -> tuple[str, str]:
+    return (scene.subject if scene.count else "", scene.place)
+
+
+def _render_round(job: tuple[Path, int, list[Scene], ImageBindConfig, Tokenizer]) -> None:
+    folder, number, scenes, config, tokenizer = job
+    torch.set_num_threads(1)  # the workers are as many as the cores
+    inputs = tower_inputs(scenes, Preprocess(config, tokenizer))
+    for name, x in inputs.items():
+        array = x.numpy().astype(np.int16 if name == "text" else np.float16)
+        np.save(folder / f"{number:05d}.{name}.npy", array)
+    (folder / f"{number:05d}.done").touch()
+
+
+def _open_round(folder: Path, number: int) -> dict[str, np.ndarray]:
+    return {name: np.load(folder / f"{number:05d}.{name}.npy", mmap_mode="r") for name in TOWERS}
