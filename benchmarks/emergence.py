@@ -58,14 +58,12 @@ def matrix(vectors: dict[Modality, np.ndarray], scenes: list[Scene]) -> list[dic
         for b in MODALITIES:
             truth = classes(scenes, place_only=Modality.IMU in (a, b))
             right = truth[:, None] == truth[None, :]
-            scores = vectors[a] @ vectors[b].T  # [scenes, scenes]
-            if a == b:
-                np.fill_diagonal(scores, -np.inf)
-                np.fill_diagonal(right, False)
+            pair = vectors[a], vectors[b], right
             rows.append({
                 "query": str(a), "answer": str(b), "relation": relation(a, b),
                 "right": "place" if Modality.IMU in (a, b) else "subject and place",
-                "p_at_1": precision_at_1(scores, right), "r_at_10": recall_at_k(scores, right, k=10),
+                "p_at_1": precision_at_1(*pair, skip_self=a == b),
+                "r_at_10": recall_at_k(*pair, k=10, skip_self=a == b),
                 "chance": float(right.mean()),
             })  # fmt: skip
     return rows
@@ -87,7 +85,7 @@ def composition(
     wanted = classes([replace(s, place=p) for s, p in zip(pictured, others, strict=True)], place_only=False)
     right = wanted[:, None] == classes(scenes, place_only=False)[None, :]
     queries = {"picture + sound": picture + sound, "picture only": picture, "sound only": sound}
-    return {name: precision_at_1(q @ gallery.T, right) for name, q in queries.items()}
+    return {name: precision_at_1(q, gallery, right) for name, q in queries.items()}
 
 
 def colour_histogram(scenes: list[Scene]) -> float:
@@ -98,9 +96,7 @@ def colour_histogram(scenes: list[Scene]) -> float:
         rows.append(np.bincount(pixels @ np.array([16, 4, 1]), minlength=64) ** 0.5)
     unit = np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)
     truth = classes(scenes, place_only=False)
-    scores, right = unit @ unit.T, truth[:, None] == truth[None, :]
-    np.fill_diagonal(scores, -np.inf)
-    return precision_at_1(scores, right)
+    return precision_at_1(unit, unit, (truth, truth), skip_self=True)
 
 
 def markdown(result: dict) -> str:

@@ -34,3 +34,10 @@ def test_labels_and_matrix_say_the_same() -> None:
 
 def test_ties_go_to_the_first_and_blocks_do_not_show() -> None:
     assert top_k(np.ones((2500, 1)), np.ones((5, 1)), 2).tolist() == [[0, 1]] * 2500
+
+
+def test_a_query_among_the_items_does_not_find_itself():
+    items = np.eye(3)[[0, 0, 1]]
+    assert precision_at_1(items, items, (np.array([7, 7, 8]),) * 2) == 1.0
+    assert precision_at_1(items, items, (np.array([7, 7, 8]),) * 2, skip_self=True) == pytest.approx(2 / 3)
+    assert top_k(items, items, 1, skip_self=True).ravel().tolist()[:2] == [1, 0]

@@ -32,7 +32,7 @@ def test_ls_lists_filters_and_limits(run, index):
 
 def test_rm_by_id(run, copy):
     first, *rest = ids(run, copy)
-    assert "removed 1 items" in run("rm", first, "--yes", "--index", copy).stdout
+    assert "removed 1 item\n" in run("rm", first, "--yes", "--index", copy).stdout
     assert ids(run, copy) == rest
 
 
@@ -45,7 +45,7 @@ def test_rm_by_path_folder_and_glob(run, media, copy, what, left):
 def test_rm_by_filter_asks_first(run, copy):
     words = ["rm", "--where", "modality = 'audio'", "--index", copy]
     assert "would remove 3 items" in run(*words, "--dry-run").stdout
-    run(*words, input="n\n", code=1)
+    assert "not confirmed" in run(*words, input="n\n", code=1).stderr
     assert len(ids(run, copy)) == 7
     run(*words, input="y\n")
     assert len(ids(run, copy)) == 4

@@ -49,20 +49,20 @@ def lookup(ids, vectors):
     return lambda wanted: vectors[np.searchsorted(ids, wanted)].astype(np.float32)
 
 
-@pytest.mark.parametrize("recipe", [None, "IVF64,PQ8", "IVF32,Flat", "HNSW16", "PCAR16,Flat", "IVF64,SQ8"])
+@pytest.mark.parametrize("recipe", ["PCAR16,IVF64,PQ8x4fs", "IVF64,PQ8x4", "IVF32,Flat"])
 @pytest.mark.parametrize("share", [1, 5, 200])
-def test_candidates_and_rerank_find_the_true_best(data, index, recipe, share):
+def test_candidates_and_rerank_find_the_true_best(data, recipe, share):
     ids, vectors, queries = data
-    if recipe:
-        plan = make_plan(N, D, device="cpu", recipe=recipe)
-        index = build(plan, vectors.astype(np.float32), blocks(ids, vectors))
+    index = build(
+        make_plan(N, D, device="cpu", recipe=recipe), vectors.astype(np.float32), blocks(ids, vectors)
+    )
     allowed = None if share == 1 else ids[::share]
     scores, found = index.search(queries, 10 * 16, allowed=allowed, nprobe=64)
     assert np.isin(found[found >= 0], ids if allowed is None else allowed).all()
     assert np.isneginf(scores[found < 0]).all()
     scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
     truth, _ = exact(queries, blocks(ids[::share], vectors[::share]), 10)
-    assert recall_at_k(scores, truth) >= (0.95 if recipe != "HNSW16" or share == 1 else 0.5)
+    assert recall_at_k(scores, truth) >= 0.95
 
 
 def test_the_shared_index_is_not_changed_by_a_search(data, index):
@@ -161,8 +161,12 @@ def test_what_cannot_be_built_is_said(data):
     ids, vectors, _ = data
     with pytest.raises(UsageError, match="does not know"):
         make_plan(N, D, recipe="Magic8")
+    with pytest.raises(UsageError, match="no inverted lists"):
+        make_plan(N, D, recipe="HNSW16")
     with pytest.raises(UsageError, match="exact"):
         build(make_plan(5, D), vectors[:5].astype(np.float32), [])
+    with pytest.raises(UsageError, match="no items"):
+        build(make_plan(N, D, recipe="IVF4,Flat"), vectors.astype(np.float32), [])
     with pytest.raises(UsageError, match="sample of 5"):
         build(make_plan(N, D, recipe="IVF64,Flat"), vectors[:5].astype(np.float32), blocks(ids, vectors))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -58,11 +57,3 @@ def test_other_rates(rate_hz: float, duration_s: float, samples: int) -> None:
     recording = motion.render(sample(1, seed=5)[0], rate_hz=rate_hz, duration_s=duration_s)
     assert recording.shape == (6, samples)
     assert np.isfinite(recording).all()
-
-
-def test_speed_is_reported() -> None:
-    scenes = sample(96, seed=6)
-    start = time.process_time()
-    for scene in scenes:
-        motion.render(scene)
-    print(f"motion: {(time.process_time() - start) / len(scenes) * 1e3:.2f} ms per scene")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from xsearch.scenes import sound
+from xsearch.scenes import sound, synthesis
+from xsearch.scenes.ambience import AMBIENCES
+from xsearch.scenes.voices import VOICES
 from xsearch.scenes.world import PLACES, SUBJECTS, Scene, sample
 
 
-def tape(seed: int = 0, seconds: float = 5.0) -> sound.Tape:
-    return sound.Tape(np.random.default_rng(seed), round(seconds * 16000), 16000)
+def tape(seed: int = 0, seconds: float = 5.0) -> synthesis.Tape:
+    return synthesis.Tape(np.random.default_rng(seed), round(seconds * 16000), 16000)
 
 
 def centroid_hz(x: np.ndarray) -> float:
@@ -38,13 +39,13 @@ def test_every_combination_is_a_sound() -> None:
 
 
 def test_the_world_and_the_registries_agree() -> None:
-    assert tuple(sound.SUBJECTS) == SUBJECTS
-    assert tuple(sound.PLACES) == PLACES
+    assert tuple(VOICES) == SUBJECTS
+    assert tuple(AMBIENCES) == PLACES
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_individuals_differ(subject: str) -> None:
-    first, second = (sound.unit(sound.SUBJECTS[subject](tape(seed), 1.0)) for seed in (1, 2))
+    first, second = (synthesis.unit(VOICES[subject](tape(seed), 1.0)) for seed in (1, 2))
     assert abs(float(np.dot(first, second)) / len(first)) < 0.5
 
 
@@ -65,21 +66,21 @@ def test_noise_raises_the_floor() -> None:
 @pytest.mark.parametrize("subject", ["bird", "bell", "clock", "frog"])
 def test_pitch_raises_the_subject(subject: str) -> None:
     low, high = (
-        np.median([centroid_hz(sound.SUBJECTS[subject](tape(seed), pitch)) for seed in range(6)])
+        np.median([centroid_hz(VOICES[subject](tape(seed), pitch)) for seed in range(6)])
         for pitch in (0.7, 1.4)
     )
     assert high > 1.3 * low
 
 
 def test_tone_has_its_frequency_and_only_its_partials() -> None:
-    wave = sound.tone(tape(seconds=1.0), np.full(16000, 500, np.float32), np.array([1, 0.5], np.float32))
+    wave = synthesis.tone(tape(seconds=1.0), np.full(16000, 500, np.float32), np.array([1, 0.5], np.float32))
     spectrum = np.abs(np.fft.rfft(wave))
     assert set(np.argsort(spectrum)[-2:]) == {500, 1000}
     assert spectrum[1000] / spectrum[500] == pytest.approx(0.5, rel=0.01)
 
 
 def test_band_stays_inside_its_edges() -> None:
-    wave = sound.band(tape(), 500, 2000)
+    wave = synthesis.band(tape(), 500, 2000)
     power = np.abs(np.fft.rfft(wave)) ** 2
     f = np.fft.rfftfreq(len(wave), 1 / 16000)
     assert wave.std() == pytest.approx(1, rel=0.01)
@@ -88,10 +89,10 @@ def test_band_stays_inside_its_edges() -> None:
 
 def test_lay_cuts_at_both_ends() -> None:
     t, out, grain = tape(seconds=0.001), np.zeros(16, np.float32), np.arange(1, 9, dtype=np.float32)
-    sound.lay(out, t, grain, -4 / 16000)
-    sound.lay(out, t, grain, 12 / 16000, level=2.0)
-    sound.lay(out, t, grain, 1.0)
-    sound.lay(out, t, grain, -1.0)
+    synthesis.lay(out, t, grain, -4 / 16000)
+    synthesis.lay(out, t, grain, 12 / 16000, level=2.0)
+    synthesis.lay(out, t, grain, 1.0)
+    synthesis.lay(out, t, grain, -1.0)
     assert out.tolist() == [5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0, 2, 4, 6, 8]
 
 
@@ -101,11 +102,3 @@ def test_other_lengths_and_rates(duration_s: float, rate_hz: int) -> None:
         wave = sound.render(scene, duration_s=duration_s, rate_hz=rate_hz)
         assert wave.shape == (round(duration_s * rate_hz),)
         assert np.isfinite(wave).all()
-
-
-def test_speed_is_reported() -> None:
-    scenes = sample(96, seed=8)
-    start = time.process_time()
-    for scene in scenes:
-        sound.render(scene)
-    print(f"sound: {(time.process_time() - start) / len(scenes) * 1e3:.1f} ms per scene")

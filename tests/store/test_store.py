@@ -343,6 +343,10 @@ def test_a_missing_or_torn_file_is_named(store, rng):
     path.unlink()
     with pytest.raises(StoreError, match=r"vectors\.arrow"):
         store.snapshot()
+    path.write_bytes(whole)
+    (path.parent / "items.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(StoreError, match=r"items\.parquet"):
+        store.snapshot().items(np.array([0]))
 
 
 def test_one_writer_at_a_time(store):

@@ -21,13 +21,17 @@ def slow_info_nce(a, b, temperature):
 def test_info_nce_is_its_definition(B, temperature):
     torch.manual_seed(B)
     a, b = F.normalize(torch.randn(2, B, 6), dim=-1)
-    assert float(info_nce(a, b, temperature)) == pytest.approx(slow_info_nce(a, b, temperature), rel=1e-4, abs=1e-6)
+    assert float(info_nce(a, b, temperature)) == pytest.approx(
+        slow_info_nce(a, b, temperature), rel=1e-4, abs=1e-6
+    )
 
 
-def test_only_the_picture_is_compared_with_the_others():
-    torch.manual_seed(0)
-    rows = {name: F.normalize(torch.randn(4, 8), dim=-1).requires_grad_() for name in ("vision", "text", "audio")}
-    losses = binding_loss(rows, {"text": 0.1, "audio": 0.2})
-    assert set(losses) == {"text", "audio"}
-    (gradient,) = torch.autograd.grad(losses["text"], rows["audio"], allow_unused=True)
-    assert gradient is None  # text learned nothing from sound
+def test_the_binding_loss_compares_all_then_within_places_then_within_subjects():
+    torch.manual_seed(1)
+    a, b = F.normalize(torch.randn(2, 6, 4), dim=-1)
+    subjects, places = 2, 3  # row = subject * 3 + place
+    expected = slow_info_nce(a, b, 0.1)
+    expected += sum(slow_info_nce(a[p::places], b[p::places], 0.1) for p in range(places)) / places
+    rows = [slice(s * places, (s + 1) * places) for s in range(subjects)]
+    expected += sum(slow_info_nce(a[r], b[r], 0.1) for r in rows) / subjects
+    assert float(binding_loss(a, b, 0.1, (subjects, places))) == pytest.approx(expected, rel=1e-4)

@@ -77,11 +77,11 @@ def remove(
     ids, paths = _ids_and_paths(collection, what or [])
     count = collection.remove(ids, paths=paths, where=where, dry_run=True)
     if dry_run or not count:
-        typer.echo(f"would remove {count:,} items" if count else "no items match, nothing was removed")
+        typer.echo(f"would remove {_items(count)}" if count else "no items match, nothing was removed")
         return
     if not yes:
-        typer.confirm(f"Remove {count:,} items from {index}?", abort=True, err=True)
-    typer.echo(f"removed {collection.remove(ids, paths=paths, where=where):,} items")
+        typer.confirm(f"Remove {_items(count)} from {index}?", abort=True, err=True)
+    typer.echo(f"removed {_items(collection.remove(ids, paths=paths, where=where))}")
 
 
 def skipped(json: options.Json = False, index: options.Index = options.DEFAULT_INDEX) -> None:
@@ -108,6 +108,10 @@ def _open(index: Path) -> Collection:
     import xsearch
 
     return xsearch.open(index)
+
+
+def _items(count: int) -> str:
+    return f"{count:,} item{'s' * (count != 1)}"
 
 
 def _ids_and_paths(collection: Collection, given: list[str]) -> tuple[list[int], list[str]]:

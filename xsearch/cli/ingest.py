@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +84,6 @@ def progress_bar() -> Iterator[Any]:
     from tqdm import tqdm
 
     bar = None
-    start_s = time.perf_counter()
 
     def show(now: Progress) -> None:
         nonlocal bar
@@ -93,7 +91,7 @@ def progress_bar() -> Iterator[Any]:
             bar = tqdm(total=now.total, unit=" files", disable=None, leave=False, dynamic_ncols=True)
         bar.update(now.done - bar.n)
         skipped = f", {now.skipped} skipped" if now.skipped else ""
-        rate = now.items / (time.perf_counter() - start_s)
+        rate = now.items / max(bar.format_dict["elapsed"], 1e-3)
         bar.set_postfix_str(f"{rate:.1f} items/s{skipped}", refresh=False)
 
     try:

@@ -24,8 +24,6 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
     if plan.recipe == "Flat":
         raise UsageError("a Flat plan has no index to build: scan the vectors with `exact`")
     index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_INNER_PRODUCT)
-    if faiss.try_extract_index_ivf(index) is None:
-        index = faiss.IndexIDMap(index)  # the others keep no ids
     seen = [np.empty(0, np.int64)]
     try:
         gpu = to_gpu(index) if plan.device == "cuda" else None
@@ -43,4 +41,6 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
         raise UsageError(
             f"recipe {plan.recipe}, sample of {len(sample):,}: {reason}; use another recipe"
         ) from error
+    if not index.ntotal:
+        raise UsageError(f"recipe {plan.recipe}: there are no items to index")
     return Index(plan, np.sort(np.concatenate(seen)), index, gpu)

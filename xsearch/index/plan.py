@@ -42,8 +42,8 @@ def make_plan(n: int, dim: int, *, device: Device = "auto", recipe: str | None =
     """Choose an index for n vectors of `dim` dimensions.
 
     device: "auto" takes an NVIDIA GPU if FAISS sees one.
-    recipe: a FAISS factory string instead of our choice, on the CPU unless `device` is "cuda";
-        "Flat" is an exact scan without an index.
+    recipe: a FAISS factory string with IVF instead of our choice, on the CPU unless `device` is "cuda"; or
+        "Flat", an exact scan without an index.
     Raises UsageError for a device that FAISS does not see or a recipe that it does not know.
     """
     if recipe == "Flat" or (recipe is None and n < FLAT_BELOW):
@@ -56,9 +56,7 @@ def make_plan(n: int, dim: int, *, device: Device = "auto", recipe: str | None =
         raise UsageError(
             "device cuda: FAISS sees no NVIDIA GPU; use cpu, or install faiss-gpu and the driver"
         )
-    lists = (
-        2 ** round(math.log2(2 * math.sqrt(n))) if n else 1
-    )  # 512 for 100,000 and 2,048 for 1,000,000: DESIGN 8
+    lists = 2 ** round(math.log2(2 * math.sqrt(max(n, 1))))  # 512 for 100,000: DESIGN section 8
     sub = next((m for m in GPU_QUANTISERS if dim % m == 0 and dim // m in GPU_SUB_DIMS), None)
     if recipe is not None:
         on, why = "cuda" if device == "cuda" else "cpu", "as given"
@@ -71,21 +69,23 @@ def make_plan(n: int, dim: int, *, device: Device = "auto", recipe: str | None =
         why = f"{dim} dimensions rotated to {kept}, {math.ceil(codes / 2)} bytes an item"
         why += f"; no GPU quantiser divides {dim} dimensions" if gpus else ""
     try:
-        ivf = faiss.try_extract_index_ivf(faiss.index_factory(dim, recipe, faiss.METRIC_INNER_PRODUCT))
+        index = faiss.index_factory(dim, recipe, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
         reason = str(error).rsplit(": ", 1)[-1]
         raise UsageError(
             f"recipe {recipe!r}: FAISS does not know it for {dim} dimensions ({reason})"
         ) from None
-    lists = ivf.nlist if ivf else 1
+    ivf = faiss.try_extract_index_ivf(index)  # a part of `index`
+    if ivf is None:
+        raise UsageError(f"recipe {recipe!r} has no inverted lists; give one with IVF, or Flat")
     return Plan(
         recipe,
         n,
         dim,
         on,
-        lists,
-        nprobe=max(min(lists // 2, MOST_PROBES), 1),
+        ivf.nlist,
+        nprobe=max(min(ivf.nlist // 2, MOST_PROBES), 1),
         refine=REFINE,
-        sample=min(n, max(PER_LIST * lists, LEAST_SAMPLE)),
+        sample=min(n, max(PER_LIST * ivf.nlist, LEAST_SAMPLE)),
         why=f"{recipe} on {on} for {n:,} items: {why}; exact re-rank of k x {REFINE}",
     )

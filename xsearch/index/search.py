@@ -120,13 +120,9 @@ def _parameters(index: Any, nprobe: int, allowed: np.ndarray | None) -> Any:
     index = faiss.downcast_index(index)
     if isinstance(index, faiss.IndexPreTransform):
         return faiss.SearchParametersPreTransform(index_params=_parameters(index.index, nprobe, allowed))
-    if isinstance(index, faiss.IndexIDMap):
-        return _parameters(index.index, nprobe, allowed)
     selector = None
     if allowed is not None:
         bits = np.zeros(int(allowed.max(initial=0)) + 1, bool)
         bits[allowed] = True
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
-    if isinstance(index, faiss.IndexIVFInterface):  # on either device
-        return faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
-    return faiss.SearchParameters(sel=selector)
+    return faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Block", "Mlp", "Trunk", "drop_path"]
+__all__ = ["Attention", "Block", "Halving", "Mlp", "Trunk", "drop_path"]
 
 
 class Attention(nn.Module):
@@ -90,3 +90,24 @@ class Trunk(nn.Module):
         for block in self.blocks:
             x = block(x, mask)
         return x
+
+
+class Halving(nn.Module):
+    """ResNet's basic block (arXiv:1512.03385) of stride 2: [B, before, H, W] -> [B, after, H/2, W/2],
+    rounded up."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.straight = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(),
+            nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.BatchNorm2d(after),
+        )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.straight(x) + self.shortcut(x))

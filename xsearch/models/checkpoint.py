@@ -67,7 +67,9 @@ def load_tower(
     except (OSError, SafetensorError) as error:
         raise ModelError(f"the {name} tower cannot be read from {path}: {error}") from error
     _check(state, tower.state_dict(), path)
-    tower.load_state_dict({key: value.to(dtype) for key, value in state.items()}, assign=True)
+    for key, value in state.items():
+        state[key] = value.to(dtype) if value.is_floating_point() else value
+    tower.load_state_dict(state, assign=True)
     return tower.eval()
 
 
@@ -166,14 +168,16 @@ def _write(
     (folder / "config.json").unlink(missing_ok=True)
     files = {"tokenizer.json": _publish(folder / "tokenizer.json", tokenizer.save)}
     for name, state in towers:
-        stored = {
-            key: value.detach().to("cpu", dtype if value.ndim else torch.float32).contiguous()
-            for key, value in state.items()
-        }
+        stored = {key: _stored(value, dtype) for key, value in state.items()}
         path = folder / f"{name}.safetensors"
         files[path.name] = _publish(path, partial(save_file, stored))
     document = json.dumps({"config": json.loads(config.to_json()), "sha256": files}, indent=2) + "\n"
     _publish(folder / "config.json", lambda part: part.write_text(document, encoding="utf-8"))
+
+
+def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
+    """As it goes to disk: single numbers keep their precision, and counters stay whole."""
+    return value.detach().to("cpu", dtype if value.ndim else value.dtype).contiguous()
 
 
 def _publish(path: Path, write: Callable[[Path], object]) -> str:

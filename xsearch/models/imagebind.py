@@ -16,7 +16,8 @@ Inputs, float32 unless stated; S clips of one item are embedded apart, averaged 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xsearch.errors import ModelError
-from xsearch.models.blocks import Attention, Trunk
+from xsearch.models.blocks import Attention, Halving, Trunk
 from xsearch.models.config import (
     TOWERS,
     AudioConfig,
@@ -41,10 +42,22 @@ __all__ = ["ImageBind", "Tower", "build_tower"]
 
 
 class Stem(nn.Module):
-    """Patches -> tokens: a projection without bias and, in all towers but vision, a norm."""
+    """Media -> tokens: convolutions if the config asks for them, a projection of patches without bias and,
+    in all towers but vision, a norm."""
 
-    def __init__(self, proj: nn.Conv2d | nn.Conv3d | nn.Linear, *, norm: bool = True) -> None:
+    def __init__(
+        self,
+        proj: nn.Conv2d | nn.Conv3d | nn.Linear,
+        *,
+        channels: Sequence[int] = (),
+        norm: bool = True,
+    ) -> None:
         super().__init__()
+        self.convs = nn.Sequential()
+        if channels[1:]:
+            first = nn.Conv2d(*channels[:2], 5, stride=2, padding=2, bias=False)
+            self.convs.extend([first, nn.BatchNorm2d(channels[1]), nn.ReLU()])
+            self.convs.extend(Halving(before, after) for before, after in pairwise(channels[1:]))
         self.proj = proj
         self.norm = nn.LayerNorm(len(proj.weight), eps=1e-5) if norm else nn.Identity()
 
@@ -126,30 +139,42 @@ class VisionTower(Tower):
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
         super().__init__(config, embed_dim, bias_kv=False, pre_norm=True)
-        p = config.patch
-        self.stem = Stem(nn.Conv3d(3, config.width, (2, p, p), bias=False), norm=False)
-        self.cls_token = nn.Parameter(torch.empty(1, 1, config.width))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + (config.image_size // p) ** 2, config.width))
+        p, D = config.patch, config.width
+        if config.stem:
+            side = p >> len(config.stem)
+            proj = nn.Conv2d(config.stem[-1], D, side, side, bias=False)
+            self.stem = Stem(proj, channels=(6, *config.stem), norm=False)
+        else:
+            self.stem = Stem(nn.Conv3d(3, D, (2, p, p), bias=False), norm=False)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, D))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + (config.image_size // p) ** 2, D))
 
     def tokens(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] or [B, 3, T, H, W] with T 1 or 2 -> [B, 1+L, D], patches row by row."""
-        weight = self.stem.proj.weight  # [D, 3, 2, p, p]
         if x.ndim == 5 and x.shape[2] == 1:
-            x = x[:, :, 0]  # [B, 3, H, W]
-        if x.ndim == 4 and x.shape[1] == 3:
-            weight = weight.sum(dim=2)  # [D, 3, p, p]  a picture is two equal frames: one product does both
-        elif x.ndim == 5 and x.shape[1:3] == (3, 2):
-            x, weight = x.flatten(1, 2), weight.flatten(1, 2)  # [B, 6, H, W], [D, 6, p, p]
-        else:
-            shape = list(x.shape[1:])
-            raise ModelError(f"pictures are [B, 3, H, W], clips [B, S, 3, 2, H, W]; one of these was {shape}")
-        grid = F.conv2d(x, weight, stride=weight.shape[-1])  # [B, D, h, w]
+            x = x[:, :, 0]
+        if x.shape[1] != 3 or x.ndim not in (4, 5) or (x.ndim == 5 and x.shape[2] != 2):
+            raise ModelError(
+                "pictures are [B, 3, H, W] and clips [B, S, 3, 2, H, W]; "
+                f"got channels and what follows = {list(x.shape[1:])}"
+            )
+        grid = self.patches(x)  # [B, D, h, w]
         h, w = grid.shape[2:]
         patches = grid.flatten(2).transpose(1, 2)  # [B, h*w, D]
         if h * w == self.pos_embed.shape[1] - 1 or h != w:
             return self.with_class_token(patches)
         cls_token = self.cls_token.expand(len(x), 1, -1)
         return torch.cat([cls_token, patches], dim=1) + self.resized_positions(h)
+
+    def patches(self, x: Tensor) -> Tensor:
+        """[B, 3, H, W], or [B, 3, 2, H, W] -> [B, D, h, w]. A picture stands for two equal frames."""
+        if len(self.stem.convs):
+            frames = x.repeat(1, 2, 1, 1) if x.ndim == 4 else x.transpose(1, 2).flatten(1, 2)  # [B, 6, H, W]
+            return self.stem.proj(self.stem.convs(frames))
+        weight = self.stem.proj.weight  # [D, 3, 2, p, p]
+        if x.ndim == 4:
+            return F.conv2d(x, weight.sum(dim=2), stride=weight.shape[-1])  # one product does both frames
+        return F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), stride=weight.shape[-1])
 
     def resized_positions(self, side: int) -> Tensor:
         """The learned square of positions, bicubically resized to side x side: [1, 1+side*side, D]."""
@@ -173,8 +198,11 @@ class PlaneTower(Tower):
         patches: int,
     ) -> None:
         super().__init__(config, embed_dim)
-        D = config.width
-        self.stem = Stem(nn.Conv2d(1, D, kernel, stride, bias=False))
+        D, shrunk = config.width, 2 ** len(config.stem)
+        (height, width), (down, right) = ([size // shrunk for size in pair] for pair in (kernel, stride))
+        channels = config.stem[-1] if config.stem else 1
+        proj = nn.Conv2d(channels, D, (height, width), (down, right), bias=False)
+        self.stem = Stem(proj, channels=(1, *config.stem))
         self.cls_token = nn.Parameter(torch.empty(1, 1, D))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + patches, D))
         self.register_buffer("log_logit_scale", torch.tensor(math.log(config.logit_scale)))
@@ -183,7 +211,7 @@ class PlaneTower(Tower):
         """[B, 1, H, W] -> [B, 1+L, D], patches row by row."""
         if x.ndim != 4 or x.shape[1] != 1:
             raise ModelError(f"the {type(self).__name__} takes [B, 1, H, W], got {list(x.shape)}")
-        patches = self.stem.proj(x).flatten(2).transpose(1, 2)  # [B, L, D]
+        patches = self.stem.proj(self.stem.convs(x)).flatten(2).transpose(1, 2)  # [B, L, D]
         return self.with_class_token(self.stem.norm(patches))
 
 
@@ -263,20 +291,25 @@ def build_tower(config: ImageBindConfig, name: str) -> Tower:
     """The tower called `name` (one of TOWERS), its weights drawn from the global generator."""
     kinds = (VisionTower, TextTower, AudioTower, DepthTower, ThermalTower, ImuTower)
     tower: Tower = dict(zip(TOWERS, kinds, strict=True))[name](getattr(config, name), config.embed_dim)
-    tower.apply(_init)
+    _init(tower)
     return tower
 
 
 def _init(module: nn.Module) -> None:
-    """ViT's start: truncated normal of 0.02 for matrices and tables, zero biases, norms as they are."""
-    if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d | nn.Embedding):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-    if isinstance(module, Tower | Attention):
-        for parameter in module.parameters(recurse=False):
-            if parameter.ndim > 1:
-                nn.init.trunc_normal_(parameter, std=0.02)
+    """ViT's start: truncated normal of 0.02 for matrices and tables, zero biases, norms as they are.
+
+    Convolutions in front of the patches keep torch's start, which suits their small fan-in.
+    """
+    convs = {part for stem in module.modules() if isinstance(stem, Stem) for part in stem.convs.modules()}
+    for part in module.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d | nn.Embedding) and part not in convs:
+            nn.init.trunc_normal_(part.weight, std=0.02)
+        if isinstance(part, nn.Linear) and part.bias is not None:
+            nn.init.zeros_(part.bias)
+        if isinstance(part, Tower | Attention):
+            for parameter in part.parameters(recurse=False):
+                if parameter.ndim > 1:
+                    nn.init.trunc_normal_(parameter, std=0.02)
 
 
 class ImageBind(nn.Module):

@@ -96,7 +96,8 @@ class Preprocess:
             metres = _tensor(sample.data)
             metres = metres.where(metres > 0, settings.depth_unknown_m).clamp(low, high)  # NaN is unknown too
             disparity = (baseline * focal / metres).clamp(max=settings.depth_max_disparity)
-            planes.append(_centre_plane(disparity / settings.depth_max_disparity, size))
+            share = disparity / settings.depth_max_disparity
+            planes.append(_centre_plane(share.log() if settings.depth_scale == "log" else share, size))
         return torch.stack(planes).sub_(settings.depth_mean).div_(settings.depth_std)
 
     def thermal(self, samples: Sequence[Sample]) -> Tensor:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["FAR_M", "Canvas", "View", "ellipse", "limb", "rectangle"]
+__all__ = ["FAR_M", "Canvas", "Rgb", "View", "ellipse", "limb", "rectangle"]
+
+Rgb = tuple[float, float, float] | np.ndarray  # 0..1 each
 
 FAR_M = 50.0  # beyond this a depth camera sees nothing (the limit of ImageBind's depth input)
 _COLDEST_C, _HOTTEST_C = -10.0, 20.0  # range of the thermal camera, relative to the air
@@ -60,7 +62,7 @@ class Canvas:
     def paint(
         self,
         points: np.ndarray,
-        rgb: tuple[float, float, float] | np.ndarray,
+        rgb: Rgb,
         *,
         distance_m: float = 0.0,
         heat_c: float = 0.0,

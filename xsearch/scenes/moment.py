@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,17 @@ RATE_HZ = 16_000
 def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modality, Sample]:
     """Picture, caption, sound, depth map, thermal picture and IMU recording; for its film see `film`."""
     view = picture.render(scene, width=width, height=height)
-    size = {"width": width, "height": height}
-    span = {"start_s": 0.0, "end_s": DURATION_S, "duration_s": DURATION_S}
     text = caption.render(scene)
     recording = motion.render(scene)
+    still = partial(Sample, width=width, height=height)
+    timed = partial(Sample, start_s=0.0, end_s=DURATION_S, duration_s=DURATION_S)
     samples = (
-        Sample(Modality.IMAGE, Image.fromarray(view.picture), **size),
+        still(Modality.IMAGE, Image.fromarray(view.picture)),
         Sample(Modality.TEXT, text, text=text),
-        Sample(Modality.AUDIO, sound.render(scene), rate_hz=RATE_HZ, **span),
-        Sample(Modality.DEPTH, view.depth_m, focal_px=view.focal_px, **size),
-        Sample(Modality.THERMAL, view.thermal, **size),
-        Sample(Modality.IMU, recording, rate_hz=recording.shape[1] / DURATION_S, **span),
+        timed(Modality.AUDIO, sound.render(scene), rate_hz=RATE_HZ),
+        still(Modality.DEPTH, view.depth_m, focal_px=view.focal_px),
+        still(Modality.THERMAL, view.thermal),
+        timed(Modality.IMU, recording, rate_hz=recording.shape[1] / DURATION_S),
     )
     return {sample.modality: sample for sample in samples}
 
@@ -63,7 +64,7 @@ def write(scenes: Sequence[Scene], folder: Path, *, width: int = 640, height: in
         Image.fromarray(millimetres).save(files[Modality.DEPTH])
         Image.fromarray((moment[Modality.THERMAL].data * 255).astype(np.uint8)).save(files[Modality.THERMAL])
         _write_imu(moment[Modality.IMU], files[Modality.IMU])
-        _write_film(film(scene, width=320, height=240, frames=50), moment[Modality.AUDIO].data, files)
+        _write_film(film(scene, width=320, height=240, frames=25), moment[Modality.AUDIO].data, files)
         truth += [(path, scene) for path in files.values()]
     with (folder / "metadata.csv").open("w", newline="", encoding="utf-8") as table:
         rows = csv.writer(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xsearch.scenes.canvas import Canvas, View
+from xsearch.scenes.canvas import Canvas, Rgb, View
 from xsearch.scenes.places import PLACES_PAINTERS
 from xsearch.scenes.subjects import SHAPES
 from xsearch.scenes.world import Scene
@@ -53,7 +53,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.
 
     main = np.clip(np.array(_PAINTS[scene.colour]) + looks.normal(0, 0.05, 3), 0, 1)
     skin = _SKINS[looks.integers(len(_SKINS))]
-    paints = {**_PAINTS, "main": main, "shade": main * 0.72, "skin": skin}
+    paints: dict[str, Rgb] = {**_PAINTS, "main": main, "shade": main * 0.72, "skin": skin}
     facing = looks.choice([-1, 1])
     drift = facing * looks.uniform(0.0, 0.05) * t_s
     lift = looks.uniform(0.3, 0.55) if shape.flies else 0.0

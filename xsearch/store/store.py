@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from xsearch.errors import Locked, StoreError
@@ -63,7 +64,7 @@ class Store:
         while True:
             try:
                 return Snapshot(self.path, manifest)
-            except OSError as error:
+            except (OSError, pa.ArrowException) as error:
                 # Two commits and a compact may pass between reading the manifest and mapping its files.
                 seen, manifest = manifest.generation, read_manifest(self.path)
                 if manifest.generation == seen:

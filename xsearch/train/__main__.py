@@ -26,7 +26,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m xsearch.train", description=__doc__)
     parser.add_argument("out", type=Path, help="folder for scenes, checkpoint, log and the finished model")
     parser.add_argument("--rounds", type=int, default=200, help="of 104 scenes each (default 200)")
-    parser.add_argument("--steps", type=int, default=Recipe.steps, help=f"default {Recipe.steps}")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
 
@@ -35,7 +34,7 @@ def main() -> None:
     config = replace(SMALL, text=replace(SMALL.text, vocab=tokenizer.size))
     workers = len(os.sched_getaffinity(0))
     pairs = ScenePairs.render(options.out, config, tokenizer, rounds=options.rounds, workers=workers)
-    model = train(pairs, config, Recipe(steps=options.steps), options.out, device=options.device)
+    model = train(pairs, config, Recipe(), options.out, device=options.device)
     save_model(model, tokenizer, options.out / "model")
 
 

@@ -10,22 +10,32 @@ __all__ = ["binding_loss", "info_nce"]
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE (arXiv:1807.03748) of paired unit rows, float [B, E] each: a scalar.
+    """Symmetric InfoNCE (arXiv:1807.03748) of paired unit rows, float [..., B, E] each: a scalar.
 
-    Row i of `a` belongs to row i of `b`; every other row of the batch is a wrong answer.
+    Row i of `a` belongs to row i of `b`; every other row of its batch is a wrong answer. Batches in front
+    are averaged.
 
     >>> round(float(info_nce(torch.eye(2), torch.eye(2), temperature=1.0)), 4)  # ln(1 + 1/e)
     0.3133
     """
-    logits = a @ b.T / temperature  # [B, B]
-    right = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, right) + F.cross_entropy(logits.T, right)) / 2
+    logits = a @ b.transpose(-2, -1) / temperature  # [..., B, B]
+    right = torch.arange(a.shape[-2], device=a.device).expand(a.shape[:-1]).flatten()
+    return (
+        F.cross_entropy(logits.flatten(0, -2), right)
+        + F.cross_entropy(logits.transpose(-2, -1).flatten(0, -2), right)
+    ) / 2
 
 
-def binding_loss(embeddings: dict[str, Tensor], temperatures: dict[str, float]) -> dict[str, Tensor]:
-    """InfoNCE of the picture with each other modality; those are never compared with each other.
+def binding_loss(a: Tensor, b: Tensor, temperature: float, grid: tuple[int, int]) -> Tensor:
+    """InfoNCE of a batch whose rows are a grid of subjects x places: over all, and within rows and columns.
 
-    That they agree all the same is what ImageBind calls emergent alignment (arXiv:2305.05665, section 3.1).
+    Towers that start from nothing learn the places first, which fill the picture and the sound, and then
+    rest there: after 400 steps with the plain loss, P@1 of the subject was still at chance, that of the
+    place at 0.9. Among scenes of one place, only the subject tells them apart.
     """
-    picture = embeddings["vision"]
-    return {name: info_nce(picture, embeddings[name], t) for name, t in temperatures.items()}
+    a_grid, b_grid = a.unflatten(0, grid), b.unflatten(0, grid)  # [subjects, places, E]
+    return (
+        info_nce(a, b, temperature)
+        + info_nce(a_grid.transpose(0, 1), b_grid.transpose(0, 1), temperature)
+        + info_nce(a_grid, b_grid, temperature)
+    )

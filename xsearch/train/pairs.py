@@ -7,7 +7,7 @@ right answer in disguise.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -28,7 +28,8 @@ __all__ = ["ScenePairs", "tower_inputs"]
 
 SEED = 1
 COMBINATIONS = len(SUBJECTS) * len(PLACES)
-ROUND = COMBINATIONS + len(PLACES)  # scenes in a batch: every subject in every place, and every place empty
+GRID = (len(SUBJECTS) + 1, len(PLACES))  # a batch: every place empty, then every subject in every place
+ROUND = GRID[0] * GRID[1]
 CAPTIONS = 4  # phrasings of each scene
 _RENDERING = 11  # stream of the scene's random numbers
 
@@ -54,7 +55,7 @@ class ScenePairs:
     """Memory-mapped tower inputs, float16 (text int16), `rounds` x 104 scenes."""
 
     arrays: dict[str, np.ndarray]
-    combination: np.ndarray  # [N] which (subject, place) a row shows
+    kinds: np.ndarray  # int64 [rounds * 104]: rows of one kind show the same subject in the same place
 
     @staticmethod
     def render(
@@ -83,25 +84,21 @@ class ScenePairs:
         kinds = sorted({_kind(scene) for scene in scenes})
         return ScenePairs(arrays, np.array([kinds.index(_kind(scene)) for scene in scenes]))
 
-    def __len__(self) -> int:
-        return len(self.combination)
+    def batch(self, step: int, seed: int, names: Sequence[str]) -> dict[str, Tensor]:
+        """What these towers see in one step: 104 scenes, one of each kind, in the order of GRID.
 
-    def epoch(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
-        """Row numbers of each batch: every scene once, every combination once per batch."""
-        rows = np.argsort(self.combination, kind="stable").reshape(ROUND, -1)  # [104, rounds]
-        rows = rng.permuted(rows, axis=1)
-        yield from rows.T
-
-    def batch(self, rows: np.ndarray, generator: torch.Generator) -> dict[str, Tensor]:
-        """One phrasing and one clip of sound per scene, drawn anew each time."""
-        inputs = {name: torch.from_numpy(a[rows]) for name, a in self.arrays.items()}
-        B = len(rows)
-        phrase = torch.randint(inputs["text"].shape[1], (B,), generator=generator)
-        clip = torch.randint(inputs["audio"].shape[1], (B,), generator=generator)
-        everyone = torch.arange(B)
-        inputs["text"] = inputs["text"][everyone, phrase].long()
-        inputs["audio"] = inputs["audio"][everyone, clip]
-        return {name: x if name == "text" else x.float() for name, x in inputs.items()}
+               An epoch shows every scene once.
+        One phrasing and one clip of sound per scene, drawn anew each time.
+        """
+        epoch, number = divmod(step, len(self.kinds) // ROUND)
+        rows = np.argsort(self.kinds, kind="stable").reshape(ROUND, -1)  # [104, rounds]
+        chosen = np.random.default_rng([seed, epoch]).permuted(rows, axis=1)[:, number]
+        draw = np.random.default_rng([seed, epoch, number])
+        inputs = {name: torch.from_numpy(self.arrays[name][chosen]) for name in names}
+        for name in {"text", "audio"} & inputs.keys():  # of several, one
+            several = inputs[name]
+            inputs[name] = several[np.arange(ROUND), draw.integers(several.shape[1], size=ROUND)]
+        return {name: x.long() if name == "text" else x.float() for name, x in inputs.items()}
 
 
 def _rounds(rounds: int, seed: int) -> list[Scene]:

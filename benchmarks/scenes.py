@@ -1,0 +1,55 @@
+"""How many scenes a second one core renders, and what each modality costs.
+
+python benchmarks/scenes.py [--scenes 200] [--json out.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from xsearch.scenes import Scene, caption, motion, picture, sample, sound
+
+PARTS: dict[str, Callable[[Scene], object]] = {
+    "picture, depth, thermal (112 px)": picture.render,
+    "sound (5 s)": sound.render,
+    "motion (5 s)": motion.render,
+    "caption": caption.render,
+}
+
+
+def run(scenes: int) -> dict[str, float]:
+    """Median CPU milliseconds of each part; `scenes_per_s` for all of them together."""
+    median_ms = {}
+    for name, render in PARTS.items():
+        times = []
+        for scene in sample(scenes, seed=0):
+            start = time.process_time()
+            render(scene)
+            times.append((time.process_time() - start) * 1e3)
+        median_ms[name] = statistics.median(times)
+    return median_ms | {"scenes_per_s": 1e3 / sum(median_ms.values())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    options = parser.parse_args()
+    result = run(options.scenes)
+    print("| part | CPU ms, median |\n|---|---|")
+    for name in PARTS:
+        print(f"| {name} | {result[name]:.2f} |")
+    print(f"\n{result['scenes_per_s']:.0f} scenes/s on one core")
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""Towers with convolutions in front of their patches."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from xsearch.models import ImageBind, ImageBindConfig
+from xsearch.models.blocks import Halving
+from xsearch.models.checkpoint import load_tower, save_model
+
+PLANES = ("vision", "audio", "depth", "thermal")
+
+
+@pytest.fixture
+def convolved(config: ImageBindConfig) -> ImageBind:
+    """After one batch of training, so that its running statistics are not their start."""
+    torch.manual_seed(0)
+    stems = {name: replace(getattr(config, name), stem=(4, 6)) for name in PLANES}
+    stems["vision"] = replace(stems["vision"], image_size=32, patch=8)
+    model = ImageBind(replace(config, **stems)).train()
+    model({"vision": torch.randn(4, 3, 32, 32), "audio": torch.randn(4, 1, 32, 204)})
+    return model.eval()
+
+
+@torch.inference_mode()
+def test_patches_are_as_many_as_the_config_says(convolved):
+    audio = convolved.config.audio
+    assert audio.grid == (2, 12)  # 32 x 204 halved twice is 8 x 51; patches of 4 x 4, the rest is left over
+    tokens = {
+        "vision": (torch.zeros(1, 3, 32, 32), 16),
+        "audio": (torch.zeros(1, 1, 32, 204), 24),
+        "depth": (torch.zeros(1, 1, 32, 32), 4),
+        "thermal": (torch.zeros(1, 1, 48, 48), 9),
+    }
+    for name, (x, patches) in tokens.items():
+        assert convolved.towers[name].tokens(x).shape[1] == 1 + patches
+
+
+@torch.inference_mode()
+def test_a_picture_is_two_equal_frames(convolved):
+    x = torch.randn(2, 3, 32, 32)
+    clip = torch.stack([x, x], dim=2)[:, None]  # [2, 1, 3, 2, 32, 32]
+    tower = convolved.towers["vision"]
+    torch.testing.assert_close(tower(clip), tower(x))
+    torch.testing.assert_close(tower(x), torch.cat([tower(x[:1]), tower(x[1:])]), atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_halving_is_resnets_block():
+    torch.manual_seed(0)
+    block = Halving(2, 3).eval()
+    a, _, _, b, _ = block.straight
+    x = torch.randn(1, 2, 7, 5)
+    # At the start, the norms only divide by sqrt(1 + eps).
+    scale = (1 + 1e-5) ** -0.5
+    straight = F.conv2d(F.relu(F.conv2d(x, a.weight, stride=2, padding=1) * scale), b.weight, padding=1)
+    expected = F.relu((straight + F.conv2d(x, block.shortcut[0].weight, stride=2)) * scale)
+    assert expected.shape == (1, 3, 4, 3)
+    torch.testing.assert_close(block(x), expected)
+
+
+@torch.inference_mode()
+def test_running_statistics_survive_the_disk(convolved, tokenizer, tmp_path):
+    save_model(convolved, tokenizer, tmp_path, dtype=torch.float32)
+    loaded = load_tower(tmp_path, "vision", convolved.config)
+    saved = convolved.towers["vision"].state_dict()
+    assert any(key.endswith("num_batches_tracked") and value == 1 for key, value in saved.items())
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(saved))
