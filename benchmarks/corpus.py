@@ -1,6 +1,6 @@
 """Ingest a folder of real media: does every file become an item or a skip with a reason, and how fast.
 
-    python benchmarks/corpus.py FOLDER [--labels labels.csv] [--json out.json]
+    python -m benchmarks.corpus FOLDER [--labels labels.csv] [--json out.json]
 
 With labels (columns `path`, relative to the table's folder, and `modality`) the kinds that were recognised
 are compared with them; of an IMU recording in two files, both count.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import tempfile
 import time
 from collections import Counter
@@ -58,6 +59,7 @@ def run(folder: Path, labels: Path | None, model: str | None) -> dict:
     companions = {str(found.companion) for found in walk([folder]) if not isinstance(found, Skipped)}
     return {
         "model": collection.embedder.stamp.name,
+        "cores": len(os.sched_getaffinity(0)),
         "files": len(kinds) + len(rest),
         "files_by_kind": dict(Counter(str(kind) for kind in kinds.values())),
         "items_by_kind": {str(kind): n for kind, n in report.items.items()},
@@ -72,6 +74,20 @@ def run(folder: Path, labels: Path | None, model: str | None) -> dict:
     }
 
 
+def markdown(result: dict) -> str:
+    lines = ["| kind | files | items |", "|---|---|---|"]
+    for kind in Modality:
+        files, items = (result[name].get(kind, 0) for name in ("files_by_kind", "items_by_kind"))
+        lines.append(f"| {kind} | {files} | {items} |")
+    lines += [
+        "",
+        f"{result['files']} files with the {result['model']} model on {result['cores']} cores: "
+        f"{result['seconds']:.0f} s, {result['items_per_s']:.0f} items/s; {len(result['skipped'])} skipped. "
+        f"A second run: {result['second_run_s']:.2f} s, {result['second_run_embedded']} items embedded.",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -82,14 +98,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     result = run(options.folder.absolute(), options.labels and options.labels.absolute(), options.model)
-    print("| kind | files | items |\n|---|---|---|")
-    for kind in Modality:
-        print(f"| {kind} | {result['files_by_kind'].get(kind, 0)} | {result['items_by_kind'].get(kind, 0)} |")
-    print(f"\n{result['files']} files in {result['seconds']:.1f} s, {result['items_per_s']:.1f} items/s")
-    print(f"second run: {result['second_run_s']:.2f} s, {result['second_run_embedded']} items embedded")
-    print(f"skipped: {len(result['skipped'])}, not media: {result['not_media']}")
-    for line in [*result["skipped"], *result["unaccounted"], *(result["mislabelled"] or [])]:
-        print(f"  {line}")
+    print(markdown(result))
+    for problem in ("skipped", "unaccounted", "mislabelled"):
+        for line in result[problem] or []:
+            print(f"{problem}: {line}")
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
 

@@ -1,7 +1,7 @@
 """How well a model binds six modalities, on scenes that it has never seen.
 
-    python benchmarks/emergence.py                      # the bundled model; about 3 minutes on 2 cores
-    python benchmarks/emergence.py --model PATH --scenes 300 --json out.json
+    python -m benchmarks.emergence                      # the bundled model; about 3 minutes on 2 cores
+    python -m benchmarks.emergence --model PATH --scenes 300 --json out.json
 
 Prints Markdown and, with --json, writes the same figures. `P@1`: share of queries whose first hit is right.
 `R@10`: share with a right one among the first ten. Right means the same subject and the same place; an IMU

@@ -1,6 +1,6 @@
 """How many scenes a second one core renders, and what each modality costs.
 
-python benchmarks/scenes.py [--scenes 200] [--json out.json]
+python -m benchmarks.scenes [--scenes 200] [--json out.json]
 """
 
 from __future__ import annotations
@@ -35,6 +35,12 @@ def run(scenes: int) -> dict[str, float]:
     return median_ms | {"scenes_per_s": 1e3 / sum(median_ms.values())}
 
 
+def markdown(result: dict[str, float]) -> str:
+    rows = [f"| {name} | {result[name]:.2f} |" for name in PARTS]
+    speed = f"{result['scenes_per_s']:.0f} scenes/s on one core"
+    return "\n".join(["| part | CPU ms, median |", "|---|---|", *rows, "", speed])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -43,10 +49,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     result = run(options.scenes)
-    print("| part | CPU ms, median |\n|---|---|")
-    for name in PARTS:
-        print(f"| {name} | {result[name]:.2f} |")
-    print(f"\n{result['scenes_per_s']:.0f} scenes/s on one core")
+    print(markdown(result))
     if options.json:
         options.json.write_text(json.dumps(result, indent=1))
 

@@ -24,7 +24,7 @@ SEEN = (
     "car street", "train mountain", "helicopter field", "drum room", "clock room", "fire forest",
     "frog field", "person street", "bell mountain",
 )  # fmt: skip
-ASKED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "boat beach")
+ASKED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "nothing beach")
 TOP = 4
 
 
@@ -71,6 +71,8 @@ def _scene(words: str, *, seed: int) -> Scene:
     from xsearch.scenes import sample
 
     subject, place = words.split()
+    if subject == "nothing":
+        return replace(sample(1, seed=seed, places=[place])[0], count=0)
     return sample(1, seed=seed, subjects=[subject], places=[place])[0]
 
 
@@ -82,7 +84,7 @@ def _questions(folder: Path) -> list[tuple[str, Query, Modality | None]]:
         return next((folder / kind).glob(f"{ASKED.index(words):04d}.*"))
 
     dog = query.image(file("photos", "dog forest"))
-    sea = query.audio(file("sounds", "boat beach"))
+    sea = query.audio(file("sounds", "nothing beach"))
     return [
         ("Anything for a text", query.text("a dog on the beach"), None),
         (

@@ -295,21 +295,29 @@ def build_tower(config: ImageBindConfig, name: str) -> Tower:
     return tower
 
 
-def _init(module: nn.Module) -> None:
-    """ViT's start: truncated normal of 0.02 for matrices and tables, zero biases, norms as they are.
+def _init(tower: Tower) -> None:
+    """As CLIP starts (openai/CLIP, model.py): what enters a layer leaves it at the same size, the ends of the
+    residual branches share theirs, tables are small. ViT's 0.02 for everything suits wide towers only: at a
+    width of 192, attention would hardly pass anything on, and for 700 steps no word but the last is learned.
 
-    Convolutions in front of the patches keep torch's start, which suits their small fan-in.
+    Convolutions in front of the patches keep torch's start.
     """
-    convs = {part for stem in module.modules() if isinstance(stem, Stem) for part in stem.convs.modules()}
-    for part in module.modules():
-        if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d | nn.Embedding) and part not in convs:
-            nn.init.trunc_normal_(part.weight, std=0.02)
-        if isinstance(part, nn.Linear) and part.bias is not None:
-            nn.init.zeros_(part.bias)
-        if isinstance(part, Tower | Attention):
+    convs = {part for stem in tower.modules() if isinstance(stem, Stem) for part in stem.convs.modules()}
+    for part in tower.modules():
+        if isinstance(part, nn.Linear | nn.Conv2d | nn.Conv3d) and part not in convs:
+            nn.init.trunc_normal_(part.weight, std=part.weight[0].numel() ** -0.5)
+            if part.bias is not None:
+                nn.init.zeros_(part.bias)
+        if isinstance(part, Tower | Attention | nn.Embedding):
             for parameter in part.parameters(recurse=False):
                 if parameter.ndim > 1:
                     nn.init.trunc_normal_(parameter, std=0.02)
+        if isinstance(part, Attention):
+            nn.init.trunc_normal_(part.in_proj_weight, std=part.in_proj_weight.shape[1] ** -0.5)
+    for block in tower.trunk.blocks:
+        for end in (block.attn.out_proj, block.mlp.fc2):
+            with torch.no_grad():
+                end.weight.mul_((2 * len(tower.trunk.blocks)) ** -0.5)
 
 
 class ImageBind(nn.Module):

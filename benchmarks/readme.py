@@ -1,0 +1,79 @@
+"""Write what the README shows of the program into it: help, and figures from `benchmarks/results`.
+
+python -m benchmarks.readme            # after a change of the command line or a new measurement
+python -m benchmarks.readme --check    # exit 1 if it is out of date
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import corpus, emergence, scenes, startup
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+PAGES = ("README.md", "benchmarks/README.md", "xsearch/models/bundled/MODEL_CARD.md")
+
+
+def help_blocks() -> str:
+    def block(*command: str) -> str:
+        shown = subprocess.run(
+            [sys.executable, "-m", "xsearch", *command, "--help"],
+            env=os.environ | {"COLUMNS": "80"},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        return f"```\n$ {' '.join(('xsearch', *command, '--help'))}\n{shown.strip()}\n```"
+
+    return "\n\n".join([block(), block("ingest"), block("query")])
+
+
+def result(name: str, table: Callable[[dict], str]) -> str:
+    return f"\n{table(json.loads((RESULTS / f'{name}.json').read_text()))}\n"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "help": help_blocks,
+    "emergence": lambda: result("emergence", emergence.markdown),
+    "corpus": lambda: result("corpus", corpus.markdown),
+    "startup": lambda: result("startup", startup.markdown),
+    "scenes": lambda: result("scenes", scenes.markdown),
+}
+
+
+def filled(text: str) -> str:
+    """`text` with everything between `<!-- begin NAME -->` and `<!-- end NAME -->` made anew."""
+    for name, make in BLOCKS.items():
+        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+        if begin in text:
+            text = re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{make()}\n{end}", text, flags=re.S)  # noqa: B023
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true")
+    options = parser.parse_args()
+    stale = []
+    for path in (ROOT / name for name in PAGES):
+        now, then = filled(path.read_text(encoding="utf-8")), path.read_text(encoding="utf-8")
+        if now != then:
+            stale.append(path.name)
+            if not options.check:
+                path.write_text(now, encoding="utf-8")
+    if options.check and stale:
+        sys.exit(f"out of date: {', '.join(stale)}; run python -m benchmarks.readme")
+
+
+if __name__ == "__main__":
+    main()
