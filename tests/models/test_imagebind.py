@@ -128,7 +128,7 @@ def test_huge_is_built_on_the_meta_device_without_memory():
     assert sum(parameter.numel() for parameter in huge.parameters()) == 1_200_781_057
 
 
-def test_fresh_weights_are_reproducible_and_small():
+def test_fresh_weights_are_reproducible_and_keep_the_scale_of_what_passes():
     def weights(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
         return build_tower(SMALL, "imu").state_dict()
@@ -136,5 +136,15 @@ def test_fresh_weights_are_reproducible_and_small():
     first, again, other = weights(0), weights(0), weights(1)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["pos_embed"], other["pos_embed"])
-    for key in ("cls_token", "pos_embed", "trunk.blocks.0.attn.in_proj_weight", "trunk.blocks.0.attn.bias_k"):
-        assert first[key].std().item() == pytest.approx(0.02, rel=0.2), key
+    imu = SMALL.imu
+    spread = {
+        "cls_token": 0.02,
+        "pos_embed": 0.02,
+        "trunk.blocks.0.attn.bias_k": 0.02,
+        "trunk.blocks.0.attn.in_proj_weight": imu.width**-0.5,
+        "trunk.blocks.0.mlp.fc1.weight": imu.width**-0.5,
+        "trunk.blocks.0.mlp.fc2.weight": (4 * imu.width * 2 * imu.depth) ** -0.5,
+        "stem.proj.weight": (6 * imu.kernel) ** -0.5,
+    }
+    for key, std in spread.items():
+        assert first[key].std().item() == pytest.approx(std, rel=0.2), key
