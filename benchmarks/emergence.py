@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="bundled, imagebind or a folder (default: as `ingest` chooses)")
+    parser.add_argument("--model", default="bundled", help="bundled (the default), imagebind or a folder")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--triples", type=int, default=300)
     parser.add_argument("--json", type=Path, help="write the figures here too")

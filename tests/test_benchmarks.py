@@ -1,6 +1,7 @@
 """The measuring programs, on as little as they work with."""
 
 import json
+import sys
 
 import pytest
 
@@ -50,3 +51,10 @@ def test_the_card_is_about_the_weights_beside_it():
 
     measured = json.loads((readme.RESULTS / "emergence.json").read_text())
     assert measured["digest"] == load_config(BUNDLED)[1]
+
+
+def test_emergence_measures_the_bundled_model_unless_told(monkeypatch):
+    monkeypatch.setattr(emergence, "run", lambda model, **_: sys.exit(model))
+    monkeypatch.setattr(sys, "argv", ["emergence"])
+    with pytest.raises(SystemExit, match="bundled"):
+        emergence.main()

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import builtins
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,13 @@ import xsearch
 from tests.fakes import FakeEmbedder
 from xsearch.collection import Collection, Hits
 from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
+from xsearch.index import Plan, build, make_plan
 from xsearch.types import Hit, Modality
+
+
+def damage_plan(path: Path) -> None:
+    (path / "plan.json").write_text("{")
+
 
 HIT_COLUMNS = ["rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
 
@@ -124,6 +133,61 @@ def test_remove_by_id_path_folder_and_filter(collection: Collection, folder: Pat
     assert len(collection.search("red")) == 1
 
 
+def test_remove_where_narrows_what_is_named(
+    collection: Collection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder / "sky")
+    assert collection.remove(paths=[], where="true") == 0
+    assert collection.remove(paths=["../sky"], where="modality = 'text'", dry_run=True) == 1
+    assert collection.remove(collection.items()["id"].to_pylist(), where="year = 1999") == 2
+
+
+def build_index(collection: Collection) -> Path:
+    """A small FAISS index, as ingest would make of many items."""
+    with collection.store.writer() as writer:
+        snapshot = writer.snapshot
+        plan = make_plan(len(snapshot), snapshot.stamp.dim, device="cpu", recipe="IVF1,Flat")
+        path = writer.new_index_folder()
+        build(plan, snapshot.vectors(snapshot.ids), snapshot.blocks()).save(path)
+        writer.set_index(path)
+        writer.commit()
+    return path
+
+
+@pytest.mark.parametrize("damage", [lambda path: shutil.rmtree(path.parent), damage_plan])
+def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
+    collection: Collection,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    damage: Callable[[Path], None],
+) -> None:
+    before = collection.search("red")
+    damage(build_index(collection))
+    assert collection.search("red") == collection.search("red") == before
+    assert len(caplog.records) == 1
+    collection.compact()
+
+    def small_plan(n: int, dim: int) -> Plan:
+        return make_plan(n, dim, device="cpu", recipe="IVF1,Flat")
+
+    monkeypatch.setattr("xsearch.ingest.make_plan", small_plan)
+    collection.ingest(folder)  # nothing new
+    assert collection.stats()["index"] == "IVF1,Flat"
+    assert collection.search("red") == before
+    generation = collection.stats()["generation"]
+    collection.ingest(folder)
+    assert collection.stats()["generation"] == generation
+
+
+def test_a_manifest_without_a_source_opens(collection: Collection) -> None:
+    path = collection.path / "manifest.json"
+    content = json.loads(path.read_text())
+    del content["source"]
+    path.write_text(json.dumps(content))
+    assert len(xsearch.open(collection.path)) == 6
+
+
 def test_stats_items_and_skipped(collection: Collection, folder: Path) -> None:
     (folder / "bad.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     collection.ingest(folder)
@@ -153,7 +217,7 @@ def test_one_writer_at_a_time(collection: Collection, folder: Path) -> None:
 
 
 def test_another_model_is_refused(collection: Collection, tmp_path: Path) -> None:
-    with pytest.raises(ModelMismatch, match="'fake', the query with 'other'"):
+    with pytest.raises(ModelMismatch, match="'fake', this run uses 'other'"):
         Collection(collection.store, embedder=FakeEmbedder(name="other"))
     with pytest.raises(ModelMismatch, match="weights"):
         Collection(collection.store, embedder=FakeEmbedder(gap=0.1))

@@ -8,8 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
+import xsearch
+from tests.fakes import FakeEmbedder
+from xsearch.collection import Collection
 from xsearch.embed import Embedder, ModelEmbedder
-from xsearch.errors import ModelError, UsageError
+from xsearch.errors import ModelError, ModelMismatch, UsageError
 from xsearch.models import SMALL, ImageBind, Preprocess, load_config, save_model, train_tokenizer
 from xsearch.types import Modality, Sample
 
@@ -28,6 +31,16 @@ def folder(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model")
     save_model(ImageBind(config), tokenizer, path)
     return path
+
+
+def test_a_collection_remembers_the_folder_of_its_model(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    Collection.create(tmp_path / "c", model=folder.name)
+    monkeypatch.chdir("/")
+    collection = xsearch.open(tmp_path / "c")
+    assert collection.embedder.stamp == collection.snapshot().stamp
+    with pytest.raises(ModelMismatch, match=f"--model {folder}"):
+        Collection(collection.store, embedder=FakeEmbedder())
 
 
 def draw(modality: Modality, seed: int) -> Sample:

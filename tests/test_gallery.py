@@ -14,7 +14,7 @@ import soundfile
 from PIL import Image
 
 from xsearch import gallery, query
-from xsearch.types import Hit, Modality
+from xsearch.types import Hit, Modality, Sample
 
 VOID = {"meta", "img", "br", "wbr"}
 
@@ -188,3 +188,11 @@ def test_several_answers_share_one_page(files):
     page = parsed(gallery.album(answers))
     assert page.tags.count("section") == 2
     assert Path(page.addresses[-1]).name == "image.jpg"
+
+
+def test_whatever_a_decoder_raises_is_said_in_the_place_of_its_hit(files):
+    broken = Sample(Modality.IMU, np.ones(3, np.float32))  # one row of numbers: an IndexError
+    asked = query.Query((query.Part(Modality.IMU, (broken,)),))
+    page = parsed(gallery.page([hit(files["image"], "image")], asked))
+    assert "cannot be shown: " in page.text
+    assert len(embedded(page, "image/jpeg")) == 1

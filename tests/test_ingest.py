@@ -16,10 +16,11 @@ import soundfile
 from PIL import Image
 
 from tests.fakes import FakeEmbedder
-from xsearch.errors import ModelError, UsageError
+from xsearch import media
+from xsearch.errors import MissingPackage, ModelError, UsageError
 from xsearch.ingest import Progress, Report, _ahead, ingest
 from xsearch.store import Store
-from xsearch.types import Modality, Sample
+from xsearch.types import MediaFile, Modality, Sample
 
 IMAGE, TEXT, AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
 
@@ -143,6 +144,69 @@ def test_a_file_that_becomes_unreadable_loses_its_items(store: Store, folder: Pa
     assert len(store.snapshot().skipped()) == 2
 
 
+@pytest.mark.parametrize("content", [b"", b"MZ\x00\x01"])
+def test_a_file_that_is_no_longer_media_loses_its_items(store: Store, folder: Path, content: bytes) -> None:
+    (folder / "clip").write_bytes((folder / "red.png").read_bytes())
+    run(store, folder)
+    assert "clip" in names(store)
+    (folder / "clip").write_bytes(content)
+    run(store, folder)
+    assert "clip" not in names(store)
+    assert "red.png" in names(store)
+
+
+def test_a_known_file_that_another_rule_does_not_take_keeps_its_items(store: Store, folder: Path) -> None:
+    np.save(folder / "far.npy", np.ones((4, 4), np.float32))
+    run(store, folder, kinds=[(Modality.DEPTH, "*.npy")])
+    report, _ = run(store, folder)
+    assert report.not_media == 2
+    assert "far.npy" in names(store)
+
+
+def test_a_skip_is_forgotten_with_its_file_or_its_reason(store: Store, folder: Path) -> None:
+    (folder / "red.json").write_text("{")
+    for name in ("gone.png", "program.png", "kept.png"):
+        (folder / name).write_bytes(b"")
+    (folder / "kept.png").write_bytes((folder / "broken.png").read_bytes()[:20])
+    run(store, folder)
+    assert len(store.snapshot().skipped()) == 5
+    (folder / "gone.png").unlink()
+    (folder / "program.png").rename(folder / "program.txt2")
+    (folder / "red.json").write_text("{}")
+    run(store, folder / "deep")
+    assert len(store.snapshot().skipped()) == 5
+    run(store, folder)
+    skipped = store.snapshot().skipped()["path"].to_pylist()
+    assert sorted(Path(path).name for path in skipped) == ["broken.png", "kept.png"]
+    generation = store.snapshot().manifest.generation
+    run(store, folder)
+    assert store.snapshot().manifest.generation == generation
+
+
+def test_a_rule_makes_a_skipped_file_be_tried_again(store: Store, folder: Path) -> None:
+    Image.new("L", (16, 16), 90).save(folder / "grey.png")
+    run(store, folder, kinds=[(Modality.DEPTH, "grey.png")])
+    assert "grey.png" not in names(store)
+    run(store, folder, kinds=[(Modality.THERMAL, "grey.png")])
+    assert "grey.png" in names(store)
+
+
+def test_a_missing_package_makes_a_file_be_tried_again(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacking(file: MediaFile) -> Iterator[Sample]:
+        raise MissingPackage(f"{file.path}: needs more")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(media._READERS, IMAGE, lacking)
+        run(store, folder)
+        generation = store.snapshot().manifest.generation
+        assert len(run(store, folder)[0].skipped) == 3
+        assert store.snapshot().manifest.generation == generation
+    run(store, folder)
+    assert {"red.png", "blue.png"} <= set(names(store))
+
+
 def test_a_touched_file_is_hashed_but_not_embedded(store: Store, folder: Path) -> None:
     run(store, folder)
     os.utime(folder / "red.png", ns=(1, 1))
@@ -220,6 +284,13 @@ def test_prune_removes_what_is_gone_and_only_below_the_given_folders(store: Stor
     assert names(store) == ["green.txt", "red.png"]
 
 
+def test_a_path_may_go_up(store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(store, folder)
+    (folder / "green.txt").unlink()
+    monkeypatch.chdir(folder / "deep")
+    assert run(store, Path("..") / "deep" / "..", prune=True)[0].removed == 1
+
+
 def test_a_rule_may_change_the_kind_of_a_known_file(store: Store, folder: Path) -> None:
     Image.new("L", (16, 16), 90).save(folder / "grey.png")
     run(store, folder)
@@ -287,6 +358,31 @@ def test_what_is_committed_is_not_embedded_again(store: Store, tmp_path: Path) -
     assert len(embedder.seen) == 100 - kept
 
 
+@pytest.mark.parametrize("step", ["items", "manifest", "published"])
+def test_a_stop_in_the_middle_of_a_commit_writes_nothing_twice(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def stop(name: str) -> None:
+        if name == step and not stopped:
+            stopped.append(name)
+            raise KeyboardInterrupt
+
+    stopped: list[str] = []
+    writer = Store.writer
+    monkeypatch.setattr(Store, "writer", lambda self: writer(self, step=stop))
+    with pytest.raises(KeyboardInterrupt):
+        run(store, folder, commit_items=1)
+    assert len(names(store)) == (step == "published")
+    run(store, folder)
+    assert names(store) == ["blue.png", "green.txt", "low.wav", "low.wav", "low.wav", "red.png"]
+
+
+def test_a_run_that_fails_keeps_what_it_has_finished(store: Store, folder: Path) -> None:
+    with pytest.raises(ModelError):
+        ingest(store, [folder], Choosy(ModelError("no tower"), dark=TEXT))
+    assert names(store) == ["blue.png", "red.png"]
+
+
 def test_commits_follow_the_clock(store: Store, folder: Path) -> None:
     run(store, folder, commit_s=0.0)
     assert store.snapshot().manifest.generation >= 4
@@ -296,14 +392,16 @@ def test_commits_follow_the_clock(store: Store, folder: Path) -> None:
 
 
 class Choosy(FakeEmbedder):
-    """Fails for dark texts, or for everything."""
+    """Fails for dark texts, for everything of one kind, or for everything."""
 
-    def __init__(self, problem: Exception | None, *, always: bool = False) -> None:
+    def __init__(
+        self, problem: Exception | None, *, always: bool = False, dark: Modality | None = None
+    ) -> None:
         super().__init__()
-        self.problem, self.always = problem, always
+        self.problem, self.always, self.dark = problem, always, dark
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
-        bad = np.array([self.always or sample.text == "dark" for sample in samples])
+        bad = np.array([self.always or s.text == "dark" or s.modality == self.dark for s in samples])
         if self.problem and bad.any():
             raise self.problem
         vectors = super().embed(samples)
@@ -326,10 +424,19 @@ def test_a_sample_that_the_model_cannot_embed_costs_its_file_only(
 def test_a_model_that_fails_for_everything_is_not_the_fault_of_the_files(
     store: Store, folder: Path, problem: Exception
 ) -> None:
-    (folder / "other.txt").write_text("red")
-    with pytest.raises(type(problem), match=str(problem)):
+    for number in range(32):  # a whole batch: the pictures still wait
+        (folder / f"{number}.txt").write_text(f"red {number}")
+    with pytest.raises(ModelError, match=str(problem)):
         ingest(store, [folder], Choosy(problem, always=True))
-    assert len(store.snapshot().skipped()) == 0
+    assert not [path for path in store.snapshot().skipped()["path"].to_pylist() if path.endswith(".txt")]
+
+
+def test_two_bad_files_are_two_bad_files(store: Store, folder: Path) -> None:
+    (folder / "green.txt").write_text("dark")
+    (folder / "other.txt").write_text("dark ")
+    report = ingest(store, [folder], Choosy(ValueError("odd"), dark=TEXT))
+    assert {skip.path.name for skip in report.skipped} == {"broken.png", "green.txt", "other.txt"}
+    assert len(store.snapshot()) == 5
 
 
 # ---------------------------------------------------------------- metadata
@@ -366,12 +473,27 @@ def test_user_columns_come_from_tables_and_sidecars(store: Store, folder: Path, 
     assert len(snapshot.select("year > 2000")) == 1
 
 
+def test_a_row_about_a_file_is_about_no_other_of_its_name(store: Store, folder: Path) -> None:
+    picture(folder / "deep" / "red.png", (9, 0, 0))
+    (folder / "metadata.csv").write_text("path,place\nred.png,sea\nblue.png,sky\n")
+    run(store, folder)
+    places = {row["path"]: row["place"] for row in rows(store) if row["place"]}
+    assert places == {str(folder / "red.png"): "sea", str(folder / "deep" / "blue.png"): "sky"}
+
+
+def test_an_inner_table_wins_over_an_outer_one(store: Store, folder: Path) -> None:
+    (folder / "metadata.csv").write_text("path,place\ndeep/blue.png,sea\n")
+    (folder / "deep" / "metadata.csv").write_text("path,place\nblue.png,sky\n")
+    run(store, folder)
+    assert [row["place"] for row in rows(store) if row["path"].endswith("blue.png")] == ["sky"]
+
+
 def test_new_metadata_reaches_known_files_without_embedding(store: Store, folder: Path) -> None:
     run(store, folder)
     (folder / "metadata.csv").write_text("path,place\nlow.wav,sea\n")
     report, embedder = run(store, folder)
     assert embedder.seen == []
-    assert report.unchanged == 4
+    assert (report.unchanged, report.described) == (4, 1)
     assert [row["place"] for row in rows(store)] == [None, None, "sea", "sea", "sea", None]
     generation = store.snapshot().manifest.generation
     run(store, folder)
@@ -398,7 +520,11 @@ def test_a_bad_table_ends_the_run_before_it_begins(store: Store, folder: Path, c
 def test_columns_of_mixed_types_become_text(store: Store, folder: Path) -> None:
     (folder / "red.json").write_text('{"code": 7, "big": 123456789012345678901234567890}')
     (folder / "green.json").write_text('{"code": "x", "big": 1}')
+    (folder / "low.json").write_text('{"code": true, "big": 0.5, "depth": NaN}')
     run(store, folder)
+    generation = store.snapshot().manifest.generation
+    assert run(store, folder)[0].described == 0
+    assert store.snapshot().manifest.generation == generation
     by_name = {Path(row["path"]).name: row for row in rows(store)}
     assert (by_name["red.png"]["code"], by_name["green.txt"]["code"]) == ("7", "x")
     assert by_name["red.png"]["big"] == "123456789012345678901234567890"

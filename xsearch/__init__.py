@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from xsearch.collection import Collection, open
+    from xsearch.collection import Collection, Hits, open
     from xsearch.errors import XsearchError
-    from xsearch.query import Query, audio, depth, image, imu, text, thermal, video
+    from xsearch.query import Query, audio, depth, image, imu, text, thermal, vector, video
     from xsearch.types import Hit, Modality
 
     __version__: str
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Collection",
     "Hit",
+    "Hits",
     "Modality",
     "Query",
     "XsearchError",
@@ -33,13 +34,14 @@ __all__ = [
     "open",
     "text",
     "thermal",
+    "vector",
     "video",
 ]
 
 _HOMES = {
-    "xsearch.collection": ("Collection", "open"),
+    "xsearch.collection": ("Collection", "Hits", "open"),
     "xsearch.errors": ("XsearchError",),
-    "xsearch.query": ("Query", "audio", "depth", "image", "imu", "text", "thermal", "video"),
+    "xsearch.query": ("Query", "audio", "depth", "image", "imu", "text", "thermal", "vector", "video"),
     "xsearch.types": ("Hit", "Modality"),
 }
 

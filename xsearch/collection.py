@@ -6,6 +6,8 @@ hits = collection.search(xsearch.image("bird.jpg") + xsearch.audio("sea.wav"), t
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from xsearch.errors import ModelError, ModelMismatch, UsageError
+from xsearch.errors import ModelError, ModelMismatch, StoreError, UsageError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Embedded, Query, parse, search
 from xsearch.query.searcher import Rank, as_modalities
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["DEFAULT", "Collection", "Hits", "open"]
 
 DEFAULT = Path("indexes/default")
+NAMED = ("bundled", "imagebind")  # models that need no folder
+LOG = logging.getLogger("xsearch")
 
 Kinds = Modality | str | Sequence[Modality | str]
 
@@ -120,7 +124,7 @@ class Collection:
         self._embedder = embedder
         self._version: tuple[int, int] | None = None
         self._snapshot = self.snapshot()
-        self._index: tuple[Path, Index] | None = None
+        self._index: tuple[Path, Index | None] | None = None
         if embedder is not None:
             self._check(embedder.stamp)
 
@@ -129,8 +133,15 @@ class Collection:
         path: str | Path = DEFAULT, model: str | None = None, *, embedder: Embedder | None = None
     ) -> Collection:
         """Make an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
-        embedder = embedder or _load(model)
-        return Collection(Store.create(Path(path), embedder.stamp), embedder=embedder)
+        source = None
+        if embedder is None:
+            from xsearch.models.registry import resolve  # torch
+
+            choice = resolve(model)
+            named = choice.name in NAMED
+            source = choice.name if named else os.path.abspath(choice.folder)  # noqa: PTH100
+            embedder = _load(source)
+        return Collection(Store.create(Path(path), embedder.stamp, source), embedder=embedder)
 
     @property
     def path(self) -> Path:
@@ -141,7 +152,7 @@ class Collection:
         """The model at work. Raises ModelMismatch if it is not the one of the stored vectors."""
         if self._embedder is None:
             if self._model is None:
-                self._embedder = _load_stamped(self._snapshot.stamp)
+                self._embedder = _load_stamped(self._snapshot.stamp, self._snapshot.manifest.source)
             else:
                 embedder = _load(self._model)
                 self._check(embedder.stamp)
@@ -213,14 +224,15 @@ class Collection:
 
     def remove(
         self,
-        ids: Iterable[int] = (),
+        ids: Iterable[int] | None = None,
         *,
-        paths: Iterable[str | Path] = (),
+        paths: Iterable[str | Path] | None = None,
         where: str | None = None,
         dry_run: bool = False,
     ) -> int:
-        """Remove the items with these ids, of these files or below these folders, or that fit `where`.
+        """Remove the items with these ids and those of these files or below these folders.
 
+        where: of these only the ones that fit; without ids and paths (None, not empty) all that fit.
         Returns how many that is. The media themselves are not touched.
         """
         if dry_run:
@@ -271,33 +283,47 @@ class Collection:
     def _check(self, given: ModelStamp) -> None:
         stored = self._snapshot.stamp
         if given != stored:
-            raise ModelMismatch(stored=_full_name(stored, given), given=_full_name(given, stored))
+            raise ModelMismatch(
+                stored=_full_name(stored, given),
+                given=_full_name(given, stored),
+                choice=self._snapshot.manifest.source,
+            )
 
     def _index_of(self, snapshot: Snapshot) -> Index | None:
+        """None where there is none, or none that can be read: then everything is scanned."""
         path = snapshot.index_path
         if path is None:
             return None
         if self._index is None or self._index[0] != path:
             from xsearch.index import Index  # faiss: a small collection does without
 
-            self._index = path, Index.load(path)
+            try:
+                self._index = path, Index.load(path)
+            except StoreError as problem:
+                LOG.warning("%s with the next ingest; until then everything is scanned", problem)
+                self._index = path, None
         return self._index[1]
 
     @staticmethod
     def _chosen(
-        snapshot: Snapshot, ids: Iterable[int], paths: Iterable[str | Path], where: str | None
+        snapshot: Snapshot,
+        ids: Iterable[int] | None,
+        paths: Iterable[str | Path] | None,
+        where: str | None,
     ) -> np.ndarray:
-        chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids, np.int64))]]
-        if where is not None:
-            chosen.append(snapshot.select(where))
-        if wanted := [Path(path).absolute() for path in paths]:
+        fits = snapshot.ids[:0] if where is None else snapshot.select(where)
+        if ids is None and paths is None:
+            return fits
+        chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids or (), np.int64))]]
+        if wanted := [Path(os.path.abspath(path)) for path in paths or ()]:  # noqa: PTH100  without ..
             files = snapshot.files().select(["path", "ids"]).to_pylist()
             chosen += [
                 np.array(file["ids"], np.int64)
                 for file in files
                 if any(Path(file["path"]).is_relative_to(path) for path in wanted)
             ]
-        return np.unique(np.concatenate(chosen))
+        named = np.unique(np.concatenate(chosen))
+        return named if where is None else np.intersect1d(named, fits)
 
 
 def _load(model: str | None) -> Embedder:
@@ -306,10 +332,10 @@ def _load(model: str | None) -> Embedder:
     return ModelEmbedder.load(model)
 
 
-def _load_stamped(stamp: ModelStamp) -> Embedder:
-    """The model that made the vectors, if it is here: the default one, or another one that has a name."""
+def _load_stamped(stamp: ModelStamp, source: str | None) -> Embedder:
+    """The model that made the vectors, if it is here: at its source, the default one, or one with a name."""
     found = []
-    for choice in (None, "bundled", "imagebind"):
+    for choice in dict.fromkeys((source, None, *NAMED)):
         try:
             found.append(_load(choice))
         except ModelError:

@@ -7,6 +7,7 @@
     ├── MediaError            a file cannot become samples
     │   ├── NotMedia          no reader knows this file
     │   └── Unreadable        the right kind, but damaged, empty or incomplete
+    │       └── MissingPackage    readable once an optional package is installed
     ├── ModelError            weights are missing, damaged or of another shape
     │   └── ModelMismatch     query and collection come from different models
     └── StoreError            a collection cannot be read or written
@@ -21,6 +22,7 @@ __all__ = [
     "EmptyQuery",
     "Locked",
     "MediaError",
+    "MissingPackage",
     "ModelError",
     "ModelMismatch",
     "NoCollection",
@@ -60,6 +62,10 @@ class Unreadable(MediaError):
     """The right kind of file, but damaged, empty or incomplete."""
 
 
+class MissingPackage(Unreadable):
+    """Readable once an optional package is installed."""
+
+
 class ModelError(XsearchError):
     """Weights are missing, damaged or of another shape."""
 
@@ -67,10 +73,11 @@ class ModelError(XsearchError):
 class ModelMismatch(ModelError):
     """A query and a collection were embedded by different models."""
 
-    def __init__(self, *, stored: str, given: str) -> None:
+    def __init__(self, *, stored: str, given: str, choice: str | None = None) -> None:
+        """`choice`: the `--model` value that names the stored one, where it is known."""
         super().__init__(
-            f"collection was embedded with {stored!r}, the query with {given!r}; "
-            f"query with --model {stored} or ingest into a new collection"
+            f"collection was embedded with {stored!r}, this run uses {given!r}; "
+            f"say --model {choice or 'FOLDER with the folder of that model'}, or ingest into a new collection"
         )
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xsearch import media
-from xsearch.errors import MediaError
 from xsearch.media import container
 from xsearch.types import Hit, Modality, Sample
 
@@ -263,9 +262,10 @@ def _of_part(part: Part) -> _Piece:
 def _show(piece: _Piece, *, players: bool = True) -> str:
     try:
         return _SHOW[piece.modality](piece, players)
-    except (MediaError, OSError, ValueError) as problem:
+    except Exception as problem:  # the boundary: what decoders raise on damaged input is not documented
         there = piece.sample is not None or piece.path.exists()
-        reason = str(problem).removeprefix(f"{piece.path}: ") if there else "the file is gone"
+        told = str(problem).removeprefix(f"{piece.path}: ") or type(problem).__name__
+        reason = told if there else "the file is gone"
         return f"<p class=gone>cannot be shown: {escape(reason)}</p>"
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,13 +23,13 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch import media
-from xsearch.errors import ModelError, Unreadable, UsageError, XsearchError
+from xsearch.errors import ModelError, StoreError, Unreadable, UsageError, XsearchError
 from xsearch.index import make_plan
 from xsearch.media import Skipped
 from xsearch.metadata import Metadata
 from xsearch.query.calibrate import Calibration, calibrate
 from xsearch.store import ITEM_COLUMNS
-from xsearch.survey import Known, Survey, known_files
+from xsearch.survey import Known, Survey, as_text, changed_since, known_files
 from xsearch.types import MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ __all__ = ["Progress", "Report", "ingest"]
 
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
 BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
+FAIR = 8  # samples of a kind of which none can be embedded: then it is not the files, but the model
 AHEAD = 8  # decoded samples that wait for the model: a picture can be 100 MB
 STALE = 0.1  # share of items outside the index at which it is built anew; until then they are scanned
 
@@ -67,6 +69,7 @@ class Report:
     unchanged: int
     duplicates: int  # files that were given the vectors of another with the same bytes
     moved: int  # the same, where the other is gone
+    described: int  # files of which only the user columns have changed
     removed: int  # items of vanished files
     skipped: tuple[Skipped, ...]  # also those of earlier runs that have not changed since
     not_media: int
@@ -120,8 +123,9 @@ def ingest(
             run.copy_all(before)
             if prune:
                 run.prune()
-        except KeyboardInterrupt:
-            run.commit()
+        except BaseException:  # Ctrl-C too
+            if not run.busy:
+                run.commit()
             raise
         run.commit()
         _derive(writer)
@@ -136,6 +140,7 @@ def _report(survey: Survey, start_s: float, **counts: Any) -> Report:
         "unchanged": survey.unchanged,
         "duplicates": 0,
         "moved": 0,
+        "described": len(survey.described),
         "removed": 0,
         "skipped": (*survey.skipped_still, *survey.skipped),
         "not_media": survey.not_media,
@@ -225,10 +230,22 @@ class _Run:
         self._later: list[_Copy] = []  # of items that this run makes
         self._rows: list[dict[str, Any]] = []  # finished, for the next commit
         self._unit: list[np.ndarray] = []
+        self.busy = 0  # steps under way; one that was broken off never ends, and must not be committed
+        self._works: set[Modality] = set()  # kinds of which something has been embedded
         self._committed_s = time.perf_counter()
         self._when = datetime.now(UTC).isoformat()  # a file that changes after this is tried again
+        writer.forget_skips(survey.healed)
+        for path in survey.spoilt:
+            self._drop(path)
         for skip in survey.skipped:
             self._skip(skip)
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """What is done in here is done whole, or not committed."""
+        self.busy += 1
+        yield
+        self.busy -= 1  # not in a `finally`
 
     def counts(self) -> dict[str, Any]:
         names = ("new", "items", "changed", "unchanged", "duplicates", "moved", "removed")
@@ -290,7 +307,7 @@ class _Run:
     def _embed(self, modality: Modality) -> None:
         batch = self._batches.pop(modality)
         for (entry, row, _), vector in zip(
-            batch, self._vectors([sample for *_, sample in batch]), strict=True
+            batch, self._vectors(modality, [sample for *_, sample in batch]), strict=True
         ):
             if isinstance(vector, Exception):
                 entry.problem = vector
@@ -299,8 +316,11 @@ class _Run:
         for entry in dict.fromkeys(entry for entry, *_ in batch):
             self._finish(entry)
 
-    def _vectors(self, samples: Sequence[Sample]) -> list[np.ndarray | Exception]:
-        """Per sample a vector, or what is wrong with it. What fails for all is the fault of the model."""
+    def _vectors(self, modality: Modality, samples: Sequence[Sample]) -> list[np.ndarray | Exception]:
+        """Per sample a vector, or what is wrong with it.
+
+        Raises ModelError if none of FAIR samples can be embedded and nothing of their kind has been before.
+        """
         try:
             vectors = self.embedder.embed(samples)
         except (ModelError, MemoryError):
@@ -308,10 +328,14 @@ class _Run:
         except Exception as problem:
             if len(samples) == 1:
                 return [problem]
-            each = [self._vectors([sample])[0] for sample in samples]
-            if all(isinstance(result, Exception) for result in each):
-                raise
+            each = [self._vectors(modality, [sample])[0] for sample in samples]
+            if len(samples) >= FAIR and modality not in self._works:
+                raise ModelError(
+                    f"the model fails for each of {len(samples)} {modality} samples: "
+                    f"{type(problem).__name__}: {problem}; check its files and the device, or use another one"
+                ) from problem
             return each
+        self._works.add(modality)
         finite = np.isfinite(vectors).all(axis=1)
         return [
             vector if good else Unreadable("the model finds no direction in it: not finite")
@@ -326,8 +350,9 @@ class _Run:
         ):
             return
         if entry.problem:
-            self._drop(str(file.path))
-            self._skip(_skipped(file.path, entry.problem))
+            with self._step():
+                self._drop(str(file.path))
+                self._skip(_skipped(file.path, entry.problem))
         else:
             self.new[file.modality] += 1
             self.items.update(Modality(row["modality"]) for row in entry.rows)
@@ -357,8 +382,9 @@ class _Run:
             file = copy.file
             if copy.source not in known:  # the same bytes, the same problem
                 first = problems[copy.source]
-                self._drop(str(file.path))
-                self._skip(Skipped(file.path, first.reason, first.error))
+                with self._step():
+                    self._drop(str(file.path))
+                    self._skip(Skipped(file.path, first.reason, first.error))
                 self._report(file.path)
                 continue
             ids = known[copy.source].ids
@@ -371,9 +397,11 @@ class _Run:
                 self.duplicates += 1
             self.changed += not copy.own and str(file.path) in self.survey.known
             self.moved += copy.moved
-            if copy.moved:
-                self._drop(copy.source)
-            self._add(file, rows, list(snapshot.vectors(ids)))
+            vectors = list(snapshot.vectors(ids))
+            with self._step():
+                if copy.moved:
+                    self._drop(copy.source)
+                self._add(file, rows, vectors)
             self._report(file.path)
             if len(self._rows) >= self.commit_items:
                 self.commit()
@@ -388,26 +416,32 @@ class _Run:
     def _add(self, file: MediaFile, rows: list[dict[str, Any]], vectors: list[np.ndarray]) -> None:
         """Put the items of a file into the next commit, in place of those that it had."""
         path, sidecar = str(file.path), file.path.with_suffix(".json")
-        self._drop(path)
-        self.writer.forget_skips({_text(path), _text(sidecar)} & self.survey.skipped_before.keys())
-        try:
-            extra = self.survey.about.of(file.path)
-        except UsageError as problem:  # the medium itself is fine
-            extra = {}
-            self._skip(_skipped(sidecar, problem))
-        self._rows += [row | extra for row in rows]
-        self._unit += vectors
+        with self._step():
+            self._drop(path)
+            fine = {as_text(path)}
+            try:
+                extra = self.survey.about.of(file.path)
+                fine.add(as_text(sidecar))
+            except UsageError as problem:  # the medium itself is fine
+                extra = {}
+                self._skip(_skipped(sidecar, problem))
+            self.writer.forget_skips(fine & self.survey.skipped_before.keys())
+            self._rows += [row | extra for row in rows]
+            self._unit += vectors
 
     def _drop(self, path: str) -> int:
         """Remove the items that the store had of this path. Returns how many."""
         known = self.survey.known.get(path)
-        return self.writer.remove(known.ids) if known else 0
+        with self._step():
+            return self.writer.remove(known.ids) if known else 0
 
     def _skip(self, skip: Skipped) -> None:
         self.skipped.append(skip)
-        self.writer.skip(
-            [{"path": _text(skip.path), "reason": skip.reason, "error": skip.error, "when": self._when}]
-        )
+        record = {"path": as_text(skip.path), "reason": skip.reason, "error": skip.error}
+        before = self.survey.skipped_before.get(record["path"], {})
+        same = all(before.get(name) == value for name, value in record.items())
+        if not same or changed_since(skip.path, before["when"]):  # else a retry, to no avail
+            self.writer.skip([record | {"when": self._when}])
 
     def _report(self, path: Path) -> None:
         self._done += 1
@@ -417,10 +451,11 @@ class _Run:
 
     def commit(self) -> None:
         """Make everything that is finished permanent."""
-        if self._rows:
-            self.writer.add(_table(self._rows), np.stack(self._unit))
-        self.writer.commit()
-        self._rows, self._unit = [], []
+        with self._step():
+            if self._rows:
+                self.writer.add(_table(self._rows), np.stack(self._unit))
+            self.writer.commit()
+            self._rows, self._unit = [], []
         self._committed_s = time.perf_counter()
 
 
@@ -470,11 +505,7 @@ def _column(values: list[Any]) -> pa.Array:
     try:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return pa.array([None if value is None else _text(value) for value in values], pa.string())
-
-
-def _text(value: object) -> str:
-    return str(value).encode(errors="backslashreplace").decode()
+        return pa.array([None if value is None else as_text(value) for value in values], pa.string())
 
 
 def _bytes(data: Any) -> int:
@@ -494,24 +525,28 @@ def _skipped(path: Path, problem: Exception) -> Skipped:
 def _derive(writer: Writer) -> None:
     """Bring up to date what is computed from the items: the calibration, and the index if it is worth one."""
     snapshot = writer.snapshot
-    if Calibration.from_dict(snapshot.manifest.calibration).next_id == snapshot.manifest.next_id:
-        return  # no items have come since
     plan = make_plan(len(snapshot), snapshot.stamp.dim)
     if plan.recipe == "Flat":
         writer.set_index(None)
-    elif snapshot.index_path is None or _share_outside(snapshot) > STALE:
+    elif _share_outside(snapshot) > STALE:
         from xsearch.index import build  # faiss: only where there is an index
 
         ids = np.random.default_rng(0).permutation(snapshot.ids)[: plan.sample]
         folder = writer.new_index_folder()
         build(plan, snapshot.vectors(np.sort(ids)), snapshot.blocks()).save(folder)
         writer.set_index(folder)
-    writer.set_calibration(calibrate(snapshot).to_dict())
+    if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
+        writer.set_calibration(calibrate(snapshot).to_dict())  # items have come since
     writer.commit()
 
 
 def _share_outside(snapshot: Snapshot) -> float:
+    """Share of the items that the index does not cover: all, if there is none that can be read."""
     from xsearch.index import Index
 
-    assert snapshot.index_path
-    return 1 - float(Index.load(snapshot.index_path).covers(snapshot.ids).mean())
+    if snapshot.index_path is None:
+        return 1.0
+    try:
+        return 1 - float(Index.load(snapshot.index_path).covers(snapshot.ids).mean())
+    except StoreError:
+        return 1.0

@@ -1,14 +1,16 @@
 """User columns from beside the media: `metadata.csv` tables and `name.json` sidecars.
 
-A table has a column `path`: relative to the table's folder, or the end of the file's path. A sidecar is one
-JSON object and belongs to every `name.*` in its folder; it wins over a table. Column names become lower case
-(SQL does not tell them apart), and one that is xsearch's own gets an underscore: `id` -> `id_`.
+A table has a column `path`: relative to the table's folder, or, if no file is there, the end of the file's
+path. A sidecar is one JSON object and belongs to every `name.*` in its folder; it wins over a table. Column
+names become lower case (SQL does not tell them apart), and one that is xsearch's own gets an underscore:
+`id` -> `id_`.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from xsearch.store import ITEM_COLUMNS
 
 __all__ = ["Metadata"]
 
-TABLE = "metadata.csv"  # looked for in every ingested folder
+TABLE = "metadata.csv"  # looked for in every ingested folder and below
 
 
 class Metadata:
@@ -26,8 +28,16 @@ class Metadata:
 
     @classmethod
     def beside(cls, roots: Iterable[Path], table: str | Path | None = None) -> Metadata:
-        """From the `metadata.csv` of every folder in `roots`, and from the user's `table`, which wins."""
-        found = [root / TABLE for root in roots if (root / TABLE).is_file()]
+        """From the `metadata.csv` of every folder in and below `roots`, and from the user's `table`.
+
+        The table of an inner folder wins over those of outer ones, the user's over all.
+        """
+        found = []
+        for root in roots:
+            for folder, folders, names in os.walk(root):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                if TABLE in names:
+                    found.append(Path(folder, TABLE))
         return cls([*found, Path(table)] if table else found)
 
     def __init__(self, tables: Iterable[Path]) -> None:
@@ -36,8 +46,10 @@ class Metadata:
         self._ends: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {}  # by file name
         for table in tables:
             for path, row in _read_table(table):
-                self._exact[(table.absolute().parent / path).resolve()] = row
-                self._ends.setdefault(path.name, []).append((path.parts, row))
+                exact = (table.absolute().parent / path).resolve()
+                self._exact[exact] = row
+                if not os.path.lexists(exact):  # else it is about that file, and no other of this name
+                    self._ends.setdefault(path.name, []).append((path.parts, row))
 
     def of(self, path: Path) -> dict[str, Any]:
         """The user columns of one file; {} if there are none.
@@ -46,7 +58,11 @@ class Metadata:
         """
         row = self._exact.get(path) or self._exact.get(path.resolve()) if self._exact else None
         if row is None:
-            ends = [(len(end), row) for end, row in self._ends.get(path.name, ()) if _ends_with(path, end)]
+            ends = [
+                (len(end), row)
+                for end, row in reversed(self._ends.get(path.name, []))
+                if _ends_with(path, end)
+            ]
             row = max(ends, key=lambda found: found[0])[1] if ends else {}
         sidecar = path.with_suffix(".json")
         return row | _read_sidecar(sidecar) if sidecar.is_file() else dict(row)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from xsearch import media
-from xsearch.errors import UsageError
+from xsearch.errors import MissingPackage, UsageError
 from xsearch.media import Skipped
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from xsearch.metadata import Metadata
     from xsearch.store import Snapshot
 
-__all__ = ["Known", "Survey", "known_files"]
+__all__ = ["Known", "Survey", "as_text", "changed_since", "known_files"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +58,7 @@ class Survey:
         about: Metadata,
         own: Path | None,
     ) -> None:
-        self.roots, self.about = [root.absolute() for root in roots], about
+        self.roots, self.about, self.kinds = [_absolute(root) for root in roots], about, kinds
         self.known = known_files(snapshot) if snapshot else {}
         self.skipped_before = {row["path"]: row for row in snapshot.skipped().to_pylist()} if snapshot else {}
         self.work: list[MediaFile] = []
@@ -64,32 +66,48 @@ class Survey:
         self.files: Counter[Modality] = Counter()
         self.skipped: list[Skipped] = []
         self.skipped_still: list[Skipped] = []  # by an earlier run, and not changed since
+        self.spoilt: list[str] = []  # known, changed, and no longer readable: their items are out of date
+        self.healed: set[str] = set()  # skipped before, but no longer bad, or no longer there
         self.unchanged = self.not_media = 0
         self._seen: set[str] = set()
+        self._bad: set[str] = set()
         stored = _UserColumns(snapshot)
         for found in media.walk(roots, kinds=kinds):
-            if own and found.path.is_relative_to(own.absolute()):
+            if own and found.path.is_relative_to(_absolute(own)):
                 continue
             if isinstance(found, Skipped):
                 self._skip(found)
             else:
                 self._sort(found, stored)
+        self.healed |= {
+            path
+            for path in self.skipped_before.keys() - self._bad
+            if not os.path.lexists(path) and self._is_below(path)
+        }
+
+    def _is_below(self, path: str) -> bool:
+        return any(Path(path).is_relative_to(root) for root in self.roots)
 
     def vanished(self) -> dict[str, np.ndarray]:
         """Ids of the files below the roots that the store knows and the disk does not, by path."""
         return {
             path: known.ids
             for path, known in self.known.items()
-            if path not in self._seen
-            and not os.path.lexists(path)
-            and any(Path(path).is_relative_to(root) for root in self.roots)
+            if path not in self._seen and not os.path.lexists(path) and self._is_below(path)
         }
 
     def _skip(self, found: Skipped) -> None:
-        before = self.skipped_before.get(str(found.path))
+        path = str(found.path)
+        known, before = self.known.get(path), self.skipped_before.get(path)
+        if known and _differs(found.path, known):
+            self.spoilt.append(path)
         if found.error == "NotMedia":
             self.not_media += 1
-        elif before and before["reason"] == found.reason:
+            if before and before["error"] != UsageError.__name__:  # that is a bad sidecar, not media either
+                self.healed.add(path)
+            return
+        self._bad.add(path)
+        if before and before["reason"] == found.reason:
             self.skipped_still.append(found)
         else:
             self.skipped.append(found)
@@ -101,12 +119,30 @@ class Survey:
         known, before = self.known.get(path), self.skipped_before.get(path)
         if known and known.is_same(file):
             self.unchanged += 1
-            if stored.differ(known, _describe(self.about, file.path)):
-                self.described.append(file)
-        elif before and not _changed_since(file.path, before["when"]):
+            self._compare(file, known, stored)
+        elif before and not self._is_to_retry(file, before):
             self.skipped_still.append(Skipped(file.path, before["reason"], before["error"]))
         else:
             self.work.append(file)
+
+    def _compare(self, file: MediaFile, known: Known, stored: _UserColumns) -> None:
+        """Look at the user columns of an unchanged file."""
+        fine = [str(file.path)]
+        try:
+            if stored.differ(known, self.about.of(file.path)):
+                self.described.append(file)
+            fine.append(str(file.path.with_suffix(".json")))
+        except UsageError:  # said when the file itself is embedded
+            pass
+        self.healed.update(path for path in fine if path in self.skipped_before)
+
+    def _is_to_retry(self, file: MediaFile, before: dict[str, str]) -> bool:
+        """Whether a file that was skipped has changed, or its user has done what the reason asks for."""
+        return (
+            before["error"] == MissingPackage.__name__
+            or any(media.asked(file.path, root, self.kinds) for root in self.roots)
+            or changed_since(file.path, before["when"])
+        )
 
 
 class _UserColumns:
@@ -125,14 +161,40 @@ class _UserColumns:
             rows = self._snapshot.items(self._snapshot.ids, ["id", *names]).to_pylist()
             self._rows = {row["id"]: row for row in rows}
         row = self._rows[int(known.ids[0])]
-        return any(value is not None and row.get(name) != value for name, value in given.items())
+        schema = self._snapshot.schema
+        return any(
+            name not in row or not _is_stored(value, row[name], schema.field(name).type)
+            for name, value in given.items()
+            if value is not None
+        )
 
 
-def _describe(about: Metadata, path: Path) -> dict[str, Any]:
+def _is_stored(value: Any, stored: Any, kind: pa.DataType) -> bool:
+    """Whether `stored` is what a column of type `kind` makes of `value`; NaN is NaN."""
+    if stored is None:
+        return False
+    made = {as_text(value)}
+    with suppress(pa.ArrowException, OverflowError, UnicodeEncodeError):  # what does not fit becomes text
+        made.add(pa.scalar(value).cast(kind, safe=False).as_py())
+    return stored in made or (stored != stored and value != value)
+
+
+def as_text(value: object) -> str:
+    """What a column of several types makes of a value."""
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def _differs(path: Path, known: Known) -> bool:
+    """Whether a file that is there is not the one that is known."""
     try:
-        return about.of(path)
-    except UsageError:  # said when the file itself is embedded
-        return {}
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) != (known.bytes, known.mtime_ns)
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100  the walk's paths are without `..` too
 
 
 def known_files(snapshot: Snapshot) -> dict[str, Known]:
@@ -146,7 +208,7 @@ def known_files(snapshot: Snapshot) -> dict[str, Known]:
     return known
 
 
-def _changed_since(path: Path, when: str) -> bool:
+def changed_since(path: Path, when: str) -> bool:
     """Also when an old file has been put in place of the damaged one: that moves the ctime."""
     try:
         status = path.stat()

@@ -30,6 +30,11 @@ def test_ls_lists_filters_and_limits(run, index):
     assert "20-25" in run("ls", "--index", index).stdout
 
 
+def test_ls_without_items_says_so_on_stderr(run, index):
+    result = run("ls", "--where", "id < 0", "--index", index)
+    assert (result.stdout, result.stderr) == ("", "no items match\n")
+
+
 def test_rm_by_id(run, copy):
     first, *rest = ids(run, copy)
     assert "removed 1 item\n" in run("rm", first, "--yes", "--index", copy).stdout
@@ -52,7 +57,8 @@ def test_rm_by_filter_asks_first(run, copy):
 
 
 def test_rm_of_nothing(run, copy):
-    assert "no items match" in run("rm", "999", "--index", copy).stdout
+    for unknown in ("999", "9" * 20):  # which no 64 bits hold
+        assert "no items match" in run("rm", unknown, "--index", copy).stdout
     assert "expected ids" in run("rm", "--index", copy, code=2).stderr
 
 

@@ -62,3 +62,27 @@ def test_vanished_files_are_pruned_when_asked(run, media, tmp_path):
     assert (
         "1  items of vanished" in run("ingest", tmp_path / "m", "--index", tmp_path / "c", "--prune").stdout
     )
+
+
+def test_a_run_that_only_skips_or_describes_says_so(run, media, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "broken.png").write_bytes((media / "broken.png").read_bytes())
+    words = ["ingest", tmp_path / "m", "--index", tmp_path / "c"]
+    assert "nothing embedded" in run(*words).stdout
+    (tmp_path / "m" / "one.png").write_bytes((media / "one.png").read_bytes())
+    run(*words)
+    (tmp_path / "table.csv").write_text("path,place\none.png,beach\n")
+    described = run(*words, "--metadata", tmp_path / "table.csv").stdout
+    assert "nothing changed" not in described
+    assert "1  with new metadata" in described
+
+
+def test_a_dry_run_tells_of_changes_as_of_something_to_do(run, media, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "one.png").write_bytes((media / "one.png").read_bytes())
+    words = ["ingest", tmp_path / "m", "--index", tmp_path / "c"]
+    run(*words)
+    (tmp_path / "m" / "one.png").write_bytes((media / "two.png").read_bytes())
+    told = run(*words, "--dry-run").stdout
+    assert "1  changed since the last run" in told
+    assert "replaced" not in told

@@ -1,10 +1,11 @@
 """Tables: aligned, whole in a pipe, as wide as the terminal in a terminal."""
 
+import json
 import os
 import subprocess
 import sys
 
-from xsearch.cli.output import print_table, relative
+from xsearch.cli.output import print_json, print_table, relative
 
 ROWS = [("1", "image", "/a/very/long/folder/name/that/goes/on/and/on/for/ever/picture.jpg", "x" * 90)]
 HEADER = ("#", "kind", "path", "text")
@@ -40,3 +41,13 @@ def test_paths_below_here_are_relative(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert relative(str(tmp_path / "a" / "b.jpg")) == "a/b.jpg"
     assert relative("/elsewhere/b.jpg") == "/elsewhere/b.jpg"
+
+
+def test_a_table_without_rows_is_nothing(capsys):
+    print_table(HEADER, [])
+    assert capsys.readouterr().out == ""
+
+
+def test_json_has_no_nan(capsys):
+    print_json([{"a": float("nan"), "b": [float("-inf"), 0.5, 3], "c": "NaN", "d": None}])
+    assert json.loads(capsys.readouterr().out) == [{"a": None, "b": [None, 0.5, 3], "c": "NaN", "d": None}]

@@ -49,6 +49,8 @@ def test_filters_and_limits(run, index):
     late = json.loads(run(*asked, "--where", "start_s >= 10").stdout)
     assert sorted(hit["start_s"] for hit in late) == [10, 20]
     assert json.loads(run(*asked, "--min-score", 2).stdout) == []
+    nothing = run("query", "dog", "--min-score", 2, "--index", index)
+    assert (nothing.stdout, nothing.stderr) == ("", "no items match\n")
     assert len(json.loads(run(*asked, "--modality", "image", "--modality", "text").stdout)) == 4
 
 
@@ -73,6 +75,10 @@ def test_a_wrong_question_is_one_line_and_exits_with_2(run, index, words, part):
 def test_a_missing_file_is_looked_for_as_a_text_and_says_so(run, index):
     assert "no such file: brid.jpg" in run("query", "brid.jpg", "--index", index).stderr
     assert run("query", "is there a dog?", "--index", index).stderr == ""
+
+
+def test_a_file_of_no_known_kind_is_wrong_usage(run, media, index):
+    assert "--depth" in run("query", media / "program.exe", "--index", index, code=2).stderr
 
 
 def test_no_collection_says_how_to_make_one(run, tmp_path):
@@ -112,10 +118,11 @@ def test_a_file_that_ends_like_a_weight_keeps_its_name(tmp_path):
 def test_a_sum_tells_its_length_and_the_cosine_with_each_part(run, media, index):
     one = media / "one.png"
     result = run("compose", "--image", one, "--plus-image", f"{one}@2", "--index", index, "--json")
-    assert "length 3.000" in result.stderr  # 1 + 2 in the same direction
-    assert re.findall(r"^ +(\S+)  (\S+) \* image", result.stderr, re.M) == [
-        ("+1.000", "+1"),
-        ("+1.000", "+2"),
+    # 1 + 2 in the same direction
+    assert "the weighted sum of 2 parts has length 3.000 before it is normalised" in result.stderr
+    assert re.findall(r"^ +norm (\S+)  cosine (\S+)  (\S+) \* image", result.stderr, re.M) == [
+        ("1.000", "+1.000", "+1"),
+        ("2.000", "+1.000", "+2"),
     ]
     assert json.loads(result.stdout)[0]["score"] > -1
 
@@ -130,7 +137,7 @@ def test_kinds_are_added_and_subtracted(run, media, index):
         "cage",
     ]
     result = run("compose", *parts, "--index", index)
-    weights = re.findall(r"^ +\S+  (\S+) \* (\w+)", result.stderr, re.M)
+    weights = re.findall(r"^ +norm .*  (\S+) \* (\w+)", result.stderr, re.M)
     assert sorted(weights) == sorted([("+1", "image"), ("+0.7", "audio"), ("-1", "text")])
 
 

@@ -1,6 +1,8 @@
 """A model small enough for every test."""
 
 import dataclasses
+import gzip
+from pathlib import Path
 
 import pytest
 import torch
@@ -62,3 +64,15 @@ def inputs(config: ImageBindConfig) -> dict[str, torch.Tensor]:
         "thermal": draw(1, 48, 48),
         "imu": draw(6, 2000),
     }
+
+
+@pytest.fixture
+def vocabulary(tmp_path: Path) -> Path:
+    """A file in the format of CLIP's, with as many merges, all of them made up."""
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    merges = [f"{left} {right}" for left in letters for right in letters]
+    words = [left + right for left in letters for right in letters]
+    merges += [f"{left} {right}" for left in words for right in words][: 49152 - 256 - 2 - len(merges)]
+    path = tmp_path / "vocab.txt.gz"
+    path.write_bytes(gzip.compress("\n".join(["version", *merges, "beyond"]).encode(), compresslevel=1))
+    return path

@@ -1,6 +1,5 @@
 """Model folders and official checkpoints: round trips, strictness, safety."""
 
-import gzip
 import os
 
 import pytest
@@ -26,18 +25,6 @@ def official_state(model):
         for name, tower in model.towers.items()
         for key, value in tower.state_dict().items()
     }
-
-
-@pytest.fixture
-def vocabulary(tmp_path):
-    """A file in the format of CLIP's, with as many merges, all of them made up."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    merges = [f"{left} {right}" for left in letters for right in letters]
-    words = [left + right for left in letters for right in letters]
-    merges += [f"{left} {right}" for left in words for right in words][: 49152 - 256 - 2 - len(merges)]
-    path = tmp_path / "vocab.txt.gz"
-    path.write_bytes(gzip.compress("\n".join(["version", *merges, "beyond"]).encode(), compresslevel=1))
-    return path
 
 
 @pytest.mark.parametrize("name", TOWERS)

@@ -135,3 +135,17 @@ def test_texts_need_a_tokenizer(tokenizer):
 def test_sounds_become_the_configs_mel_clips():
     wave = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
     assert PREPROCESS([Sample(Modality.AUDIO, wave, rate_hz=16_000)]).shape == (1, 3, 1, 128, 204)
+
+
+def test_a_sound_of_another_rate_is_refused():
+    with pytest.raises(ModelError, match="44100 Hz"):
+        PREPROCESS([Sample(Modality.AUDIO, np.zeros(48_000, np.float32), rate_hz=44_100)])
+
+
+@pytest.mark.parametrize("shape", [(40_000, 2), (2, 40_000)])
+@pytest.mark.parametrize("kind", [Modality.DEPTH, Modality.THERMAL])
+def test_of_a_hair_thin_plane_the_middle_is_enough(kind, shape):
+    plane = np.random.default_rng(0).random(shape, np.float32) + 0.5
+    middle = plane[19_936:20_064] if shape[0] > 2 else plane[:, 19_936:20_064]  # 64 times as long as wide
+    whole, cut = (Sample(kind, data, focal_px=50.0) for data in (plane, middle))
+    assert torch.equal(PREPROCESS([whole]), PREPROCESS([cut]))

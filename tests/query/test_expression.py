@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.fakes import DIM, FakeEmbedder
 from xsearch import query as q
-from xsearch.errors import EmptyQuery, NotMedia, UsageError
+from xsearch.errors import EmptyQuery, Unreadable, UsageError
 from xsearch.query import Query
 from xsearch.types import Modality
 
@@ -180,10 +180,26 @@ def test_parse_takes_what_cannot_be_a_file_as_text(text: str) -> None:
 
 def test_parse_says_when_a_file_is_no_media(tmp_path: Path) -> None:
     (tmp_path / "a.exe").write_bytes(b"MZ\x00\x01")
-    with pytest.raises(NotMedia):
+    with pytest.raises(UsageError, match=r"a\.exe: of no known kind; say --image, .*--imu FILE, or --text"):
         q.parse(str(tmp_path / "a.exe"))
 
 
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         q.image(tmp_path / "no.png").embed(EMBEDDER)
+
+
+def test_a_damaged_file_is_reported_without_the_advice_for_an_ingest(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY and then nothing" * 9)
+    with pytest.raises(Unreadable, match="replace the file") as caught:
+        q.depth(tmp_path / "a.npy").embed(EMBEDDER)
+    assert "--as" not in str(caught.value)
+
+
+def test_a_sound_of_another_rate_is_resampled() -> None:
+    wave = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
+    (sample,) = q.audio(wave, rate_hz=44_100).parts[0].samples()
+    assert (sample.rate_hz, len(sample.data), sample.data.dtype) == (16_000, 16_000, np.float32)
+    assert np.abs(np.fft.rfft(sample.data)).argmax() == 440  # one second: bins of 1 Hz
+    with pytest.raises(UsageError, match="rate_hz"):
+        q.audio(wave, rate_hz=0)

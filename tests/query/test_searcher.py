@@ -204,6 +204,31 @@ def test_unique_folds_copies_and_windows_and_still_fills_the_answer(
     assert len(search(snapshot, None, query, top=100, unique=True)) == 34
 
 
+def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Generator) -> None:
+    few = random_rows(rng, Modality.IMAGE, 100)
+    few[1:6] = unit(few[0] + 0.1 * rng.normal(size=(5, DIM)))  # near to it, but not the same
+    copies = np.repeat([30, 1], [1, 99])
+    pictures = np.repeat(few, copies, axis=0)
+    rows = np.concatenate([pictures, random_rows(rng, Modality.TEXT, 200)])
+    kinds = [Modality.IMAGE] * len(pictures) + [Modality.TEXT] * 200
+    digests = [f"i{i}" for i in np.repeat(np.arange(100), copies)] + [f"t{i}" for i in range(200)]
+    store = make(tmp_path / "c", rows, kinds, sha256=digests)
+    with store.writer() as writer:
+        writer.set_calibration(calibrate(writer.snapshot).to_dict())
+        writer.commit()
+    snapshot = store.snapshot()
+    query = vector(few[0], "image").embed(Dim())  # type: ignore[arg-type]
+    everything = search(snapshot, None, query, top=1000)
+    groups = [hit.extra["sha256"] for hit in everything]
+    firsts = [hit.id for at, hit in enumerate(everything) if groups[at] not in groups[:at]]
+    for top in (2, 5, 20):
+        assert [hit.id for hit in search(snapshot, None, query, top=top, unique=True)] == firsts[:top]
+
+
+def test_no_kinds_at_all_have_no_hits(store: Store, rng: np.random.Generator) -> None:
+    assert search(store.snapshot(), None, ask(rng), modality=[]) == []
+
+
 def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> None:
     rows = random_rows(rng, Modality.TEXT, 2)
     store = make(

@@ -59,6 +59,8 @@ def list_items(
         for item in items
     ]
     output.print_table(("id", "kind", "path", "seconds", "text"), rows, numbers=1)
+    if not rows:
+        output.note("no items match")
 
 
 def remove(
@@ -74,7 +76,7 @@ def remove(
     if not what and where is None:
         raise UsageError("rm: expected ids, paths or --where; to remove everything delete the folder")
     collection = _open(index)
-    ids, paths = _ids_and_paths(collection, what or [])
+    ids, paths = _ids_and_paths(collection, what) if what else (None, None)
     count = collection.remove(ids, paths=paths, where=where, dry_run=True)
     if dry_run or not count:
         typer.echo(f"would remove {_items(count)}" if count else "no items match, nothing was removed")
@@ -116,8 +118,9 @@ def _items(count: int) -> str:
 
 def _ids_and_paths(collection: Collection, given: list[str]) -> tuple[list[int], list[str]]:
     """Numbers are ids, unless a file is called so; what has a wildcard is compared with the stored paths."""
-    ids = [int(text) for text in given if text.isdecimal() and not Path(text).exists()]
-    rest = [text for text in given if not text.isdecimal() or Path(text).exists()]
+    numbers = {text for text in given if text.isdecimal() and not Path(text).exists()}
+    ids = [int(text) for text in numbers if len(text) < 19]  # longer ones do not fit into 64 bits: no item's
+    rest = [text for text in given if text not in numbers]
     globs = [text for text in rest if any(c in text for c in "*?[") and not Path(text).exists()]
     if globs:
         patterns = [str(Path(text).absolute()) for text in globs]

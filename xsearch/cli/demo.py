@@ -11,6 +11,7 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.cli.ingest import open_or_create, print_report, progress_bar
+from xsearch.errors import UsageError
 from xsearch.types import Hit, Modality
 
 if TYPE_CHECKING:
@@ -36,18 +37,21 @@ def demo(
     """Render some media, search them, and show the answers."""
     from xsearch import gallery, scenes
 
-    media, index, page = out / "media", out / "index", out / "results.html"
+    media, questions, index, page = out / "media", out / "questions", out / "index", out / "results.html"
+    if media.exists() and not (questions / "metadata.csv").exists():  # which an earlier demo wrote first
+        raise UsageError(
+            f"{media}: exists, and is not from an earlier demo; choose another folder with --out"
+        )
+    collection = open_or_create(index, model or "bundled")  # the world is the one that it has learned
+    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(ASKED)], questions)
     output.note(f"rendering {len(SEEN)} scenes, as seven kinds of media each, into {media}")
     scenes.write([_scene(words, seed=i) for i, words in enumerate(SEEN)], media)
-    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(ASKED)], out / "questions")
-
-    collection = open_or_create(index, model)
     with progress_bar() as progress:
         report = collection.ingest(media, prune=True, progress=progress)
     print_report(report, index)
 
     answers = []
-    for title, asked, kind in _questions(out / "questions"):
+    for title, asked, kind in _questions(questions):
         typer.echo(f"\n{title}\n$ {_command(asked, kind, index)}\n")
         hits = collection.search(asked, TOP, modality=kind, unique=True)
         if len(asked.parts) > 1:
@@ -113,8 +117,9 @@ def _questions(folder: Path) -> list[tuple[str, Query, Modality | None]]:
 
 
 def _labelled(hit: Hit) -> Hit:
-    """What cannot be read says in brackets what it shows."""
-    return replace(hit, text=hit.text or "({subject}, {place})".format(**hit.extra))
+    """What cannot be read says in brackets what it shows, if the demo rendered it."""
+    truth = [hit.extra[name] for name in ("subject", "place") if hit.extra.get(name)]
+    return replace(hit, text=hit.text or (f"({', '.join(truth)})" if truth else None))
 
 
 def _command(asked: Query, kind: Modality | None, index: Path) -> str:

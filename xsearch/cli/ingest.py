@@ -105,6 +105,7 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
     """What an ingest did: counts on stdout, what was skipped and why on stderr."""
     files = sum(report.files.values())
     new = _counts(report.new, "file")
+    touched = report.changed or report.described or report.duplicates or report.moved or report.removed
     if dry_run:
         typer.echo(f"would embed {new}; {report.unchanged:,} unchanged; nothing was written")
     elif report.items:
@@ -112,14 +113,17 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
         typer.echo(f"{index}: {_counts(report.items, 'item')} from {new}, {rate}")
     elif not files:
         typer.echo(f"{index}: no media found")
-    elif not (report.moved or report.removed or report.duplicates):
+    elif report.unchanged and not touched:
         typer.echo(f"{index}: nothing changed, {report.unchanged:,} files are as they were")
+    else:
+        typer.echo(f"{index}: nothing embedded")
     for count, what in (
         (report.unchanged if report.items else 0, "unchanged"),
-        (report.changed, "changed, old items replaced"),
+        (report.changed, "changed since the last run"),
+        (report.described, "with new metadata"),
         (report.duplicates, "with the same bytes as another file, not embedded twice"),
         (report.moved, "moved"),
-        (report.removed, "items of vanished files removed"),
+        (report.removed, "items of vanished files" + (" to remove" if dry_run else " removed")),
         (report.not_media, "not media"),
         (len(report.skipped), "skipped"),
     ):

@@ -60,4 +60,5 @@ def install(
         typer.confirm("Accept?", abort=True, err=True)
     from xsearch.models.registry import install_imagebind
 
-    typer.echo(install_imagebind(weights, vocabulary))
+    folder = install_imagebind(weights, vocabulary, accepted="flag" if yes else "prompt", warn=output.note)
+    typer.echo(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import shutil
 import sys
 from collections.abc import Sequence
@@ -84,21 +85,27 @@ def print_parts(embedded: Embedded | None) -> None:
     """How a sum came out: to stderr, because it is about the query and not a result."""
     if embedded is None:
         return
-    note(f"the sum of {len(embedded.parts)} unit vectors has length {embedded.norm:.3f}; its cosine with")
+    count = len(embedded.parts)
+    length = f"the weighted sum of {count} part{'s' * (count != 1)} has length {embedded.norm:.3f}"
+    note(f"{length} before it is normalised; each part's norm in it, and cosine with it:")
     for part, cosine in zip(embedded.query.parts, embedded.cosines, strict=True):
-        note(f"  {cosine:+.3f}  {part.weight:+g} * {part.modality} {part.label}")
+        norm = abs(part.weight)  # of a unit vector times its weight
+        note(f"  norm {norm:.3f}  cosine {cosine:+.3f}  {part.weight:+g} * {part.modality} {part.label}")
 
 
 def print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    """Numbers that JSON does not have, NaN and the infinities, become null."""
+    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> None:
     """Aligned columns, the first `numbers` of them to the right.
 
     In a terminal it fits the width: "path" is shortened in the middle, "text" or "reason" at its end.
-    Empty columns are left out; elsewhere (a pipe, a file) nothing is shortened.
+    Empty columns are left out; elsewhere (a pipe, a file) nothing is shortened. No rows print nothing.
     """
+    if not rows:
+        return
     keep = [i for i in range(len(header)) if any(row[i] for row in rows)]
     numbers = sum(i < numbers for i in keep)
     names = [header[i] for i in keep]
@@ -133,6 +140,17 @@ def window(start_s: float | None, end_s: float | None) -> str:
     if start_s is None or end_s is None:
         return ""
     return "-".join(f"{seconds:.1f}".removesuffix(".0") for seconds in (start_s, end_s))
+
+
+def _finite(value: object) -> object:
+    match value:
+        case dict():
+            return {name: _finite(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_finite(inner) for inner in value]
+        case float():
+            return value if math.isfinite(value) else None
+    return value
 
 
 def _fit(names: list[str], widths: list[int], columns: int) -> list[int]:

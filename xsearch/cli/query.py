@@ -128,8 +128,10 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
     import xsearch
 
     collection = xsearch.open(given["index"], given["model"])
-    names = ("top", "modality", "where", "rank", "min_score", "unique")
-    hits = collection.search(asked, **{name: given[name] for name in names})
+    names = ("top", "where", "rank", "min_score", "unique")
+    hits = collection.search(
+        asked, **{name: given[name] for name in names}, modality=given["modality"] or None
+    )
     if composed:
         output.print_parts(hits.query)
     output.print_hits(hits, form)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xsearch.errors import Unreadable
+from xsearch.errors import MissingPackage, Unreadable
 from xsearch.media.image import is_deep, opened
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -78,7 +78,7 @@ def _exr(path: Path) -> np.ndarray:
     try:
         library = importlib.import_module("OpenEXR")
     except ImportError:
-        raise Unreadable(f"{path}: EXR needs one more package: pip install OpenEXR") from None
+        raise MissingPackage(f"{path}: EXR needs one more package: pip install OpenEXR") from None
     channels = library.File(str(path), separate_channels=True).channels()
     name = next((name for name in ("Z", "depth", "Y", "R") if name in channels), next(iter(channels)))
     return np.asarray(channels[name].pixels)

@@ -16,7 +16,7 @@ from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
 from xsearch.media import container, depth, imu, thermal
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["Skipped", "identify", "sha256", "walk"]
+__all__ = ["Skipped", "asked", "identify", "sha256", "walk"]
 
 # Magic bytes at the start of a file; those that several formats share are told apart in `_sniff`.
 _MAGIC = {
@@ -155,13 +155,13 @@ def identify(
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotMedia(f"{path}: not a regular file")
         mime = _sniff(path) or _EXTENSIONS.get(path.suffix.lower(), "")
-        kind = asked = _asked(path, _absolute(root) if root else path.parent, kinds)
-        kind = kind or _by_convention(path, mime)
+        rule = asked(path, _absolute(root) if root else path.parent, kinds)
+        kind = rule or _by_convention(path, mime)
         if kind is None:
             kind, mime = _by_content(path, mime)
         companion = None
         if kind is Modality.IMU:
-            path, companion = imu.recording(path, asked=asked is not None)
+            path, companion = imu.recording(path, asked=rule is not None)
         facts = [part.stat() for part in (path, companion) if part]
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
@@ -169,6 +169,15 @@ def identify(
     if size == 0:
         raise Unreadable(f"{path}: empty file; remove or replace it")
     return MediaFile(path, kind, size, max(fact.st_mtime_ns for fact in facts), mime, companion)
+
+
+def asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
+    """The kind that the first matching rule gives to a file below `root`; both absolute."""
+    inside = path.relative_to(root) if path.is_relative_to(root) else path
+    for modality, glob in kinds:
+        if fnmatchcase(inside.as_posix(), glob) or fnmatchcase(path.name, glob):
+            return modality
+    return None
 
 
 def sha256(path: Path) -> str:
@@ -193,14 +202,6 @@ def _look(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Medi
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
         return Skipped(path, str(error).removeprefix(f"{path}: "), type(error).__name__)
-
-
-def _asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
-    inside = path.relative_to(root) if path.is_relative_to(root) else path
-    for modality, glob in kinds:
-        if fnmatchcase(inside.as_posix(), glob) or fnmatchcase(path.name, glob):
-            return modality
-    return None
 
 
 def _by_convention(path: Path, mime: str) -> Modality | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from xsearch.errors import Unreadable
+from xsearch.errors import MissingPackage, Unreadable
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["is_deep", "opened", "read", "to_rgb"]
@@ -23,7 +23,7 @@ def read(file: MediaFile) -> Iterator[Sample]:
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError:
-            raise Unreadable(
+            raise MissingPackage(
                 f"{file.path}: HEIC needs one more package: pip install 'xsearch[heic]'"
             ) from None
     with opened(file.path) as picture:

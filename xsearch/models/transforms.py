@@ -17,7 +17,7 @@ from torch import Tensor
 
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
-from xsearch.models.mel import log_mel_clips
+from xsearch.models.mel import RATE_HZ, log_mel_clips
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.types import Sample
 
@@ -82,7 +82,10 @@ class Preprocess:
         return self.tokenizer.encode([sample.data for sample in samples])
 
     def audio(self, samples: Sequence[Sample]) -> Tensor:
-        """Mono float32 at 16 kHz -> float32 [B, clips, 1, mels, frames]."""
+        """Mono float32 at 16 kHz -> float32 [B, clips, 1, mels, frames]. ModelError for another rate."""
+        for sample in samples:
+            if sample.rate_hz not in (None, RATE_HZ):
+                raise ModelError(f"an audio sample has to be at {RATE_HZ} Hz, got {sample.rate_hz:g} Hz")
         return log_mel_clips([sample.data for sample in samples], self.config.audio, self.settings)
 
     def depth(self, samples: Sequence[Sample]) -> Tensor:
@@ -143,11 +146,19 @@ def _margin(length: int, size: int) -> int:
     return round((length - size) / 2)
 
 
+def _spare(width: int, height: int) -> tuple[int, int]:
+    """What to cut off left and right, and at top and bottom, so that no side is over 64 times the other.
+
+    Nothing of ordinary pictures; resizing a hair-thin strip would take gigabytes.
+    """
+    limit = 64 * min(width, height)
+    return max(width - limit, 0) // 2, max(height - limit, 0) // 2
+
+
 def _centre_square(picture: Image.Image, size: int) -> Image.Image:
     width, height = picture.size
-    limit = 64 * min(width, height)  # resizing a hair-thin strip would take gigabytes
-    if max(width, height) > limit:
-        left, top = max(width - limit, 0) // 2, max(height - limit, 0) // 2
+    left, top = _spare(width, height)
+    if left or top:
         picture = picture.crop((left, top, width - left, height - top))
     picture = picture.resize(_resized(*picture.size, size), Image.Resampling.BICUBIC)
     left, top = (_margin(length, size) for length in picture.size)
@@ -156,6 +167,9 @@ def _centre_square(picture: Image.Image, size: int) -> Image.Image:
 
 def _centre_plane(plane: Tensor, size: int) -> Tensor:
     """[H, W] -> [1, size, size], the same part of the scene that `_centre_square` keeps."""
+    H, W = plane.shape
+    left, top = _spare(W, H)
+    plane = plane[top : H - top, left : W - left]
     width, height = _resized(plane.shape[1], plane.shape[0], size)
     x = plane[None, None].float()
     if x.shape[2:] != (height, width):

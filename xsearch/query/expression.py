@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xsearch import media
-from xsearch.errors import EmptyQuery, UsageError
+from xsearch.errors import EmptyQuery, MediaError, NotMedia, UsageError
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = [
     "video",
 ]
 
+RATE_HZ = 16_000  # of the sounds that models take
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
 
 
@@ -167,9 +168,15 @@ def text(source: str) -> Query:
     return Query((Part(Modality.TEXT, source),))
 
 
-def audio(source: str | Path | np.ndarray, *, rate_hz: float = 16_000) -> Query:
-    """A sound: a path (of a video too), or one window as float32 [N] mono in -1..1."""
-    return _array(Modality.AUDIO, source, 1, rate_hz=rate_hz)
+def audio(source: str | Path | np.ndarray, *, rate_hz: float = RATE_HZ) -> Query:
+    """A sound: a path (of a video too), or one window as float32 [N] mono in -1..1, at `rate_hz`."""
+    if not isinstance(source, str | Path) and rate_hz != RATE_HZ:
+        if not 0 < rate_hz < np.inf:
+            raise UsageError(f"audio query: expected a rate_hz above 0, got {rate_hz}")
+        import soxr
+
+        source = soxr.resample(_checked(Modality.AUDIO, source, 1, np.float32), rate_hz, RATE_HZ)
+    return _array(Modality.AUDIO, source, 1, rate_hz=RATE_HZ)
 
 
 def video(source: str | Path | np.ndarray, *, rate_hz: float = 1.0) -> Query:
@@ -203,12 +210,19 @@ def vector(values: np.ndarray, modality: Modality | str) -> Query:
 
 
 def parse(what: str | Path | Query) -> Query:
-    """What a person typed: an existing file by its kind (a text file by its words), else a text."""
+    """What a person typed: an existing file by its kind (a text file by its words), else a text.
+
+    Raises UsageError for a file whose kind has to be said.
+    """
     if isinstance(what, Query):
         return what
     path = Path(what)
     if isinstance(what, Path) or _is_file(path):
-        return _path(media.identify(path.absolute()).modality, path)
+        try:
+            return _path(media.identify(path.absolute()).modality, path)
+        except NotMedia:
+            kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
+            raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
     return text(what)
 
 
@@ -244,8 +258,11 @@ def _read(path: Path, modality: Modality) -> list[Sample]:
     """The samples of one kind: a video's sound track is no part of `video(path)`."""
     if not _is_file(path):
         raise UsageError(f"{path}: no such file to search with")
-    file = media.identify(path.absolute(), kinds=[(modality, "*")])
-    samples = [sample for sample in media.read(file) if sample.modality == modality]
+    try:
+        file = media.identify(path.absolute(), kinds=[(modality, "*")])
+        samples = [sample for sample in media.read(file) if sample.modality == modality]
+    except MediaError as problem:  # without the advice that only an ingest can follow
+        raise type(problem)(str(problem).partition(", or name its kind with --as")[0]) from problem
     if not samples:
         raise EmptyQuery(f"{path}: there is no {modality} in this file to search with")
     return samples

@@ -45,6 +45,10 @@ class _Found:
             self.ids[rows], self.kinds[rows], self.cosines[rows], self.balanced[rows], self.vectors[rows]
         )
 
+    def by(self, rank: Rank) -> np.ndarray:
+        """The figures that make the order."""
+        return self.balanced if rank == "balanced" else self.cosines
+
 
 def search(
     snapshot: Snapshot,
@@ -81,30 +85,42 @@ def search(
     groups = [allowed[kinds == kind] for kind in np.unique(kinds)] if rank == "balanced" else [allowed]
     usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
 
-    depth = top
-    while True:
-        near = [_nearest(snapshot, index, query.vector, group, depth) for group in groups]
-        found = _ranked(snapshot, query, np.concatenate(near), usual, rank)
+    depth, near = top, [group[:0] for group in groups]
+    unfinished = list(range(len(groups)))  # groups that may have more to say
+    while unfinished:
+        for at in unfinished:
+            near[at] = _nearest(snapshot, index, query.vector, groups[at], depth)
+        fetched = _ranked(snapshot, query, np.concatenate(near), usual, rank)
+        found = fetched
         if min_score is not None:
             found = found[np.flatnonzero(found.cosines >= min_score)]
         if not unique:
             break
         found = found[_representatives(snapshot, found, top)]
-        if len(found.ids) >= top or all(len(group) <= depth for group in groups):
-            break
+        bar = found.by(rank)[top - 1] if len(found.ids) >= top else -np.inf
+        worst = {
+            at: fetched[np.flatnonzero(np.isin(fetched.ids, near[at]))[:depth][-1:]] for at in unfinished
+        }
+        unfinished = [
+            at
+            for at in unfinished
+            if len(groups[at]) > depth
+            and (worst[at].by(rank) > bar).all()
+            and (min_score is None or (worst[at].cosines >= min_score).all())
+        ]
         depth *= GROW
     return _hits(snapshot, found[np.arange(min(top, len(found.ids)))])
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
-    """One kind, several, or None for all, as a list. Raises UsageError for a name that is no kind."""
+    """One kind, several or none, or None for all, as a list. Raises UsageError for a name that is no kind."""
     if given is None:
         return None
     names = [given] if isinstance(given, str) else list(given)
     unknown = [name for name in names if name not in list(Modality)]
     if unknown:
         raise UsageError(f"modality: expected {', '.join(Modality)}; got {unknown[0]!r}")
-    return [Modality(name) for name in names] or None
+    return [Modality(name) for name in names]
 
 
 def _nearest(

@@ -41,6 +41,7 @@ class Manifest:
     skipped: tuple[str, ...] = ()
     index: str | None = None
     calibration: Mapping[str, Any] | None = None
+    source: str | None = None  # where the model came from: a `--model` value; the stamp says which it is
     previous: tuple[
         str, ...
     ] = ()  # what the generation before named and this one does not; kept for its readers

@@ -28,9 +28,10 @@ class Store:
         self.path = path
 
     @staticmethod
-    def create(path: Path, stamp: ModelStamp) -> Store:
+    def create(path: Path, stamp: ModelStamp, source: str | None = None) -> Store:
         """Make an empty collection for the vectors of one model.
 
+        source: where that model is, kept for those who open the collection.
         Raises StoreError if there is something at `path` other than an empty folder.
         """
         path = Path(path)
@@ -42,7 +43,7 @@ class Store:
                 raise StoreError(f"{path} is not empty and not a collection; choose another folder")
             for name in FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
-            write_manifest(path, Manifest(stamp))
+            write_manifest(path, Manifest(stamp, source=source))
             fsync(path.parent)
         except OSError as error:
             raise StoreError(f"cannot make a collection at {path}: {error}") from error

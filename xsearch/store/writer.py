@@ -260,7 +260,7 @@ class Writer:
         keep = self.manifest.files() | set(self.manifest.previous)
         freed = 0
         for kind in FOLDERS:
-            for path in (self.path / kind).iterdir():
+            for path in (self.path / kind).glob("*"):  # of a folder that is gone: none
                 if f"{kind}/{path.name}" not in keep:
                     self._step("garbage")
                     freed += sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())

@@ -1,7 +1,8 @@
 """The loop: bind towers to pictures, one modality after another; seeded, and resumable at any moment.
 
 As in ImageBind (arXiv:2305.05665, section 3), pictures and texts come first and are frozen then; sound,
-depth, thermal and IMU each learn to meet the pictures where they are. Only pairs (picture, X) are compared.
+depth, thermal and IMU each learn to meet the pictures where they are. Last, the pictures learn once more,
+from all the others, which rest. Only pairs (picture, X) are compared.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,7 +33,14 @@ class Recipe:
     """What decides the outcome, besides the data. Modalities are bound in the order of `steps`."""
 
     steps: dict[str, int] = field(
-        default_factory=lambda: {"text": 1400, "audio": 1000, "depth": 800, "thermal": 700, "imu": 300}
+        default_factory=lambda: {
+            "text": 1400,
+            "audio": 1000,
+            "depth": 800,
+            "thermal": 700,
+            "imu": 300,
+            "vision": 600,
+        }
     )
     # Fixed, one per modality, as in ImageBind.
     temperatures: dict[str, float] = field(
@@ -68,51 +76,62 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
-    model = ImageBind(config).to(device)
-    for name in recipe.steps:
-        learning = nn.ModuleDict({name: model.towers[name]})
-        if name == "text":
-            learning["vision"] = model.towers["vision"]
-        _bind(name, learning, pairs, recipe, folder, checkpoint_s)
-        if name == "text":  # from here on, a picture is its embedding
+    model = ImageBind(config).to(device).eval()
+    seen = pairs  # with a picture's embedding in its place, where pictures are frozen
+    for stage in recipe.steps:
+        learning = {"text": ("vision", "text"), "vision": ("vision",)}.get(stage, (stage,))
+        others = recipe.temperatures if stage == "vision" else (stage,)
+        towers = nn.ModuleDict({name: model.towers[name] for name in ("vision", *others)})
+        if "vision" not in learning:
+            towers["vision"] = nn.Identity()
+        _bind(stage, towers, learning, pairs if "vision" in learning else seen, recipe, folder, checkpoint_s)
+        if stage == "text":
             pictures = _embed_pictures(model.towers["vision"], pairs)
-            pairs = replace(pairs, arrays=pairs.arrays | {"vision": pictures.numpy()})
-    return model.eval()
+            seen = replace(pairs, arrays=pairs.arrays | {"vision": pictures.numpy()})
+    return model
 
 
 def _bind(
-    name: str, towers: nn.ModuleDict, pairs: ScenePairs, recipe: Recipe, folder: Path, checkpoint_s: float
+    stage: str,
+    towers: nn.ModuleDict,
+    learning: Sequence[str],
+    pairs: ScenePairs,
+    recipe: Recipe,
+    folder: Path,
+    checkpoint_s: float,
 ) -> None:
-    """Train `towers`: the one called `name`, and vision with it or else frozen pictures in `pairs`."""
-    checkpoint, steps = folder / f"{name}.pt", recipe.steps[name]
-    device = next(towers.parameters()).device
-    towers.train()
-    optimizer = torch.optim.AdamW(_groups(towers, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas)
-    first = _resume(checkpoint, towers, optimizer)
+    """Train those of `towers` that are `learning`: pictures are compared with each of the others."""
+    checkpoint, steps = folder / f"{stage}.pt", recipe.steps[stage]
+    learners = nn.ModuleDict({name: towers[name] for name in learning}).train()
+    device = next(learners.parameters()).device
+    optimizer = torch.optim.AdamW(_groups(learners, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas)
+    first = _resume(checkpoint, learners, optimizer)
     saved = time.monotonic()
-    bar = tqdm(range(first, steps), desc=name, unit="step", initial=first, total=steps)
+    bar = tqdm(range(first, steps), desc=stage, unit="step", initial=first, total=steps)
     with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
         for step in bar:
-            inputs = pairs.batch(step, recipe.seed, ("vision", name))
+            inputs = pairs.batch(step, recipe.seed, tuple(towers))
             with _precision(device.type):
-                x, y = (
-                    towers[tower](inputs[tower].to(device)) if tower in towers else inputs[tower].to(device)
-                    for tower in ("vision", name)
-                )
-            loss = binding_loss(x, y, recipe.temperatures[name], GRID)
+                rows = {}
+                for name, tower in towers.items():
+                    with torch.set_grad_enabled(name in learning):
+                        rows[name] = tower(inputs[name].to(device))
+            picture = rows.pop("vision")
+            losses = [binding_loss(picture, x, recipe.temperatures[name], GRID) for name, x in rows.items()]
+            loss = torch.stack(losses).sum()
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr_at(step, steps)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(towers.parameters(), recipe.clip_norm)
+            nn.utils.clip_grad_norm_(learners.parameters(), recipe.clip_norm)
             optimizer.step()
             if step % 10 == 9:
-                print(json.dumps({name: step + 1, "loss": round(float(loss), 4)}), file=log, flush=True)
+                print(json.dumps({stage: step + 1, "loss": round(float(loss), 4)}), file=log, flush=True)
                 bar.set_postfix(loss=f"{float(loss):.3f}")
             if time.monotonic() - saved >= checkpoint_s or step + 1 == steps:
-                _save(checkpoint, towers, optimizer, step + 1)
+                _save(checkpoint, learners, optimizer, step + 1)
                 saved = time.monotonic()
-    towers.eval()
+    learners.eval()
 
 
 @contextmanager

@@ -87,8 +87,7 @@ class ScenePairs:
     def batch(self, step: int, seed: int, names: Sequence[str]) -> dict[str, Tensor]:
         """What these towers see in one step: 104 scenes, one of each kind, in the order of GRID.
 
-               An epoch shows every scene once.
-        One phrasing and one clip of sound per scene, drawn anew each time.
+        An epoch shows every scene once. One phrasing and one clip of sound per scene, drawn anew each time.
         """
         epoch, number = divmod(step, len(self.kinds) // ROUND)
         rows = np.argsort(self.kinds, kind="stable").reshape(ROUND, -1)  # [104, rounds]
