@@ -39,7 +39,7 @@ def compare(kinds: dict[Path, Modality], labels: Path) -> list[str]:
     wrong = []
     with labels.open(newline="", encoding="utf-8") as table:
         for row in csv.DictReader(table):
-            path = (labels.parent / row["path"]).absolute()
+            path = Path(os.path.abspath(labels.parent / row["path"]))  # noqa: PTH100  `..` too
             if kinds.get(path) != row["modality"]:
                 wrong.append(f"{row['path']}: labelled {row['modality']}, taken for {kinds.get(path)}")
     return wrong
@@ -94,10 +94,10 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--labels", type=Path)
-    parser.add_argument("--model")
+    parser.add_argument("--model", default="bundled")
     parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
-    result = run(options.folder.absolute(), options.labels and options.labels.absolute(), options.model)
+    result = run(options.folder, options.labels, options.model)
     print(markdown(result))
     for problem in ("skipped", "unaccounted", "mislabelled"):
         for line in result[problem] or []:

@@ -20,7 +20,7 @@ import numpy as np
 from xsearch.embed import ModelEmbedder
 from xsearch.evaluate import precision_at_1, recall_at_k
 from xsearch.scenes import PLACES, SUBJECTS, Scene, render, sample
-from xsearch.types import Modality
+from xsearch.types import Modality, Sample
 
 MODALITIES = (
     Modality.IMAGE, Modality.TEXT, Modality.AUDIO, Modality.DEPTH, Modality.THERMAL, Modality.IMU,
@@ -32,10 +32,18 @@ def embed_scenes(model: ModelEmbedder, scenes: list[Scene]) -> dict[Modality, np
     """Unit vectors float32 [scenes, D] of each modality."""
     parts: dict[Modality, list[np.ndarray]] = {m: [] for m in MODALITIES}
     for start in range(0, len(scenes), 50):
-        moments = [render(scene, width=149, height=112) for scene in scenes[start : start + 50]]
+        moments = [_moment(scene) for scene in scenes[start : start + 50]]
         for m in MODALITIES:
             parts[m].append(model.embed([moment[m] for moment in moments]))
     return {m: np.concatenate(rows) for m, rows in parts.items()}
+
+
+def _moment(scene: Scene) -> dict[Modality, Sample]:
+    """A scene at the size that the model looks at, with the depth map of a camera of 640 x 480."""
+    moment = render(scene, width=149, height=112)
+    depth = moment[Modality.DEPTH]
+    assert depth.focal_px is not None
+    return moment | {Modality.DEPTH: replace(depth, focal_px=depth.focal_px * 480 / 112)}
 
 
 def classes(scenes: list[Scene], *, place_only: bool) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from xsearch.models.config import SMALL
 from xsearch.models.imagebind import ImageBind
 from xsearch.train import Recipe, ScenePairs, train
-from xsearch.train.pairs import CAPTIONS, ROUND
+from xsearch.train.pairs import CAPTIONS, GRID, ROUND
 
 TINY = replace(
     SMALL,
@@ -47,21 +47,36 @@ def test_a_batch_holds_every_kind_once_and_an_epoch_every_scene(pairs):
     assert sorted(np.concatenate(rows)) == list(range(2 * ROUND))
 
 
+def test_the_sound_of_an_empty_place_comes_with_any_picture_of_it(pairs):
+    numbered = replace(pairs, arrays={"vision": np.arange(2 * ROUND), "audio": np.arange(2 * ROUND)[:, None]})
+    seen = set()
+    for step in range(20):
+        batch = {
+            name: x.long().ravel()
+            for name, x in numbered.batch(step, 3, ["vision", "audio"], silent=True).items()
+        }
+        kinds = {name: pairs.kinds[rows].reshape(GRID) for name, rows in batch.items()}
+        assert (kinds["vision"][1:] == kinds["audio"][1:]).all()
+        assert (kinds["vision"][0] % GRID[1] == kinds["audio"][0]).all()  # the same places
+        seen |= set(kinds["vision"][0] // GRID[1])
+    assert seen == set(range(GRID[0]))
+
+
 @dataclass(frozen=True)
 class PowerFails(ScenePairs):
     """The same pairs, until the power fails in the second step of this modality."""
 
     during: str = ""
 
-    def batch(self, step, seed, names):
+    def batch(self, step, seed, names, **how):
         if step == 1 and self.during in names:
             raise KeyboardInterrupt
-        return super().batch(step, seed, names)
+        return super().batch(step, seed, names, **how)
 
 
 @pytest.mark.parametrize("during", ["text", "depth"])
 def test_an_interrupted_run_ends_where_another_would_have(pairs, tmp_path, during):
-    recipe = Recipe(steps={"text": 2, "depth": 2}, warmup=1)
+    recipe = Recipe(steps=(("text", 2), ("depth", 2)), warmup=1)
     whole = train(pairs, TINY, recipe, tmp_path / "whole")
     failing = PowerFails(pairs.arrays, pairs.kinds, during)
     with pytest.raises(KeyboardInterrupt):
@@ -73,7 +88,7 @@ def test_an_interrupted_run_ends_where_another_would_have(pairs, tmp_path, durin
 
 def test_only_pairs_with_pictures_are_compared_and_pictures_rest_after_texts(pairs, tmp_path):
     """Sound does not change when the texts do, and pictures do not change when the sounds do."""
-    start = {"text": 0, "audio": 1, "imu": 1}
+    start = (("text", 0), ("audio", 1), ("imu", 1))
     other = replace(pairs, arrays=pairs.arrays | {"text": pairs.arrays["text"][::-1].copy()})
     a, b = (train(p, TINY, Recipe(steps=start), tmp_path / n) for p, n in ((pairs, "a"), (other, "b")))
     torch.testing.assert_close(a.towers["audio"].state_dict(), b.towers["audio"].state_dict())

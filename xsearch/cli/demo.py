@@ -127,6 +127,7 @@ def _command(asked: Query, kind: Modality | None, index: Path) -> str:
     first, *others = asked.parts
     words = ["xsearch", "compose" if others else "query", f"--{first.modality}", first.label]
     for part in others:
-        words += [f"--plus-{part.modality}", part.label]
+        weight = f"@{part.weight:g}" if part.weight != 1 else ""
+        words += [f"--plus-{part.modality}", part.label + weight]
     words += ["--modality", kind] if kind else []
     return shlex.join([*words, "--top", str(TOP), "--unique", "--index", str(index)])

@@ -114,7 +114,8 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
     elif not files:
         typer.echo(f"{index}: no media found")
     elif report.unchanged and not touched:
-        typer.echo(f"{index}: nothing changed, {report.unchanged:,} files are as they were")
+        still = "file is as it was" if report.unchanged == 1 else "files are as they were"
+        typer.echo(f"{index}: nothing changed, {report.unchanged:,} {still}")
     else:
         typer.echo(f"{index}: nothing embedded")
     for count, what in (

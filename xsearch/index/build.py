@@ -10,6 +10,8 @@ from xsearch.errors import UsageError
 from xsearch.index.plan import Plan
 from xsearch.index.search import Index, to_gpu
 
+__all__ = ["build"]
+
 
 def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Index:
     """Train and fill the index of `plan`.

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+__all__ = ["exact", "rerank"]
+
 CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
 SLICE = 1 << 17  # components converted at a time: 512 kB stay in a core's cache
 SCORES = 1 << 24  # scores in hand at a time: 64 MB

@@ -8,6 +8,8 @@ from typing import Literal
 
 from xsearch.errors import UsageError
 
+__all__ = ["FLAT_BELOW", "GPU_MOST", "GPU_SUB_DIMS", "Plan", "make_plan"]
+
 FLAT_BELOW = 20_000  # items; DESIGN section 8
 PCA_DIM = 128  # DESIGN section 8: the rotation with the most queries/s at a recall of 0.98
 PER_LIST = 40  # training vectors per list: FAISS's ClusteringParameters.min_points_per_centroid is 39

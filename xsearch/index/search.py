@@ -15,6 +15,8 @@ import numpy as np
 from xsearch.errors import StoreError, UsageError
 from xsearch.index.plan import GPU_MOST, Plan
 
+__all__ = ["Index", "to_gpu"]
+
 INDEX, PLAN = "index.faiss", "plan.json"
 
 

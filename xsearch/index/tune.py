@@ -12,6 +12,8 @@ from xsearch.index.exact import exact, rerank
 from xsearch.index.plan import GPU_MOST
 from xsearch.index.search import Index
 
+__all__ = ["OperatingPoint", "recall_at_k", "tune"]
+
 REFINES = (1, 2, 4, 8, 16, 32)  # candidates per wanted item to try
 SAME_SCORE = 1e-5  # two float32 sums of the same products differ by less
 

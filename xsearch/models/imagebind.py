@@ -55,7 +55,7 @@ class Stem(nn.Module):
         super().__init__()
         self.convs = nn.Sequential()
         if channels[1:]:
-            first = nn.Conv2d(*channels[:2], 5, stride=2, padding=2, bias=False)
+            first = nn.Conv2d(channels[0], channels[1], 5, stride=2, padding=2, bias=False)
             self.convs.extend([first, nn.BatchNorm2d(channels[1]), nn.ReLU()])
             self.convs.extend(Halving(before, after) for before, after in pairwise(channels[1:]))
         self.proj = proj
@@ -314,10 +314,11 @@ def _init(tower: Tower) -> None:
                     nn.init.trunc_normal_(parameter, std=0.02)
         if isinstance(part, Attention):
             nn.init.trunc_normal_(part.in_proj_weight, std=part.in_proj_weight.shape[1] ** -0.5)
-    for block in tower.trunk.blocks:
-        for end in (block.attn.out_proj, block.mlp.fc2):
+    depth = len(tower.trunk.blocks)
+    for name, parameter in tower.trunk.blocks.named_parameters():
+        if name.endswith(("attn.out_proj.weight", "mlp.fc2.weight")):
             with torch.no_grad():
-                end.weight.mul_((2 * len(tower.trunk.blocks)) ** -0.5)
+                parameter.mul_((2 * depth) ** -0.5)
 
 
 class ImageBind(nn.Module):

@@ -14,6 +14,8 @@ from xsearch.errors import BadFilter
 if TYPE_CHECKING:
     import duckdb
 
+__all__ = ["evaluate"]
+
 SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",  # no files, no network, no extensions
     "python_enable_replacements": "false",  # variables of the program are not tables

@@ -12,6 +12,8 @@ from xsearch.errors import NoCollection, StoreError
 from xsearch.store.publish import publish
 from xsearch.types import ModelStamp
 
+__all__ = ["FOLDERS", "NAME", "Manifest", "SegmentEntry", "read_manifest", "write_manifest"]
+
 FORMAT = 1  # of the folder; indexes/README.md describes it
 NAME = "manifest.json"
 FOLDERS = ("segments", "tombstones", "skipped", "index")

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+__all__ = ["fsync", "publish"]
+
 
 def fsync(path: Path) -> None:
     """Force a file, or a folder's list of names, onto the disk."""

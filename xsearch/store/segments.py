@@ -17,6 +17,17 @@ from xsearch.errors import StoreError
 from xsearch.store.manifest import SegmentEntry
 from xsearch.store.publish import fsync
 
+__all__ = [
+    "ITEM_COLUMNS",
+    "Segment",
+    "conform",
+    "map_file",
+    "read_table",
+    "unify",
+    "write_segment",
+    "write_table",
+]
+
 ITEMS, VECTORS = "items.parquet", "vectors.arrow"
 
 ITEM_SCHEMA = pa.schema(

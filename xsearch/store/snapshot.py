@@ -16,6 +16,8 @@ from xsearch.store.manifest import Manifest
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.types import Modality, ModelStamp
 
+__all__ = ["SKIPPED_SCHEMA", "Snapshot"]
+
 SKIPPED_SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "reason", "error", "when")])
 
 BLOCK_ROWS = 16_384  # of a block: 8 MB of float16 at 256 dimensions

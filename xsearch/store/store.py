@@ -20,6 +20,8 @@ from xsearch.store.snapshot import Snapshot
 from xsearch.store.writer import Writer
 from xsearch.types import ModelStamp
 
+__all__ = ["Store"]
+
 
 class Store:
     """A collection folder. Make one with `Store.create`, find one with `Store.open`."""

@@ -22,6 +22,8 @@ from xsearch.store.segments import conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SKIPPED_SCHEMA, Snapshot
 from xsearch.types import Modality
 
+__all__ = ["Compaction", "Writer"]
+
 UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
 SEGMENT_ROWS = 131_072  # compact merges up to this: 256 MB of float16 at 1024 dimensions
 

@@ -1,8 +1,8 @@
 """The loop: bind towers to pictures, one modality after another; seeded, and resumable at any moment.
 
 As in ImageBind (arXiv:2305.05665, section 3), pictures and texts come first and are frozen then; sound,
-depth, thermal and IMU each learn to meet the pictures where they are. Last, the pictures learn once more,
-from all the others, which rest. Only pairs (picture, X) are compared.
+depth, thermal and IMU each learn to meet the pictures where they are. Then the pictures learn once more,
+from all the others, which rest, and sound follows them. Only pairs (picture, X) are compared.
 """
 
 from __future__ import annotations
@@ -30,17 +30,16 @@ __all__ = ["Recipe", "train"]
 
 @dataclass(frozen=True)
 class Recipe:
-    """What decides the outcome, besides the data. Modalities are bound in the order of `steps`."""
+    """What decides the outcome, besides the data. Towers learn in the order of `steps`."""
 
-    steps: dict[str, int] = field(
-        default_factory=lambda: {
-            "text": 1400,
-            "audio": 1000,
-            "depth": 800,
-            "thermal": 700,
-            "imu": 300,
-            "vision": 600,
-        }
+    steps: tuple[tuple[str, int], ...] = (
+        ("text", 1400),
+        ("audio", 1000),
+        ("depth", 800),
+        ("thermal", 700),
+        ("imu", 300),
+        ("vision", 600),
+        ("audio", 300),
     )
     # Fixed, one per modality, as in ImageBind.
     temperatures: dict[str, float] = field(
@@ -78,39 +77,39 @@ def train(
     torch.manual_seed(recipe.seed)
     model = ImageBind(config).to(device).eval()
     seen = pairs  # with a picture's embedding in its place, where pictures are frozen
-    for stage in recipe.steps:
+    for number, (stage, steps) in enumerate(recipe.steps, start=1):
         learning = {"text": ("vision", "text"), "vision": ("vision",)}.get(stage, (stage,))
         others = recipe.temperatures if stage == "vision" else (stage,)
         towers = nn.ModuleDict({name: model.towers[name] for name in ("vision", *others)})
         if "vision" not in learning:
             towers["vision"] = nn.Identity()
-        _bind(stage, towers, learning, pairs if "vision" in learning else seen, recipe, folder, checkpoint_s)
-        if stage == "text":
+        given = pairs if "vision" in learning else seen
+        _bind(towers, learning, steps, given, recipe, folder / f"{number}-{stage}.pt", checkpoint_s)
+        if "vision" in learning:
             pictures = _embed_pictures(model.towers["vision"], pairs)
             seen = replace(pairs, arrays=pairs.arrays | {"vision": pictures.numpy()})
     return model
 
 
 def _bind(
-    stage: str,
     towers: nn.ModuleDict,
     learning: Sequence[str],
+    steps: int,
     pairs: ScenePairs,
     recipe: Recipe,
-    folder: Path,
+    checkpoint: Path,
     checkpoint_s: float,
 ) -> None:
     """Train those of `towers` that are `learning`: pictures are compared with each of the others."""
-    checkpoint, steps = folder / f"{stage}.pt", recipe.steps[stage]
     learners = nn.ModuleDict({name: towers[name] for name in learning}).train()
     device = next(learners.parameters()).device
     optimizer = torch.optim.AdamW(_groups(learners, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas)
     first = _resume(checkpoint, learners, optimizer)
     saved = time.monotonic()
-    bar = tqdm(range(first, steps), desc=stage, unit="step", initial=first, total=steps)
-    with (folder / "log.jsonl").open("a", encoding="utf-8") as log:
+    bar = tqdm(range(first, steps), desc=checkpoint.stem, unit="step", initial=first, total=steps)
+    with (checkpoint.parent / "log.jsonl").open("a", encoding="utf-8") as log:
         for step in bar:
-            inputs = pairs.batch(step, recipe.seed, tuple(towers))
+            inputs = pairs.batch(step, recipe.seed, tuple(towers), silent=learning == ("audio",))
             with _precision(device.type):
                 rows = {}
                 for name, tower in towers.items():
@@ -126,7 +125,11 @@ def _bind(
             nn.utils.clip_grad_norm_(learners.parameters(), recipe.clip_norm)
             optimizer.step()
             if step % 10 == 9:
-                print(json.dumps({stage: step + 1, "loss": round(float(loss), 4)}), file=log, flush=True)
+                print(
+                    json.dumps({checkpoint.stem: step + 1, "loss": round(float(loss), 4)}),
+                    file=log,
+                    flush=True,
+                )
                 bar.set_postfix(loss=f"{float(loss):.3f}")
             if time.monotonic() - saved >= checkpoint_s or step + 1 == steps:
                 _save(checkpoint, learners, optimizer, step + 1)

@@ -84,16 +84,24 @@ class ScenePairs:
         kinds = sorted({_kind(scene) for scene in scenes})
         return ScenePairs(arrays, np.array([kinds.index(_kind(scene)) for scene in scenes]))
 
-    def batch(self, step: int, seed: int, names: Sequence[str]) -> dict[str, Tensor]:
+    def batch(self, step: int, seed: int, names: Sequence[str], *, silent: bool = False) -> dict[str, Tensor]:
         """What these towers see in one step: 104 scenes, one of each kind, in the order of GRID.
 
         An epoch shows every scene once. One phrasing and one clip of sound per scene, drawn anew each time.
+
+        silent: a place where nothing is heard need not be empty; its sound comes with any picture of it.
         """
         epoch, number = divmod(step, len(self.kinds) // ROUND)
         rows = np.argsort(self.kinds, kind="stable").reshape(ROUND, -1)  # [104, rounds]
         chosen = np.random.default_rng([seed, epoch]).permuted(rows, axis=1)[:, number]
         draw = np.random.default_rng([seed, epoch, number])
-        inputs = {name: torch.from_numpy(self.arrays[name][chosen]) for name in names}
+        shown = chosen.reshape(GRID).copy()
+        if silent:
+            shown[0] = shown[draw.integers(GRID[0], size=GRID[1]), np.arange(GRID[1])]
+        inputs = {
+            name: torch.from_numpy(self.arrays[name][shown.ravel() if name == "vision" else chosen])
+            for name in names
+        }
         for name in {"text", "audio"} & inputs.keys():  # of several, one
             several = inputs[name]
             inputs[name] = several[np.arange(ROUND), draw.integers(several.shape[1], size=ROUND)]
