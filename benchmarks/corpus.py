@@ -8,9 +8,7 @@ are compared with them; of an IMU recording in two files, both count.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import os
 import tempfile
 import time
@@ -18,7 +16,8 @@ from collections import Counter
 from pathlib import Path
 
 import xsearch
-from xsearch.media import Skipped, walk
+from benchmarks import command
+from xsearch.media import Skipped, absolute, walk
 from xsearch.types import Modality
 
 
@@ -39,7 +38,7 @@ def compare(kinds: dict[Path, Modality], labels: Path) -> list[str]:
     wrong = []
     with labels.open(newline="", encoding="utf-8") as table:
         for row in csv.DictReader(table):
-            path = Path(os.path.abspath(labels.parent / row["path"]))  # noqa: PTH100  `..` too
+            path = absolute(labels.parent / row["path"])
             if kinds.get(path) != row["modality"]:
                 wrong.append(f"{row['path']}: labelled {row['modality']}, taken for {kinds.get(path)}")
     return wrong
@@ -89,21 +88,16 @@ def markdown(result: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--labels", type=Path)
     parser.add_argument("--model", default="bundled")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     result = run(options.folder, options.labels, options.model)
-    print(markdown(result))
+    command.report(result, markdown, options.json)
     for problem in ("skipped", "unaccounted", "mislabelled"):
         for line in result[problem] or []:
             print(f"{problem}: {line}")
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ recording holds the wearer's motion, which only the place decides, so with IMU o
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks import command
 from xsearch.embed import ModelEmbedder
 from xsearch.evaluate import precision_at_1, recall_at_k
 from xsearch.scenes import PLACES, SUBJECTS, Scene, render, sample
@@ -147,18 +145,13 @@ def run(model: str | None, *, scenes: int, triples: int) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--model", default="bundled", help="bundled (the default), imagebind or a folder")
     parser.add_argument("--scenes", type=int, default=1000)
     parser.add_argument("--triples", type=int, default=300)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     result = run(options.model, scenes=options.scenes, triples=options.triples)
-    print(markdown(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    command.report(result, markdown, options.json)
 
 
 if __name__ == "__main__":

@@ -5,13 +5,11 @@ python -m benchmarks.scenes [--scenes 200] [--json out.json]
 
 from __future__ import annotations
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
+from benchmarks import command
 from xsearch.scenes import Scene, caption, motion, picture, sample, sound
 
 PARTS: dict[str, Callable[[Scene], object]] = {
@@ -42,16 +40,11 @@ def markdown(result: dict[str, float]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--scenes", type=int, default=200)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     result = run(options.scenes)
-    print(markdown(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    command.report(result, markdown, options.json)
 
 
 if __name__ == "__main__":

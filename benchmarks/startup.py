@@ -8,8 +8,6 @@ The commands take turns, so that a busy moment of the machine hits all of them. 
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import statistics
 import subprocess
@@ -19,6 +17,7 @@ import time
 from pathlib import Path
 
 import xsearch
+from benchmarks import command
 from xsearch.scenes import sample, write
 
 
@@ -62,16 +61,11 @@ def markdown(result: dict) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command.parser(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     options = parser.parse_args()
     result = run(options.rounds)
-    print(markdown(result))
-    if options.json:
-        options.json.write_text(json.dumps(result, indent=1))
+    command.report(result, markdown, options.json)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ hits = collection.search(xsearch.image("bird.jpg") + xsearch.audio("sea.wav"), t
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from xsearch import media
 from xsearch.errors import ModelError, ModelMismatch, StoreError, UsageError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Embedded, Query, parse, search
@@ -139,7 +139,7 @@ class Collection:
 
             choice = resolve(model)
             named = choice.name in NAMED
-            source = choice.name if named else os.path.abspath(choice.folder)  # noqa: PTH100
+            source = choice.name if named else str(media.absolute(choice.folder))
             embedder = _load(source)
         return Collection(Store.create(Path(path), embedder.stamp, source), embedder=embedder)
 
@@ -315,7 +315,7 @@ class Collection:
         if ids is None and paths is None:
             return fits
         chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids or (), np.int64))]]
-        if wanted := [Path(os.path.abspath(path)) for path in paths or ()]:  # noqa: PTH100  without ..
+        if wanted := [media.absolute(path) for path in paths or ()]:
             files = snapshot.files().select(["path", "ids"]).to_pylist()
             chosen += [
                 np.array(file["ids"], np.int64)

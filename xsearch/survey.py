@@ -58,7 +58,7 @@ class Survey:
         about: Metadata,
         own: Path | None,
     ) -> None:
-        self.roots, self.about, self.kinds = [_absolute(root) for root in roots], about, kinds
+        self.roots, self.about, self.kinds = [media.absolute(root) for root in roots], about, kinds
         self.known = known_files(snapshot) if snapshot else {}
         self.skipped_before = {row["path"]: row for row in snapshot.skipped().to_pylist()} if snapshot else {}
         self.work: list[MediaFile] = []
@@ -72,8 +72,9 @@ class Survey:
         self._seen: set[str] = set()
         self._bad: set[str] = set()
         stored = _UserColumns(snapshot)
+        own = own and media.absolute(own)
         for found in media.walk(roots, kinds=kinds):
-            if own and found.path.is_relative_to(_absolute(own)):
+            if own and found.path.is_relative_to(own):
                 continue
             if isinstance(found, Skipped):
                 self._skip(found)
@@ -191,10 +192,6 @@ def _differs(path: Path, known: Known) -> bool:
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) != (known.bytes, known.mtime_ns)
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100  the walk's paths are without `..` too
 
 
 def known_files(snapshot: Snapshot) -> dict[str, Known]:

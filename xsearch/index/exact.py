@@ -11,9 +11,7 @@ __all__ = ["exact", "rerank"]
 CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
 SLICE = 1 << 17  # components converted at a time: 512 kB stay in a core's cache
 SCORES = 1 << 24  # scores in hand at a time: 64 MB
-HALF_TO_FLOAT = np.float32(
-    2.0**112
-)  # between the exponent biases of IEEE 754 binary16 (15) and binary32 (127)
+HALF_TO_FLOAT = np.float32(2.0**112)  # between the exponent biases of IEEE 754 binary16 (15), binary32 (127)
 SIGN_AND_VALUE = np.array(0x8FFFE000, np.uint32).view(np.int32)  # a half's bits, 13 places up
 
 

@@ -10,16 +10,16 @@ from xsearch.errors import UsageError
 
 __all__ = ["FLAT_BELOW", "GPU_MOST", "GPU_SUB_DIMS", "Plan", "make_plan"]
 
-FLAT_BELOW = 20_000  # items; DESIGN section 8
-PCA_DIM = 128  # DESIGN section 8: the rotation with the most queries/s at a recall of 0.98
+FLAT_BELOW = 20_000  # items; below, an exact scan is as fast
+PCA_DIM = 128  # measured on 100,000 x 1024: the most queries/s at a recall of 0.98
 PER_LIST = 40  # training vectors per list: FAISS's ClusteringParameters.min_points_per_centroid is 39
-# DESIGN section 8, up to 64 bytes a vector
+# Those that FAISS's classic GPU code allows, up to 64 bytes a vector
 GPU_QUANTISERS = (64, 56, 48, 40, 32, 28, 24, 20, 16, 12, 8, 4, 3, 2, 1)
 GPU_SUB_DIMS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)  # FAISS wiki "Faiss on the GPU", Limitations
 GPU_MOST = 2048  # k and nprobe; the same page
 LEAST_SAMPLE = 10_000  # 39 for each of the 256 centroids of an 8-bit quantiser
-MOST_PROBES = 256  # DESIGN section 8: enough for a recall of 0.98 at 100,000 items
-REFINE = 8  # DESIGN section 8: candidates per wanted item
+MOST_PROBES = 256  # measured: enough for a recall of 0.98 at 100,000 items
+REFINE = 8  # candidates per wanted item; measured with the above
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -58,7 +58,7 @@ def make_plan(n: int, dim: int, *, device: Device = "auto", recipe: str | None =
         raise UsageError(
             "device cuda: FAISS sees no NVIDIA GPU; use cpu, or install faiss-gpu and the driver"
         )
-    lists = 2 ** round(math.log2(2 * math.sqrt(max(n, 1))))  # 512 for 100,000: DESIGN section 8
+    lists = 2 ** round(math.log2(2 * math.sqrt(max(n, 1))))  # 512 for 100,000
     sub = next((m for m in GPU_QUANTISERS if dim % m == 0 and dim // m in GPU_SUB_DIMS), None)
     if recipe is not None:
         on, why = "cuda" if device == "cuda" else "cpu", "as given"

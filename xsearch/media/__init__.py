@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, image, imu, text, thermal, video
-from xsearch.media.files import Skipped, asked, identify, sha256, walk
+from xsearch.media.files import Skipped, absolute, asked, identify, sha256, walk
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["Skipped", "asked", "identify", "read", "sha256", "walk"]
+__all__ = ["Skipped", "absolute", "asked", "identify", "read", "sha256", "walk"]
 
 _READERS = {
     Modality.IMAGE: image.read,

@@ -16,7 +16,7 @@ from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
 from xsearch.media import container, depth, imu, thermal
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["Skipped", "asked", "identify", "sha256", "walk"]
+__all__ = ["Skipped", "absolute", "asked", "identify", "sha256", "walk"]
 
 # Magic bytes at the start of a file; those that several formats share are told apart in `_sniff`.
 _MAGIC = {
@@ -99,7 +99,7 @@ def walk(
     only if none of them is it, so loops end. The two files of an IMU pair come as one.
     `kinds` as for `identify`. UsageError if a root does not exist.
     """
-    given = list(dict.fromkeys(_absolute(root) for root in roots))
+    given = list(dict.fromkeys(absolute(root) for root in roots))
     for root in given:
         if not root.exists():
             raise UsageError(f"{_printable(root)}: no such file or folder; check the path")
@@ -150,12 +150,12 @@ def identify(
     its size is that of both and its time the later one.
     NotMedia if no reader knows the file, Unreadable if it cannot be opened or is empty or incomplete.
     """
-    path = _absolute(path)
+    path = absolute(path)
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             raise NotMedia(f"{path}: not a regular file")
         mime = _sniff(path) or _EXTENSIONS.get(path.suffix.lower(), "")
-        rule = asked(path, _absolute(root) if root else path.parent, kinds)
+        rule = asked(path, absolute(root) if root else path.parent, kinds)
         kind = rule or _by_convention(path, mime)
         if kind is None:
             kind, mime = _by_content(path, mime)
@@ -189,8 +189,9 @@ def sha256(path: Path) -> str:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
 
 
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100  `resolve` would follow links and lose the user's names
+def absolute(path: str | Path) -> Path:
+    """As paths are stored: without `..`, but with the user's names; `resolve` would follow links."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def _printable(path: Path) -> str:

@@ -25,7 +25,7 @@ __all__ = ["Rank", "as_modalities", "search"]
 
 Rank = Literal["balanced", "cosine"]
 
-SCAN = 20_000  # up to so many items an exact scan beats an index (DESIGN section 8, the Flat threshold)
+SCAN = 20_000  # up to so many items an exact scan beats an index (as index.plan.FLAT_BELOW)
 SAME = 0.995  # cosine above which two items of one kind look or sound the same
 GROW = 4  # how much deeper to look when folding has left too few hits
 

@@ -1,7 +1,8 @@
 """What people would write about a scene: one English phrase out of many that mean the same.
 
-Every caption names the subject and the place, each by one of its synonyms. It may also tell the colour,
-number, size, position, time of day or the sound, always truly. About one in seven is a pair of tags.
+A caption names the subject and the place, each by one of its synonyms; one in fourteen only the subject, and
+that of an empty place only the place. It may also tell the colour, number, size, position, time of day or the
+sound, always truly. About one in seven is a pair of tags.
 """
 
 from __future__ import annotations
@@ -24,9 +25,8 @@ class Subject:
 
     nouns: tuple[tuple[str, str], ...]  # the first is the canonical one
     sounds: tuple[str, ...]  # follow the noun: "a bell ringing"
-    noises: tuple[
-        str, ...
-    ]  # name the sound and the subject alone: "barking", or with {some}, "a dog" or "dogs"
+    # Name the sound and the subject alone: "barking", or with {some}, "a dog" or "dogs".
+    noises: tuple[str, ...]
     does: tuple[str, ...] = ()  # silent participles
 
 
