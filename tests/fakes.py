@@ -24,6 +24,7 @@ class FakeEmbedder:
 
     def __init__(self, *, gap: float = 0.5, name: str = "fake", fail_after: int | None = None) -> None:
         self.stamp = ModelStamp(name=name, digest=f"{name}-{gap}", preprocessing="1", dim=DIM)
+        self.line = "computing by hand"
         self.gap = gap
         self.fail_after = fail_after  # samples, then KeyboardInterrupt: a run that is stopped
         self.seen: list[Sample] = []

@@ -1,8 +1,5 @@
 """ModelEmbedder: order, laziness, agreement with the towers."""
 
-import dataclasses
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -11,35 +8,19 @@ from PIL import Image
 import xsearch
 from tests.fakes import FakeEmbedder
 from xsearch.collection import Collection
-from xsearch.embed import Embedder, ModelEmbedder
+from xsearch.embed import Embedder, ModelEmbedder, in_parts
 from xsearch.errors import ModelError, ModelMismatch, UsageError
-from xsearch.models import SMALL, ImageBind, Preprocess, load_config, save_model, train_tokenizer
+from xsearch.models import ImageBind, Preprocess, load_config
 from xsearch.types import Modality, Sample
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["a red dog"], 300)
-    part = dataclasses.replace
-    towers = {
-        name: part(getattr(SMALL, name), width=16, depth=1, heads=2)
-        for name in ("vision", "audio", "depth", "thermal", "imu")
-    }
-    text = part(SMALL.text, width=16, depth=1, heads=2, vocab=tokenizer.size)
-    config = part(SMALL, name="tiny", embed_dim=24, text=text, **towers)
-    path = tmp_path_factory.mktemp("model")
-    save_model(ImageBind(config), tokenizer, path)
-    return path
-
-
-def test_a_collection_remembers_the_folder_of_its_model(folder, tmp_path, monkeypatch):
-    monkeypatch.chdir(folder.parent)
-    Collection.create(tmp_path / "c", model=folder.name)
+def test_a_collection_remembers_the_folder_of_its_model(tiny_model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tiny_model.parent)
+    Collection.create(tmp_path / "c", model=tiny_model.name)
     monkeypatch.chdir("/")
     collection = xsearch.open(tmp_path / "c")
     assert collection.embedder.stamp == collection.snapshot().stamp
-    with pytest.raises(ModelMismatch, match=f"--model {folder}"):
+    with pytest.raises(ModelMismatch, match=f"--model {tiny_model}"):
         Collection(collection.store, embedder=FakeEmbedder())
 
 
@@ -60,9 +41,9 @@ def draw(modality: Modality, seed: int) -> Sample:
     return Sample(modality, rng.uniform(0, 1, (side, 120)).astype(np.float32))
 
 
-def test_a_mixed_batch_is_its_samples_one_by_one(folder):
+def test_a_mixed_batch_is_its_samples_one_by_one(tiny_model):
     samples = [draw(modality, seed) for seed in range(3) for modality in Modality]
-    embedder = ModelEmbedder(folder, device="cpu")
+    embedder = ModelEmbedder(tiny_model, device="cpu")
     together = embedder.embed(samples)
     assert together.dtype == np.float32
     assert together.shape == (21, 24)
@@ -72,28 +53,28 @@ def test_a_mixed_batch_is_its_samples_one_by_one(folder):
     assert len(np.unique(together.round(5), axis=0)) == 21
 
 
-def test_more_samples_than_a_batch(folder):
+def test_more_samples_than_a_batch(tiny_model):
     samples = [draw(Modality.IMU, seed % 7) for seed in range(70)]
-    vectors = ModelEmbedder(folder).embed(samples)
+    vectors = ModelEmbedder(tiny_model).embed(samples)
     np.testing.assert_allclose(vectors[:7], vectors[63:], atol=1e-6)
 
 
-def test_only_the_towers_that_are_asked_for_are_read(folder, tmp_path):
+def test_only_the_towers_that_are_asked_for_are_read(tiny_model, tmp_path):
     for name in ("config.json", "tokenizer.json", "text.safetensors"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        (tmp_path / name).write_bytes((tiny_model / name).read_bytes())
     embedder = ModelEmbedder(tmp_path)
     assert embedder.embed([draw(Modality.TEXT, 0)]).shape == (1, 24)
     with pytest.raises(ModelError, match="vision tower"):
         embedder.embed([draw(Modality.IMAGE, 0)])
 
 
-def test_vectors_are_the_models_own(folder):
-    config, digest = load_config(folder)
+def test_vectors_are_the_models_own(tiny_model):
+    config, digest = load_config(tiny_model)
     torch.manual_seed(0)
     model = ImageBind(config).eval()  # as in the fixture, but not rounded to float16
     sample = draw(Modality.THERMAL, 1)
     expected = model.towers["thermal"](Preprocess(config)([sample])).detach()
-    embedder: Embedder = ModelEmbedder.load(str(folder), device="cpu")
+    embedder: Embedder = ModelEmbedder.load(str(tiny_model), device="cpu")
     np.testing.assert_allclose(embedder.embed([sample]), expected, atol=5e-3)
     assert embedder.stamp.name == "tiny"
     assert embedder.stamp.digest == digest
@@ -101,10 +82,37 @@ def test_vectors_are_the_models_own(folder):
     assert embedder.stamp.dim == 24
 
 
-def test_nothing_becomes_no_rows(folder):
-    assert ModelEmbedder(folder).embed([]).shape == (0, 24)
+@pytest.mark.parametrize("modality", Modality)
+def test_bf16_keeps_the_directions(modality, tiny_model):
+    exact, half = (ModelEmbedder(tiny_model, device="cpu", dtype=name) for name in ("fp32", "bf16"))
+    assert {p.dtype for p in half.tower("text").parameters() if p.ndim} == {torch.bfloat16}
+    sample = draw(modality, 1)
+    a, b = exact.embed([sample]), half.embed([sample])
+    assert b.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(b, axis=1), 1.0, atol=1e-6)
+    assert 0.99 < (a * b).sum() < 1
 
 
-def test_an_unknown_device_is_refused(folder):
+def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits():
+    tried = []
+
+    def tower(x):
+        tried.append(len(x))
+        if len(x) > 3:
+            raise torch.OutOfMemoryError
+        return x * 2
+
+    x = torch.arange(10)
+    assert torch.equal(in_parts(tower, x), x * 2)
+    assert tried == [10, 5, 3, 2, 5, 3, 2]
+    with pytest.raises(torch.OutOfMemoryError):
+        in_parts(lambda x: tower(torch.zeros(4)), x[:1])
+
+
+def test_nothing_becomes_no_rows(tiny_model):
+    assert ModelEmbedder(tiny_model).embed([]).shape == (0, 24)
+
+
+def test_an_unknown_device_is_refused(tiny_model):
     with pytest.raises(UsageError, match="nonsense"):
-        ModelEmbedder(folder, device="nonsense")
+        ModelEmbedder(tiny_model, device="nonsense")

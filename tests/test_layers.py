@@ -15,7 +15,7 @@ LAYERS = {
     0: ("errors", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("embed", "metadata", "survey"),
-    3: ("ingest", "query", "train", "evaluate", "generate", "gallery"),
+    3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official"),
     4: ("collection", "cluster"),
     5: ("serve", "cli", "__main__"),
 }

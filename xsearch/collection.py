@@ -39,13 +39,16 @@ LOG = logging.getLogger("xsearch")
 Kinds = Modality | str | Sequence[Modality | str]
 
 
-def open(path: str | Path = DEFAULT, model: str | None = None) -> Collection:
+def open(
+    path: str | Path = DEFAULT, model: str | None = None, *, device: str = "auto", dtype: str = "auto"
+) -> Collection:
     """Open the collection at `path`.
 
     model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
+    device, dtype: what it computes on and with, such as "cuda" and "bf16"; "auto" takes the fastest.
     Raises NoCollection where there is none.
     """
-    return Collection(Store.open(Path(path)), model=model)
+    return Collection(Store.open(Path(path)), model=model, device=device, dtype=dtype)
 
 
 class Hits(Sequence[Hit]):
@@ -117,10 +120,19 @@ class Collection:
     Reading methods see the last commit, also of other processes; one search sees one state.
     """
 
-    def __init__(self, store: Store, *, model: str | None = None, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        model: str | None = None,
+        embedder: Embedder | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
+    ) -> None:
         """`embedder` takes the place of the model that would be loaded."""
         self.store = store
         self._model = model
+        self._computing = device, dtype
         self._embedder = embedder
         self._version: tuple[int, int] | None = None
         self._snapshot = self.snapshot()
@@ -130,7 +142,12 @@ class Collection:
 
     @staticmethod
     def create(
-        path: str | Path = DEFAULT, model: str | None = None, *, embedder: Embedder | None = None
+        path: str | Path = DEFAULT,
+        model: str | None = None,
+        *,
+        embedder: Embedder | None = None,
+        device: str = "auto",
+        dtype: str = "auto",
     ) -> Collection:
         """Make an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
         source = None
@@ -140,7 +157,7 @@ class Collection:
             choice = resolve(model)
             named = choice.name in NAMED
             source = choice.name if named else str(media.absolute(choice.folder))
-            embedder = _load(source)
+            embedder = _load(source, device, dtype)
         return Collection(Store.create(Path(path), embedder.stamp, source), embedder=embedder)
 
     @property
@@ -152,9 +169,10 @@ class Collection:
         """The model at work. Raises ModelMismatch if it is not the one of the stored vectors."""
         if self._embedder is None:
             if self._model is None:
-                self._embedder = _load_stamped(self._snapshot.stamp, self._snapshot.manifest.source)
+                manifest = self._snapshot.manifest
+                self._embedder = _load_stamped(self._snapshot.stamp, manifest.source, *self._computing)
             else:
-                embedder = _load(self._model)
+                embedder = _load(self._model, *self._computing)
                 self._check(embedder.stamp)
                 self._embedder = embedder
         return self._embedder
@@ -326,18 +344,18 @@ class Collection:
         return named if where is None else np.intersect1d(named, fits)
 
 
-def _load(model: str | None) -> Embedder:
+def _load(model: str | None, device: str, dtype: str) -> Embedder:
     from xsearch.embed import ModelEmbedder  # torch: a second that only embedding has to wait for
 
-    return ModelEmbedder.load(model)
+    return ModelEmbedder.load(model, device, dtype)
 
 
-def _load_stamped(stamp: ModelStamp, source: str | None) -> Embedder:
+def _load_stamped(stamp: ModelStamp, source: str | None, device: str, dtype: str) -> Embedder:
     """The model that made the vectors, if it is here: at its source, the default one, or one with a name."""
     found = []
     for choice in dict.fromkeys((source, None, *NAMED)):
         try:
-            found.append(_load(choice))
+            found.append(_load(choice, device, dtype))
         except ModelError:
             continue
         if found[-1].stamp == stamp:

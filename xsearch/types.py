@@ -31,7 +31,7 @@ class MediaFile:
     bytes: int
     mtime_ns: int
     mime: str = ""
-    companion: Path | None = None  # the gyroscope file beside an IMU's accelerometer file
+    companion: Path | None = None  # the gyroscope file of an IMU's accelerometer file; a depth map's camera
 
 
 @dataclass(frozen=True, slots=True, eq=False)

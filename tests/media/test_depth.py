@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from xsearch.errors import Unreadable
+from xsearch.media import identify
 from xsearch.types import Modality
 
 METRES = np.array([[0.5, 1.25, 0], [2.0, 10.0, 65.535]], np.float32)
@@ -77,3 +78,32 @@ def test_exr_says_what_to_install(tmp_path, samples):
     (tmp_path / "depth.exr").write_bytes(b"\x76\x2f\x31\x01" + bytes(60))
     with pytest.raises(Unreadable, match="pip install OpenEXR"):
         samples(tmp_path / "depth.exr")
+
+
+def test_the_camera_file_tells_focal_length_baseline_and_unit(tmp_path, samples):
+    path = write(tmp_path / "depth" / "mm.png")
+    camera = path.with_name("camera.json")
+    camera.write_text('{"focal_px": 525.5, "baseline_m": 0.095, "unit_m": 0.0002}')
+    [sample] = samples(path)
+    assert (sample.focal_px, sample.baseline_m) == (525.5, 0.095)
+    np.testing.assert_allclose(sample.data, METRES / 5, rtol=1e-6)
+    [metres] = samples(write(tmp_path / "depth" / "metres.npy"))
+    np.testing.assert_allclose(metres.data, METRES)  # floats are metres whatever the unit of integers
+
+
+def test_another_camera_makes_another_file_of_it(tmp_path):
+    path = write(tmp_path / "depth" / "mm.png")
+    before = identify(path)
+    path.with_name("camera.json").write_text("{}")
+    assert identify(path) != before
+    assert identify(path).companion == path.with_name("camera.json")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"focal": 500}', '{"focal_px": 0}', '{"unit_m": "mm"}', '{"baseline_m": true}']
+)
+def test_a_camera_file_that_cannot_be_meant_is_refused(tmp_path, samples, text):
+    path = write(tmp_path / "depth" / "mm.png")
+    path.with_name("camera.json").write_text(text)
+    with pytest.raises(Unreadable, match=r"camera\.json: (cannot be read|expected|\w+ is)"):
+        samples(path)

@@ -21,6 +21,17 @@ def test_attention_is_torchs_multihead_attention(bias_kv, causal):
     torch.testing.assert_close(ours(x, mask), expected)
 
 
+@pytest.mark.parametrize(("bias_kv", "causal"), [(True, False), (False, True)])
+def test_one_token_of_each_row_is_what_the_whole_trunk_says_of_it(bias_kv, causal):
+    torch.manual_seed(0)
+    trunk = Trunk(12, 3, 3, bias_kv=bias_kv, drop_path=0.0, pre_norm=True)
+    for parameter in trunk.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    x, at = torch.randn(4, 6, 12), torch.tensor([0, 5, 2, 2])
+    mask = nn.Transformer.generate_square_subsequent_mask(6) if causal else None
+    torch.testing.assert_close(trunk(x, mask, at)[:, 0], trunk(x, mask)[torch.arange(4), at])
+
+
 def test_drop_path_zeroes_whole_rows_and_keeps_the_mean():
     torch.manual_seed(0)
     x = torch.ones(4000, 3, 2)

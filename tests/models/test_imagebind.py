@@ -1,9 +1,12 @@
 """Laws of the towers: unit vectors, clips, padding, sizes, devices."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
+from benchmarks.plain import PlainTower
 from xsearch.errors import ModelError
 from xsearch.models import HUGE, SMALL, TOWERS, ImageBind, build_tower
 
@@ -23,6 +26,26 @@ def test_every_tower_gives_unit_vectors_that_depend_on_the_input(model, inputs):
 def test_a_batch_is_its_rows(name, model, inputs):
     tower, x = model.towers[name], inputs[name]
     torch.testing.assert_close(tower(x), torch.cat([tower(x[:1]), tower(x[1:])]), atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", TOWERS)
+def test_shortcuts_change_nothing(name, model, inputs):
+    """Against blocks of torch's own attention that treat every token, both frames and the padding alike."""
+    tower, x = model.towers[name], inputs[name]
+    torch.testing.assert_close(tower(x), PlainTower(tower)(x), atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_official_outputs_are_scaled_but_at_most_by_100(model, inputs):
+    tower = model.towers["audio"]
+    each = torch.stack([tower(inputs["audio"][:, s]) for s in range(3)])  # [3, 2, E]
+    for factor, scale in ((7.0, 7.0), (1e3, 100.0)):
+        tower.log_logit_scale.fill_(math.log(factor))
+        torch.testing.assert_close(tower.official(inputs["audio"]), each.mean(dim=0) * scale)
+    torch.testing.assert_close(
+        model.towers["vision"].official(inputs["vision"]), model.towers["vision"](inputs["vision"])
+    )
 
 
 @torch.inference_mode()

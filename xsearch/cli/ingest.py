@@ -28,6 +28,8 @@ def ingest(
     ],
     index: options.Index = options.DEFAULT_INDEX,
     model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
     kinds: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,7 +59,7 @@ def ingest(
         if dry_run and not _is_collection(index):
             report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
         else:
-            report = open_or_create(index, model).ingest(
+            report = open_or_create(index, model, device, dtype).ingest(
                 paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
             )
     print_report(report, index, dry_run=dry_run)
@@ -65,17 +67,18 @@ def ingest(
         raise typer.Exit(1)
 
 
-def open_or_create(index: Path, model: str | None) -> Collection:
-    """The collection at `index`; a new one says which model it will use from now on."""
+def open_or_create(index: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
+    """The collection at `index`; a new one says which model it will use from now on, and how."""
     import xsearch
 
     if _is_collection(index):
-        return xsearch.open(index, model)
+        return xsearch.open(index, model, device=device, dtype=dtype)
     from xsearch.models.registry import resolve
 
-    choice = resolve(model)
-    output.note(choice.line)
-    return xsearch.Collection.create(index, model)
+    output.note(resolve(model).line)
+    collection = xsearch.Collection.create(index, model, device=device, dtype=dtype)
+    output.note(collection.embedder.line)
+    return collection
 
 
 @contextmanager

@@ -13,7 +13,9 @@ from xsearch.types import Modality
 __all__ = [
     "DEFAULT_INDEX",
     "Csv",
+    "Device",
     "DryRun",
+    "Dtype",
     "Html",
     "Index",
     "Json",
@@ -41,6 +43,24 @@ Index = Annotated[
 ]
 Model = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="bundled, imagebind, or a folder of weights.")
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        envvar="XSEARCH_DEVICE",
+        metavar="NAME",
+        help="Compute on: auto, cpu, cuda, cuda:1.",
+    ),
+]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        envvar="XSEARCH_DTYPE",
+        metavar="NAME",
+        help="Compute with: fp32, bf16, fp16; auto: bf16 where it is fast.",
+    ),
 ]
 Modalities = Annotated[
     list[Modality] | None,

@@ -50,6 +50,8 @@ def query(
     html: options.Html = None,
     index: options.Index = options.DEFAULT_INDEX,
     model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
 ) -> None:
     """Print the items nearest to one text or file, best first."""
     given = {kind: ctx.params[kind] for kind in Modality if ctx.params[kind] is not None}
@@ -106,6 +108,8 @@ def compose(
     html: options.Html = None,
     index: options.Index = options.DEFAULT_INDEX,
     model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
 ) -> None:
     """Search with a sum of texts and files of any kind.
 
@@ -127,7 +131,7 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
     form = output.choose_form(json=given["json"], csv=given["csv"], paths=given["paths"])
     import xsearch
 
-    collection = xsearch.open(given["index"], given["model"])
+    collection = xsearch.open(given["index"], given["model"], device=given["device"], dtype=given["dtype"])
     names = ("top", "where", "rank", "min_score", "unique")
     hits = collection.search(
         asked, **{name: given[name] for name in names}, modality=given["modality"] or None

@@ -1,8 +1,18 @@
-"""Depth maps -> float32 metres, 0 where unknown."""
+"""Depth maps -> float32 metres, 0 where unknown.
+
+No format carries the camera. A file `camera.json` in the folder of the maps may tell, each or all of
+
+    focal_px     focal length in pixels of the maps; NYU-D's Kinect, aligned to its pictures: 518.9
+    baseline_m   from the sensor's one eye or projector to the other: Kinect 0.075, RealSense and Xtion 0.095
+                 (those of Omnivore, arXiv:2201.08377, whose disparity ImageBind takes)
+    unit_m       metres of one step of an integer map: 0.001 if not told; TUM RGB-D 0.0002, KITTI 0.00390625
+"""
 
 from __future__ import annotations
 
 import importlib
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +22,9 @@ from xsearch.errors import MissingPackage, Unreadable
 from xsearch.media.image import is_deep, opened
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["fits", "read"]
+__all__ = ["camera", "fits", "read"]
+
+_CAMERA = {"focal_px", "baseline_m", "unit_m"}
 
 _WHAT_FITS = "depth maps are 16-bit PNG or TIFF in millimetres, or .npy, .pfm, .exr, float TIFF in metres"
 
@@ -33,12 +45,18 @@ def fits(path: Path, mime: str) -> bool:
     return False
 
 
-def read(file: MediaFile) -> Iterator[Sample]:
-    """One sample. Integers are millimetres, floats metres; what is not finite and positive is unknown: 0.
+def camera(path: Path) -> Path | None:
+    """The file that tells of the camera of a depth map, if there is one."""
+    beside = path.with_name("camera.json")
+    return beside if beside.is_file() else None
 
-    Focal length and baseline stay None: none of the formats carries them.
+
+def read(file: MediaFile) -> Iterator[Sample]:
+    """One sample. Integers are millimetres unless the camera file tells otherwise, floats are metres; what is
+    not finite and positive is unknown: 0. Focal length and baseline are None where no camera file tells them.
     """
     path = file.path
+    about = _about(file.companion) if file.companion else {}
     if file.mime == "application/x-npy":
         values = np.load(path, allow_pickle=False).squeeze()
     elif file.mime == "image/x-portable-floatmap":
@@ -52,12 +70,34 @@ def read(file: MediaFile) -> Iterator[Sample]:
             values = np.asarray(picture)
     if values.ndim != 2 or values.dtype.kind not in "fui":
         raise Unreadable(f"{path}: shape {values.shape} {values.dtype} is no depth map; {_WHAT_FITS}")
-    metres = values.astype(np.float32) * np.float32(1.0 if values.dtype.kind == "f" else 1e-3)
+    metres = values.astype(np.float32) * np.float32(
+        1.0 if values.dtype.kind == "f" else about.get("unit_m", 1e-3)
+    )
     metres[~(np.isfinite(metres) & (metres > 0))] = 0
     if not metres.any():
         raise Unreadable(f"{path}: empty: no pixel of known depth")
     height, width = metres.shape
-    yield Sample(Modality.DEPTH, metres, width=width, height=height)
+    yield Sample(
+        Modality.DEPTH,
+        metres,
+        width=width,
+        height=height,
+        focal_px=about.get("focal_px"),
+        baseline_m=about.get("baseline_m"),
+    )
+
+
+def _about(path: Path) -> dict[str, float]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise Unreadable(f"{path}: cannot be read as JSON: {error}") from None
+    if not isinstance(about, dict) or not about.keys() <= _CAMERA:
+        raise Unreadable(f"{path}: expected an object with {', '.join(sorted(_CAMERA))} and nothing else")
+    for name, value in about.items():
+        if type(value) not in (int, float) or not 0 < value < math.inf:
+            raise Unreadable(f"{path}: {name} is {value!r}; expected a number above 0")
+    return about
 
 
 def _pfm(path: Path) -> np.ndarray:

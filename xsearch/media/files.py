@@ -147,7 +147,7 @@ def identify(
     against the name and against the path relative to `root`. Folders and names (`depth/`, `*thermal*`,
     `*_ir*`) count only where the format can hold such data: a colour JPEG is never a depth map.
     Either file of an IMU pair gives the accelerometer's MediaFile with the gyroscope's as `companion`;
-    its size is that of both and its time the later one.
+    a depth map has its `camera.json`. The size is that of both and the time the later one.
     NotMedia if no reader knows the file, Unreadable if it cannot be opened or is empty or incomplete.
     """
     path = absolute(path)
@@ -162,6 +162,8 @@ def identify(
         companion = None
         if kind is Modality.IMU:
             path, companion = imu.recording(path, asked=rule is not None)
+        elif kind is Modality.DEPTH:
+            companion = depth.camera(path)
         facts = [part.stat() for part in (path, companion) if part]
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error

@@ -25,9 +25,15 @@ class Attention(nn.Module):
         self.bias_v = nn.Parameter(torch.empty(1, 1, width)) if bias_kv else None
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        """[B, L, D] -> [B, L, D]; with `at`, int64 [B], only what token at[b] of row b asks: [B, 1, D]."""
         B, _, D = x.shape
-        q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)  # [B, L, D] each
+        if at is None:
+            q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)  # [B, L, D] each
+        else:
+            q = F.linear(picked(x, at), self.in_proj_weight[:D], self.in_proj_bias[:D])  # [B, 1, D]
+            k, v = F.linear(x, self.in_proj_weight[D:], self.in_proj_bias[D:]).chunk(2, dim=-1)
+            mask = None if mask is None else mask[at][:, None, None]  # [B, 1, 1, L]
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.to(k.dtype).expand(B, 1, D)], dim=1)  # [B, L+1, D]
             v = torch.cat([v, self.bias_v.to(v.dtype).expand(B, 1, D)], dim=1)
@@ -36,6 +42,11 @@ class Attention(nn.Module):
         )  # [B, heads, L, D/heads]
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.out_proj(x.transpose(1, 2).flatten(2))  # [B, L, D]
+
+
+def picked(x: Tensor, at: Tensor) -> Tensor:
+    """Of each row of [B, L, D] the token at[b]: [B, 1, D]."""
+    return x[torch.arange(len(x), device=x.device), at][:, None]
 
 
 class Mlp(nn.Module):
@@ -59,7 +70,7 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: [B, L, D] -> [B, L, D]."""
+    """Pre-norm transformer block: [B, L, D] -> [B, L, D]; with `at` that token of each row only, [B, 1, D]."""
 
     def __init__(self, width: int, heads: int, *, bias_kv: bool, drop_path: float) -> None:
         super().__init__()
@@ -69,8 +80,10 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
         self.norm_2 = nn.LayerNorm(width, eps=1e-6)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        x = x + drop_path(self.attn(self.norm_1(x), mask), self.drop_path, self.training)
+    def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        asked = self.attn(self.norm_1(x), mask, at)
+        x = x if at is None else picked(x, at)
+        x = x + drop_path(asked, self.drop_path, self.training)
         return x + drop_path(self.mlp(self.norm_2(x)), self.drop_path, self.training)
 
 
@@ -85,11 +98,17 @@ class Trunk(nn.Module):
         rates = [drop_path * i / max(depth - 1, 1) for i in range(depth)]
         self.blocks = nn.ModuleList(Block(width, heads, bias_kv=bias_kv, drop_path=rate) for rate in rates)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        """[B, L, D] -> [B, L, D].
+
+        With `at`, int64 [B], the last block answers for one token of each row only, the one that a head
+        takes: [B, 1, D], the same numbers without most of that block's work.
+        """
         x = self.pre_norm(x)
-        for block in self.blocks:
+        *before, last = self.blocks
+        for block in before:
             x = block(x, mask)
-        return x
+        return last(x, mask, at)
 
 
 class Halving(nn.Module):

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from xsearch.errors import ModelError
 from xsearch.types import Modality
@@ -110,7 +110,6 @@ class ThermalConfig(TowerConfig):
 class ImuConfig(TowerConfig):
     samples: int = 2000  # time steps of one window
     kernel: int = 8  # time steps of one patch
-    window_s: float = 5.0
     head_dropout: float = 0.5
     logit_scale: float = 5.0
 
@@ -120,7 +119,8 @@ class Preprocessing:
     """How media become tensors. Vectors made with different settings must not be mixed, so `stamp`
     is stored with every collection."""
 
-    version: str = "1"  # of the code in transforms.py and mel.py; raised when its output changes
+    version: ClassVar[str] = "2"  # of the code in transforms.py and mel.py, and of media's windows; raised
+    # when what they make of a file changes
 
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # CLIP
     image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
@@ -147,11 +147,15 @@ class Preprocessing:
     depth_mean: float = 0.0418
     depth_std: float = 0.0295
 
-    # LLVIP zero-shot: 62.4 without normalisation, 55.2 with the grey mean and std (published 63.4).
+    # LLVIP zero-shot, by users of the published weights: 62.4 without normalisation, 55.2 with CLIP's mean
+    # grey (0.45, 0.27); published 63.4. The official code has no loader.
     thermal_mean: float = 0.0
     thermal_std: float = 1.0
 
-    # The rate and units of the official training data were never published: these are ours.
+    # Five seconds in 2,000 steps are the paper's (section 3 and appendix B: six channels, accelerometer and
+    # gyroscope, of Ego4D); units and order within the six were never published and are ours.
+    imu_window_s: float = 5.0  # resampled to `ImuConfig.samples`, so 400 Hz for the published model
+    imu_order: Literal["accel_gyro", "gyro_accel"] = "accel_gyro"  # each as x, y, z
     imu_accel_unit: float = 9.80665  # m/s^2 that become 1
     imu_gyro_unit: float = 1.0  # rad/s that become 1
 

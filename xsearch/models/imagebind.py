@@ -108,15 +108,29 @@ class Tower(nn.Module):
 
     def embed(self, x: Tensor) -> Tensor:
         """A batch without clips -> [B, E], not normalised."""
-        return self.head(self.trunk(self.tokens(x))[:, 0])
+        tokens = self.tokens(x)  # [B, 1+L, D]
+        first = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return self.head(self.trunk(tokens, at=first)[:, 0])
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns [B, E], rows of length 1, in float32 at least, also under autocast."""
-        if x.ndim < 5:
-            return unit(self.embed(x))  # [B, E]
-        B, S = x.shape[:2]
-        clips = unit(self.embed(x.flatten(0, 1)))  # [B*S, E]
-        return unit(clips.unflatten(0, (B, S)).mean(dim=1))  # [B, E]  a mean is shorter than 1
+        return unit(self.clips(x).mean(dim=1))  # [B, E]  a mean is shorter than 1
+
+    def clips(self, x: Tensor) -> Tensor:
+        """[B, S, E], rows of length 1; S is 1 for what has no clips."""
+        B, S = x.shape[:2] if x.ndim >= 5 else (len(x), 1)
+        return unit(self.embed(x.flatten(0, 1) if x.ndim >= 5 else x)).unflatten(0, (B, S))
+
+    def official(self, x: Tensor) -> Tensor:
+        """What the official code returns for the same input, [B, E] in float32 at least.
+
+        Unit vectors times exp(log_logit_scale), at most 100 (nothing for vision); of several clips the plain
+        mean, which is shorter. `forward` gives the same direction at length 1.
+        """
+        mean = self.clips(x).mean(dim=1)  # [B, E]
+        if not hasattr(self, "log_logit_scale"):
+            return mean
+        return mean * self.log_logit_scale.to(mean.dtype).exp().clamp(max=100)
 
     def with_class_token(self, patches: Tensor) -> Tensor:
         """[B, L, D] -> [B, 1+L, D]: the class token in front, positions added."""
@@ -283,8 +297,8 @@ class TextTower(Tower):
             raise ModelError(f"token ids are [B, {context}], got {list(ids.shape)}")
         end = ids.argmax(dim=1)  # [B]  the first, if a text has several
         L = int(end.max()) + 1  # attention is causal: what follows the last end changes nothing
-        x = self.trunk(self.tokens(ids[:, :L]), self.mask[:L, :L])  # [B, L, D]
-        return self.head(x[torch.arange(len(x), device=x.device), end])  # [B, E]
+        x = self.trunk(self.tokens(ids[:, :L]), self.mask[:L, :L], end)  # [B, 1, D]
+        return self.head(x[:, 0])  # [B, E]
 
 
 def build_tower(config: ImageBindConfig, name: str) -> Tower:

@@ -65,27 +65,27 @@ def fbank(waves: Tensor, mels: int) -> Tensor:
 
 
 def log_mel_clips(waves: Sequence[np.ndarray], audio: AudioConfig, settings: Preprocessing) -> Tensor:
-    """Mono float32 [samples] at 16 kHz each -> float32 [B, clips, 1, mels, frames], normalised.
+    """Float32 [samples] or [channels, samples] at 16 kHz -> float32 [B, clips, 1, mels, frames], normalised.
 
-    A sound shorter than a clip gives the same clip several times. What it does not fill is 0 *before*
-    normalising, as in the official code.
+    Of several channels the first is heard, but the mean that is removed is that of all, as in the official
+    code. A sound shorter than a clip gives the same clip several times; what it does not fill is 0 *before*
+    normalising.
     """
     size = round(audio.clip_s * RATE_HZ)
     clips = np.zeros((len(waves) * audio.clips, size), np.float32)
     frames = np.zeros(len(clips), np.int64)  # windows that lie inside the sound
     rows = iter(range(len(clips)))
     for wave in waves:
-        if settings.audio_dc == "official":
-            wave = wave.copy()
-        for start in clip_points(len(wave) / RATE_HZ, audio.clip_s, audio.clips):
+        sound = np.array(wave, np.float32, ndmin=2)  # [channels, samples]  a copy
+        for start in clip_points(sound.shape[1] / RATE_HZ, audio.clip_s, audio.clips):
             row, first = next(rows), math.floor(start * RATE_HZ)
-            piece = wave[first : first + size]
-            mean = piece.mean() if piece.size else 0.0
+            piece = sound[:, first : first + size]
+            centred = piece - piece.mean() if piece.size else piece
             if settings.audio_dc == "official":
-                piece -= mean  # in the sound itself: the next clip, if it overlaps, sees it
-                mean = 0.0
-            clips[row, : piece.size] = piece - mean
-            frames[row] = max(1 + (piece.size - WINDOW) // HOP, 1)
+                piece[:] = centred  # in the sound itself: the next clip, if it overlaps, sees it
+            length = piece.shape[1]
+            clips[row, :length] = centred[0]
+            frames[row] = max(1 + (length - WINDOW) // HOP, 1)
     few = torch.from_numpy(clips).split(4)  # what fits the CPU's cache takes half the time
     mel = torch.cat([fbank(some, audio.mels) for some in few])  # [B*clips, F, mels]
     beyond = torch.arange(mel.shape[1]) >= torch.from_numpy(frames)[:, None]

@@ -110,12 +110,12 @@ class Preprocess:
         return x.sub_(self.settings.thermal_mean).div_(self.settings.thermal_std)
 
     def imu(self, samples: Sequence[Sample]) -> Tensor:
-        """m/s^2 and rad/s [6, T] -> float32 [B, 6, samples] over the config's window, linearly interpolated.
+        """m/s^2 and rad/s [6, T] -> float32 [B, 6, samples] over `imu_window_s`, linearly interpolated.
 
         The rate is kept: a longer recording is cut, a shorter one starts again from its beginning.
         """
         imu, settings = self.config.imu, self.settings
-        times_s = torch.arange(imu.samples, dtype=torch.float64) * (imu.window_s / imu.samples)
+        times_s = torch.arange(imu.samples, dtype=torch.float64) * (settings.imu_window_s / imu.samples)
         rows = []
         for sample in samples:
             if not sample.rate_hz:
@@ -127,7 +127,8 @@ class Preprocess:
             right = (left + 1).clamp(max=T - 1)
             rows.append(torch.lerp(data[:, left], data[:, right], (at - left).float()))
         unit = torch.tensor([settings.imu_accel_unit] * 3 + [settings.imu_gyro_unit] * 3)
-        return torch.stack(rows) / unit[:, None]
+        x = torch.stack(rows) / unit[:, None]
+        return x if settings.imu_order == "accel_gyro" else x.roll(3, dims=1)
 
 
 def _tensor(data: np.ndarray) -> Tensor:

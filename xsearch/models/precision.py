@@ -1,0 +1,40 @@
+"""The numbers that a tower computes with: float32, or half as many bits where those multiply faster."""
+
+from __future__ import annotations
+
+import torch
+
+from xsearch.errors import UsageError
+from xsearch.models.config import ImageBindConfig
+
+__all__ = ["DTYPES", "has_fast_bf16", "precision"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+NARROW = 384  # narrower towers wait for memory and Python, not for products: half the bits win nothing
+
+
+def precision(wanted: str, device: torch.device, config: ImageBindConfig) -> tuple[torch.dtype, str]:
+    """The type that `wanted` ("auto" or a name in DTYPES) means on `device`, and a line for people.
+
+    auto: bfloat16 for the published model where the device is fast with it (cosine with float32 above 0.999,
+    benchmarks/README.md), else float32. Raises UsageError for another name.
+    """
+    if wanted != "auto":
+        if wanted not in DTYPES:
+            raise UsageError(f"unknown dtype {wanted!r}; expected auto, {', '.join(DTYPES)}")
+        return DTYPES[wanted], f"computing in {wanted} on {device}"
+    if config.vision.width < NARROW:
+        return torch.float32, f"computing in fp32 on {device}: the model is small"
+    if has_fast_bf16(device):
+        return torch.bfloat16, f"computing in bf16 on {device}; exactly: --dtype fp32"
+    return (
+        torch.float32,
+        f"computing in fp32: this {device} has nothing for bf16 (AVX512-BF16, AMX)",
+    )
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether `device` has instructions for products of bfloat16."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
