@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-__all__ = ["parser", "report"]
+__all__ = ["parser", "report", "table"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -17,6 +17,11 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     )
     made.add_argument("--json", type=Path, help="write the figures here too")
     return made
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Markdown."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
 
 
 def report(result: dict, markdown: Callable[[dict], str], path: Path | None) -> None:

@@ -1,11 +1,14 @@
 """The measuring programs, on as little as they work with."""
 
+import dataclasses
 import json
 import sys
 
 import pytest
 
-from benchmarks import corpus, emergence, readme, scenes
+from benchmarks import corpus, emergence, footprint, readme, scenes
+from benchmarks import towers as towers_benchmark
+from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
 from xsearch.scenes import sample, write
 
@@ -58,3 +61,27 @@ def test_emergence_measures_the_bundled_model_unless_told(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["emergence"])
     with pytest.raises(SystemExit, match="bundled"):
         emergence.main()
+
+
+def test_towers_and_their_footprints_are_measured(tmp_path):
+    part = dataclasses.replace
+    towers = {name: part(getattr(HUGE, name), width=16, depth=2, heads=2) for name in TOWERS}
+    config = part(HUGE, embed_dim=8, **towers)
+    pictures = tmp_path / "pictures"
+    write(sample(2, seed=0), pictures, width=96, height=72)
+    result = towers_benchmark.run(
+        tmp_path / "model", ["text, 10 ids", "audio"], [1], seconds=0, pictures=pictures, config=config
+    )
+    for row in result["rows"]:
+        assert row["error"] < 1e-6
+        assert row["gflop"] > 0
+    assert result["pictures"]["bf16_cosine_min"] > 0.99
+    assert "| text, 10 ids | 1 | fp32 |" in towers_benchmark.markdown(result)
+
+    rows = footprint.run(tmp_path / "model", ["imu"], config)["towers"]
+    assert [row["tower"] for row in rows] == ["imu"]
+    assert "| imu |" in footprint.markdown({"towers": rows})
+
+
+def test_a_tower_costs_what_its_published_size_says():
+    assert towers_benchmark.gflop_of("vision", HUGE) == pytest.approx(334, rel=0.01)  # ViT-H/14 at 224 pixels
