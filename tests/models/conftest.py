@@ -1,12 +1,14 @@
 """A model small enough for every test."""
 
 import dataclasses
-import gzip
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests import official
 from xsearch.models import HUGE, ImageBind, ImageBindConfig, Preprocessing, Tokenizer, train_tokenizer
 
 
@@ -68,11 +70,19 @@ def inputs(config: ImageBindConfig) -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def vocabulary(tmp_path: Path) -> Path:
-    """A file in the format of CLIP's, with as many merges, all of them made up."""
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    merges = [f"{left} {right}" for left in letters for right in letters]
-    words = [left + right for left in letters for right in letters]
-    merges += [f"{left} {right}" for left in words for right in words][: 49152 - 256 - 2 - len(merges)]
     path = tmp_path / "vocab.txt.gz"
-    path.write_bytes(gzip.compress("\n".join(["version", *merges, "beyond"]).encode(), compresslevel=1))
+    path.write_bytes(official.vocabulary())
     return path
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A disk of its own, of one megabyte or as many as its parameter says."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    size = f"size={getattr(request, 'param', 1)}m"
+    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -1,30 +1,12 @@
-"""Model folders and official checkpoints: round trips, strictness, safety."""
-
-import os
+"""Model folders: round trips, strictness."""
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from xsearch.errors import ModelError
-from xsearch.models import (
-    TOWERS,
-    Tokenizer,
-    convert_official,
-    load_config,
-    load_tower,
-    save_model,
-    split_official,
-)
-from xsearch.models.checkpoint import official_name
-
-
-def official_state(model):
-    return {
-        official_name(name, key): value.detach().clone()
-        for name, tower in model.towers.items()
-        for key, value in tower.state_dict().items()
-    }
+from xsearch.models import TOWERS, Tokenizer, load_config, load_tower, save_model
+from xsearch.models.checkpoint import TowerFile, tower_file, verify, write_folder
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -105,52 +87,44 @@ def test_an_interrupted_save_leaves_no_model(model, tokenizer, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
-def test_an_official_checkpoint_becomes_a_model_folder(model, inputs, vocabulary, tmp_path):
-    torch.save(official_state(model), tmp_path / "official.pth")
-    folder = tmp_path / "models" / "imagebind"
-    convert_official(tmp_path / "official.pth", vocabulary, folder, config=model.config, dtype=torch.float32)
-    config, _ = load_config(folder)
-    assert config == model.config
-    for name in TOWERS:
-        tower = load_tower(folder, name, config)
-        assert torch.equal(tower(inputs[name]), model.towers[name](inputs[name]))
-    tokenizer = Tokenizer.load(folder / "tokenizer.json", context=32, cleaning="clip")
-    assert tokenizer.size == 49_408
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_files_are_what_the_safetensors_library_writes(dtype, model, config, tokenizer, tmp_path):
+    state = {
+        "b": torch.randn(3, 5, generator=torch.Generator().manual_seed(0)),
+        "a": torch.arange(6.0).view(2, 3).T,  # not contiguous
+        "one": torch.tensor(0.1),
+        "odd": torch.full((7,), -torch.inf),
+        "count": torch.tensor(3),
+        "none": torch.zeros(0, 4),
+    }
+    write_folder(tmp_path, config, tokenizer, [("imu", state)], dtype)
+    stored = {key: value.to(dtype).contiguous() if value.ndim else value for key, value in state.items()}
+    save_file(stored, tmp_path / "expected")
+    assert (tmp_path / "imu.safetensors").read_bytes() == (tmp_path / "expected").read_bytes()
 
 
-def test_official_keys_that_do_not_fit_are_named(model):
-    state = official_state(model)
-    state["modality_trunks.text.blocks.7.norm_1.bias"] = torch.zeros(1)
-    del state["modality_heads.imu.3.weight"]
-    state["modality_heads.depth.0.bias"] = torch.zeros(2, 2)
-    with pytest.raises(ModelError) as caught:
-        split_official(state, model.config)
-    for told in (
-        "blocks.7.norm_1.bias",
-        "modality_heads.imu.3.weight",
-        "modality_heads.depth.0.bias is [2, 2]",
-    ):
-        assert told in str(caught.value)
+def test_a_towers_file_is_described(model, tokenizer, tmp_path):
+    save_model(model, tokenizer, tmp_path)
+    path = tmp_path / "imu.safetensors"
+    state = model.towers["imu"].state_dict()
+    count = sum(value.numel() for value in state.values())
+    assert tower_file(tmp_path, "imu") == TowerFile(count, path.stat().st_size, "fp16")
+    save_file({"a": torch.zeros(2), "b": torch.zeros(2, dtype=torch.float16)}, path)
+    assert tower_file(tmp_path, "imu").dtype == "mixed"
+    path.write_bytes(b"torn")
+    with pytest.raises(ModelError, match="the imu tower cannot be read"):
+        tower_file(tmp_path, "imu")
 
 
-class Malicious:
-    def __reduce__(self):
-        return os.mkdir, ("pwned",)
-
-
-@pytest.mark.parametrize("content", [Malicious(), [1, 2], {"a": Malicious()}, 3])
-def test_a_pickle_with_code_in_it_is_refused_and_not_run(content, vocabulary, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    torch.save(content, tmp_path / "official.pth")
-    with pytest.raises(ModelError, match=r"official\.pth"):
-        convert_official(tmp_path / "official.pth", vocabulary, tmp_path / "out")
-    assert not (tmp_path / "pwned").exists()
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("content", [None, b"", b"<html>not found</html>"])
-def test_files_that_are_no_checkpoint_are_refused(content, vocabulary, tmp_path):
-    if content is not None:
-        (tmp_path / "official.pth").write_bytes(content)
-    with pytest.raises(ModelError, match=r"official\.pth"):
-        convert_official(tmp_path / "official.pth", vocabulary, tmp_path / "out")
+def test_damage_is_found(model, tokenizer, tmp_path):
+    save_model(model, tokenizer, tmp_path)
+    files = {"tokenizer.json", *(f"{name}.safetensors" for name in TOWERS)}
+    assert dict(verify(tmp_path)) == dict.fromkeys(files, "")
+    content = bytearray((tmp_path / "imu.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "imu.safetensors").write_bytes(content)
+    (tmp_path / "text.safetensors").unlink()
+    found = {name: finding for name, finding in verify(tmp_path) if finding}
+    assert found.keys() == {"imu.safetensors", "text.safetensors"}
+    assert "expected sha256" in found["imu.safetensors"]
+    assert "No such file" in found["text.safetensors"]

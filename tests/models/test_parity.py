@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from xsearch.models.checkpoint import official_name, split_official
 from xsearch.models.config import HUGE, TOWERS
+from xsearch.models.convert import official_name, split_official
 from xsearch.models.imagebind import ImageBind
 
 PARITY = Path(__file__).parents[2].parent / "shared" / "parity"

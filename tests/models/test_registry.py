@@ -1,18 +1,12 @@
 """Which model is taken."""
 
-import hashlib
-import json
-import time
-from datetime import datetime
 from pathlib import Path
 
 import pytest
-import torch
 
 from xsearch.errors import ModelError
 from xsearch.models import registry, save_model
-from xsearch.models.checkpoint import official_name
-from xsearch.models.registry import home, imagebind_folder, install_imagebind, resolve
+from xsearch.models.registry import home, imagebind_folder, resolve
 
 
 @pytest.fixture(autouse=True)
@@ -42,8 +36,8 @@ def test_home_is_the_platforms_cache_unless_told(monkeypatch, tmp_path):
 
 def test_without_a_choice_imagebind_is_taken_when_it_is_installed(bundled, model, tokenizer):
     assert resolve().folder == bundled
-    assert "models install" in resolve().line
-    with pytest.raises(ModelError, match="models install"):
+    assert "models pull imagebind" in resolve().line
+    with pytest.raises(ModelError, match="models pull imagebind"):
         resolve("imagebind")
 
     save_model(model, tokenizer, imagebind_folder())
@@ -70,28 +64,3 @@ def test_an_installation_without_its_model_says_so(bundled):
     (bundled / "config.json").unlink()
     with pytest.raises(ModelError, match="lacks the bundled model"):
         resolve()
-
-
-def test_installing_records_the_licence_and_compares_the_files(model, vocabulary, tmp_path):
-    weights = {
-        official_name(name, key): value
-        for name, tower in model.towers.items()
-        for key, value in tower.state_dict().items()
-    }
-    torch.save(weights, tmp_path / "official.pth")
-    files = tmp_path / "official.pth", vocabulary
-    with pytest.raises(ModelError, match="expected CLIP's vocabulary"):
-        install_imagebind(*files, accepted="flag", config=model.config)
-    assert not imagebind_folder().exists()
-
-    told: list[str] = []
-    known = hashlib.sha256(vocabulary.read_bytes()).hexdigest()
-    folder = install_imagebind(
-        *files, accepted="prompt", warn=told.append, config=model.config, vocabulary_sha256=known
-    )
-    (line,) = told
-    assert "not the published weights" in line
-    record = json.loads((folder / "licence.json").read_text())
-    assert (record["licence"], record["by"]) == ("CC-BY-NC-4.0", "prompt")
-    assert abs(datetime.fromisoformat(record["accepted"]).timestamp() - time.time()) < 60
-    assert resolve("imagebind").folder == folder

@@ -33,7 +33,9 @@ class Commands(TyperGroup):
             command = problem.ctx.command_path if problem.ctx else "xsearch"
             _fail(f"{problem.format_message().rstrip('.')}; see {command} --help", code=2)
         except typer.Abort:
-            _fail("not confirmed, nothing was done; answer y, or give --yes")
+            _fail(
+                "not confirmed, nothing was done; answer y, or give --yes (for a licence, --accept-license)"
+            )
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:

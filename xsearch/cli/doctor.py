@@ -33,6 +33,7 @@ def doctor(index: options.Index = options.DEFAULT_INDEX) -> None:
         "FAISS": _faiss,
         "ffmpeg": _ffmpeg,
         "threads": _threads,
+        "precision": _precision,
         "model": _model,
         "model folder": _home,
         "collection": partial(_writable, index),
@@ -68,6 +69,15 @@ def _gpu() -> str:
     if not torch.cuda.is_available():
         return "none; everything runs on the CPU"
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _precision() -> str:
+    import torch
+
+    from xsearch.models import HUGE
+    from xsearch.models.precision import precision
+
+    return precision("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"), HUGE)[1]
 
 
 def _faiss() -> str:

@@ -2,15 +2,17 @@
 
     config       sizes and settings, frozen         imagebind    the towers, from blocks
     transforms   samples -> tensors, with mel       tokenizer    texts -> ids
-    checkpoint   model folders, official weights    registry     which folder
+    checkpoint   model folders                      registry     which folder
+    convert      the official .pth -> a folder      pull         fetch it, with download
 
 Only tensors here; `xsearch.embed` puts the parts together.
 """
 
-from xsearch.models.checkpoint import convert_official, load_config, load_tower, save_model, split_official
+from xsearch.models.checkpoint import load_config, load_tower, save_model
 from xsearch.models.config import HUGE, SMALL, TOWER_OF, TOWERS, ImageBindConfig, Preprocessing
+from xsearch.models.convert import convert_official, official_config, split_official
 from xsearch.models.imagebind import ImageBind, Tower, build_tower
-from xsearch.models.registry import ModelChoice, install_imagebind, resolve
+from xsearch.models.registry import ModelChoice, resolve
 from xsearch.models.tokenizer import Tokenizer, train_tokenizer
 from xsearch.models.transforms import Preprocess
 
@@ -28,9 +30,9 @@ __all__ = [
     "Tower",
     "build_tower",
     "convert_official",
-    "install_imagebind",
     "load_config",
     "load_tower",
+    "official_config",
     "resolve",
     "save_model",
     "split_official",

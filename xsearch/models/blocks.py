@@ -70,7 +70,7 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: [B, L, D] -> [B, L, D]; with `at` that token of each row only, [B, 1, D]."""
+    """Pre-norm transformer block: [B, L, D] -> [B, L, D]; with `at` that token of a row only, [B, 1, D]."""
 
     def __init__(self, width: int, heads: int, *, bias_kv: bool, drop_path: float) -> None:
         super().__init__()

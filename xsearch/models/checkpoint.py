@@ -1,4 +1,4 @@
-"""Weights on disk: a model folder with one safetensors file per tower, and the official .pth.
+"""Weights on disk: a model folder with one safetensors file per tower.
 
     config.json       the config, and the sha256 of every other file: its own sha256 is the model's digest
     tokenizer.json
@@ -11,24 +11,54 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-import pickle
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from xsearch.errors import ModelError
-from xsearch.models.config import HUGE, ImageBindConfig
+from xsearch.models.config import ImageBindConfig
 from xsearch.models.imagebind import ImageBind, Tower, build_tower
+from xsearch.models.precision import DTYPES
 from xsearch.models.tokenizer import Tokenizer
 
-__all__ = ["convert_official", "load_config", "load_tower", "official_name", "save_model", "split_official"]
+__all__ = [
+    "TowerFile",
+    "check_shapes",
+    "load_config",
+    "load_tower",
+    "save_model",
+    "shapes_of",
+    "tower_file",
+    "verify",
+    "write_folder",
+]
+
+_CODES = {  # of the safetensors format
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+}
+
+
+@dataclass(frozen=True)
+class TowerFile:
+    """What a tower's file holds."""
+
+    parameters: int  # buffers count as well
+    bytes: int
+    dtype: str  # of the weights: one of DTYPES, or "mixed"
 
 
 def save_model(
@@ -36,20 +66,13 @@ def save_model(
 ) -> None:
     """Write a model folder; weights are stored as `dtype`, the few single numbers as float32."""
     towers = ((name, tower.state_dict()) for name, tower in model.towers.items())
-    _write(folder, model.config, tokenizer, towers, dtype)
+    write_folder(folder, model.config, tokenizer, towers, dtype)
 
 
 def load_config(folder: Path) -> tuple[ImageBindConfig, str]:
     """The config of a model folder and the digest of everything in it. Raises ModelError."""
-    path = folder / "config.json"
-    try:
-        text = path.read_text(encoding="utf-8")
-        config = ImageBindConfig.from_json(json.dumps(json.loads(text)["config"]))
-    except OSError as error:
-        raise ModelError(f"{folder} is not a model folder: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is damaged: {error!r}") from error
-    return config, hashlib.sha256(text.encode()).hexdigest()
+    document, digest = _document(folder)
+    return ImageBindConfig.from_json(json.dumps(document["config"])), digest
 
 
 def load_tower(
@@ -66,82 +89,53 @@ def load_tower(
         state = load_file(path)
     except (OSError, SafetensorError) as error:
         raise ModelError(f"the {name} tower cannot be read from {path}: {error}") from error
-    _check(state, tower.state_dict(), path)
+    check_shapes(shapes_of(state), shapes_of(tower.state_dict()), path)
     for key, value in state.items():
-        state[key] = value.to(dtype) if value.is_floating_point() else value
+        if value.is_floating_point() and value.ndim:  # not logit scales
+            state[key] = value.to(dtype)
     tower.load_state_dict(state, assign=True)
     return tower.eval()
 
 
-def convert_official(
-    pth: Path,
-    vocabulary: Path,
-    folder: Path,
-    *,
-    config: ImageBindConfig = HUGE,
-    dtype: torch.dtype = torch.float16,
-) -> None:
-    """imagebind_huge.pth and CLIP's vocabulary file -> a model folder; one tower at a time in memory.
-
-    Pickled code is never run. Raises ModelError when either file is not what it should be.
-    """
-    tokenizer = Tokenizer.from_clip(vocabulary, context=config.text.context)
+def tower_file(folder: Path, name: str) -> TowerFile:
+    """What the file of a tower holds, from its first lines. Raises ModelError."""
+    path = folder / f"{name}.safetensors"
     try:
-        state = torch.load(pth, map_location="cpu", weights_only=True, mmap=True)
-        items = dict(state).items()
-        weights = {str(key): value for key, value in items if isinstance(value, Tensor)}
-    except (OSError, RuntimeError, TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{pth} is not a checkpoint of weights only: {error}") from error
-    _write(folder, config, tokenizer, split_official(weights, config, pth).items(), dtype)
+        with safe_open(path, "pt") as file:
+            parts = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118
+            codes = {part.get_dtype() for part in parts if part.get_shape()}
+            parameters = sum(math.prod(part.get_shape()) for part in parts)
+        dtypes = [short for short, dtype in DTYPES.items() if _CODES[dtype] in codes]
+        dtype = dtypes[0] if len(dtypes) == len(codes) == 1 else "mixed"
+        return TowerFile(parameters, path.stat().st_size, dtype)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"the {name} tower cannot be read from {path}: {error}") from error
 
 
-def split_official(
-    state: Mapping[str, Tensor], config: ImageBindConfig, source: Path | str = "the checkpoint"
-) -> dict[str, dict[str, Tensor]]:
-    """A state dict with the official names -> one per tower with ours; the tensors are shared.
-
-    Raises ModelError naming the keys that are missing, unknown or of another shape.
-    """
-    with torch.device("meta"):
-        model = ImageBind(config)
-    ours = {name: tower.state_dict() for name, tower in model.towers.items()}
-    _check(state, {official_name(n, key): value for n in ours for key, value in ours[n].items()}, source)
-    return {n: {key: state[official_name(n, key)] for key in ours[n]} for n in ours}
+def verify(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file that config.json records, and what is wrong with it, "" if nothing. Raises ModelError."""
+    for name, recorded in _document(folder)[0]["sha256"].items():
+        try:
+            with (folder / name).open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            yield name, f"cannot be read: {error.strerror}"
+        else:
+            yield name, "" if found == recorded else f"expected sha256 {recorded}, found {found}"
 
 
-def official_name(tower: str, key: str) -> str:
-    """The name of a tower's parameter in imagebind_huge.pth.
-
-    >>> official_name("depth", "stem.proj.weight")
-    'modality_preprocessors.depth.depth_stem.proj.weight'
-    >>> official_name("imu", "head.proj.weight")
-    'modality_heads.imu.3.weight'
-    """
-    inputs, trunk, head = (f"modality_{part}.{tower}" for part in ("preprocessors", "trunks", "heads"))
-    stem = f"{inputs}.{tower if tower in ('depth', 'imu') else 'rgbt'}_stem"
-    helper = "" if tower in ("text", "imu") else "pos_embedding_helper."
-    norm, proj = {"text": ("proj.0", "proj.1"), "imu": ("0", "3")}.get(tower, ("0", "2"))  # IMU's 2: dropout
-    renamed = {
-        "pos_embed": f"{inputs}.{helper}pos_embed",
-        "stem.proj.": f"{stem}.proj.1." if tower == "vision" else f"{stem}.proj.",  # 0 pads frames
-        "stem.norm.": f"{stem}.norm_layer.",
-        "trunk.pre_norm.": f"{trunk}.pre_transformer_layer.0.",
-        "trunk.blocks.": f"{trunk}.blocks.",
-        "head.norm.": f"{head}.{norm}.",
-        "head.proj.": f"{head}.{proj}.",
-        "log_logit_scale": f"modality_postprocessors.{tower}.1.log_logit_scale",
-    }
-    for ours, official in renamed.items():
-        if key.startswith(ours):
-            return official + key.removeprefix(ours)
-    return f"{inputs}.{key}"
+def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(value.shape) for key, value in state.items()}
 
 
-def _check(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: Path | str) -> None:
+def check_shapes(
+    given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], source: Path | str
+) -> None:
+    """Raises ModelError naming the keys that are missing, unknown or of another shape."""
     shapes = [
-        f"{key} is {list(given[key].shape)}, not {list(wanted[key].shape)}"
+        f"{key} is {list(given[key])}, not {list(wanted[key])}"
         for key in wanted
-        if key in given and given[key].shape != wanted[key].shape
+        if key in given and given[key] != wanted[key]
     ]
     problems = {
         "missing": [key for key in wanted if key not in given],
@@ -149,7 +143,7 @@ def _check(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: Pa
         "of another shape": shapes,
     }
     told = "; ".join(
-        f"{len(keys)} {problem}: {', '.join(keys[:8])}{', ...' if len(keys) > 8 else ''}"
+        f"{len(keys)} {problem}: {', '.join(keys[:20])}{', ...' if len(keys) > 20 else ''}"
         for problem, keys in problems.items()
         if keys
     )
@@ -157,27 +151,57 @@ def _check(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor], source: Pa
         raise ModelError(f"{source} does not fit the model: {told}")
 
 
-def _write(
+def write_folder(
     folder: Path,
     config: ImageBindConfig,
     tokenizer: Tokenizer,
     towers: Iterable[tuple[str, Mapping[str, Tensor]]],
     dtype: torch.dtype,
 ) -> None:
+    """`save_model` for towers that come one by one as state dicts."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     files = {"tokenizer.json": _publish(folder / "tokenizer.json", tokenizer.save)}
     for name, state in towers:
-        stored = {key: _stored(value, dtype) for key, value in state.items()}
         path = folder / f"{name}.safetensors"
-        files[path.name] = _publish(path, partial(save_file, stored))
+        files[path.name] = _publish(path, partial(_write_tower, state, dtype))
     document = json.dumps({"config": json.loads(config.to_json()), "sha256": files}, indent=2) + "\n"
     _publish(folder / "config.json", lambda part: part.write_text(document, encoding="utf-8"))
 
 
-def _stored(value: Tensor, dtype: torch.dtype) -> Tensor:
-    """As it goes to disk: single numbers keep their precision, and counters stay whole."""
-    return value.detach().to("cpu", dtype if value.ndim else value.dtype).contiguous()
+def _write_tower(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> None:
+    """The safetensors file that `save_file` would write, with a copy of one tensor in memory, not of all.
+
+    Weights become `dtype`; single numbers keep their precision, and counters stay whole.
+    """
+    dtypes = {key: dtype if value.ndim else value.dtype for key, value in state.items()}
+    keys = sorted(state, key=lambda key: (-dtypes[key].itemsize, key))  # the widest first: all are aligned
+    header, end = {}, 0
+    for key in keys:
+        start, end = end, end + state[key].numel() * dtypes[key].itemsize
+        shape = list(state[key].shape)
+        header[key] = {"dtype": _CODES[dtypes[key]], "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for key in keys:
+            value = state[key].detach().to("cpu", dtypes[key]).contiguous()
+            file.write(value.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _document(folder: Path) -> tuple[dict[str, Any], str]:
+    """config.json and its sha256."""
+    path = folder / "config.json"
+    try:
+        text = path.read_bytes()
+        document = json.loads(text)
+        document = {"config": document["config"], "sha256": dict(document["sha256"])}
+    except OSError as error:
+        raise ModelError(f"{folder} is not a model folder: {error}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: {error!r}") from error
+    return document, hashlib.sha256(text).hexdigest()
 
 
 def _publish(path: Path, write: Callable[[Path], object]) -> str:
@@ -185,7 +209,6 @@ def _publish(path: Path, write: Callable[[Path], object]) -> str:
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         write(part)
-        part.chmod(0o644)  # safetensors makes 0600
         with part.open("rb") as file:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()

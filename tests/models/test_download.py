@@ -1,0 +1,232 @@
+"""Downloads from a real server: whole, resumed, refused."""
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.web import Web
+from xsearch.errors import ModelError, UsageError
+from xsearch.models.download import Source, fetch, unfinished
+
+CONTENT = random.Random(0).randbytes(300_000)
+OTHER = random.Random(1).randbytes(300_000)
+Get = Callable[..., None]
+
+
+def source(url: str, content: bytes = CONTENT, **known: object) -> Source:
+    return Source(url, hashlib.sha256(content).hexdigest(), **known)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web({"/file": CONTENT}) as web:
+        yield web
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "file"
+
+
+@pytest.fixture
+def get(web: Web, path: Path) -> Get:
+    """Fetch /file, without pauses."""
+    return partial(fetch, source(f"{web.url}/file"), path, tries=3, pause_s=0)
+
+
+def ranges(web: Web) -> list[str | None]:
+    return [range for _, range in web.asked]
+
+
+def test_a_file_is_fetched_once_and_told_about(web, path, get):
+    seen = []
+    get(progress=lambda *now: seen.append(now))
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]
+    assert (seen[0], seen[-1]) == ((0, 300_000), (300_000, 300_000))
+    get()
+    assert ranges(web) == [None]
+    path.write_bytes(b"damaged")
+    get()
+    assert path.read_bytes() == CONTENT
+
+
+def test_cut_connections_go_on_where_they_ended_as_long_as_something_comes(web, path, get):
+    web.cuts = [50_000, 0, 0, 50_000, 0, 0]
+    told = []
+    get(say=told.append)
+    assert path.read_bytes() == CONTENT
+    assert ranges(web) == [None, *["bytes=50000-"] * 3, *["bytes=100000-"] * 3]
+    assert sum("cut; trying again" in line for line in told) == 6
+
+
+def test_a_part_is_kept_for_the_next_run(web, path, get):
+    web.cuts = [1_000, 0, 0, 0]
+    with pytest.raises(ModelError, match=r"1\.0 kB of it are here and stay: run the same command again"):
+        get()
+    assert not path.exists()
+    part, here = unfinished(path)
+    assert (part.url, part.bytes, here) == (f"{web.url}/file", 300_000, 1_000)
+    get()
+    assert path.read_bytes() == CONTENT
+    assert ranges(web)[-1] == "bytes=1000-"
+
+
+def test_an_interrupt_keeps_what_has_come(web, path, get):
+    def interrupt(done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        get(progress=interrupt)
+    _, here = unfinished(path)
+    assert here > 0
+    get()
+    assert ranges(web) == [None, f"bytes={here}-"]
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_wrong_file_is_deleted_and_both_checksums_are_told(web, path):
+    with pytest.raises(ModelError) as caught:
+        fetch(source(f"{web.url}/file", OTHER, option="--trust"), path)
+    expected, found = (hashlib.sha256(content).hexdigest() for content in (OTHER, CONTENT))
+    assert f"expected sha256 {expected}, found {found}" in str(caught.value)
+    assert f"give --trust {found}" in str(caught.value)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_another_size_than_the_published_one_is_noticed_at_once(web, path):
+    with pytest.raises(ModelError, match="expected 299,999 bytes, it has 300,000"):
+        fetch(source(f"{web.url}/file", bytes=299_999), path)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_server_without_ranges_starts_again(web, path, get):
+    web.ranges = False
+    web.cuts = [200_000]
+    get()
+    assert path.read_bytes() == CONTENT
+    assert ranges(web) == [None, "bytes=200000-"]
+    path.unlink()
+    web.cuts = [200_000] * 9
+    with pytest.raises(ModelError, match="run the same command again"):
+        get()  # what it fetches over and over is no progress
+    assert len(web.asked) == 2 + 1 + 3
+
+
+@pytest.mark.parametrize("versions", [True, False])
+def test_a_file_that_changed_in_between_starts_again(versions, web, path, get):
+    web.versions = versions
+    web.files["/file"] = OTHER if versions else OTHER + OTHER  # else only the size can tell
+    web.cuts = [1_000, 0, 0, 0]
+    with pytest.raises(ModelError):
+        get()
+    web.files["/file"] = CONTENT
+    get()
+    assert path.read_bytes() == CONTENT
+
+
+def test_another_address_starts_again(web, path, get):
+    web.files["/mirror"] = CONTENT
+    web.cuts = [1_000, 0, 0, 0]
+    with pytest.raises(ModelError):
+        get()
+    fetch(source(f"{web.url}/mirror"), path)
+    assert web.asked[-1] == ("/mirror", None)
+
+
+def test_a_part_longer_than_the_file_is_dropped(web, path, get):
+    path.with_name("file.part").write_bytes(CONTENT + b"x")
+    record = {"url": f"{web.url}/file", "bytes": None, "version": None}
+    path.with_name("file.part.json").write_text(json.dumps(record))
+    get()
+    assert path.read_bytes() == CONTENT
+    assert ranges(web) == ["bytes=300001-", None]
+
+
+def test_a_run_that_ended_before_the_check_has_nothing_to_fetch(web, path, get):
+    path.with_name("file.part").write_bytes(CONTENT)
+    record = {"url": f"{web.url}/file", "bytes": 300_000, "version": None}
+    path.with_name("file.part.json").write_text(json.dumps(record))
+    get()
+    assert path.read_bytes() == CONTENT
+    assert web.asked == []
+
+
+def test_a_length_that_is_not_told_is_the_published_one(web, path):
+    web.lengths = False
+    web.cuts = [1_000]
+    fetch(source(f"{web.url}/file", bytes=300_000), path, pause_s=0)
+    assert ranges(web) == [None, "bytes=1000-"]
+
+
+def test_errors_that_pass_are_waited_for_and_others_are_told(web, path, get):
+    web.statuses = [503, 429]
+    get()
+    assert len(web.asked) == 3
+    path.unlink()
+    for status in (404, 403):
+        web.statuses = [status]
+        with pytest.raises(ModelError, match=f"HTTP {status} .*check the address"):
+            get()
+    assert len(web.asked) == 5
+
+
+def test_a_silent_server_is_given_up(web, path, get):
+    web.open.clear()
+    with pytest.raises(ModelError, match="timed out"):
+        get(timeout_s=0.05)
+    assert len(web.asked) == 3
+
+
+def test_no_server_is_an_error(path):
+    with Web({}) as web:
+        gone = web.url
+    with pytest.raises(ModelError, match=r"refused; 0 bytes of it .* run the same command"):
+        fetch(source(f"{gone}/file"), path, tries=2, pause_s=0)
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://a:b/", "http://é{}/ü"])
+def test_what_is_no_url_is_wrong_usage(url, path):
+    with pytest.raises(UsageError, match="not a URL"):
+        fetch(source(url), path)
+
+
+def test_redirects_are_followed_over_http_only(web, path, get):
+    web.redirects = {"/file": f"{web.url}/moved"}
+    web.files["/moved"] = CONTENT
+    get()
+    assert path.read_bytes() == CONTENT
+    path.unlink()
+    for elsewhere in ("ftp://127.0.0.1/file", f"file://{__file__}"):
+        web.redirects = {"/file": elsewhere}
+        with pytest.raises(ModelError, match=r"url type: ftp|HTTP 302 .*file:"):
+            get()
+    assert not path.exists()
+
+
+def test_room_is_looked_for_before_anything_is_written(web, path, get):
+    with pytest.raises(ModelError, match=r"the disk has .* free, .* are needed: make room for .* more"):
+        get(spare=1e12)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_full_disk_says_how_much_is_missing_and_keeps_the_part(web, small_disk):
+    def fill(done, total):
+        if not done:
+            (small_disk / "somebody else's").write_bytes(bytes(900_000))
+
+    get = partial(fetch, source(f"{web.url}/file"), small_disk / "file")
+    with pytest.raises(ModelError, match=r"are needed: make room for \d+\.\d kB more"):
+        get(progress=fill)
+    _, here = unfinished(small_disk / "file")
+    assert 0 < here < 300_000
+    (small_disk / "somebody else's").unlink()
+    get()
+    assert (small_disk / "file").read_bytes() == CONTENT
+    assert ranges(web) == [None, f"bytes={here}-"]

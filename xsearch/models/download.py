@@ -1,0 +1,264 @@
+"""One certain file, from the network or this machine.
+
+A download grows in `NAME.part`; `NAME.part.json` beside it says of what it is a part, so that the same
+command, run again, goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from http.client import HTTPException, HTTPResponse, InvalidURL
+from pathlib import Path
+from urllib import request
+from urllib.error import HTTPError
+
+from xsearch.errors import ModelError, UsageError
+
+__all__ = ["Part", "Progress", "Say", "Source", "disk_error", "fetch", "need_room", "size", "unfinished"]
+
+Say = Callable[[str], object]  # told what happens, in a line
+Progress = Callable[[int, int | None], object]  # bytes that are here, bytes in all if that is known
+
+CHUNK = 1 << 20
+PASSING = (408, 429, 500, 502, 503, 504)  # statuses of HTTP that may be another one a little later
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that must be exactly this one."""
+
+    place: str  # an http(s) URL, or a path on this machine
+    sha256: str
+    bytes: int | None = None  # where that is known beforehand
+    option: str = ""  # of the command line, by which another sha256 can be declared right
+
+    @property
+    def is_url(self) -> bool:
+        return self.place.lower().startswith(("http://", "https://"))
+
+    def check(self, path: Path) -> None:
+        """Raises ModelError, with both checksums, if `path` is another file, or cannot be read."""
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}; check the path") from error
+        if found != self.sha256:
+            trust = f"; if you trust this file, give {self.option} {found}" if self.option else ""
+            raise ModelError(f"{self.place}: expected sha256 {self.sha256}, found {found}{trust}")
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of which file a download is the beginning."""
+
+    url: str
+    bytes: int | None = None  # of the whole file
+    version: str | None = None  # its ETag or Last-Modified
+
+
+class _Cut(Exception):
+    """The connection failed; another try may do better."""
+
+
+class _Stale(_Cut):
+    """What is here is no part of the file there; another try starts again."""
+
+
+def fetch(
+    source: Source,
+    path: Path,
+    *,
+    spare: float = 0.0,
+    say: Say = lambda line: None,
+    progress: Progress = lambda done, total: None,
+    tries: int = 4,
+    pause_s: float = 0.5,
+    timeout_s: float = 30.0,
+) -> None:
+    """Make `path` the file at the URL `source.place`; nothing is fetched if it is that file already.
+
+    spare: room that the disk must have besides, as a share of the file's size.
+    tries: so many connections may fail without bringing anything; the pause between them doubles.
+    Raises ModelError: no room, no connection, the wrong file. What has come stays for the next call,
+    unless the whole is the wrong file.
+    """
+    if path.exists():
+        say(f"checking {path}")
+        with suppress(ModelError):
+            source.check(path)
+            return
+    file = _part(path)
+    furthest, failed = 0, 0
+    while True:
+        try:
+            _transfer(source, path, spare, progress, timeout_s)
+            break
+        except _Cut as cut:
+            if isinstance(cut, _Stale):
+                _discard(path)
+            here = file.stat().st_size if file.exists() else 0
+            failed = 0 if here > furthest else failed + 1
+            furthest = max(here, furthest)
+            if failed >= tries:
+                raise ModelError(
+                    f"{source.place}: {cut}; {size(here)} of it are here and stay: run the same command "
+                    "again to go on, or give a file from elsewhere with --from or --vocab"
+                ) from cut
+            say(f"{cut}; trying again")
+            time.sleep(pause_s * 2**failed)
+    say(f"checking {path.name}")
+    try:
+        source.check(file)
+    except ModelError:
+        _discard(path)
+        raise
+    file.replace(path)
+    _discard(path)
+
+
+def unfinished(path: Path) -> tuple[Part, int] | None:
+    """Of what `fetch(..., path)` has fetched a part, and how many bytes of it."""
+    try:
+        part = Part(**json.loads(_record(path).read_text(encoding="utf-8")))
+        return part, _part(path).stat().st_size
+    except (OSError, TypeError, ValueError):
+        return None
+
+
+def need_room(folder: Path, bytes: int) -> None:
+    """Raises ModelError if the disk of `folder` has not so many bytes free."""
+    free = shutil.disk_usage(folder).free
+    if free < bytes:
+        raise ModelError(
+            f"{folder}: the disk has {size(free)} free, {size(bytes)} are needed: make room for "
+            f"{size(bytes - free)} more, or set XSEARCH_HOME to a folder on another disk"
+        )
+
+
+def disk_error(error: OSError, folder: Path, bytes: int) -> ModelError:
+    """What to raise when the disk of `folder` did not take `bytes` more."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        need_room(folder, bytes)
+    return ModelError(f"cannot write to {error.filename or folder}: {error.strerror or error}")
+
+
+def size(bytes: int) -> str:
+    """For the eye.
+
+    >>> size(4_803_584_173), size(12_000), size(1)
+    ('4.8 GB', '12.0 kB', '1 bytes')
+    """
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if bytes >= scale:
+            return f"{bytes / scale:.1f} {unit}"
+    return f"{bytes} bytes"
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part")
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.part.json")
+
+
+def _discard(path: Path) -> None:
+    _part(path).unlink(missing_ok=True)
+    _record(path).unlink(missing_ok=True)
+
+
+def _transfer(source: Source, path: Path, spare: float, progress: Progress, timeout_s: float) -> None:
+    """One request for what is missing. Raises _Cut unless all of it came."""
+    part, here = unfinished(path) or (Part(source.place), 0)
+    if part.url != source.place:
+        part, here = Part(source.place), 0
+    if here and here == part.bytes:
+        return
+    with _ask(part, here, timeout_s) as answer:
+        here = here if answer.status == 206 else 0
+        total = source.bytes if answer.length is None else here + answer.length
+        if total != (source.bytes or total):
+            trust = f"; if you trust it, give its sha256 with {source.option}" if source.option else ""
+            raise ModelError(f"{source.place}: expected {source.bytes:,} bytes, it has {total:,}{trust}")
+        if here and total != part.bytes:
+            raise _Stale("the file there has changed")
+
+        def room() -> int:
+            return 0 if total is None else total - here + int(spare * total)
+
+        need_room(path.parent, room())
+        try:
+            if not here:
+                _discard(path)
+                etag, date = answer.headers["ETag"], answer.headers["Last-Modified"]
+                part = Part(source.place, total, date if etag is None or etag.startswith("W/") else etag)
+                _record(path).write_text(json.dumps(asdict(part)), encoding="utf-8")
+            with _part(path).open("ab") as file:
+                progress(here, total)
+                while chunk := _read(answer):
+                    file.write(chunk)
+                    here += len(chunk)
+                    progress(here, total)
+        except OSError as error:
+            raise disk_error(error, path.parent, room()) from error
+    if total is not None and here < total:
+        raise _Cut("the connection was cut")
+
+
+def _ask(part: Part, here: int, timeout_s: float) -> HTTPResponse:
+    """What follows the first `here` bytes, or the whole where that cannot be had."""
+    headers = {"User-Agent": "xsearch", "Accept-Encoding": "identity"}
+    if here:
+        headers["Range"] = f"bytes={here}-"
+        if part.version:
+            headers["If-Range"] = part.version  # another version comes whole
+    opener = request.OpenerDirector()  # urlopen would follow redirects to FTP as well
+    for handler in (
+        request.ProxyHandler(),
+        request.HTTPHandler(),
+        request.HTTPSHandler(),
+        request.HTTPRedirectHandler(),
+        request.HTTPDefaultErrorHandler(),
+        request.HTTPErrorProcessor(),
+        request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    try:
+        answer = opener.open(request.Request(part.url, headers=headers), timeout=timeout_s)
+    except HTTPError as error:
+        error.close()
+        told = f"HTTP {error.code} {error.reason}"
+        if error.code == 416:
+            raise _Stale(told) from error
+        if error.code in PASSING:
+            raise _Cut(told) from error
+        raise ModelError(f"{part.url}: {told}; check the address") from error
+    except (InvalidURL, ValueError) as error:
+        raise UsageError(f"{part.url} is not a URL: {error}") from error
+    except (OSError, HTTPException) as error:
+        raise _Cut(_reason(error)) from error
+    if answer.status == 206 and not (answer.headers["Content-Range"] or "").startswith(f"bytes {here}-"):
+        answer.close()
+        raise _Stale("the answer is another part than the one asked for")
+    return answer
+
+
+def _read(answer: HTTPResponse) -> bytes:
+    try:
+        return answer.read1(CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _Cut(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """URLError holds the error that counts."""
+    inner = getattr(error, "reason", error)
+    return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__
