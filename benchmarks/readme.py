@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import corpus, emergence, scenes, startup
+from benchmarks import corpus, emergence, footprint, scenes, startup, towers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -45,6 +45,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "emergence": lambda: result("emergence", emergence.markdown),
     "corpus": lambda: result("corpus", corpus.markdown),
     "startup": lambda: result("startup", startup.markdown),
+    "towers": lambda: result("towers", towers.markdown),
+    "footprint": lambda: result("footprint", footprint.markdown),
     "scenes": lambda: result("scenes", scenes.markdown),
 }
 

@@ -25,9 +25,13 @@ class FakeEmbedder:
     def __init__(self, *, gap: float = 0.5, name: str = "fake", fail_after: int | None = None) -> None:
         self.stamp = ModelStamp(name=name, digest=f"{name}-{gap}", preprocessing="1", dim=DIM)
         self.line = "computing by hand"
+        self.picture_side: int | None = None
         self.gap = gap
         self.fail_after = fail_after  # samples, then KeyboardInterrupt: a run that is stopped
         self.seen: list[Sample] = []
+
+    def use_threads(self, count: int) -> None:
+        pass
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
         if self.fail_after is not None and len(self.seen) + len(samples) > self.fail_after:

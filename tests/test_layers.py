@@ -12,9 +12,9 @@ import xsearch
 
 PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
-    0: ("errors", "types"),
+    0: ("ahead", "crop", "errors", "types"),
     1: ("media", "models", "store", "index", "scenes"),
-    2: ("embed", "metadata", "survey"),
+    2: ("decoders", "embed", "metadata", "survey"),
     3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official"),
     4: ("collection", "cluster"),
     5: ("serve", "cli", "__main__"),

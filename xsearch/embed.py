@@ -35,6 +35,15 @@ class Embedder(Protocol):
     def stamp(self) -> ModelStamp: ...
 
     @property
+    def picture_side(self) -> int | None:
+        """Pixels of the square that it makes of a picture, if it looks at nothing else of it."""
+        ...
+
+    def use_threads(self, count: int) -> None:
+        """Leave the other cores to somebody else."""
+        ...
+
+    @property
     def line(self) -> str:
         """How it computes, for people."""
         ...
@@ -59,7 +68,9 @@ class ModelEmbedder:
             preprocessing=self.config.preprocessing.stamp,
             dim=self.config.embed_dim,
         )
+        self.picture_side: int | None = self.config.vision.image_size
         self.preprocess = Preprocess(self.config)
+        self._threads = torch.get_num_threads()
         self._towers: dict[str, Tower] = {}
 
     @staticmethod
@@ -83,6 +94,9 @@ class ModelEmbedder:
                 x = self.move(self.preprocess([samples[row] for row in batch]))
                 vectors[batch] = in_parts(tower, x).float().cpu().numpy()
         return vectors
+
+    def use_threads(self, count: int) -> None:
+        torch.set_num_threads(min(count, self._threads))
 
     def move(self, x: Tensor) -> Tensor:
         """A batch as the towers take it: on the device, numbers in the type that they compute with."""

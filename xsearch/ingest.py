@@ -12,17 +12,18 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
 
 from xsearch import media
+from xsearch.ahead import Ahead
+from xsearch.decoders import Decoders
 from xsearch.errors import ModelError, StoreError, Unreadable, UsageError, XsearchError
 from xsearch.index import make_plan
 from xsearch.media import Skipped
@@ -41,10 +42,9 @@ __all__ = ["Progress", "Report", "ingest"]
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
 BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
 FAIR = 8  # samples of a kind of which none can be embedded: then it is not the files, but the model
-AHEAD = 8  # decoded samples that wait for the model: a picture can be 100 MB
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+AHEAD_BYTES = 256 << 20  # of decoded samples that wait for the model
 STALE = 0.1  # share of items outside the index at which it is built anew; until then they are scanned
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ def ingest(
     prune: bool = False,
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
+    decoders: int | None = None,
     commit_items: int = COMMIT_ITEMS,
     commit_s: float = COMMIT_S,
 ) -> Report:
@@ -99,6 +100,7 @@ def ingest(
     metadata: a CSV table with a column `path`; the others become columns of the items (see `metadata.py`).
     prune: also remove the items of files below `paths` that are gone.
     dry_run: compare only; `store` may be None (nothing is known yet) and `embedder` too.
+    decoders: processes that decode, one for each core if None; 0 to decode in this one.
 
     One bad file never ends a run: it is recorded with its reason and tried again when it has changed.
     Raises UsageError for a path that is not there, Locked while somebody else is writing.
@@ -118,8 +120,11 @@ def ingest(
         before = writer.snapshot
         survey = Survey(before, roots, kinds, about, store.path)
         run = _Run(writer, embedder, survey, progress, commit_items, commit_s)
+        if decoders is None:
+            decoders = min(CORES, len(survey.work))
         try:
-            run.embed_all()
+            with Decoders(decoders, side=embedder.picture_side) as processes:
+                run.embed_all(processes)
             run.copy_all(before)
             if prune:
                 run.prune()
@@ -207,7 +212,7 @@ class _Contents:
 
 
 class _Run:
-    """Everything between the survey and the report. Decoding runs in a thread, ahead of the model."""
+    """Everything between the survey and the report. Decoding runs ahead of the model, in other processes."""
 
     def __init__(
         self,
@@ -231,6 +236,7 @@ class _Run:
         self._rows: list[dict[str, Any]] = []  # finished, for the next commit
         self._unit: list[np.ndarray] = []
         self.busy = 0  # steps under way; one that was broken off never ends, and must not be committed
+        self._spare_threads = lambda: CORES
         self._works: set[Modality] = set()  # kinds of which something has been embedded
         self._committed_s = time.perf_counter()
         self._when = datetime.now(UTC).isoformat()  # a file that changes after this is tried again
@@ -253,9 +259,16 @@ class _Run:
 
     # ------------------------------------------------------------ new and changed files
 
-    def embed_all(self) -> None:
+    def embed_all(self, decoders: Decoders) -> None:
         """Decode, embed and commit; remember the files that only need a copy."""
-        for event in _ahead(self._decode_all(), AHEAD):
+        events = Ahead(self._decode_all(decoders), AHEAD_BYTES, _size)
+
+        def spare_threads() -> int:
+            """Cores that no decoder is at; all, where those wait for the embedder."""
+            return CORES if events.full else max(CORES - decoders.at_work, 1)
+
+        self._spare_threads = spare_threads
+        for event in events:
             match event:
                 case _Copy():
                     (self._later if event.fresh else self._copies).append(event)
@@ -270,25 +283,37 @@ class _Run:
                 self.commit()
         self._embed_waiting()
 
-    def _decode_all(self) -> Iterator[_Copy | _File | tuple[_File, Sample]]:
-        """For each file a copy, or its samples and then the file itself. Runs in the decoding thread."""
+    def _decode_all(self, decoders: Decoders) -> Iterator[_Copy | _File | tuple[_File, Sample]]:
+        """For each file a copy, or its samples and then the file itself. Runs in a thread."""
         contents = _Contents(self.survey.known)
-        for file in self.survey.work:
-            entry = _File(file)
-            try:
-                entry.sha256 = _digest(file)
-                if copy := contents.copy_of(file, entry.sha256):
-                    yield copy
+        entries: dict[MediaFile, _File] = {}  # being decoded
+        settled: deque[_Copy | _File] = deque()  # need no decoding
+
+        def files() -> Iterator[MediaFile]:
+            for file in self.survey.work:
+                entry = _File(file)
+                try:
+                    entry.sha256 = _digest(file)
+                except Unreadable as problem:
+                    entry.problem = problem
+                    settled.append(entry)
                     continue
-                empty = True
-                for sample in media.read(file):
-                    empty = False
-                    yield entry, sample
-                if empty:
-                    raise Unreadable(f"{file.path}: nothing in it to embed")
-            except Exception as problem:  # whatever a decoder thinks of
-                entry.problem = problem
+                if copy := contents.copy_of(file, entry.sha256):
+                    settled.append(copy)
+                    continue
+                entries[file] = entry
+                yield file
+
+        for file, what in decoders.decode(files()):
+            while settled:
+                yield settled.popleft()
+            if isinstance(what, Sample):
+                yield entries[file], what
+                continue
+            entry = entries.pop(file)
+            entry.problem = what
             yield entry
+        yield from settled
 
     def _take(self, entry: _File, sample: Sample) -> None:
         if entry.problem:
@@ -322,6 +347,7 @@ class _Run:
         Raises ModelError if none of FAIR samples can be embedded and nothing of their kind has been before.
         """
         try:
+            self.embedder.use_threads(self._spare_threads())
             vectors = self.embedder.embed(samples)
         except (ModelError, MemoryError):
             raise
@@ -459,19 +485,6 @@ class _Run:
         self._committed_s = time.perf_counter()
 
 
-def _ahead(source: Iterator[T], depth: int) -> Iterator[T]:
-    """Iterate `source` in a thread, at most `depth` elements ahead of the caller."""
-    end = cast(T, object())
-    thread = ThreadPoolExecutor(1, thread_name_prefix="decode")
-    try:
-        ready = deque(thread.submit(next, source, end) for _ in range(depth))
-        while (element := ready.popleft().result()) is not end:
-            ready.append(thread.submit(next, source, end))
-            yield element
-    finally:
-        thread.shutdown(cancel_futures=True)
-
-
 def _digest(file: MediaFile) -> str:
     """Hex sha256 of the file; of the digests of both files where a recording has two."""
     own = media.sha256(file.path)
@@ -506,6 +519,10 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         return pa.array([None if value is None else as_text(value) for value in values], pa.string())
+
+
+def _size(event: object) -> int:
+    return _bytes(event[1].data) if isinstance(event, tuple) else 0
 
 
 def _bytes(data: Any) -> int:

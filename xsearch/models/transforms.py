@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
+from xsearch.crop import centre_square, margin, resized, spare
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
 from xsearch.models.mel import RATE_HZ, log_mel_clips
@@ -43,7 +43,7 @@ class Preprocess:
     def image(self, samples: Sequence[Sample]) -> Tensor:
         """PIL pictures -> float32 [B, 3, size, size]: the centre square, in CLIP's mean and std."""
         size = self.config.vision.image_size
-        pixels = np.stack([np.asarray(_centre_square(sample.data, size)) for sample in samples])
+        pixels = np.stack([np.asarray(centre_square(sample.data, size)) for sample in samples])
         x = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous().float()
         return x.div_(255).sub_(self._mean).div_(self._std)
 
@@ -136,44 +136,14 @@ def _tensor(data: np.ndarray) -> Tensor:
     return torch.from_numpy(np.array(data, np.float32))
 
 
-def _resized(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height with the short side `size`; the long one truncated, as torchvision does."""
-    short = min(width, height)
-    return int(size * width / short), int(size * height / short)
-
-
-def _margin(length: int, size: int) -> int:
-    """Where a centred crop starts: half to even, as torchvision does."""
-    return round((length - size) / 2)
-
-
-def _spare(width: int, height: int) -> tuple[int, int]:
-    """What to cut off left and right, and at top and bottom, so that no side is over 64 times the other.
-
-    Nothing of ordinary pictures; resizing a hair-thin strip would take gigabytes.
-    """
-    limit = 64 * min(width, height)
-    return max(width - limit, 0) // 2, max(height - limit, 0) // 2
-
-
-def _centre_square(picture: Image.Image, size: int) -> Image.Image:
-    width, height = picture.size
-    left, top = _spare(width, height)
-    if left or top:
-        picture = picture.crop((left, top, width - left, height - top))
-    picture = picture.resize(_resized(*picture.size, size), Image.Resampling.BICUBIC)
-    left, top = (_margin(length, size) for length in picture.size)
-    return picture.crop((left, top, left + size, top + size))
-
-
 def _centre_plane(plane: Tensor, size: int) -> Tensor:
-    """[H, W] -> [1, size, size], the same part of the scene that `_centre_square` keeps."""
+    """[H, W] -> [1, size, size], the same part of the scene that `crop.centre_square` keeps."""
     H, W = plane.shape
-    left, top = _spare(W, H)
+    left, top = spare(W, H)
     plane = plane[top : H - top, left : W - left]
-    width, height = _resized(plane.shape[1], plane.shape[0], size)
+    width, height = resized(plane.shape[1], plane.shape[0], size)
     x = plane[None, None].float()
     if x.shape[2:] != (height, width):
         x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
-    top, left = _margin(height, size), _margin(width, size)
+    top, left = margin(height, size), margin(width, size)
     return x[0, :, top : top + size, left : left + size]

@@ -1,0 +1,46 @@
+"""Reading ahead."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from xsearch.ahead import Ahead
+
+
+def test_it_is_bounded_in_order_and_passes_exceptions_on() -> None:
+    made: list[int] = []
+
+    def source() -> Iterator[int]:
+        for number in range(100):
+            made.append(number)
+            yield number
+        raise OSError("gone")
+
+    ahead = Ahead(source(), 30, lambda number: 10)
+    read = iter(ahead)
+    assert next(read) == 0
+    time.sleep(0.05)
+    assert ahead.full
+    assert len(made) == 4  # three are held, and it waits with the fourth
+    with pytest.raises(OSError, match="gone"):
+        list(read)
+    assert made == list(range(100))
+
+
+def test_a_reader_that_leaves_ends_it() -> None:
+    made: list[int] = []
+
+    def endless() -> Iterator[int]:
+        while True:
+            made.append(0)
+            yield 0
+
+    for _ in Ahead(endless(), 1, lambda number: 1):
+        break
+    time.sleep(0.05)
+    length = len(made)
+    time.sleep(0.05)
+    assert len(made) == length <= 3

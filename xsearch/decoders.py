@@ -1,0 +1,167 @@
+"""Files -> samples in other processes, so that a decoder that hangs or dies costs its file and not the run.
+
+A process decodes one file after the other, and waits while nobody takes its samples. It knows the readers
+and nothing of models. (A torch DataLoader ends as a whole when one of its workers dies, and a process pool
+returns a file whole, however long it is.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from types import TracebackType
+
+from xsearch import media
+from xsearch.crop import centre_square
+from xsearch.errors import MediaError, Unreadable
+from xsearch.types import MediaFile, Modality, Sample
+
+__all__ = ["Decoders", "Event", "work"]
+
+Event = tuple[MediaFile, Sample | Exception | None]  # None: that was all of the file
+
+TIMEOUT_S = 120.0  # for one sample: a window of a 4k video takes some 20 s
+
+
+class Decoders:
+    """`count` processes, or none to decode here; a context manager that ends them.
+
+    side: pictures come as what a model of this input size sees of them, a fraction of their bytes.
+    timeout_s: how long a process may work on one sample.
+    """
+
+    def __init__(self, count: int, *, side: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self._side, self._timeout_s = side, timeout_s
+        self._processes = [_Process(side) for _ in range(count)]
+
+    def __enter__(self) -> Decoders:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for process in self._processes:
+            process.kill()
+
+    @property
+    def at_work(self) -> int:
+        """Processes that have a file."""
+        return sum(process.file is not None for process in self._processes)
+
+    def decode(self, files: Iterator[MediaFile]) -> Iterator[Event]:
+        """What files become: the samples of each in order, then None or what is wrong with it."""
+        if not self._processes:
+            yield from ((file, what) for file in files for what in _decoded(file, self._side))
+        while True:
+            for process in self._processes:
+                if process.file is None and (file := next(files, None)):
+                    process.give(file)
+            busy = [process for process in self._processes if process.file]
+            if not busy:
+                return
+            ready = wait([process.socket for process in busy], timeout=1.0)
+            for process in busy:
+                if process.socket in ready:
+                    yield process.take()
+                elif process.seconds > self._timeout_s:
+                    yield process.give_up()
+            self._processes = [_Process(self._side) if each.dead else each for each in self._processes]
+
+
+class _Process:
+    """One process, from here."""
+
+    def __init__(self, side: int | None) -> None:
+        ours, theirs = socket.socketpair()
+        # Not multiprocessing: that runs the user's script again, and forks a process that has threads.
+        program = "import sys; from xsearch.decoders import work; work(int(sys.argv[1]), int(sys.argv[2]))"
+        where = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", program, str(theirs.fileno()), str(side or 0)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(where), "OMP_NUM_THREADS": "1"},
+            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
+        )
+        theirs.close()
+        self.socket = Connection(ours.detach())
+        self.file: MediaFile | None = None
+        self.dead = False
+        self._since = 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Since the last sample was taken, or the file given."""
+        return time.monotonic() - self._since
+
+    def give(self, file: MediaFile) -> None:
+        self.file, self._since = file, time.monotonic()
+        with suppress(OSError):  # it died: `take` finds out
+            self.socket.send(file)
+
+    def take(self) -> Event:
+        assert self.file
+        file, self._since = self.file, time.monotonic()
+        try:
+            what = self.socket.recv()
+        except (EOFError, OSError):
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(1)
+            self.kill()
+            return file, Unreadable(f"{file.path}: its decoder died ({self._death()}); is it damaged?")
+        if not isinstance(what, Sample):
+            self.file = None
+        return file, what
+
+    def give_up(self) -> Event:
+        assert self.file
+        self.kill()
+        return self.file, Unreadable(f"{self.file.path}: decoding hangs; is it damaged?")
+
+    def kill(self) -> None:
+        self._child.kill()
+        self._child.wait()
+        self.socket.close()
+        self.dead = True
+
+    def _death(self) -> str:
+        code = self._child.returncode
+        return signal.Signals(-code).name if code < 0 else f"exit code {code}"
+
+
+def work(descriptor: int, side: int) -> None:
+    """What a process does: decode the files that come through the socket, until it is closed.
+
+    side: as of `Decoders`; 0 is None.
+    """
+    parent = Connection(descriptor)
+    with suppress(EOFError, OSError):
+        while True:
+            for what in _decoded(parent.recv(), side):
+                parent.send(what)
+
+
+def _decoded(file: MediaFile, side: int | None) -> Iterator[Sample | Exception | None]:
+    try:
+        empty = True
+        for sample in media.read(file):
+            empty = False
+            yield _small(sample, side)
+        yield Unreadable(f"{file.path}: nothing in it to embed") if empty else None
+    except MediaError as problem:
+        yield problem
+    except MemoryError:
+        yield Unreadable(f"{file.path}: too large for the memory; make it smaller")
+
+
+def _small(sample: Sample, side: int | None) -> Sample:
+    if side and sample.modality is Modality.IMAGE:
+        return dataclasses.replace(sample, data=centre_square(sample.data, side))
+    return sample
