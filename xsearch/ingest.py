@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from xsearch.embed import Embedder
     from xsearch.store import Snapshot, Store, Writer
 
-__all__ = ["Progress", "Report", "ingest"]
+__all__ = ["Progress", "Report", "derive", "ingest"]
 
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
 BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
@@ -133,7 +133,7 @@ def ingest(
                 run.commit()
             raise
         run.commit()
-        _derive(writer)
+        derive(writer)
     return _report(survey, start_s, skipped=(*survey.skipped_still, *run.skipped), **run.counts())
 
 
@@ -415,7 +415,7 @@ class _Run:
                 continue
             ids = known[copy.source].ids
             rows = [
-                row | {"path": str(file.path), "mtime_ns": file.mtime_ns, "mime": file.mime}
+                row | {"path": str(file.path), "mtime_ns": file.mtime_ns, "mime": file.mime or row["mime"]}
                 for row in snapshot.items(ids).drop_columns("id").to_pylist()
             ]
             if not (copy.own or copy.moved):
@@ -539,7 +539,7 @@ def _skipped(path: Path, problem: Exception) -> Skipped:
     return Skipped(path, reason, type(problem).__name__)
 
 
-def _derive(writer: Writer) -> None:
+def derive(writer: Writer) -> None:
     """Bring up to date what is computed from the items: the calibration, and the index if it is worth one."""
     snapshot = writer.snapshot
     plan = make_plan(len(snapshot), snapshot.stamp.dim)

@@ -18,7 +18,7 @@ from typing import Any
 from xsearch.errors import UsageError
 from xsearch.store import ITEM_COLUMNS
 
-__all__ = ["Metadata"]
+__all__ = ["Metadata", "user_column"]
 
 TABLE = "metadata.csv"  # looked for in every ingested folder and below
 
@@ -64,8 +64,9 @@ class Metadata:
                 if _ends_with(path, end)
             ]
             row = max(ends, key=lambda found: found[0])[1] if ends else {}
-        sidecar = path.with_suffix(".json")
-        return row | _read_sidecar(sidecar) if sidecar.is_file() else dict(row)
+        if os.path.isfile(f"{os.path.splitext(path)[0]}.json"):  # noqa: PTH113, PTH122  three times as fast
+            return row | _read_sidecar(path.with_suffix(".json"))
+        return dict(row)
 
 
 def _ends_with(path: Path, end: tuple[str, ...]) -> bool:
@@ -83,7 +84,7 @@ def _read_table(table: Path) -> Iterable[tuple[Path, dict[str, Any]]]:
     if "path" not in names:
         raise UsageError(f"{table}: expected a column 'path'; found {', '.join(names) or 'none'}")
     names.remove("path")
-    columns = {_own(name): _typed([row[name] or None for row in rows]) for name in names}
+    columns = {user_column(name): _typed([row[name] or None for row in rows]) for name in names}
     for at, row in enumerate(rows):
         if row["path"]:
             yield Path(row["path"]), {name: values[at] for name, values in columns.items()}
@@ -97,13 +98,14 @@ def _read_sidecar(sidecar: Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise UsageError(f"{sidecar}: expected one JSON object, found {type(about).__name__}")
     return {
-        _own(name): json.dumps(value) if isinstance(value, list | dict) else value
+        user_column(name): json.dumps(value) if isinstance(value, list | dict) else value
         for name, value in about.items()
         if name
     }
 
 
-def _own(name: str) -> str:
+def user_column(name: str) -> str:
+    """The name that a column of the user's has among the items."""
     name = name.strip().lower()
     return f"{name}_" if name in ITEM_COLUMNS else name
 

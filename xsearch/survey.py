@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Known", "Survey", "as_text", "changed_since", "known_files"]
 
 
+_IN_TWO_FILES = (Modality.IMU, Modality.DEPTH)  # the second one may have changed
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
     """A file as the store has it."""
@@ -72,9 +75,9 @@ class Survey:
         self._seen: set[str] = set()
         self._bad: set[str] = set()
         stored = _UserColumns(snapshot)
-        own = own and media.absolute(own)
-        for found in media.walk(roots, kinds=kinds):
-            if own and found.path.is_relative_to(own):
+        inside = f"{media.absolute(own)}{os.sep}" if own else None
+        for found in media.walk(roots, kinds=kinds, known=self._as_known):
+            if inside and str(found.path).startswith(inside):
                 continue
             if isinstance(found, Skipped):
                 self._skip(found)
@@ -85,6 +88,15 @@ class Survey:
             for path in self.skipped_before.keys() - self._bad
             if not os.path.lexists(path) and self._is_below(path)
         }
+
+    def _as_known(self, path: Path, status: os.stat_result) -> MediaFile | None:
+        """A file as it is in the store, if that is how it is on the disk: nobody has to open it."""
+        known = self.known.get(str(path))
+        if not known or known.kind in _IN_TWO_FILES:
+            return None
+        if (known.bytes, known.mtime_ns) != (status.st_size, status.st_mtime_ns):
+            return None
+        return MediaFile(path, known.kind, known.bytes, known.mtime_ns)
 
     def _is_below(self, path: str) -> bool:
         return any(Path(path).is_relative_to(root) for root in self.roots)
@@ -128,14 +140,15 @@ class Survey:
 
     def _compare(self, file: MediaFile, known: Known, stored: _UserColumns) -> None:
         """Look at the user columns of an unchanged file."""
-        fine = [str(file.path)]
+        fine = [file.path]
         try:
             if stored.differ(known, self.about.of(file.path)):
                 self.described.append(file)
-            fine.append(str(file.path.with_suffix(".json")))
+            if self.skipped_before:
+                fine.append(file.path.with_suffix(".json"))
         except UsageError:  # said when the file itself is embedded
             pass
-        self.healed.update(path for path in fine if path in self.skipped_before)
+        self.healed.update(str(path) for path in fine if str(path) in self.skipped_before)
 
     def _is_to_retry(self, file: MediaFile, before: dict[str, str]) -> bool:
         """Whether a file that was skipped has changed, or its user has done what the reason asks for."""

@@ -7,7 +7,8 @@ import os
 import re
 import stat
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -91,13 +92,17 @@ class Skipped:
 
 
 def walk(
-    roots: Sequence[Path], *, kinds: Sequence[tuple[Modality, str]] = ()
+    roots: Sequence[Path],
+    *,
+    kinds: Sequence[tuple[Modality, str]] = (),
+    known: Callable[[Path, os.stat_result], MediaFile | None] = lambda path, status: None,
 ) -> Iterator[MediaFile | Skipped]:
     """Every file under the roots once: files that are roots first, then folders depth first, sorted by name.
 
     Hidden entries are left out unless they are roots. A linked folder is walked after all real ones and
     only if none of them is it, so loops end. The two files of an IMU pair come as one.
-    `kinds` as for `identify`. UsageError if a root does not exist.
+    `kinds` as for `identify`; files that match none of them and are `known` are not opened.
+    UsageError if a root does not exist.
     """
     given = list(dict.fromkeys(absolute(root) for root in roots))
     for root in given:
@@ -106,7 +111,7 @@ def walk(
     alone: set[Path] = set()  # not to be found again inside a folder
     for root in given:
         if not root.is_dir():
-            found = _look(root, root.parent, kinds)
+            found = _look(root, root.parent, kinds, known)
             if found.path not in alone:
                 alone.add(found.path)
                 yield found
@@ -121,7 +126,7 @@ def walk(
             try:
                 path.name.encode()
                 if not path.is_dir():
-                    found = _look(path, root, kinds)
+                    found = _look(path, root, kinds, known)
                     if found.path == path and path not in alone:  # else the gyroscope file of a pair
                         yield found
                 elif path.is_symlink() and path != top:
@@ -200,8 +205,17 @@ def _printable(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _look(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> MediaFile | Skipped:
+def _look(
+    path: Path,
+    root: Path,
+    kinds: Sequence[tuple[Modality, str]],
+    known: Callable[[Path, os.stat_result], MediaFile | None],
+) -> MediaFile | Skipped:
     try:
+        if not kinds or not asked(path, root, kinds):
+            with suppress(OSError):  # `identify` says it better
+                if found := known(path, path.stat()):
+                    return found
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
         return Skipped(path, str(error).removeprefix(f"{path}: "), type(error).__name__)
