@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 import xsearch
-from tests.fakes import FakeEmbedder
+from tests.fakes import DIM, FakeEmbedder
 from xsearch.collection import Collection, Hits
 from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
 from xsearch.index import Plan, build, make_plan
@@ -142,6 +143,45 @@ def test_remove_where_narrows_what_is_named(
     assert collection.remove(collection.items()["id"].to_pylist(), where="year = 1999") == 2
 
 
+@pytest.mark.parametrize(
+    ("what", "numbers"),
+    [
+        ("/m/*.png", [0]),
+        ("/m/**/*.png", [0, 1, 2]),
+        ("/m/**", [0, 1, 2, 3]),
+        ("/**/d?/../*.txt", [3]),
+        ("/m/d*/b.[a-p]ng", [1]),
+        ("/m/dé/*[!b].png", [2]),
+        ("/m/dé/[b].png", [2]),  # its own name goes first
+        ("/*/[b].png", []),
+        ("/m/*", [0, 3]),
+        ("/*", []),
+        ("/m", [0, 1, 2, 3]),
+        ("https://x.org/b", [4]),
+    ],
+)
+def test_globs_of_paths(tmp_path: Path, what: str, numbers: list[int]) -> None:
+    collection = Collection.create(tmp_path / "c", embedder=FakeEmbedder())
+    paths = ["/m/a.png", "/m/dé/b.png", "/m/dé/[b].png", "/m/c.txt", "https://x.org/b"]
+    with collection.store.writer() as writer:
+        writer.add(pa.table({"path": paths, "modality": ["image"] * 5}), np.eye(5, DIM, dtype=np.float32))
+        writer.commit()
+    collection.remove(paths=[what])
+    assert sorted(set(range(5)) - set(collection.items()["id"].to_pylist())) == numbers
+
+
+def test_duplicates_are_listed_once_each(collection: Collection, folder: Path) -> None:
+    assert collection.duplicates() == []
+    for copy, of in (("a.png", "red.png"), ("sky/z.png", "red.png"), ("a.txt", "red.txt")):
+        (folder / copy).write_bytes((folder / of).read_bytes())
+    collection.ingest(folder)
+    pictures, texts = collection.duplicates()
+    assert texts["paths"] == [str(folder / name) for name in ("a.txt", "red.txt")]
+    assert pictures["paths"] == [str(folder / name) for name in ("a.png", "red.png", "sky/z.png")]
+    assert pictures["bytes"] == (folder / "red.png").stat().st_size
+    assert [len(group["paths"]) for group in collection.duplicates(modality="image")] == [3]
+
+
 def build_index(collection: Collection) -> Path:
     """A small FAISS index, as ingest would make of many items."""
     with collection.store.writer() as writer:
@@ -182,8 +222,8 @@ def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
 
 def test_a_manifest_without_a_source_opens(collection: Collection) -> None:
     path = collection.path / "manifest.json"
-    content = json.loads(path.read_text())
-    del content["source"]
+    content = json.loads(path.read_text()) | {"format": 1}
+    del content["source"], content["sha256"]
     path.write_text(json.dumps(content))
     assert len(xsearch.open(collection.path)) == 6
 

@@ -15,12 +15,16 @@ LAYERS = {
     0: ("ahead", "crop", "errors", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("decoders", "embed", "metadata", "survey"),
-    3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official"),
-    4: ("collection", "cluster"),
+    3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official", "exchange"),
+    4: ("collection", "cluster", "integrity"),
     5: ("serve", "cli", "__main__"),
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names}
-SAME_LAYER = {("ingest", "query"), ("__main__", "cli")}  # the calibration is measured when items are added
+SAME_LAYER = {
+    ("ingest", "query"),  # the calibration is measured when items are added
+    ("collection", "integrity"),  # which also looks at one that does not open
+    ("__main__", "cli"),
+}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
 

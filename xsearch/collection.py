@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from xsearch import media
-from xsearch.errors import ModelError, ModelMismatch, StoreError, UsageError
-from xsearch.ingest import Progress, Report, ingest
+from xsearch import exchange, integrity, media
+from xsearch.errors import ModelError, ModelMismatch, NoCollection, StoreError, UsageError
+from xsearch.ingest import Progress, Report, derive, ingest
 from xsearch.query import Embedded, Query, parse, search
 from xsearch.query.searcher import Rank, as_modalities
 from xsearch.store import Snapshot, Store
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from xsearch.embed import Embedder
+    from xsearch.exchange import Imported
     from xsearch.index import Index
-    from xsearch.store import Compaction
+    from xsearch.store import Compaction, Finding
 
 __all__ = ["DEFAULT", "Collection", "Hits", "open"]
 
@@ -152,13 +154,56 @@ class Collection:
         """Make an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
         source = None
         if embedder is None:
-            from xsearch.models.registry import resolve  # torch
-
-            choice = resolve(model)
-            named = choice.name in NAMED
-            source = choice.name if named else str(media.absolute(choice.folder))
+            source = _source(model)
             embedder = _load(source, device, dtype)
         return Collection(Store.create(Path(path), embedder.stamp, source), embedder=embedder)
+
+    @staticmethod
+    def import_(
+        source: str | Path,
+        path: str | Path = DEFAULT,
+        model: str | None = None,
+        *,
+        dry_run: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Imported:
+        """Add what is new of an export, or of other vectors, to the collection at `path`; make it if need be.
+
+        source: what `xsearch.exchange.read` takes. model: what made the vectors, if they do not say so.
+        progress: called with the rows done, and with how many there are.
+        May be interrupted and run again. Raises UsageError for what cannot be read, ModelError where the
+        vectors are not of the collection's model.
+        """
+        found = exchange.read(Path(source))
+        try:
+            store = Store.open(Path(path))
+        except NoCollection:
+            store = None
+        before = store.snapshot() if store else None
+        stamp, home = found.stamp, found.model
+        if model is not None:
+            home = _source(model)
+            stamp = _load(home, "cpu", "auto").stamp
+        if stamp is None:
+            raise UsageError(f"{source} does not say which model made its vectors; name it: --model NAME")
+        for where, theirs in ((source, found.stamp), (path, None if before is None else before.stamp)):
+            if theirs not in (None, stamp):
+                raise ModelError(
+                    f"{where} was embedded with {_full_name(theirs, stamp)!r}, not with "
+                    f"{_full_name(stamp, theirs)!r}; leave --model out, or import into another collection"
+                )
+        if found.dim not in (None, stamp.dim):
+            raise ModelError(
+                f"{source}: vectors of {found.dim} dimensions, those of {stamp.name} have {stamp.dim}; "
+                "say which model made them: --model NAME"
+            )
+        if dry_run:
+            return exchange.load(found, before, progress=progress)
+        store = store or Store.create(Path(path), stamp, home)
+        with store.writer() as writer:
+            done = exchange.load(found, writer.snapshot, writer, progress=progress)
+            derive(writer)
+        return done
 
     @property
     def path(self) -> Path:
@@ -250,6 +295,7 @@ class Collection:
     ) -> int:
         """Remove the items with these ids and those of these files or below these folders.
 
+        paths: one that is no file's or folder's is a glob; `*` stays in its folder, `**` crosses folders.
         where: of these only the ones that fit; without ids and paths (None, not empty) all that fit.
         Returns how many that is. The media themselves are not touched.
         """
@@ -271,6 +317,31 @@ class Collection:
         """The items as an Arrow table, by id."""
         snapshot = self.snapshot()
         return snapshot.items(snapshot.select(where, as_modalities(modality))[:limit], columns)
+
+    def duplicates(self, *, modality: Kinds | None = None, where: str | None = None) -> list[dict[str, Any]]:
+        """Files with the same content, a group each: sha256, bytes, paths."""
+        items = self.items(modality=modality, where=where, columns=["sha256", "bytes", "path"])
+        found = items.drop_null().group_by(["sha256", "bytes"]).aggregate([("path", "distinct")]).to_pylist()
+        groups = [
+            {"sha256": row["sha256"], "bytes": row["bytes"], "paths": sorted(row["path_distinct"])}
+            for row in found
+            if len(row["path_distinct"]) > 1
+        ]
+        return sorted(groups, key=lambda group: group["paths"])
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        modality: Kinds | None = None,
+        where: str | None = None,
+        float32: bool = False,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> int:
+        """Write items and vectors to a Parquet file, or a folder of them; see `xsearch.exchange.export`."""
+        snapshot = self.snapshot()
+        ids = snapshot.select(where, as_modalities(modality))
+        return exchange.export(snapshot, Path(path), ids, float32=float32, progress=progress)
 
     def skipped(self) -> pa.Table:
         """The files that could not be read: path, reason, error, when."""
@@ -298,6 +369,10 @@ class Collection:
         with self.store.writer() as writer:
             return writer.compact()
 
+    def verify(self, *, repair: bool = False) -> list[Finding]:
+        """What is wrong with it; see `xsearch.integrity.verify`, also for one that does not open."""
+        return integrity.verify(self.path, repair=repair)
+
     def _check(self, given: ModelStamp) -> None:
         stored = self._snapshot.stamp
         if given != stored:
@@ -316,7 +391,7 @@ class Collection:
             from xsearch.index import Index  # faiss: a small collection does without
 
             try:
-                self._index = path, Index.load(path)
+                self._index = path, Index.load(path, snapshot.manifest.index_digests)
             except StoreError as problem:
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
                 self._index = path, None
@@ -333,15 +408,44 @@ class Collection:
         if ids is None and paths is None:
             return fits
         chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids or (), np.int64))]]
-        if wanted := [media.absolute(path) for path in paths or ()]:
+        if wanted := list(paths or ()):
             files = snapshot.files().select(["path", "ids"]).to_pylist()
-            chosen += [
-                np.array(file["ids"], np.int64)
-                for file in files
-                if any(Path(file["path"]).is_relative_to(path) for path in wanted)
-            ]
+            for given in wanted:
+                path = media.absolute(given)
+                found = [
+                    file["ids"]
+                    for file in files
+                    if file["path"] == str(given) or Path(file["path"]).is_relative_to(path)
+                ]
+                found = found or [
+                    file["ids"] for file in files if _fits(Path(file["path"]).parts, path.parts)
+                ]
+                chosen += [np.array(ids, np.int64) for ids in found]
         named = np.unique(np.concatenate(chosen))
         return named if where is None else np.intersect1d(named, fits)
+
+
+def _fits(path: Sequence[str], glob: Sequence[str]) -> bool:
+    """Whether the parts of a path are those of a glob, where `**` stands for any number of them.
+
+    >>> _fits(("a", "b.jpg"), ("a", "*.jpg")), _fits(("a", "b", "c.jpg"), ("a", "*.jpg"))
+    (True, False)
+    >>> _fits(("a", "b", "c.jpg"), ("a", "**", "*.jpg")), _fits(("a", "c.jpg"), ("a", "**", "*.jpg"))
+    (True, True)
+    """
+    if not path or not glob:
+        return not path and set(glob) <= {"**"}
+    if glob[0] == "**":
+        return _fits(path, glob[1:]) or _fits(path[1:], glob)
+    return fnmatchcase(path[0], glob[0]) and _fits(path[1:], glob[1:])
+
+
+def _source(model: str | None) -> str:
+    """The `--model` value that finds this model from everywhere."""
+    from xsearch.models.registry import resolve
+
+    choice = resolve(model)
+    return choice.name if choice.name in NAMED else str(media.absolute(choice.folder))
 
 
 def _load(model: str | None, device: str, dtype: str) -> Embedder:

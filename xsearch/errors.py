@@ -7,18 +7,23 @@
     ├── MediaError            a file cannot become samples
     │   ├── NotMedia          no reader knows this file
     │   └── Unreadable        the right kind, but damaged, empty or incomplete
-    │       └── MissingPackage    readable once an optional package is installed
+    │       ├── MissingPackage    readable once an optional package is installed
+    │       └── TooLarge          readable once its user allows more pixels
     ├── ModelError            weights are missing, damaged or of another shape
     │   └── ModelMismatch     query and collection come from different models
     └── StoreError            a collection cannot be read or written
         ├── NoCollection      nothing there
+        ├── Damaged           a file is not what was written
         └── Locked            somebody else is writing
 
 A message says what, where, what was given, and what to do.
 """
 
+from pathlib import Path
+
 __all__ = [
     "BadFilter",
+    "Damaged",
     "EmptyQuery",
     "Locked",
     "MediaError",
@@ -28,6 +33,7 @@ __all__ = [
     "NoCollection",
     "NotMedia",
     "StoreError",
+    "TooLarge",
     "Unreadable",
     "UsageError",
     "XsearchError",
@@ -66,6 +72,10 @@ class MissingPackage(Unreadable):
     """Readable once an optional package is installed."""
 
 
+class TooLarge(Unreadable):
+    """Readable once its user allows more pixels."""
+
+
 class ModelError(XsearchError):
     """Weights are missing, damaged or of another shape."""
 
@@ -87,6 +97,18 @@ class StoreError(XsearchError):
 
 class NoCollection(StoreError):
     """There is no collection at this path."""
+
+
+class Damaged(StoreError):
+    """A file of a collection is not what was written."""
+
+    def __init__(self, collection: Path, name: str, problem: object) -> None:
+        """`name` is the path of the file inside the collection."""
+        super().__init__(
+            f"damaged file {collection / name}: {problem}; run `xsearch verify --repair --index {collection}`"
+        )
+        self.name = name
+        self.problem = str(problem)
 
 
 class Locked(StoreError):

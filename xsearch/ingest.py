@@ -564,6 +564,6 @@ def _share_outside(snapshot: Snapshot) -> float:
     if snapshot.index_path is None:
         return 1.0
     try:
-        return 1 - float(Index.load(snapshot.index_path).covers(snapshot.ids).mean())
+        return 1 - float(Index.load(snapshot.index_path, snapshot.manifest.index_digests).covers(snapshot.ids).mean())
     except StoreError:
         return 1.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ class Metadata:
         for root in roots:
             for folder, folders, names in os.walk(root):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
-                if TABLE in names:
+                if TABLE in names and Path(folder, TABLE).is_file():  # a pipe may never end
                     found.append(Path(folder, TABLE))
         return cls([*found, Path(table)] if table else found)
 
@@ -46,7 +47,7 @@ class Metadata:
         self._ends: dict[str, list[tuple[tuple[str, ...], dict[str, Any]]]] = {}  # by file name
         for table in tables:
             for path, row in _read_table(table):
-                exact = (table.absolute().parent / path).resolve()
+                exact = Path(os.path.realpath(table.absolute().parent / path))  # not `resolve`: link loops
                 self._exact[exact] = row
                 if not os.path.lexists(exact):  # else it is about that file, and no other of this name
                     self._ends.setdefault(path.name, []).append((path.parts, row))
@@ -64,9 +65,8 @@ class Metadata:
                 if _ends_with(path, end)
             ]
             row = max(ends, key=lambda found: found[0])[1] if ends else {}
-        if os.path.isfile(f"{os.path.splitext(path)[0]}.json"):  # noqa: PTH113, PTH122  three times as fast
-            return row | _read_sidecar(path.with_suffix(".json"))
-        return dict(row)
+        sidecar = f"{os.path.splitext(path)[0]}.json"  # noqa: PTH122  three times as fast
+        return row | _read_sidecar(Path(sidecar)) if os.path.isfile(sidecar) else dict(row)  # noqa: PTH113
 
 
 def _ends_with(path: Path, end: tuple[str, ...]) -> bool:
@@ -77,7 +77,7 @@ def _read_table(table: Path) -> Iterable[tuple[Path, dict[str, Any]]]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.DictReader(lines)
-            names = [name for name in reader.fieldnames or () if name]
+            names = [name for name in reader.fieldnames or () if name.strip()]
             rows = list(reader)
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise UsageError(f"{table}: cannot be read as a UTF-8 CSV table: {problem}") from None
@@ -86,35 +86,35 @@ def _read_table(table: Path) -> Iterable[tuple[Path, dict[str, Any]]]:
     names.remove("path")
     columns = {user_column(name): _typed([row[name] or None for row in rows]) for name in names}
     for at, row in enumerate(rows):
-        if row["path"]:
+        if row["path"] and "\0" not in row["path"]:  # no file has such a name
             yield Path(row["path"]), {name: values[at] for name, values in columns.items()}
 
 
 def _read_sidecar(sidecar: Path) -> dict[str, Any]:
     try:
-        about = json.loads(sidecar.read_text(encoding="utf-8"))
+        about = json.loads(sidecar.read_bytes())
+        if not isinstance(about, dict):
+            raise UsageError(f"{sidecar}: expected one JSON object, found {type(about).__name__}")
+        return {
+            user_column(name): json.dumps(value) if isinstance(value, list | dict) else value
+            for name, value in about.items()
+            if name.strip()
+        }
     except (OSError, ValueError, RecursionError) as problem:
         raise UsageError(f"{sidecar}: cannot be read as JSON: {problem}") from None
-    if not isinstance(about, dict):
-        raise UsageError(f"{sidecar}: expected one JSON object, found {type(about).__name__}")
-    return {
-        user_column(name): json.dumps(value) if isinstance(value, list | dict) else value
-        for name, value in about.items()
-        if name
-    }
 
 
 def user_column(name: str) -> str:
     """The name that a column of the user's has among the items."""
-    name = name.strip().lower()
+    name = name.strip().lower().encode(errors="backslashreplace").decode()  # JSON may hold half a character
     return f"{name}_" if name in ITEM_COLUMNS else name
 
 
 def _typed(texts: list[str | None]) -> list[Any]:
     """A whole column as int, float or bool if every value is one, else as it stands; None where empty.
 
-    >>> _typed(["1", None, "-2"]), _typed(["1", "x"]), _typed(["true", "False"])
-    ([1, None, -2], ['1', 'x'], [True, False])
+    >>> _typed(["1", None, "-2"]), _typed(["1", "0.5"]), _typed(["1", "007"]), _typed(["true", "False"])
+    ([1, None, -2], [1.0, 0.5], ['1', '007'], [True, False])
     """
     for convert in _CONVERTERS:
         try:
@@ -125,15 +125,21 @@ def _typed(texts: list[str | None]) -> list[Any]:
 
 
 def _int(text: str) -> int:
-    """Keeps 007 and 1_000 as the texts that they are, and stays within 64 bits."""
     number = int(text)
     if str(number) != text or number.bit_length() > 63:
         raise ValueError(text)
     return number
 
 
+def _float(text: str) -> float:
+    """007, 1_000 and what has more than 64 bits are names rather than numbers."""
+    if re.fullmatch(r".*_.*|-?0\d+|-?\d{19,}", text):
+        raise ValueError(text)
+    return float(text)
+
+
 _CONVERTERS: tuple[Callable[[str], Any], ...] = (
     _int,
-    float,
+    _float,
     lambda text: {"true": True, "false": False}[text.lower()],
 )

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch import media
-from xsearch.errors import MissingPackage, UsageError
+from xsearch.errors import MissingPackage, TooLarge, UsageError
 from xsearch.media import Skipped
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality
@@ -153,7 +153,7 @@ class Survey:
     def _is_to_retry(self, file: MediaFile, before: dict[str, str]) -> bool:
         """Whether a file that was skipped has changed, or its user has done what the reason asks for."""
         return (
-            before["error"] == MissingPackage.__name__
+            before["error"] in (MissingPackage.__name__, TooLarge.__name__)
             or any(media.asked(file.path, root, self.kinds) for root in self.roots)
             or changed_since(file.path, before["when"])
         )

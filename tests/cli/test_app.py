@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 from xsearch.cli.app import Commands, app
 from xsearch.errors import BadFilter, NoCollection
 
-COMMANDS = ["ingest", "query", "compose", "info", "ls", "rm", "skipped", "compact"]
-COMMANDS += ["doctor", "demo", "models"]
+COMMANDS = ["ingest", "query", "compose", "info", "ls", "rm", "skipped", "compact", "verify"]
+COMMANDS += ["export", "import", "doctor", "demo", "models"]
 
 
 def test_help_names_every_command_in_80_columns(run):

@@ -35,13 +35,32 @@ def test_ls_without_items_says_so_on_stderr(run, index):
     assert (result.stdout, result.stderr) == ("", "no items match\n")
 
 
+def test_duplicates_are_listed_in_groups(run, media, tmp_path):
+    (tmp_path / "m").mkdir()
+    for name in ("one.png", "copy.png"):
+        (tmp_path / "m" / name).write_bytes((media / "one.png").read_bytes())
+    (tmp_path / "m" / "two.png").write_bytes((media / "two.png").read_bytes())
+    run("ingest", tmp_path / "m", "--index", tmp_path / "c")
+    words = ["ls", "--duplicates", "--index", tmp_path / "c"]
+    _, *lines = run(*words).stdout.splitlines()
+    size = str((media / "one.png").stat().st_size)
+    assert [line.split() for line in lines] == [
+        ["1", size, str(tmp_path / "m" / name)] for name in ("copy.png", "one.png")
+    ]
+    (group,) = json.loads(run(*words, "--json").stdout)
+    assert set(group) == {"sha256", "bytes", "paths"}
+    assert "no two files" in run(*words, "--where", "path like '%two%'").stderr
+
+
 def test_rm_by_id(run, copy):
     first, *rest = ids(run, copy)
     assert "removed 1 item\n" in run("rm", first, "--yes", "--index", copy).stdout
     assert ids(run, copy) == rest
 
 
-@pytest.mark.parametrize(("what", "left"), [("*.png", 4), ("one.png", 6), ("tone.wav", 4), ("", 0)])
+@pytest.mark.parametrize(
+    ("what", "left"), [("*.png", 4), ("../**/*.png", 4), ("one.png", 6), ("tone.wav", 4), ("", 0)]
+)
 def test_rm_by_path_folder_and_glob(run, media, copy, what, left):
     run("rm", media / what, "--yes", "--index", copy)
     assert len(ids(run, copy)) == left

@@ -7,7 +7,11 @@ import random
 import pytest
 
 from xsearch.errors import Unreadable
-from xsearch.media.text import windows
+from xsearch.media import text
+
+
+def windows(of: str) -> list[str]:
+    return list(text.windows(of))
 
 
 def words(n: int, word: str = "word") -> str:
@@ -47,11 +51,11 @@ def test_a_window_ends_at_a_paragraph_else_at_a_sentence_else_at_60_words():
 def test_no_word_is_lost_or_repeated():
     rng = random.Random(3)
     for _ in range(30):
-        text = "".join(
+        written = "".join(
             f"w{i}{rng.choice([' ', '. ', chr(10), chr(10) * 2])}" for i in range(rng.randrange(1, 400))
         )
-        found = windows(text)
-        assert " ".join(found).split() == text.split()
+        found = windows(written)
+        assert " ".join(found).split() == written.split()
         assert all(len(window.split()) <= 75 for window in found)
         assert all(len(window.split()) >= 15 for window in found[1:])
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 import xsearch
+from xsearch.errors import NoCollection
 from xsearch.store import Store, Writer
 from xsearch.types import ModelStamp
 
@@ -93,7 +94,19 @@ def check_and_go_on(store: Store, finished: int) -> None:
 
 def test_killed_at_a_dozen_steps(tmp_path):
     names = steps(tmp_path / "whole")
-    assert set(names) == {"items", "vectors", "tombstones", "skipped", "manifest", "published", "garbage"}
+    assert set(names) == {
+        *(
+            "items",
+            "vectors",
+            "checksums",
+            "tombstones",
+            "skipped",
+            "manifest",
+            "copy",
+            "published",
+            "garbage",
+        )
+    }
     environment = {**os.environ, "PYTHONPATH": str(Path(xsearch.__file__).parents[1])}
     later = range(names.index("published") + 1, names.index("garbage") + 1)  # second commit, first compaction
     for i in later:
@@ -138,6 +151,80 @@ def test_a_full_disk_leaves_the_collection_as_it_was(tmp_path):
         full.clear()
         writer.commit()  # there is room now
     assert state(store)[0] == [0, 1, 2, 3, 4, 5]
+
+
+class Disk:
+    """Stands in for `os.fsync`: knows what of a folder is sure to be there after a power loss."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.files: dict[int, bytes] = {}  # what was fsynced, by inode
+        self.folders: dict[int, dict[str, int]] = {}  # names and their inodes
+        self.held: list[int] = []  # open files: an inode in use is not given again
+
+    def fsync(self, descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        self.held.append(os.dup(descriptor))
+        if path.is_dir():
+            self.folders[path.stat().st_ino] = {child.name: child.stat().st_ino for child in path.iterdir()}
+        else:
+            self.files[path.stat().st_ino] = path.read_bytes()
+
+    def least(self, to: Path) -> None:
+        """What is there at least: names and content that were fsynced."""
+
+        def restore(inode: int, to: Path) -> None:
+            to.mkdir()
+            for name, child in self.folders.get(inode, {}).items():
+                if child in self.files:
+                    (to / name).write_bytes(self.files[child])
+                else:  # for a file too: it is as bad as one that is empty
+                    restore(child, to / name)
+
+        restore(self.root.stat().st_ino, to)
+
+    def names_first(self, to: Path) -> None:
+        """Every name is there, but only the content that was fsynced."""
+        for path in sorted([self.root, *self.root.rglob("*")]):
+            target = to / path.relative_to(self.root)
+            target.mkdir() if path.is_dir() else target.write_bytes(self.files.get(path.stat().st_ino, b""))
+
+
+def test_a_power_loss_at_any_moment_leaves_what_was_committed(tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    disk = Disk(tmp_path / "disk")
+    committed = -1  # the last of STATES that must be there
+    looks = 0
+
+    def look() -> None:
+        nonlocal looks
+        for leave in (disk.least, disk.names_first):
+            looks += 1
+            after = tmp_path / f"after {looks}"
+            leave(after)
+            try:
+                now = state(Store.open(after / "indexes" / "c"))
+                assert now == ([], [], None) or STATES.index(now) >= committed
+            except NoCollection:
+                assert committed < 0
+
+    def fsync(descriptor: int) -> None:
+        look()
+        disk.fsync(descriptor)
+
+    def step(name: str) -> None:
+        nonlocal committed
+        committed = min(committed + (name == "published"), 2)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    store = begin(disk.root / "indexes" / "c")
+    committed = 0
+    with store.writer(step=step) as writer:
+        change(writer)
+    look()
+    assert looks > 100
+    for descriptor in disk.held:
+        os.close(descriptor)
 
 
 if __name__ == "__main__":

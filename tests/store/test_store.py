@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -322,9 +326,10 @@ def test_create_and_open_refuse_what_they_should(tmp_path, store):
     [
         ('{"format": 99}', "newer xsearch"),
         ('{"format": 1}', "not a manifest"),
-        ("[]", "not a manifest"),
-        ('{"format"', "cannot read"),
-        ("\x00\xff", "cannot read"),
+        ('{"format": 2}', r"manifest\.json: a wrong checksum; run `xsearch verify --repair"),
+        ("[]", "damaged"),
+        ('{"format"', "damaged"),
+        ("\x00\xff", "damaged"),
     ],
 )
 def test_a_manifest_that_is_not_ours(store, content, match):
@@ -349,14 +354,36 @@ def test_a_missing_or_torn_file_is_named(store, rng):
         store.snapshot().items(np.array([0]))
 
 
-def test_one_writer_at_a_time(store):
-    with store.writer():
-        with (
-            pytest.raises(Locked, match=f"process {os.getpid()} on .* since 20"),
-            Store.open(store.path).writer(),
-        ):
+def test_a_second_writer_is_told_who_the_first_is(store):
+    program = (
+        "import sys; from pathlib import Path; from xsearch.store import Store\n"
+        "with Store.open(Path(sys.argv[1])).writer(): print(flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(store.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline()
+        with pytest.raises(Locked, match=f"by process {first.pid} on .* since 20"), store.writer():
             pass
         assert len(store.snapshot()) == 0  # readers never lock
-    with store.writer(timeout_s=1):
+        first.kill()
+    with store.writer():  # the lock ends with its process
         pass
     assert not (store.path / "lock.json").exists()
+
+
+def test_a_second_writer_waits_if_it_is_told_to(store, rng):
+    done = threading.Event()
+
+    def second() -> int:
+        with Store.open(store.path).writer(timeout_s=30) as writer:
+            assert done.is_set()
+            return len(writer.snapshot)
+
+    with ThreadPoolExecutor(1) as thread:
+        with store.writer() as writer:
+            waiting = thread.submit(second)
+            time.sleep(0.1)
+            writer.add(table(3), unit(rng, 3))
+            writer.commit()
+            done.set()
+        assert waiting.result() == 3  # it goes on from what the first has left

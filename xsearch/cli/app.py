@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from xsearch.cli import collection, demo, doctor, ingest, models, query
+from xsearch.cli import collection, demo, doctor, exchange, ingest, models, query
 from xsearch.errors import UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
@@ -97,6 +97,9 @@ app.command("ls")(collection.list_items)
 app.command("rm")(collection.remove)
 app.command()(collection.skipped)
 app.command()(collection.compact)
+app.command()(collection.verify)
+app.command()(exchange.export)
+app.command("import")(exchange.import_)
 app.add_typer(models.app, name="models")
 app.command()(doctor.doctor)
 app.command()(demo.demo)

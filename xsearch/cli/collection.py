@@ -1,10 +1,10 @@
-"""`info`, `ls`, `rm`, `skipped`, `compact`: look at a collection and tidy it."""
+"""`info`, `ls`, `rm`, `skipped`, `compact`, `verify`: look at a collection and tidy it."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from xsearch.errors import UsageError
 if TYPE_CHECKING:
     from xsearch.collection import Collection
 
-__all__ = ["compact", "info", "list_items", "remove", "skipped"]
+__all__ = ["compact", "info", "list_items", "remove", "skipped", "verify"]
 
 ITEM_COLUMNS = ("id", "modality", "path", "start_s", "end_s", "text")
 
@@ -39,12 +39,19 @@ def list_items(
     modality: options.Modalities = None,
     where: options.Where = None,
     limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many.")] = None,
+    duplicates: Annotated[
+        bool, typer.Option("--duplicates", help="List files with the same content, in groups.")
+    ] = False,
     json: options.Json = False,
     index: options.Index = options.DEFAULT_INDEX,
 ) -> None:
     """List the items of a collection, by id."""
+    collection = _open(index)
+    if duplicates:
+        _list_duplicates(collection.duplicates(modality=modality, where=where)[:limit], json)
+        return
     columns = None if json else ITEM_COLUMNS
-    items = _open(index).items(modality=modality, where=where, limit=limit, columns=columns).to_pylist()
+    items = collection.items(modality=modality, where=where, limit=limit, columns=columns).to_pylist()
     if json:
         output.print_json(items)
         return
@@ -63,9 +70,27 @@ def list_items(
         output.note("no items match")
 
 
+def _list_duplicates(groups: list[dict[str, Any]], json: bool) -> None:
+    if json:
+        output.print_json(groups)
+        return
+    rows = [
+        (str(number), str(group["bytes"]), output.relative(path))
+        for number, group in enumerate(groups, start=1)
+        for path in group["paths"]
+    ]
+    output.print_table(("group", "bytes", "path"), rows, numbers=2)
+    if not rows:
+        output.note("no two files have the same content")
+
+
 def remove(
     what: Annotated[
-        list[str] | None, typer.Argument(metavar="[WHAT]...", help="Ids, files, folders, or globs of paths.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[WHAT]...",
+            help="Ids, files, folders, or quoted globs: 'media/*.jpg'; ** crosses folders.",
+        ),
     ] = None,
     where: options.Where = None,
     dry_run: options.DryRun = False,
@@ -76,7 +101,7 @@ def remove(
     if not what and where is None:
         raise UsageError("rm: expected ids, paths or --where; to remove everything delete the folder")
     collection = _open(index)
-    ids, paths = _ids_and_paths(collection, what) if what else (None, None)
+    ids, paths = _ids_and_paths(what) if what else (None, None)
     count = collection.remove(ids, paths=paths, where=where, dry_run=True)
     if dry_run or not count:
         typer.echo(f"would remove {_items(count)}" if count else "no items match, nothing was removed")
@@ -106,6 +131,33 @@ def compact(index: options.Index = options.DEFAULT_INDEX) -> None:
     typer.echo(f"{index}: {segments}, {done.freed_bytes:,} bytes freed")
 
 
+def verify(
+    repair: Annotated[bool, typer.Option("--repair", help="Go on without what is broken.")] = False,
+    json: options.Json = False,
+    index: options.Index = options.DEFAULT_INDEX,
+) -> None:
+    """Check every byte of a collection.
+
+    The exit code is 1 if something is wrong. --repair moves what is broken to the
+    folder `quarantine` of the collection; the next ingest embeds its files again.
+    """
+    from xsearch.integrity import verify
+
+    found = verify(index, repair=repair)
+    if json:
+        output.print_json([asdict(finding) for finding in found])
+    else:
+        for finding in found:
+            remedy = finding.remedy if repair else f"with --repair: {finding.remedy}"
+            typer.echo(f"{finding.path}: {finding.problem}; {remedy}")
+        for path in dict.fromkeys(path for finding in found for path in finding.lost):
+            typer.echo(f"lost: {output.relative(path)}")
+    if not found:
+        output.note(f"{index}: nothing is wrong")
+    elif not repair:
+        raise typer.Exit(1)
+
+
 def _open(index: Path) -> Collection:
     import xsearch
 
@@ -116,14 +168,8 @@ def _items(count: int) -> str:
     return f"{count:,} item{'s' * (count != 1)}"
 
 
-def _ids_and_paths(collection: Collection, given: list[str]) -> tuple[list[int], list[str]]:
-    """Numbers are ids, unless a file is called so; what has a wildcard is compared with the stored paths."""
+def _ids_and_paths(given: list[str]) -> tuple[list[int], list[str]]:
+    """Numbers are ids, unless a file is called so."""
     numbers = {text for text in given if text.isdecimal() and not Path(text).exists()}
     ids = [int(text) for text in numbers if len(text) < 19]  # longer ones do not fit into 64 bits: no item's
-    rest = [text for text in given if text not in numbers]
-    globs = [text for text in rest if any(c in text for c in "*?[") and not Path(text).exists()]
-    if globs:
-        patterns = [str(Path(text).absolute()) for text in globs]
-        items = collection.items(columns=["id", "path"]).to_pylist()
-        ids += [item["id"] for item in items if any(fnmatchcase(item["path"], p) for p in patterns)]
-    return ids, [text for text in rest if text not in globs]
+    return ids, [text for text in given if text not in numbers]

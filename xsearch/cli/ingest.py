@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -107,13 +107,13 @@ def progress_bar() -> Iterator[Any]:
 def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
     """What an ingest did: counts on stdout, what was skipped and why on stderr."""
     files = sum(report.files.values())
-    new = _counts(report.new, "file")
+    new = output.counts(report.new, "file")
     touched = report.changed or report.described or report.duplicates or report.moved or report.removed
     if dry_run:
         typer.echo(f"would embed {new}; {report.unchanged:,} unchanged; nothing was written")
     elif report.items:
         rate = f"in {report.seconds:.1f} s, {report.items_per_s:.1f} items/s"
-        typer.echo(f"{index}: {_counts(report.items, 'item')} from {new}, {rate}")
+        typer.echo(f"{index}: {output.counts(report.items, 'item')} from {new}, {rate}")
     elif not files:
         typer.echo(f"{index}: no media found")
     elif report.unchanged and not touched:
@@ -141,13 +141,6 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
 
 def _is_collection(index: Path) -> bool:
     return (index / "manifest.json").is_file()
-
-
-def _counts(counts: Mapping[Modality, int], noun: str) -> str:
-    """ "9 items (4 image, 5 text)"."""
-    total = sum(counts.values())
-    kinds = ", ".join(f"{counts[kind]:,} {kind}" for kind in Modality if counts.get(kind))
-    return f"{total:,} {noun}{'s' * (total != 1)}" + (f" ({kinds})" if kinds else "")
 
 
 def _rule(text: str) -> tuple[Modality, str]:

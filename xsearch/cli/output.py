@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from xsearch.errors import UsageError
-from xsearch.types import Hit
+from xsearch.types import Hit, Modality
 
 if TYPE_CHECKING:
     from xsearch.query import Embedded
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Form",
     "choose_form",
+    "counts",
     "note",
     "print_hits",
     "print_json",
@@ -50,9 +51,20 @@ def choose_form(*, json: bool, csv: bool, paths: bool) -> Form:
     return asked[0] if asked else Form.TABLE
 
 
+def counts(by_kind: Mapping[Modality, int], noun: str) -> str:
+    """How many, and of which kinds.
+
+    >>> counts({Modality.IMAGE: 4, Modality.TEXT: 1_000}, "item")
+    '1,004 items (4 image, 1,000 text)'
+    """
+    total = sum(by_kind.values())
+    kinds = ", ".join(f"{by_kind[kind]:,} {kind}" for kind in Modality if by_kind.get(kind))
+    return f"{total:,} {noun}{'s' * (total != 1)}" + (f" ({kinds})" if kinds else "")
+
+
 def note(text: str) -> None:
-    """Something worth knowing that is not a result: to stderr."""
-    typer.echo(text, err=True)
+    """Something worth knowing that is not a result: to stderr, on one line."""
+    typer.echo(_printable(text), err=True)
 
 
 def print_hits(hits: Sequence[Hit], form: Form = Form.TABLE) -> None:
@@ -109,7 +121,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers
     keep = [i for i in range(len(header)) if any(row[i] for row in rows)]
     numbers = sum(i < numbers for i in keep)
     names = [header[i] for i in keep]
-    cells = [names] + [["".join(c if c.isprintable() else " " for c in row[i]) for i in keep] for row in rows]
+    cells = [names] + [[_printable(row[i]) for i in keep] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     if sys.stdout.isatty():
         widths = _fit(names, widths, shutil.get_terminal_size().columns)
@@ -140,6 +152,10 @@ def window(start_s: float | None, end_s: float | None) -> str:
     if start_s is None or end_s is None:
         return ""
     return "-".join(f"{seconds:.1f}".removesuffix(".0") for seconds in (start_s, end_s))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _finite(value: object) -> object:

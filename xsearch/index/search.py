@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import asdict, replace
 from importlib import import_module
@@ -82,15 +84,29 @@ class Index:
         plan = {**asdict(self.plan), "covered": list(runs)}
         (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
+    def stored(self) -> np.ndarray:
+        """The ids that are in the inverted lists, as the index itself has them: int64 [n], ascending."""
+        faiss: Any = import_module("faiss")
+
+        lists = faiss.extract_index_ivf(self._index).invlists
+        sizes = [lists.list_size(i) for i in range(lists.nlist)]
+        ids = [faiss.rev_swig_ptr(lists.get_ids(i), size) for i, size in enumerate(sizes) if size]
+        return np.sort(np.concatenate(ids))
+
     @staticmethod
-    def load(folder: Path, *, mmap: bool = True) -> Index:
+    def load(folder: Path, sha256: Mapping[str, str] | None = None, *, mmap: bool = True) -> Index:
         """Read what `save` wrote, memory-mapped unless `mmap` is false, onto the GPU if it was built on one.
 
+        sha256: of its files, by name: FAISS may crash on a damaged file, so that it is not given one.
         Without a GPU it is searched on the CPU. Raises StoreError where it is missing or damaged.
         """
         import faiss
 
         try:
+            for name, wanted in (sha256 or {}).items():
+                with (folder / name).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
+                        raise ValueError(f"{name} has a wrong sha256")
             content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in content.pop("covered")]
             index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC if mmap else 0)

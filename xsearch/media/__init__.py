@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from xsearch.errors import MediaError, Unreadable
-from xsearch.media import audio, depth, image, imu, text, thermal, video
+from xsearch.media import audio, depth, files, image, imu, text, thermal, video
 from xsearch.media.files import Skipped, absolute, asked, identify, sha256, walk
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -39,11 +39,16 @@ def read(file: MediaFile) -> Iterator[Sample]:
     """
     try:
         yield from _READERS[file.modality](file)
-    except MediaError:
-        raise
+        problem = None
     except Exception as error:  # the boundary: what decoders raise on damaged input is not documented
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        problem = error
+    if files.has_changed(file):
+        raise Unreadable(f"{file.path}: changed or vanished while it was read; ingest again") from problem
+    if isinstance(problem, MediaError):
+        raise problem
+    if problem:
+        reason = (str(problem) or type(problem).__name__).splitlines()[0]
         raise Unreadable(
             f"{file.path}: cannot be decoded as {file.modality} ({reason}); "
             "replace the file if it is damaged, or name its kind with --as KIND=GLOB"
-        ) from error
+        ) from problem

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, count, takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,8 @@ __all__ = ["read", "track"]
 RATE_HZ = 16_000  # ImageBind, arXiv:2305.05665, section 3
 WINDOW = 10 * RATE_HZ
 LONGEST = 11 * RATE_HZ  # less than 1 s at the end is part of the window before it
+BLOCK = 1 << 20  # numbers read at once: 10 s of what headers can tell of may be terabytes
+UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX: the length of a stream
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
@@ -24,17 +27,31 @@ def read(file: MediaFile) -> Iterator[Sample]:
 
     What lies beyond full scale is clipped; NaN becomes silence.
     """
-    import soundfile
-
-    try:
-        sound = soundfile.SoundFile(file.path)
-    except soundfile.LibsndfileError:
+    sound = _opened(file)
+    if sound is None:
         yield from track(file.path)
         return
     with sound:
         rate_hz = sound.samplerate
-        blocks = sound.blocks(10 * rate_hz, dtype="float32", always_2d=True)
-        yield from _samples(file.path, blocks, rate_hz, sound.frames / rate_hz)
+        size = max(1, min(10 * rate_hz, BLOCK // sound.channels))
+        blocks = (sound.read(size, dtype="float32", always_2d=True) for _ in count())
+        yield from _samples(file.path, takewhile(len, blocks), rate_hz, sound.frames / rate_hz)
+
+
+def _opened(file: MediaFile) -> Any | None:
+    """A `soundfile.SoundFile`, or None for what only FFmpeg can read, or read quietly."""
+    import soundfile
+
+    if file.mime == "audio/mpeg":  # libsndfile's decoder prints what it thinks of a damaged one
+        return None
+    try:
+        sound = soundfile.SoundFile(file.path)
+    except soundfile.LibsndfileError:
+        return None
+    if 0 < sound.frames < UNKNOWN:
+        return sound
+    sound.close()
+    return None
 
 
 def track(path: Path) -> Iterator[Sample]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from xsearch.errors import MissingPackage, Unreadable
-from xsearch.media.image import is_deep, opened
+from xsearch.media.image import check_pixels, is_deep, opened
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["camera", "fits", "read"]
@@ -35,13 +35,13 @@ def fits(path: Path, mime: str) -> bool:
         return True
     try:
         if mime == "application/x-npy":
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-            return array.squeeze().ndim == 2 and array.dtype.kind in "fui"
+            array = _plane(np.load(path, mmap_mode="r", allow_pickle=False))  # the header only
+            return array.ndim == 2 and array.dtype.kind in "fui"
         if mime in ("image/png", "image/tiff"):
             with opened(path) as picture:
                 return is_deep(picture)
     except Exception:  # damaged in whatever way: reading it will say so
-        pass
+        return True
     return False
 
 
@@ -58,7 +58,8 @@ def read(file: MediaFile) -> Iterator[Sample]:
     path = file.path
     about = _about(file.companion) if file.companion else {}
     if file.mime == "application/x-npy":
-        values = np.load(path, allow_pickle=False).squeeze()
+        check_pixels(path, np.load(path, mmap_mode="r", allow_pickle=False).size)
+        values = _plane(np.load(path, allow_pickle=False))
     elif file.mime == "image/x-portable-floatmap":
         values = _pfm(path)
     elif file.mime == "image/x-exr":
@@ -70,9 +71,9 @@ def read(file: MediaFile) -> Iterator[Sample]:
             values = np.asarray(picture)
     if values.ndim != 2 or values.dtype.kind not in "fui":
         raise Unreadable(f"{path}: shape {values.shape} {values.dtype} is no depth map; {_WHAT_FITS}")
-    metres = values.astype(np.float32) * np.float32(
-        1.0 if values.dtype.kind == "f" else about.get("unit_m", 1e-3)
-    )
+    unit_m = np.float32(1.0 if values.dtype.kind == "f" else about.get("unit_m", 1e-3))
+    with np.errstate(over="ignore", invalid="ignore"):
+        metres = values.astype(np.float32) * unit_m
     metres[~(np.isfinite(metres) & (metres > 0))] = 0
     if not metres.any():
         raise Unreadable(f"{path}: empty: no pixel of known depth")
@@ -100,15 +101,21 @@ def _about(path: Path) -> dict[str, float]:
     return about
 
 
+def _plane(array: np.ndarray) -> np.ndarray:
+    """Without axes of length 1, unless two are left only with them."""
+    return array if array.ndim == 2 else array.squeeze()
+
+
 def _pfm(path: Path) -> np.ndarray:
     """Portable float map (pauldebevec.com/Research/HDR/PFM): rows bottom up, scale < 0 is little-endian."""
     with path.open("rb") as file:
         kind, size, scale = (file.readline(80) for _ in range(3))
-        data = file.read()
-    if kind.strip() != b"Pf":
-        raise Unreadable(f"{path}: not a one-channel PFM; {_WHAT_FITS}")
-    width, height = map(int, size.split())
-    if len(data) < 4 * width * height:
+        if kind.strip() != b"Pf":
+            raise Unreadable(f"{path}: not a one-channel PFM; {_WHAT_FITS}")
+        width, height = map(int, size.split())
+        check_pixels(path, width * height)
+        data = file.read(max(0, 4 * width * height))
+    if min(width, height) < 1 or len(data) < 4 * width * height:
         raise Unreadable(f"{path}: damaged: shorter than its header says; replace it")
     rows = np.frombuffer(data, "<f4" if float(scale) < 0 else ">f4", width * height)
     return rows.reshape(height, width)[::-1]

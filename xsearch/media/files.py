@@ -14,10 +14,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
-from xsearch.media import container, depth, imu, thermal
+from xsearch.media import container, depth, imu, text, thermal
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["Skipped", "absolute", "asked", "identify", "sha256", "walk"]
+__all__ = ["Skipped", "absolute", "asked", "has_changed", "identify", "sha256", "walk"]
 
 # Magic bytes at the start of a file; those that several formats share are told apart in `_sniff`.
 _MAGIC = {
@@ -157,10 +157,13 @@ def identify(
     """
     path = absolute(path)
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise NotMedia(f"{path}: not a regular file")
         mime = _sniff(path) or _EXTENSIONS.get(path.suffix.lower(), "")
         rule = asked(path, absolute(root) if root else path.parent, kinds)
+        if status.st_size == 0 and (mime or rule):
+            raise Unreadable(f"{path}: empty file; remove or replace it")
         kind = rule or _by_convention(path, mime)
         if kind is None:
             kind, mime = _by_content(path, mime)
@@ -169,13 +172,20 @@ def identify(
             path, companion = imu.recording(path, asked=rule is not None)
         elif kind is Modality.DEPTH:
             companion = depth.camera(path)
-        facts = [part.stat() for part in (path, companion) if part]
+        size, mtime_ns = _facts(path, companion)
+        if kind is Modality.TEXT:
+            text.check_size(path, size)
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
-    size = sum(fact.st_size for fact in facts)
-    if size == 0:
-        raise Unreadable(f"{path}: empty file; remove or replace it")
-    return MediaFile(path, kind, size, max(fact.st_mtime_ns for fact in facts), mime, companion)
+    return MediaFile(path, kind, size, mtime_ns, mime, companion)
+
+
+def has_changed(file: MediaFile) -> bool:
+    """Since it was identified; also if it is gone."""
+    try:
+        return _facts(file.path, file.companion) != (file.bytes, file.mtime_ns)
+    except OSError:
+        return True
 
 
 def asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
@@ -199,6 +209,12 @@ def sha256(path: Path) -> str:
 def absolute(path: str | Path) -> Path:
     """As paths are stored: without `..`, but with the user's names; `resolve` would follow links."""
     return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def _facts(path: Path, companion: Path | None) -> tuple[int, int]:
+    """Size and time, of two files the sum and the later one."""
+    facts = [part.stat() for part in (path, companion) if part]
+    return sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)
 
 
 def _printable(path: Path) -> str:
@@ -252,6 +268,8 @@ def _sniff(path: Path) -> str:
     for magic, mime in _MAGIC.items():
         if head.startswith(magic):
             return mime
+    if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE6 == 0xE2:  # the sync word of layer III
+        return "audio/mpeg"
     if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF.get(head[8:12], "")
     if head[:4] == b"OggS":

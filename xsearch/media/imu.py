@@ -12,12 +12,16 @@ from pathlib import Path
 import numpy as np
 
 from xsearch.errors import NotMedia, Unreadable
+from xsearch.media import text
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read", "recording"]
 
 WINDOW_S = 5.0  # ImageBind, arXiv:2305.05665, section 3
 SHORTEST_S = 2.0  # what is shorter at the end is left out, unless it is all there is
+LARGEST = 1 << 30  # bytes of numbers, a day at 200 Hz; packed ones may become any number
+GAP = 10  # usual steps between two moments, and at least a window: nothing was recorded there
+SLOWEST_HZ, FASTEST_HZ = 1 / WINDOW_S, 100_000.0  # one moment per window; the fastest sensors have 32 kHz
 
 # Names are compared without case and separators. Units: factor to m/s^2, rad/s, s.
 _PREFIX = r"(?:imu|field|raw)?"
@@ -81,28 +85,52 @@ def recording(path: Path, *, asked: bool = False) -> tuple[Path, Path | None]:
 def read(file: MediaFile) -> Iterator[Sample]:
     """Windows of 5 s, hop 5 s: the sensors' common time, interpolated to the accelerometer's mean rate.
 
-    Rows may be in any order; incomplete ones and those of a repeated time are left out.
+    Rows may be in any order; incomplete ones and those of a repeated time are left out. After a gap longer
+    than a window, the windows begin anew.
     """
     accel_s, accel = _series(file.path, "accel", bare=file.companion is not None)
     gyro_s, gyro = _series(file.companion or file.path, "gyro", bare=file.companion is not None)
-    first_s, last_s = max(accel_s[0], gyro_s[0]), min(accel_s[-1], gyro_s[-1])
-    if first_s >= last_s:
-        raise Unreadable(f"{file.path}: its sensors have no time in common; check their clocks")
-    rate_hz = float((len(accel_s) - 1) / (accel_s[-1] - accel_s[0]))
-    grid_s = first_s + np.arange(int((last_s - first_s) * rate_hz + 1e-6) + 1) / rate_hz  # [T]
     channels = [(accel_s, channel) for channel in accel.T] + [(gyro_s, channel) for channel in gyro.T]
-    signal = np.stack([np.interp(grid_s, *channel) for channel in channels]).astype(np.float32)  # [6, T]
-    duration_s = signal.shape[1] / rate_hz
-    for start_s in np.arange(max(1, int((duration_s - SHORTEST_S) // WINDOW_S) + 1)) * WINDOW_S:
-        window = signal[:, round(start_s * rate_hz) : round((start_s + WINDOW_S) * rate_hz)]
-        yield Sample(
-            Modality.IMU,
-            window,
-            start_s=float(start_s),
-            end_s=min(float(start_s + WINDOW_S), duration_s),
-            duration_s=duration_s,
-            rate_hz=rate_hz,
+    rate_hz = float(1 / np.diff(accel_s)[~_is_gap(accel_s)].mean())
+    if not SLOWEST_HZ <= rate_hz <= FASTEST_HZ:
+        raise Unreadable(
+            f"{file.path}: {rate_hz:.3g} moments per second cannot be; name the unit of its time, as time_ms"
         )
+    runs = _runs(accel_s, gyro_s)
+    if not runs:
+        raise Unreadable(f"{file.path}: its sensors have no time in common; check their clocks")
+    duration_s = runs[-1][1] - runs[0][0] + 1 / rate_hz
+    longest = max(runs, key=lambda run: run[1] - run[0])
+    for run in runs:
+        grid_s = run[0] + np.arange(int((run[1] - run[0]) * rate_hz + 1e-6) + 1) / rate_hz  # [T]
+        signal = np.stack([np.interp(grid_s, *channel) for channel in channels]).astype(np.float32)  # [6, T]
+        run_s = len(grid_s) / rate_hz
+        count = int((run_s - SHORTEST_S) // WINDOW_S) + 1
+        for start_s in np.arange(max(count, run == longest)) * WINDOW_S:
+            window = signal[:, round(start_s * rate_hz) : round((start_s + WINDOW_S) * rate_hz)]
+            yield Sample(
+                Modality.IMU,
+                window,
+                start_s=float(run[0] - runs[0][0] + start_s),
+                end_s=float(run[0] - runs[0][0] + min(start_s + WINDOW_S, run_s)),
+                duration_s=duration_s,
+                rate_hz=rate_hz,
+            )
+
+
+def _runs(accel_s: np.ndarray, gyro_s: np.ndarray) -> list[tuple[float, float]]:
+    """From when to when both sensors record without a gap."""
+    gaps = sorted((s[k], s[k + 1]) for s in (accel_s, gyro_s) for k in np.flatnonzero(_is_gap(s)))
+    first_s, last_s = max(accel_s[0], gyro_s[0]), min(accel_s[-1], gyro_s[-1])
+    starts = np.maximum.accumulate([first_s, *(end for _, end in gaps)])
+    ends = np.minimum([*(start for start, _ in gaps), last_s], last_s)
+    return [(start, end) for start, end in zip(starts.tolist(), ends.tolist(), strict=True) if start < end]
+
+
+def _is_gap(seconds: np.ndarray) -> np.ndarray:
+    """For each step between moments, bool [N - 1]."""
+    steps = np.diff(seconds)
+    return steps > max(WINDOW_S, GAP * np.median(steps))
 
 
 def _partner(path: Path, own: str, other: str) -> Path | None:
@@ -159,13 +187,16 @@ def _series(path: Path, sensor: str, *, bare: bool) -> tuple[np.ndarray, np.ndar
     if clock is None:
         raise Unreadable(f"{path}: neither a time column nor rate_hz; add one")
     table = _load(path, [*columns.axes, clock])
-    xyz = np.stack([table[name] for name in columns.axes], axis=1) * columns.factor  # [N, 3]
-    seconds = table[clock]
+    axes, seconds = [table[name] for name in columns.axes], table[clock]
     if not columns.time:
-        if not seconds[0] > 0:
+        if not (seconds[:1] > 0).all():
             raise Unreadable(f"{path}: {clock} is {seconds[0]}; give the samples per second")
-        seconds = np.arange(len(xyz)) / seconds[0]
-    kept = np.isfinite(xyz).all(axis=1) & np.isfinite(seconds)
+        seconds = np.arange(len(axes[0])) / seconds[:1]
+    if len({len(column) for column in (*axes, seconds)}) > 1:
+        raise Unreadable(f"{path}: {sensor} and time have columns of different lengths; replace it")
+    with np.errstate(over="ignore"):
+        xyz = np.stack(axes, axis=1) * columns.factor  # [N, 3]
+        kept = np.isfinite(np.column_stack([xyz, seconds]).astype(np.float32)).all(axis=1)
     seconds, rows = np.unique(seconds[kept], return_index=True)
     if len(seconds) < 2:
         raise Unreadable(f"{path}: fewer than two moments with {sensor} and time; replace it")
@@ -199,39 +230,55 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     if format == "npz":
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            _check_size(path, sum(member.file_size for member in archive.zip.infolist()))
             for key in archive:
                 columns = _array_columns(key)
                 if not set(columns).isdisjoint(names):
-                    array = np.atleast_1d(archive[key].astype(np.float64))
+                    array = np.atleast_1d(archive[key])
                     rows = array if array.shape[0] == len(columns) else array.T
-                    found.update(zip(columns, rows if len(columns) > 1 else [array], strict=True))
+                    if array.dtype.kind not in "biufM" or array.ndim > 2 or len(rows) != len(columns) > 1:
+                        what = f"{array.dtype}{list(array.shape)}"
+                        raise Unreadable(f"{path}: {key} is {what}, not numbers of [N, {len(columns)}]")
+                    rows = rows.astype(np.float64)
+                    found.update(zip(columns, rows if len(columns) > 1 else [rows], strict=True))
         return found
     import pyarrow
     from pyarrow import csv as arrow_csv
     from pyarrow import parquet
 
     if format == "parquet":
+        _check_size(path, parquet.read_metadata(path).num_rows * len(names) * 8)
         table = parquet.read_table(path, columns=list(names))
     else:
-        header, delimiter, decimal_point, lines = _csv_layout(path)
-        block = min(path.stat().st_size, 2**30)  # one block if it can be: types are inferred from the first
+        header, delimiter, decimal_point, lines, encoding = _csv_layout(path)
+        size = path.stat().st_size
+        _check_size(path, size)
         table = arrow_csv.read_csv(
             path,
             arrow_csv.ReadOptions(
                 column_names=header,
                 skip_rows=lines,
-                block_size=block,
-                encoding="latin-1",  # no byte is invalid there, and numbers read the same
+                block_size=size,  # one block: types are inferred from the first
+                encoding=encoding,
             ),
             arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=lambda row: "skip"),
             arrow_csv.ConvertOptions(include_columns=list(names), decimal_point=decimal_point),
         )
     for name in names:
         column, factor = table[name], 1.0
-        if pyarrow.types.is_timestamp(column.type):
-            column, factor = column.cast(pyarrow.timestamp("ns")).cast(pyarrow.int64()), 1e-9
-        found[name] = column.cast(pyarrow.float64(), safe=False).to_numpy() * factor
+        try:
+            if pyarrow.types.is_timestamp(column.type):
+                column, factor = column.cast(pyarrow.timestamp("ns")).cast(pyarrow.int64()), 1e-9
+            found[name] = column.cast(pyarrow.float64(), safe=False).to_numpy() * factor
+        except pyarrow.ArrowException as error:
+            reason = str(error).splitlines()[0]
+            raise Unreadable(f"{path}: not all of {name} are numbers: {reason}; correct them") from None
     return found
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > LARGEST:
+        raise Unreadable(f"{path}: over 1 GB of numbers; split it")
 
 
 def _format(path: Path) -> str:
@@ -247,16 +294,23 @@ def _array_columns(key: str) -> list[str]:
     return [key]
 
 
-def _csv_layout(path: Path) -> tuple[list[str], str, str, int]:
-    """Column names, delimiter, decimal point, lines before the data. Blank and # lines may come first."""
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+def _csv_layout(path: Path) -> tuple[list[str], str, str, int, str]:
+    """Column names, delimiter, decimal point, lines before the data, its encoding.
+
+    Blank and # lines may come first.
+    """
+    with path.open("rb") as raw:
+        encoding = text.marked(raw.read(4)) or "utf-8-sig"
+    # As latin-1 no byte is invalid, and numbers read the same.
+    rows = "latin-1" if encoding == "utf-8-sig" else encoding
+    with path.open(encoding=encoding, errors="replace", newline="") as file:
         for lines, line in enumerate(iter(lambda: file.readline(65_536), ""), start=1):
             if line.strip() and not line.startswith("#"):
                 delimiter = max(",;\t", key=line.count)
                 names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
                 comma = delimiter == ";" and "," in file.readline(65_536)
-                return names, delimiter, "," if comma else ".", lines
-    return [], ",", ".", 0
+                return names, delimiter, "," if comma else ".", lines, rows
+    return [], ",", ".", 0, rows
 
 
 def _squash(name: str) -> str:

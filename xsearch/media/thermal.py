@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageOps
+from PIL import ImageChops, ImageOps
 
 from xsearch.media.image import is_deep, opened, to_rgb
 from xsearch.types import MediaFile, Modality, Sample
@@ -28,8 +28,9 @@ def fits(path: Path, mime: str) -> bool:
         with opened(path) as picture:
             if is_deep(picture) or picture.mode == "L":
                 return True
-            channels = np.asarray(to_rgb(picture)).astype(np.int16)  # [H, W, 3]
-            return int(np.ptp(channels, axis=2).max()) <= _EQUAL
+            red, green, blue = to_rgb(picture).split()
+            pairs = ((red, green), (green, blue), (blue, red))
+            return all(ImageChops.difference(*pair).getextrema()[1] <= _EQUAL for pair in pairs)
     except Exception:  # damaged in whatever way: reading it will say so
         return False
 
@@ -57,4 +58,5 @@ def _stretch(values: np.ndarray) -> np.ndarray:
     low, high = np.percentile(known, _PERCENTILES)
     if low == high:
         low, high = known.min(), known.max()
-    return np.clip((np.nan_to_num(values, nan=low) - low) / ((high - low) or 1), 0, 1)
+    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.clip((finite - low) / ((high - low) or 1), 0, 1)

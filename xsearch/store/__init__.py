@@ -7,11 +7,13 @@ from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.segments import ITEM_COLUMNS
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.store import Store
+from xsearch.store.verify import Finding
 from xsearch.store.writer import Compaction, Writer
 
 __all__ = [
     "ITEM_COLUMNS",
     "Compaction",
+    "Finding",
     "Manifest",
     "SegmentEntry",
     "Snapshot",

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xsearch.errors import NoCollection, StoreError
+from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.publish import publish
 from xsearch.types import ModelStamp
 
-__all__ = ["FOLDERS", "NAME", "Manifest", "SegmentEntry", "read_manifest", "write_manifest"]
+__all__ = [
+    "COPY",
+    "FOLDERS",
+    "FORMAT",
+    "NAME",
+    "QUARANTINE",
+    "Manifest",
+    "SegmentEntry",
+    "read_manifest",
+    "write_manifest",
+]
 
-FORMAT = 1  # of the folder; indexes/README.md describes it
+FORMAT = 2  # of the folder; indexes/README.md describes it, and how format 1 differs
 NAME = "manifest.json"
+COPY = "manifest.copy.json"  # the same again, for a repair
+QUARANTINE = "quarantine"  # where a repair puts what is broken
+SEAL = b',\n "sha256": '
 FOLDERS = ("segments", "tombstones", "skipped", "index")
 
 
@@ -28,6 +43,11 @@ class SegmentEntry:
     first_id: int
     last_id: int
     sha256: Mapping[str, str]  # file name -> digest
+
+    @property
+    def folder(self) -> str:
+        """Inside the collection."""
+        return f"segments/{self.uuid}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,52 +67,74 @@ class Manifest:
     previous: tuple[
         str, ...
     ] = ()  # what the generation before named and this one does not; kept for its readers
+    digests: Mapping[str, str] = field(default_factory=dict)  # path -> sha256 of each file not in a segment
 
     def files(self) -> set[str]:
         """Paths inside the collection, of files and of whole folders, that this generation consists of."""
-        return {
-            *(f"segments/{entry.uuid}" for entry in self.segments),
-            *(f"tombstones/{uuid}.parquet" for uuid in self.tombstones),
-            *(f"skipped/{uuid}.parquet" for uuid in self.skipped),
-            *([f"index/{self.index}"] if self.index else []),
-        }
+        segments = (entry.folder for entry in self.segments)
+        return {*segments, *self.tables(), *([f"index/{self.index}"] if self.index else [])}
+
+    @property
+    def index_digests(self) -> dict[str, str]:
+        """The sha256 of the index's files by their names; none where a release of format 1 made it."""
+        folder = f"index/{self.index}/"
+        digests = self.digests.items()
+        return {path.removeprefix(folder): sha256 for path, sha256 in digests if path.startswith(folder)}
+
+    def tables(self) -> list[str]:
+        """The paths among them of tombstones and skipped files."""
+        kinds = {"tombstones": self.tombstones, "skipped": self.skipped}
+        return [f"{kind}/{uuid}.parquet" for kind, uuids in kinds.items() for uuid in uuids]
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read `folder/manifest.json`.
+def read_manifest(folder: Path, name: str = NAME) -> Manifest:
+    """Read `folder/manifest.json`, or its copy.
 
     Raises NoCollection where there is none, StoreError where it is damaged or from a newer xsearch.
     """
-    path = folder / NAME
     try:
-        content = json.loads(path.read_bytes())
+        written = (folder / name).read_bytes()
+        content = json.loads(written)
     except (FileNotFoundError, NotADirectoryError):
         raise NoCollection(
-            f"no collection at {folder} (no {NAME}); make one with `xsearch ingest MEDIA --index {folder}`"
+            f"no collection at {folder} (no {name}); make one with `xsearch ingest MEDIA --index {folder}`"
         ) from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"cannot read {path}: {error}; restore it from a backup") from error
+    except OSError as error:
+        raise StoreError(f"cannot read {folder / name}: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise Damaged(folder, name, error) from error
     found = content.get("format") if isinstance(content, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise StoreError(
             f"{folder} has format {found}, this xsearch knows up to {FORMAT}; install a newer xsearch"
         )
     try:
+        if found != 1:
+            if written != _sealed(written.rpartition(SEAL)[0]):
+                raise Damaged(folder, name, "a wrong checksum")
+            del content["sha256"]
         content["stamp"] = ModelStamp(**content.pop("model"))
         content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])
-        for name in ("tombstones", "skipped", "previous"):
-            content[name] = tuple(content[name])
+        for field_name in ("tombstones", "skipped", "previous"):
+            content[field_name] = tuple(content[field_name])
         return Manifest(**content)
     except (TypeError, KeyError) as error:
-        raise StoreError(
-            f"{path} is not a manifest of format {FORMAT}: {error}; restore it from a backup"
-        ) from error
+        raise Damaged(folder, name, f"not a manifest: {error}") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest, step: Callable[[str], None] = lambda name: None) -> None:
     """Make `manifest` the current one. What it names must be on the disk already."""
     content = asdict(manifest)
     content["model"] = content.pop("stamp")
+    written = _sealed(json.dumps(content, indent=1).removesuffix("\n}").encode())
     with publish(folder / NAME) as part:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part.write_bytes(written)
         step("manifest")
+    with suppress(OSError), publish(folder / COPY) as part:  # the commit is done: nothing may undo it
+        step("copy")
+        part.write_bytes(written)
+
+
+def _sealed(body: bytes) -> bytes:
+    """A JSON object that ends with the sha256 of all that is before it. `body`: the object, still open."""
+    return body + SEAL + f'"{hashlib.sha256(body).hexdigest()}"\n}}'.encode()

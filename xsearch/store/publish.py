@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,9 +23,9 @@ def fsync(path: Path) -> None:
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
-    """Yield a scratch path beside `path`; move it in only if the block succeeds.
+    """Yield a scratch path beside `path`, for a file or a folder; move it in only if the block succeeds.
 
-    A reader sees the old file or the new one, never a torn one.
+    A reader sees the old one or the new one, never a torn one.
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
@@ -33,5 +34,7 @@ def publish(path: Path) -> Iterator[Path]:
         part.replace(path)  # atomic: same directory
         fsync(path.parent)
     except BaseException:  # Ctrl-C too
+        if part.is_dir():
+            shutil.rmtree(part)
         part.unlink(missing_ok=True)
         raise

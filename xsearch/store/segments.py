@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
@@ -13,22 +13,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xsearch.errors import StoreError
+from xsearch.errors import Damaged
 from xsearch.store.manifest import SegmentEntry
+from xsearch.store.pages import PAGE, CheckedFile, checksums, digest, map_file
 from xsearch.store.publish import fsync
 
 __all__ = [
+    "CHECKSUMS",
+    "ITEMS",
     "ITEM_COLUMNS",
+    "ITEM_SCHEMA",
+    "VECTORS",
     "Segment",
     "conform",
-    "map_file",
     "read_table",
     "unify",
     "write_segment",
     "write_table",
 ]
 
-ITEMS, VECTORS = "items.parquet", "vectors.arrow"
+ITEMS, VECTORS, CHECKSUMS = "items.parquet", "vectors.arrow", "checksums.bin"
 
 ITEM_SCHEMA = pa.schema(
     [
@@ -52,21 +56,24 @@ ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 ROWS_PER_GROUP = 8192  # of items.parquet: 10 scattered rows of a million take 20 ms, 1,000 100 ms (measured)
 
 
-def map_file(path: Path) -> pa.Buffer:
-    """The bytes of a file, memory-mapped. They outlive the file's removal and hold no descriptor."""
-    with pa.memory_map(str(path)) as mapped:
-        return mapped.read_buffer()
-
-
 def write_table(table: pa.Table, path: Path) -> None:
     """Write Parquet and force it onto the disk."""
     pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, compression="zstd")
     fsync(path)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file through a memory map."""
-    return pq.read_table(pa.BufferReader(map_file(path)))
+def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | None) -> pa.Table:
+    """The Parquet file `name` of a collection, which must have these columns and, unless None, this sha256.
+
+    Raises Damaged where it has not.
+    """
+    content = map_file(collection / name)
+    if sha256 and sha256 != hashlib.sha256(content).hexdigest():
+        raise Damaged(collection, name, "a wrong sha256")
+    try:
+        return pq.ParquetFile(pa.BufferReader(content)).read(schema.names).cast(schema)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise Damaged(collection, name, error) from error
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
@@ -106,34 +113,70 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 class Segment:
-    """A segment on the disk, both files mapped at once so that it outlives its removal by `compact`.
+    """A segment on the disk, its files mapped at once so that it outlives its removal by `compact`.
 
-    ids: int64 [n], ascending. vectors: float16 [n, dim], rows of length 1. Both are views of the map.
+    ids: int64 [n], ascending, a view of the map. What is read is checked; what a release of format 1 wrote
+    has no checksums to be checked against.
     """
 
-    def __init__(self, folder: Path, entry: SegmentEntry, dim: int) -> None:
-        self._path = folder / ITEMS
-        self._items = map_file(folder / ITEMS)
+    def __init__(self, collection: Path, entry: SegmentEntry, dim: int) -> None:
+        self._items = CheckedFile(collection, f"{entry.folder}/{ITEMS}")
+        self._vectors = file = CheckedFile(collection, f"{entry.folder}/{VECTORS}")
+        if CHECKSUMS in entry.sha256:
+            self._expect(collection, entry)
+        # what Arrow writes before and after the columns is less than 1 kB each (measured); the ids come first
+        file.check(0, PAGE + 8 * entry.rows)
+        file.check(file.buffer.size - PAGE, file.buffer.size)
         try:
-            batches = pa.ipc.open_file(map_file(folder / VECTORS))
+            batches = pa.ipc.open_file(file.buffer)
             batch = batches.get_batch(0)
-            column = batch.column("vector")
-            self.ids: np.ndarray = batch.column("id").to_numpy()
-            self.vectors: np.ndarray = column.values.to_numpy().reshape(len(column), column.type.list_size)
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise StoreError(f"damaged file {folder / VECTORS}: {error}; restore it from a backup") from error
-        if self.vectors.shape != (entry.rows, dim) or batches.num_record_batches != 1:
-            raise StoreError(
-                f"damaged file {folder / VECTORS}: vectors {list(self.vectors.shape)}, the manifest says "
-                f"[{entry.rows}, {dim}]; restore it from a backup"
-            )
+            batch.validate()
+            ids, column = batch.column("id"), batch.column("vector")
+            file.check_view(ids.buffers()[1])
+            self.ids: np.ndarray = ids.to_numpy()
+            self._rows: np.ndarray = column.values.to_numpy().reshape(len(ids), dim)
+            self._start: int = column.values.buffers()[1].address - file.buffer.address
+            found = [batches.num_record_batches, len(ids), *self.ids[[0, -1]]]
+        except (pa.ArrowException, LookupError, ValueError) as error:
+            raise file.damaged(error) from error
+        if found != [1, entry.rows, entry.first_id, entry.last_id]:
+            raise file.damaged(f"not {entry.rows} rows with ids from {entry.first_id} to {entry.last_id}")
+
+    def _expect(self, collection: Path, entry: SegmentEntry) -> None:
+        """Read what both files are to be checked against."""
+        name = f"{entry.folder}/{CHECKSUMS}"
+        content = (collection / name).read_bytes()
+        if hashlib.sha256(content).hexdigest() != entry.sha256[CHECKSUMS]:
+            raise Damaged(collection, name, "a wrong sha256")
+        sums = np.frombuffer(content, "<u8")
+        if len(sums) != self._items.pages + self._vectors.pages:
+            raise Damaged(collection, entry.folder, "a file has another length than when it was written")
+        self._items.expect(sums[: self._items.pages])
+        self._vectors.expect(sums[self._items.pages :])
 
     @cached_property
     def parquet(self) -> pq.ParquetFile:
+        """Only its metadata is checked."""
+        file = self._items
+        end = file.buffer.size - 8  # there the length of the metadata is, and before it the metadata
+        file.check(end, file.buffer.size)
+        file.check(end - int.from_bytes(file.buffer[end : end + 4], "little"), end)
         try:
-            return pq.ParquetFile(pa.BufferReader(self._items))
+            return pq.ParquetFile(pa.BufferReader(file.buffer))
         except (OSError, pa.ArrowException) as error:
-            raise StoreError(f"damaged file {self._path}: {error}; restore it from a backup") from error
+            raise file.damaged(error) from error
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """The vectors of the rows from `start` to `stop`: float16 [n, dim], a view of the map."""
+        size = self._rows.strides[0]
+        self._vectors.check(self._start + start * size, self._start + stop * size)
+        return self._rows[start:stop]
+
+    def vectors(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of `rows` (int64 [n], in any order): float16 [n, dim], a copy."""
+        size = self._rows.strides[0]
+        self._vectors.check_each(self._start + rows * size, size)
+        return self._rows[rows]
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers, int64 [n], of ids that are all in this segment."""
@@ -141,21 +184,40 @@ class Segment:
 
     def columns(self, schema: pa.Schema) -> pa.Table:
         """All rows, in the columns of `schema`."""
-        return conform(self.parquet.read(columns=self._present(schema)), schema)
+        return conform(self._read(range(self.parquet.num_row_groups), schema.names), schema)
 
     def items(self, ids: np.ndarray, schema: pa.Schema) -> pa.Table:
         """The items of `ids` (int64 [n], ascending, in this segment); only their row groups are read."""
-        parquet = self.parquet
-        starts = [
-            parquet.metadata.row_group(i).column(0).statistics.min for i in range(parquet.num_row_groups)
-        ]
+        metadata = self.parquet.metadata
+        starts = [metadata.row_group(i).column(0).statistics.min for i in range(metadata.num_row_groups)]
         groups = np.unique(np.searchsorted(starts, ids, side="right") - 1)  # column 0 is the id
-        table = parquet.read_row_groups(groups.tolist(), columns=["id", *self._present(schema)])
+        table = self._read(groups.tolist(), ["id", *schema.names])
         return conform(table.take(np.searchsorted(table["id"].to_numpy(), ids)), schema)
 
-    def _present(self, schema: pa.Schema) -> list[str]:
-        wanted = {name.lower() for name in schema.names}
-        return [name for name in self.parquet.schema_arrow.names if name.lower() in wanted]
+    def _read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+        """Those of the columns `names`, case aside, that there are."""
+        wanted = {name.lower() for name in names}
+        columns = [name for name in self.parquet.schema_arrow.names if name.lower() in wanted]
+        for start, stop in self._ranges(groups, columns):
+            self._items.check(start, stop)
+        try:
+            return self.parquet.read_row_groups(groups, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise self._items.damaged(error) from error
+
+    def _ranges(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, int]]:
+        """Where in the file these columns are, neighbours together."""
+        start = stop = 0
+        for group in map(self.parquet.metadata.row_group, groups):
+            for chunk in map(group.column, range(group.num_columns)):
+                path = chunk.path_in_schema  # of a list: "column.list.element"
+                if path in columns or any(path.startswith(f"{name}.") for name in columns):
+                    first = chunk.dictionary_page_offset or chunk.data_page_offset
+                    if first != stop:
+                        yield start, stop
+                        start = first
+                    stop = first + chunk.total_compressed_size
+        yield start, stop
 
 
 def write_segment(
@@ -178,15 +240,14 @@ def write_segment(
         with pa.OSFile(str(folder / VECTORS), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
             writer.write_batch(batch)
         fsync(folder / VECTORS)
+        step("checksums")
+        files = [np.frombuffer(map_file(folder / name), np.uint8) for name in (ITEMS, VECTORS)]
+        (folder / CHECKSUMS).write_bytes(np.concatenate([checksums(file) for file in files]).tobytes())
+        fsync(folder / CHECKSUMS)
         fsync(folder)
         fsync(parent)
-        sha256 = {name: _digest(folder / name) for name in (ITEMS, VECTORS)}
+        sha256 = {name: digest(folder / name) for name in (ITEMS, VECTORS, CHECKSUMS)}
     except BaseException:  # Ctrl-C too
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return SegmentEntry(uuid, len(ids), int(ids[0]), int(ids[-1]), sha256)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

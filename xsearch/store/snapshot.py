@@ -16,9 +16,12 @@ from xsearch.store.manifest import Manifest
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.types import Modality, ModelStamp
 
-__all__ = ["SKIPPED_SCHEMA", "Snapshot"]
+__all__ = ["SCHEMAS", "Snapshot"]
 
-SKIPPED_SCHEMA = pa.schema([(name, pa.string()) for name in ("path", "reason", "error", "when")])
+SCHEMAS = {
+    "tombstones": pa.schema({"id": pa.int64()}),
+    "skipped": pa.schema(dict.fromkeys(("path", "reason", "error", "when"), pa.string())),
+}
 
 BLOCK_ROWS = 16_384  # of a block: 8 MB of float16 at 256 dimensions
 
@@ -32,17 +35,17 @@ class Snapshot:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.path = folder
         self.manifest = manifest
-        self._segments = [
-            Segment(folder / "segments" / entry.uuid, entry, self.stamp.dim) for entry in manifest.segments
-        ]
+        self._segments = [Segment(folder, entry, self.stamp.dim) for entry in manifest.segments]
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
-        dead = [
-            read_table(folder / "tombstones" / f"{uuid}.parquet")["id"].to_numpy()
-            for uuid in manifest.tombstones
-        ]
-        self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
-        skipped = [read_table(folder / "skipped" / f"{uuid}.parquet") for uuid in manifest.skipped]
-        self._skipped: pa.Table = pa.concat_tables([SKIPPED_SCHEMA.empty_table(), *skipped])
+        self._dead: np.ndarray = np.unique(self._tables("tombstones")["id"].to_numpy())
+        self._skipped = self._tables("skipped")
+
+    def _tables(self, kind: str) -> pa.Table:
+        """All tombstones or all skipped files."""
+        names = [name for name in self.manifest.tables() if name.startswith(kind)]
+        schema, digests = SCHEMAS[kind], self.manifest.digests
+        tables = [read_table(self.path, name, schema, digests.get(name)) for name in names]
+        return pa.concat_tables([schema.empty_table(), *tables])
 
     @property
     def stamp(self) -> ModelStamp:
@@ -88,7 +91,7 @@ class Snapshot:
         out = np.empty((len(ids), self.stamp.dim), np.float32)
         order = np.argsort(ids, kind="stable")  # neighbours on the disk are read together
         for segment, part in self._by_segment(ids[order]):
-            out[order[part]] = segment.vectors[segment.rows(ids[order[part]])]
+            out[order[part]] = segment.vectors(segment.rows(ids[order[part]]))
         return out
 
     def blocks(
@@ -107,10 +110,8 @@ class Snapshot:
             for start in range(0, len(here), rows):
                 few = at[start : start + rows]
                 solid = few[-1] - few[0] + 1 == len(few)
-                yield (
-                    here[start : start + rows],
-                    segment.vectors[few[0] : few[-1] + 1] if solid else segment.vectors[few],
-                )
+                vectors = segment.block(few[0], few[-1] + 1) if solid else segment.vectors(few)
+                yield here[start : start + rows], vectors
 
     def items(self, ids: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
         """The items of `ids`, in their order, which may repeat.

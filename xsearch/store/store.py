@@ -17,6 +17,7 @@ from xsearch.errors import Locked, StoreError
 from xsearch.store.manifest import FOLDERS, NAME, Manifest, read_manifest, write_manifest
 from xsearch.store.publish import fsync
 from xsearch.store.snapshot import Snapshot
+from xsearch.store.verify import current
 from xsearch.store.writer import Writer
 from xsearch.types import ModelStamp
 
@@ -43,10 +44,12 @@ class Store:
             # a killed `create` leaves folders without a manifest, which are not a reason to refuse
             if path.exists() and {child.name for child in path.iterdir()} - {*FOLDERS, "lock", "lock.json"}:
                 raise StoreError(f"{path} is not empty and not a collection; choose another folder")
+            made = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
             for name in FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
             write_manifest(path, Manifest(stamp, source=source))
-            fsync(path.parent)
+            for folder in made:
+                fsync(folder.absolute().parent)
         except OSError as error:
             raise StoreError(f"cannot make a collection at {path}: {error}") from error
         return Store(path)
@@ -71,13 +74,18 @@ class Store:
                 # Two commits and a compact may pass between reading the manifest and mapping its files.
                 seen, manifest = manifest.generation, read_manifest(self.path)
                 if manifest.generation == seen:
-                    raise StoreError(f"cannot read {self.path}: {error}; restore it from a backup") from error
+                    raise StoreError(
+                        f"cannot read {self.path}: {error}; see `xsearch verify --index {self.path}`"
+                    ) from error
 
     @contextmanager
-    def writer(self, *, timeout_s: float = 0, step: Callable[[str], None] | None = None) -> Iterator[Writer]:
+    def writer(
+        self, *, timeout_s: float = 0, repair: bool = False, step: Callable[[str], None] | None = None
+    ) -> Iterator[Writer]:
         """The one writer: what it does becomes visible at its `commit()`s, what is not committed is dropped.
 
         timeout_s: how long to wait for another writer.
+        repair: where the manifest is damaged, start from its copy.
         step: called with the name of each step of a commit before it is done, for tests that end there.
         Raises Locked, naming the holder.
         """
@@ -93,7 +101,8 @@ class Store:
         try:
             since = datetime.now(UTC).isoformat(timespec="seconds")
             holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
-            yield Writer(self.path, read_manifest(self.path), step or (lambda name: None))
+            manifest = current(self.path)[0] if repair else read_manifest(self.path)
+            yield Writer(self.path, manifest, step or (lambda name: None))
         finally:
             holder.unlink(missing_ok=True)
             lock.release()

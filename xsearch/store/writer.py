@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch.errors import StoreError
-from xsearch.store.manifest import FOLDERS, Manifest, SegmentEntry, write_manifest
+from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
+from xsearch.store.pages import digest
 from xsearch.store.publish import fsync
-from xsearch.store.segments import conform, unify, write_segment, write_table
-from xsearch.store.snapshot import SKIPPED_SCHEMA, Snapshot
+from xsearch.store.segments import CHECKSUMS, conform, unify, write_segment, write_table
+from xsearch.store.snapshot import SCHEMAS, Snapshot
 from xsearch.types import Modality
 
 __all__ = ["Compaction", "Writer"]
@@ -191,6 +192,31 @@ class Writer:
                 self._publish(merged)
             return Compaction(len(before.segments), len(merged.segments), self._delete_garbage())
 
+    def quarantine(self, names: Collection[str]) -> None:
+        """Move these of `manifest.files()` to `quarantine/` and commit without them and the calibration.
+
+        A process that dies in between leaves a manifest that names what is not there: repair it again.
+        """
+        with self._writing():
+            for name in names:
+                source, target = self.path / name, self.path / QUARANTINE / name
+                if source.exists():
+                    self._step("quarantine")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    source.rename(target)
+                    for folder in (target.parent, target.parents[1], self.path, source.parent):
+                        fsync(folder)
+            old = self.manifest
+            manifest = replace(
+                old,
+                segments=tuple(entry for entry in old.segments if entry.folder not in names),
+                tombstones=tuple(id for id in old.tombstones if f"tombstones/{id}.parquet" not in names),
+                skipped=tuple(id for id in old.skipped if f"skipped/{id}.parquet" not in names),
+                index=self._index,
+                calibration=None,
+            )
+            self._publish(manifest)
+
     @contextmanager
     def _writing(self) -> Iterator[None]:
         try:
@@ -203,12 +229,24 @@ class Writer:
     def _publish(self, manifest: Manifest) -> None:
         manifest = replace(
             manifest,
+            format=FORMAT,
             generation=self.manifest.generation + 1,
             previous=tuple(sorted(self.manifest.files() - manifest.files())),
+            digests=self._digests(manifest),
         )
         write_manifest(self.path, manifest, self._step)
         self._step("published")
         self._start(manifest)
+
+    def _digests(self, manifest: Manifest) -> dict[str, str]:
+        """The sha256 of each file that `manifest` names and that is not in a segment."""
+        known = self.manifest.digests
+        names = set(manifest.tables())
+        if manifest.index:
+            folder = f"index/{manifest.index}/"
+            names |= {name for name in known if name.startswith(folder)}
+            names |= {folder + path.name for path in (self.path / folder).glob("*")}
+        return {name: known.get(name) or digest(self.path / name) for name in sorted(names)}
 
     def _write_items(self) -> list[SegmentEntry]:
         if not self._items:
@@ -220,12 +258,13 @@ class Writer:
     def _write_tombstones(self) -> list[str]:
         if not self._removed:
             return []
-        return [self._write("tombstones", pa.table({"id": pa.array(sorted(self._removed), pa.int64())}))]
+        ids = pa.table({"id": sorted(self._removed)}, schema=SCHEMAS["tombstones"])
+        return [self._write("tombstones", ids)]
 
     def _write_skips(self, *, merge: bool = False) -> tuple[str, ...]:
-        new = pa.Table.from_pylist(list(self._skips.values()), SKIPPED_SCHEMA)
+        new = pa.Table.from_pylist(list(self._skips.values()), SCHEMAS["skipped"])
         uuids = self.manifest.skipped
-        old = self.snapshot.skipped() if uuids else SKIPPED_SCHEMA.empty_table()
+        old = self.snapshot.skipped() if uuids else SCHEMAS["skipped"].empty_table()
         kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._forgotten), pa.string()))))
         if len(kept) < len(old) or (merge and len(uuids) > 1):
             uuids, new = (), pa.concat_tables([kept, new])
@@ -251,7 +290,7 @@ class Writer:
             else:
                 groups.append(([entry], live))
         for entries, live in groups:
-            if len(entries) == 1 and entries[0].rows == len(live):
+            if len(entries) == 1 and entries[0].rows == len(live) and CHECKSUMS in entries[0].sha256:
                 yield entries[0]
             elif len(live):
                 vectors = np.concatenate([block for _, block in self.snapshot.blocks(live)])

@@ -1,0 +1,44 @@
+"""`export` and `import`."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def test_there_and_back(run, index, tmp_path):
+    out = tmp_path / "all.parquet"
+    assert f"{out}: 7 items from {index}, " in run("export", out, "--index", index).stdout
+    words = ["import", out, "--index", tmp_path / "new"]
+    assert run(*words, "--dry-run").stdout.startswith("would add 7 items (3 image, 1 text, 3 audio)")
+    assert f"{tmp_path / 'new'}: added 7 items (3 image, 1 text, 3 audio) from {out} in" in run(*words).stdout
+    assert "added 0 items" in (again := run(*words).stdout)
+    assert "      7  there already" in again
+    query = ["query", "a dog", "--json", "--index"]
+    ours, theirs = (json.loads(run(*query, place).stdout) for place in (tmp_path / "new", index))
+    assert [(hit["path"], hit["score"]) for hit in ours] == [(hit["path"], hit["score"]) for hit in theirs]
+
+
+def test_export_takes_filters_and_float32(run, index, tmp_path):
+    words = ["--modality", "audio", "--where", "start_s >= 10", "--float32", "--index", index]
+    assert "2 items" in run("export", tmp_path / "out", *words).stdout
+    (file,) = (tmp_path / "out").iterdir()
+    assert pq.read_table(file)["vector"].type == pa.list_(pa.field("element", pa.float32(), False), 32)
+    assert "already" in run("export", tmp_path / "out", "--index", index, code=2).stderr
+
+
+def test_import_of_clip_retrieval_names_its_model(run, model, tmp_path):
+    for name in ("img_emb", "metadata"):
+        (tmp_path / "clip" / name).mkdir(parents=True)
+    vectors = np.random.default_rng(0).standard_normal((3, 32)).astype(np.float32)
+    vectors[1] = np.nan
+    np.save(tmp_path / "clip" / "img_emb" / "img_emb_0.npy", vectors)
+    described = pa.table({"url": ["https://x.org/a", "https://x.org/b", "https://x.org/c"]})
+    pq.write_table(described, tmp_path / "clip" / "metadata" / "metadata_0.parquet")
+    words = ["import", tmp_path / "clip", "--index", tmp_path / "new"]
+    assert "--model NAME" in run(*words, code=2).stderr
+    told = run(*words, "--model", model).stdout
+    assert "added 2 items (2 image)" in told
+    assert "1  without a vector that has a direction, left out" in told
+    assert "2  vectors scaled to length 1" in told
