@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -52,27 +52,55 @@ def ingest(
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print progress and report as lines of JSON.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and do it again whenever something changes.")
+    ] = False,
 ) -> None:
     """Embed the media under PATH, as far as new or changed.
 
     May be interrupted at any time and started again.
     """
     rules = [_rule(text) for text in kinds or []]
+    if watch and (dry_run or strict):
+        raise UsageError("--watch does not end, so it goes with neither --dry-run nor --strict")
     from xsearch.ingest import ingest as compare
 
-    with json_lines() if json_progress else progress_bar() as progress:
-        if dry_run and not _is_collection(index):
-            report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
+    def once(collection: Collection | None) -> Report:
+        with json_lines() if json_progress else progress_bar() as progress:
+            if collection is None:
+                report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
+            else:
+                report = collection.ingest(
+                    paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
+                )
+        if json_progress:
+            typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))
         else:
-            report = open_or_create(index, model, device, dtype).ingest(
-                paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
-            )
-    if json_progress:
-        typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))
-    else:
-        print_report(report, index, dry_run=dry_run)
+            print_report(report, index, dry_run=dry_run)
+        return report
+
+    collection = None
+    if not dry_run or _is_collection(index):
+        collection = open_or_create(index, model, device, dtype)
+    changes = _changes(paths, index) if watch else ()  # from now on, so that none is missed
+    report = once(collection)
+    for _ in changes:
+        once(collection)
     if strict and report.skipped:
         raise typer.Exit(1)
+
+
+def _changes(paths: Sequence[Path], index: Path) -> Iterator[object]:
+    """Something each time that files below `paths` have changed and then rested for a moment."""
+    try:
+        import watchfiles
+    except ImportError:
+        raise UsageError("--watch needs one more package: pip install 'xsearch[watch]'") from None
+    own = str(index.absolute())
+    output.note("watching; end it with Ctrl-C")
+    return watchfiles.watch(
+        *paths, watch_filter=lambda change, path: not path.startswith(own), raise_interrupt=True
+    )
 
 
 def open_or_create(index: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
