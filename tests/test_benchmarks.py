@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks import corpus, emergence, footprint, readme, scenes
+from benchmarks import corpus, crash, emergence, footprint, ingest, readme, scenes
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
@@ -81,6 +81,20 @@ def test_towers_and_their_footprints_are_measured(tmp_path):
     rows = footprint.run(tmp_path / "model", ["imu"], config)["towers"]
     assert [row["tower"] for row in rows] == ["imu"]
     assert "| imu |" in footprint.markdown({"towers": rows})
+
+
+def test_killed_ingests_end_as_if_nothing_had_happened():
+    result = crash.run(kills=3, seed=4, files=24)
+    assert sum(result["kills"].values()) == 3
+    assert "3 kills" in crash.markdown(result)
+
+
+def test_an_ingest_is_compared_with_its_parts():
+    result = ingest.run([6], sounds=2, unchanged=4, size=(160, 120), rounds=1)
+    assert [row["items"] for row in result["rows"]] == [6, 2]
+    assert all(row["decode_s"] > 0 for row in result["rows"])
+    assert result["unchanged"]["files"] == 4
+    assert "| 6 pictures |" in ingest.markdown(result)
 
 
 def test_a_tower_costs_what_its_published_size_says():

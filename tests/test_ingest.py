@@ -540,4 +540,12 @@ def test_progress_counts_files_to_the_end(store: Store, folder: Path) -> None:
     run(store, folder, progress=steps.append)
     assert [step.done for step in steps] == [1, 2, 3, 4, 5]
     assert {step.total for step in steps} == {5}
-    assert (steps[-1].items, steps[-1].skipped) == (6, 1)
+    last = steps[-1]
+    assert (last.items, last.skipped) == ({IMAGE: 2, TEXT: 1, AUDIO: 3}, 1)
+    assert last.bytes == sum(path.stat().st_size for path in folder.rglob("*.*") if path.suffix != ".exe")
+
+
+def test_the_report_says_where_the_time_went(store: Store, folder: Path) -> None:
+    report, _ = run(store, folder)
+    assert set(report.spent) == {"look", "wait", "embed", "write", "index"}
+    assert 0 < sum(report.spent.values()) <= report.seconds

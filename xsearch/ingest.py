@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -43,8 +43,12 @@ COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit its
 BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
 FAIR = 8  # samples of a kind of which none can be embedded: then it is not the files, but the model
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MOST_DECODERS = 16  # processes of some 100 MB each
 AHEAD_BYTES = 256 << 20  # of decoded samples that wait for the model
 STALE = 0.1  # share of items outside the index at which it is built anew; until then they are scanned
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +57,10 @@ class Progress:
 
     done: int  # files
     total: int  # files to do; unchanged ones do not count
-    items: int  # embedded so far
+    bytes: int  # of the files that are done
+    items: Mapping[Modality, int]  # embedded so far, by kind
     skipped: int
+    seconds: float  # since the run began
     path: Path  # the file that was finished last
 
 
@@ -74,6 +80,7 @@ class Report:
     skipped: tuple[Skipped, ...]  # also those of earlier runs that have not changed since
     not_media: int
     seconds: float
+    spent: Mapping[str, float]  # of these seconds: "look", "wait" for decoders, "embed", "write", "index"
 
     @property
     def items_per_s(self) -> float:
@@ -119,9 +126,9 @@ def ingest(
     with store.writer() as writer:
         before = writer.snapshot
         survey = Survey(before, roots, kinds, about, store.path)
-        run = _Run(writer, embedder, survey, progress, commit_items, commit_s)
+        run = _Run(writer, embedder, survey, progress, commit_items, commit_s, start_s)
         if decoders is None:
-            decoders = min(CORES, len(survey.work))
+            decoders = min(CORES, MOST_DECODERS, len(survey.work))
         try:
             with Decoders(decoders, side=embedder.picture_side) as processes:
                 run.embed_all(processes)
@@ -133,7 +140,8 @@ def ingest(
                 run.commit()
             raise
         run.commit()
-        derive(writer)
+        with run.timed("index"):
+            derive(writer)
     return _report(survey, start_s, skipped=(*survey.skipped_still, *run.skipped), **run.counts())
 
 
@@ -150,6 +158,7 @@ def _report(survey: Survey, start_s: float, **counts: Any) -> Report:
         "skipped": (*survey.skipped_still, *survey.skipped),
         "not_media": survey.not_media,
         "seconds": time.perf_counter() - start_s,
+        "spent": {"look": time.perf_counter() - start_s},
     }
     return Report(**(values | counts))
 
@@ -222,14 +231,16 @@ class _Run:
         progress: Callable[[Progress], None] | None,
         commit_items: int,
         commit_s: float,
+        start_s: float,
     ) -> None:
         self.writer, self.embedder, self.survey, self.progress = writer, embedder, survey, progress
-        self.commit_items, self.commit_s = commit_items, commit_s
+        self.commit_items, self.commit_s, self.start_s = commit_items, commit_s, start_s
+        self.spent: dict[str, float] = defaultdict(float, look=time.perf_counter() - start_s)
         self.new: Counter[Modality] = Counter()
         self.items: Counter[Modality] = Counter()
         self.skipped: list[Skipped] = []
         self.unchanged = survey.unchanged
-        self.changed = self.duplicates = self.moved = self.removed = self._done = 0
+        self.changed = self.duplicates = self.moved = self.removed = self._done = self._bytes = 0
         self._batches: dict[Modality, list[tuple[_File, int, Sample]]] = {}
         self._copies: list[_Copy] = []  # of items that were there when the run began
         self._later: list[_Copy] = []  # of items that this run makes
@@ -253,8 +264,16 @@ class _Run:
         yield
         self.busy -= 1  # not in a `finally`
 
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        start_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] += time.perf_counter() - start_s
+
     def counts(self) -> dict[str, Any]:
-        names = ("new", "items", "changed", "unchanged", "duplicates", "moved", "removed")
+        names = ("new", "items", "changed", "unchanged", "duplicates", "moved", "removed", "spent")
         return {name: getattr(self, name) for name in names}
 
     # ------------------------------------------------------------ new and changed files
@@ -268,7 +287,7 @@ class _Run:
             return CORES if events.full else max(CORES - decoders.at_work, 1)
 
         self._spare_threads = spare_threads
-        for event in events:
+        for event in self._waited(events):
             match event:
                 case _Copy():
                     (self._later if event.fresh else self._copies).append(event)
@@ -282,6 +301,16 @@ class _Run:
                 self._embed_waiting()
                 self.commit()
         self._embed_waiting()
+
+    def _waited(self, events: Iterable[T]) -> Iterator[T]:
+        """The same; the time until each comes is counted."""
+        each = iter(events)
+        while True:
+            with self.timed("wait"):
+                event = next(each, None)
+            if event is None:
+                return
+            yield event
 
     def _decode_all(self, decoders: Decoders) -> Iterator[_Copy | _File | tuple[_File, Sample]]:
         """For each file a copy, or its samples and then the file itself. Runs in a thread."""
@@ -348,7 +377,8 @@ class _Run:
         """
         try:
             self.embedder.use_threads(self._spare_threads())
-            vectors = self.embedder.embed(samples)
+            with self.timed("embed"):
+                vectors = self.embedder.embed(samples)
         except (ModelError, MemoryError):
             raise
         except Exception as problem:
@@ -384,7 +414,7 @@ class _Run:
             self.items.update(Modality(row["modality"]) for row in entry.rows)
             self.changed += str(file.path) in self.survey.known
             self._add(file, entry.rows, cast(list[np.ndarray], entry.vectors))
-        self._report(file.path)
+        self._report(file)
         if len(self._rows) >= self.commit_items:
             self.commit()
 
@@ -411,7 +441,7 @@ class _Run:
                 with self._step():
                     self._drop(str(file.path))
                     self._skip(Skipped(file.path, first.reason, first.error))
-                self._report(file.path)
+                self._report(file)
                 continue
             ids = known[copy.source].ids
             rows = [
@@ -428,7 +458,7 @@ class _Run:
                 if copy.moved:
                     self._drop(copy.source)
                 self._add(file, rows, vectors)
-            self._report(file.path)
+            self._report(file)
             if len(self._rows) >= self.commit_items:
                 self.commit()
 
@@ -469,15 +499,20 @@ class _Run:
         if not same or changed_since(skip.path, before["when"]):  # else a retry, to no avail
             self.writer.skip([record | {"when": self._when}])
 
-    def _report(self, path: Path) -> None:
+    def _report(self, file: MediaFile) -> None:
         self._done += 1
+        self._bytes += file.bytes
         if self.progress:
             total = len(self.survey.work) + len(self.survey.described)
-            self.progress(Progress(self._done, total, self.items.total(), len(self.skipped), path))
+            seconds = time.perf_counter() - self.start_s
+            items = dict(self.items)
+            self.progress(
+                Progress(self._done, total, self._bytes, items, len(self.skipped), seconds, file.path)
+            )
 
     def commit(self) -> None:
         """Make everything that is finished permanent."""
-        with self._step():
+        with self._step(), self.timed("write"):
             if self._rows:
                 self.writer.add(_table(self._rows), np.stack(self._unit))
             self.writer.commit()
@@ -564,6 +599,7 @@ def _share_outside(snapshot: Snapshot) -> float:
     if snapshot.index_path is None:
         return 1.0
     try:
-        return 1 - float(Index.load(snapshot.index_path, snapshot.manifest.index_digests).covers(snapshot.ids).mean())
+        index = Index.load(snapshot.index_path, snapshot.manifest.index_digests)
+        return 1 - float(index.covers(snapshot.ids).mean())
     except StoreError:
         return 1.0

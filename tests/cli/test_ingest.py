@@ -1,8 +1,21 @@
 """`ingest`: what it says and how it ends; what it does is tested with the package."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from subprocess import PIPE
 
+import numpy as np
 import pytest
+import soundfile
+
+import xsearch
+from xsearch.errors import XsearchError
 
 WHAT_THERE_IS = "7 items (3 image, 1 text, 3 audio) from 5 files (3 image, 1 text, 1 audio)"
 
@@ -86,3 +99,96 @@ def test_a_dry_run_tells_of_changes_as_of_something_to_do(run, media, tmp_path):
     told = run(*words, "--dry-run").stdout
     assert "1  changed since the last run" in told
     assert "replaced" not in told
+
+
+@pytest.fixture
+def program(model, tmp_path):
+    """Starts the program as a process of its own; ends it if the test does not."""
+    started = []
+
+    def start(*words):
+        environment = os.environ | {"XSEARCH_MODEL": str(model), "PYTHONPATH": str(Path.cwd())}
+        command = [sys.executable, "-m", "xsearch", *map(str, words)]
+        started.append(subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(what, seconds=30):
+    deadline = time.monotonic() + seconds
+    while not (found := what()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def texts(index):
+    try:
+        return sorted(xsearch.open(index).items(columns=["text"])["text"].to_pylist())
+    except XsearchError:
+        return None
+
+
+def test_a_watched_folder_is_kept_in_step(program, tmp_path):
+    media, index = tmp_path / "media", tmp_path / "media" / "index"
+    media.mkdir()
+    (media / "a.txt").write_text("a dog")
+    process = program("ingest", media, "--index", index, "--watch", "--prune")
+    assert wait_for(lambda: texts(index) == ["a dog"])
+    (media / "b.txt").write_text("a cage")
+    assert wait_for(lambda: texts(index) == ["a cage", "a dog"])
+    (media / "a.txt").unlink()
+    assert wait_for(lambda: texts(index) == ["a cage"])
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "watching; end it with Ctrl-C" in stderr
+    assert stdout.count("1 item (1 text)") == 2
+    assert "Traceback" not in stderr
+
+
+def test_ctrl_c_keeps_what_is_embedded_and_says_how_to_go_on(program, tmp_path):
+    media, index = tmp_path / "media", tmp_path / "index"
+    media.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        soundfile.write(media / f"{i:02}.wav", rng.normal(0, 0.1, 8000 * 10), 8000)
+    process = program("ingest", media, "--index", index, "--json-progress")
+    assert "progress" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "run the same command again to go on" in stderr
+    assert "Traceback" not in stderr
+    kept = len(xsearch.open(index))
+    assert 0 < kept < 60
+    assert program("ingest", media, "--index", index).wait(60) == 0
+    assert len(xsearch.open(index)) == 60
+
+
+def test_a_disk_that_fills_up_leaves_a_good_collection(run, tmp_path, small_disk):
+    media, index = tmp_path / "media", small_disk / "index"
+    media.mkdir()
+    (media / "first.txt").write_text("a dog")
+    run("ingest", media, "--index", index)
+    for i in range(1000):
+        (media / f"{i}.txt").write_text(f"a dog and {i} others")
+    with (small_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
+        while True:
+            filler.write(bytes(4096))
+    result = run("ingest", media, "--index", index, code=1)
+    assert "No space left on device; the collection is as it was, make room and run again" in result.stderr
+    assert texts(index) == ["a dog"]
+    assert "first.txt" in run("query", "a dog", "--index", index).stdout
+    (small_disk / "filler").unlink()
+    run("ingest", media, "--index", index)
+    assert len(texts(index)) == 1001
+
+
+@pytest.mark.parametrize("words", [["--dry-run"], ["--strict"]])
+def test_a_watch_never_ends(run, media, tmp_path, words):
+    result = run("ingest", media, "--index", tmp_path / "c", "--watch", *words, code=2)
+    assert "--watch does not end" in result.stderr

@@ -1,8 +1,6 @@
 """A model small enough for every test."""
 
 import dataclasses
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -73,16 +71,3 @@ def vocabulary(tmp_path: Path) -> Path:
     path = tmp_path / "vocab.txt.gz"
     path.write_bytes(official.vocabulary())
     return path
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A disk of its own, of one megabyte or as many as its parameter says."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    size = f"size={getattr(request, 'param', 1)}m"
-    mount = ["mount", "-t", "tmpfs", "-o", size, "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("only root may mount a small disk")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)

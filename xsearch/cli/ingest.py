@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,24 +49,58 @@ def ingest(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")
     ] = False,
+    json_progress: Annotated[
+        bool, typer.Option("--json-progress", help="Print progress and report as lines of JSON.")
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and do it again whenever something changes.")
+    ] = False,
 ) -> None:
     """Embed the media under PATH, as far as new or changed.
 
     May be interrupted at any time and started again.
     """
     rules = [_rule(text) for text in kinds or []]
+    if watch and (dry_run or strict):
+        raise UsageError("--watch does not end, so it goes with neither --dry-run nor --strict")
     from xsearch.ingest import ingest as compare
 
-    with progress_bar() as progress:
-        if dry_run and not _is_collection(index):
-            report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
+    def once(collection: Collection | None) -> Report:
+        with json_lines() if json_progress else progress_bar() as progress:
+            if collection is None:
+                report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
+            else:
+                report = collection.ingest(
+                    paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
+                )
+        if json_progress:
+            typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))
         else:
-            report = open_or_create(index, model, device, dtype).ingest(
-                paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
-            )
-    print_report(report, index, dry_run=dry_run)
+            print_report(report, index, dry_run=dry_run)
+        return report
+
+    collection = None
+    if not dry_run or _is_collection(index):
+        collection = open_or_create(index, model, device, dtype)
+    changes = _changes(paths, index) if watch else ()  # from now on, so that none is missed
+    report = once(collection)
+    for _ in changes:
+        once(collection)
     if strict and report.skipped:
         raise typer.Exit(1)
+
+
+def _changes(paths: Sequence[Path], index: Path) -> Iterator[object]:
+    """Something each time that files below `paths` have changed and then rested for a moment."""
+    try:
+        import watchfiles
+    except ImportError:
+        raise UsageError("--watch needs one more package: pip install 'xsearch[watch]'") from None
+    own = str(index.absolute())
+    output.note("watching; end it with Ctrl-C")
+    return watchfiles.watch(
+        *paths, watch_filter=lambda change, path: not path.startswith(own), raise_interrupt=True
+    )
 
 
 def open_or_create(index: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
@@ -82,6 +118,20 @@ def open_or_create(index: Path, model: str | None, device: str = "auto", dtype: 
 
 
 @contextmanager
+def json_lines() -> Iterator[Any]:
+    """The same for programs: at most one line of JSON a second on stdout, and one for the last file."""
+    last_s = -1.0
+
+    def show(now: Progress) -> None:
+        nonlocal last_s
+        if now.done == now.total or now.seconds - last_s >= 1:
+            last_s = now.seconds
+            typer.echo(json.dumps({"event": "progress", **asdict(now), "path": str(now.path)}))
+
+    yield show
+
+
+@contextmanager
 def progress_bar() -> Iterator[Any]:
     """A callback that shows how far an ingest is, on stderr if that is a terminal."""
     from tqdm import tqdm
@@ -93,9 +143,10 @@ def progress_bar() -> Iterator[Any]:
         if bar is None:
             bar = tqdm(total=now.total, unit=" files", disable=None, leave=False, dynamic_ncols=True)
         bar.update(now.done - bar.n)
-        skipped = f", {now.skipped} skipped" if now.skipped else ""
-        rate = now.items / max(bar.format_dict["elapsed"], 1e-3)
-        bar.set_postfix_str(f"{rate:.1f} items/s{skipped}", refresh=False)
+        rates = [f"{kind} {count / now.seconds:.0f}/s" for kind, count in now.items.items()]
+        skipped = [f"{now.skipped} skipped"] * bool(now.skipped)
+        megabytes = f"{now.bytes / 1e6 / now.seconds:.1f} MB/s"
+        bar.set_postfix_str(", ".join([*rates, megabytes, *skipped]), refresh=False)
 
     try:
         yield show
@@ -133,6 +184,9 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
     ):
         if count:
             typer.echo(f"{count:>7,}  {what}")
+    if report.items:
+        spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
+        output.note(f"where the time went: {', '.join(spent)}")
     for skip in report.skipped[:SHOWN]:
         output.note(f"skipped {output.relative(str(skip.path))}: {skip.reason}")
     if len(report.skipped) > SHOWN:
