@@ -19,28 +19,30 @@ def test_it_is_bounded_in_order_and_passes_exceptions_on() -> None:
             yield number
         raise OSError("gone")
 
-    ahead = Ahead(source(), 30, lambda number: 10)
-    read = iter(ahead)
-    assert next(read) == 0
-    time.sleep(0.05)
-    assert ahead.full
-    assert len(made) == 4  # three are held, and it waits with the fourth
-    with pytest.raises(OSError, match="gone"):
-        list(read)
+    with Ahead(source(), 30, lambda number: 10) as ahead:
+        read = iter(ahead)
+        assert next(read) == 0
+        time.sleep(0.05)
+        assert ahead.full
+        assert len(made) == 4  # three are held, and it waits with the fourth
+        with pytest.raises(OSError, match="gone"):
+            list(read)
     assert made == list(range(100))
 
 
 def test_a_reader_that_leaves_ends_it() -> None:
-    made: list[int] = []
+    made: list[int | str] = []
 
     def endless() -> Iterator[int]:
-        while True:
-            made.append(0)
-            yield 0
+        try:
+            while True:
+                made.append(0)
+                yield 0
+        finally:
+            made.append("closed")
 
-    for _ in Ahead(endless(), 1, lambda number: 1):
-        break
+    with Ahead(endless(), 1, lambda number: 1) as ahead:
+        assert next(iter(ahead)) == 0
     time.sleep(0.05)
-    length = len(made)
-    time.sleep(0.05)
-    assert len(made) == length <= 3
+    assert made[-1] == "closed"
+    assert len(made) <= 4

@@ -280,26 +280,22 @@ class _Run:
 
     def embed_all(self, decoders: Decoders) -> None:
         """Decode, embed and commit; remember the files that only need a copy."""
-        events = Ahead(self._decode_all(decoders), AHEAD_BYTES, _size)
-
-        def spare_threads() -> int:
-            """Cores that no decoder is at; all, where those wait for the embedder."""
-            return CORES if events.full else max(CORES - decoders.at_work, 1)
-
-        self._spare_threads = spare_threads
-        for event in self._waited(events):
-            match event:
-                case _Copy():
-                    (self._later if event.fresh else self._copies).append(event)
-                    self.unchanged += event.own
-                case _File():
-                    event.decoded = True
-                    self._finish(event)
-                case entry, sample:
-                    self._take(entry, sample)
-            if time.perf_counter() - self._committed_s > self.commit_s:
-                self._embed_waiting()
-                self.commit()
+        with Ahead(self._decode_all(decoders), AHEAD_BYTES, _size) as events:
+            # The cores that no decoder is at; all, where those wait for the embedder.
+            self._spare_threads = lambda: CORES if events.full else max(CORES - decoders.at_work, 1)
+            for event in self._waited(events):
+                match event:
+                    case _Copy():
+                        (self._later if event.fresh else self._copies).append(event)
+                        self.unchanged += event.own
+                    case _File():
+                        event.decoded = True
+                        self._finish(event)
+                    case entry, sample:
+                        self._take(entry, sample)
+                if time.perf_counter() - self._committed_s > self.commit_s:
+                    self._embed_waiting()
+                    self.commit()
         self._embed_waiting()
 
     def _waited(self, events: Iterable[T]) -> Iterator[T]:

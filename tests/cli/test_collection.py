@@ -1,4 +1,4 @@
-"""`info`, `ls`, `rm`, `skipped`, `compact`."""
+"""`info`, `ls`, `rm`, `skipped`, `compact`, `verify`."""
 
 import json
 import shutil
@@ -92,3 +92,31 @@ def test_compact_keeps_every_item(run, copy):
     run("rm", before[0], "--yes", "--index", copy)
     run("compact", "--index", copy)
     assert ids(run, copy) == before[1:]
+
+
+def test_verify_finds_repairs_and_ingest_brings_back(run, media, copy):
+    before = ids(run, copy)
+    assert run("verify", "--index", copy).stderr == f"{copy}: nothing is wrong\n"
+    assert json.loads(run("verify", "--json", "--index", copy).stdout) == []
+
+    (vectors,) = copy.glob("segments/*/vectors.arrow")
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"x")
+    name = vectors.relative_to(copy)
+    assert (
+        f"run `xsearch verify --repair --index {copy}`" in run("query", "dog", "--index", copy, code=1).stderr
+    )
+    line, *lost = run("verify", "--index", copy, code=1).stdout.splitlines()
+    assert line == (
+        f"{name}: a wrong sha256; with --repair: set aside with its segment: "
+        "7 items are gone until the next ingest"
+    )
+    assert f"lost: {media / 'tone.wav'}" in lost
+    assert len(lost) == 5
+
+    (found,) = json.loads(run("verify", "--repair", "--json", "--index", copy).stdout)
+    assert (found["path"], len(found["lost"])) == (str(name), 5)
+    assert (copy / "quarantine" / name).exists()
+    run("verify", "--index", copy)
+    assert ids(run, copy) == []
+    run("ingest", media, "--index", copy)
+    assert len(ids(run, copy)) == len(before)

@@ -186,6 +186,24 @@ def test_facts_of_a_file(tmp_path):
         identify(tmp_path / "b.txt")
 
 
+@pytest.mark.parametrize("happens", ["grows", "vanishes"])
+def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path, happens):
+    path = write(tmp_path / "a.txt", "some words " * 90)
+    samples = read(identify(path))
+    next(samples)
+    write(path, "other words") if happens == "grows" else path.unlink()
+    with pytest.raises(Unreadable, match=r"a\.txt: changed or vanished while it was read; ingest again"):
+        list(samples)
+
+
+def test_a_file_that_vanishes_before_it_is_read_is_not_called_damaged(tmp_path):
+    path = colour(tmp_path / "a.png")
+    file = identify(path)
+    path.unlink()
+    with pytest.raises(Unreadable, match="changed or vanished"):
+        list(read(file))
+
+
 def test_damaged_files_are_unreadable_and_nothing_worse(tmp_path):
     rng = np.random.default_rng(7)
     (

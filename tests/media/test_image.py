@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from xsearch.errors import Unreadable
+from xsearch.embed import ModelEmbedder
+from xsearch.errors import TooLarge, Unreadable
 from xsearch.media import identify, read
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -77,7 +79,15 @@ def test_16_bit_is_scaled_not_saturated(tmp_path, samples, name):
     assert np.asarray(sample.data)[0, :, 1].tolist() == [0, 1, 128, 255]
 
 
-@pytest.mark.parametrize(("values", "expected"), [([0, 0.5, 1], [0, 128, 255]), ([-10, 0, 30], [0, 64, 255])])
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0, 0.5, 1], [0, 128, 255]),
+        ([-10, 0, 30], [0, 64, 255]),
+        ([300, 300, 300], [0, 0, 0]),
+        ([-np.inf, 0, 200, np.inf, np.nan], [0, 0, 255, 255, 0]),
+    ],
+)
 def test_floats_are_taken_as_0_to_1_or_stretched(tmp_path, samples, values, expected):
     Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tiff")
     [sample] = samples(tmp_path / "a.tiff")
@@ -92,6 +102,51 @@ def test_an_animation_gives_its_first_frame(tmp_path, samples, name):
     )
     [sample] = samples(tmp_path / name)
     assert sample.data.getpixel((0, 0)) == RED
+
+
+def test_a_large_jpeg_is_decoded_small_but_never_below_512(tmp_path, samples, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    Image.new("RGB", (2100, 1030), RED).save(tmp_path / "a.jpg", exif=exif)
+    [sample] = samples(tmp_path / "a.jpg")
+    assert sample.data.size == (515, 1050)
+    assert (sample.width, sample.height) == (1030, 2100)
+    Image.new("RGB", (2100, 1023), RED).save(tmp_path / "b.jpg")
+    assert samples(tmp_path / "b.jpg")[0].data.size == (2100, 1023)
+    monkeypatch.setenv("XSEARCH_EXACT_JPEG", "1")
+    assert samples(tmp_path / "a.jpg")[0].data.size == (1030, 2100)
+
+
+def test_the_embedding_of_a_jpeg_that_is_decoded_small_is_that_of_the_whole(tmp_path, samples, monkeypatch):
+    rng, frequencies = (
+        np.random.default_rng(6),
+        np.hypot(*np.meshgrid(np.fft.fftfreq(1400), np.fft.fftfreq(1100))),
+    )
+    spectrum = np.fft.fft2(rng.standard_normal((3, 1100, 1400))) / (frequencies + 1e-3)  # 1/f, as nature's
+    pixels = np.fft.ifft2(spectrum).real.transpose(1, 2, 0)
+    pixels = (pixels - pixels.min()) * (255 / np.ptp(pixels))
+    Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.jpg", quality=92)
+    small = samples(tmp_path / "a.jpg")
+    monkeypatch.setenv("XSEARCH_EXACT_JPEG", "1")
+    a, b = ModelEmbedder.load("bundled").embed(small + samples(tmp_path / "a.jpg"))
+    assert small[0].data.size == (700, 550)
+    assert a @ b > 0.999
+
+
+def test_the_limit_of_pixels_is_the_users(tmp_path, samples, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which is set, and put back here
+    two_halves().save(tmp_path / "a.png")
+    np.save(tmp_path / "depth.npy", np.ones((2, 4)))
+    for limit, allowed in (("6", False), ("8", True)):
+        monkeypatch.setenv("XSEARCH_MAX_PIXELS", limit)
+        for name in ("a.png", "depth.npy"):
+            with (
+                nullcontext() if allowed else pytest.raises(TooLarge, match="over 6 pixels; make it smaller")
+            ):
+                samples(tmp_path / name)
+    monkeypatch.setenv("XSEARCH_MAX_PIXELS", "many")
+    with pytest.raises(TooLarge, match="XSEARCH_MAX_PIXELS is 'many'; give a whole number"):
+        samples(tmp_path / "a.png")
 
 
 def test_pillows_size_limit_is_a_reason(tmp_path, samples, monkeypatch):

@@ -149,6 +149,17 @@ def test_windows(tmp_path, samples, seconds, ends):
     np.testing.assert_allclose(joined, signal[:, : joined.shape[1]], atol=1e-6)
 
 
+def test_after_a_gap_the_windows_begin_anew(tmp_path, samples):
+    t, signal = motion(21)
+    kept = ((t < 7.5) | (t >= 13)) & (np.abs(t - 2) > 0.5)  # 6 s are a gap, one is not
+    columns = {"t": t[kept], **dict(zip(AXES, signal[:, kept], strict=True))}
+    found = samples(write_csv(tmp_path / "a.csv", columns))
+    assert [sample.start_s for sample in found] == pytest.approx([0, 5, 13, 18])
+    assert [sample.end_s for sample in found] == pytest.approx([5, 7.5, 18, 21], abs=0.1)
+    assert [sample.duration_s for sample in found] == pytest.approx([21] * 4, abs=0.1)
+    np.testing.assert_allclose(found[2].data[:, 0], signal[:, 1300], atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("accel", "gyro", "columns"),
     [
@@ -195,6 +206,8 @@ def test_other_tables_are_not_media_unless_ordered(tmp_path):
         ({}, "neither a time column nor rate_hz; add one"),
         ({"rate_hz": np.zeros(9)}, "rate_hz is 0.0"),
         ({"t": np.ones(9)}, "fewer than two moments"),
+        ({"time_s": np.arange(9) * 1e7}, "1e-07 moments per second cannot be; name the unit of its time"),
+        ({"time_ns": np.arange(9)}, r"1e\+09 moments per second cannot be; name the unit of its time"),
     ],
 )
 def test_a_recording_without_time_is_unreadable(tmp_path, samples, clock, reason):

@@ -18,7 +18,9 @@ def words(n: int, word: str = "word") -> str:
     return " ".join([word] * n)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "latin-1"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1", "cp1252"]
+)
 def test_encodings(tmp_path, samples, encoding):
     (tmp_path / "a.txt").write_bytes("Ein schöner Tag".encode(encoding))
     [sample] = samples(tmp_path / "a.txt")

@@ -10,8 +10,10 @@ import av
 import numpy as np
 import pytest
 
+from tests.odd_files import encode_frames
 from xsearch.errors import Unreadable
 from xsearch.media import identify
+from xsearch.media.video import _Display
 from xsearch.types import Modality
 
 
@@ -66,6 +68,68 @@ def test_a_window_shows_the_first_and_the_last_frame_of_five_clips(tmp_path, sam
         shown = official(times, sample.start_s, sample.end_s)
         np.testing.assert_allclose(sample.times_s, shown, atol=0.11)
         np.testing.assert_allclose(levels(sample), sample.times_s, atol=0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "mpeg4", {"g": "12"}),
+        ("b.mp4", "mpeg4", {"g": "12", "bf": "2"}),
+        ("b.avi", "mpeg4", {"g": "12", "bf": "2"}),
+        ("all.mkv", "mpeg4", {"g": "1"}),
+        ("short.mp4", "libx264", {"g": "12", "bf": "3"}),
+        ("long.mkv", "libx264", {"g": "250", "bf": "3"}),
+        ("open.mkv", "libx264", {"x264-params": "keyint=20:bframes=3:b-adapt=0:open-gop=1:scenecut=0"}),
+        ("refresh.mp4", "libx264", {"x264-params": "keyint=20:intra-refresh=1:scenecut=0"}),
+        ("a.webm", "libvpx", {"g": "25"}),
+    ],
+)
+def test_what_is_not_decoded_changes_no_frame(tmp_path, samples, name, codec, options):
+    if codec not in av.codec.codecs_available:
+        pytest.skip(f"PyAV was built without {codec}")
+    encode_frames(tmp_path / name, np.arange(300) / 25, codec, **options)
+    with av.open(str(tmp_path / name)) as source:
+        first_s = source.start_time / 1e6
+        every = [(frame.time - first_s, frame.to_ndarray(format="rgb24")) for frame in source.decode(video=0)]
+    assert len(every) == 300
+    found = samples(tmp_path / name)
+    assert len(found) == 2
+    for sample in found:
+        shown = official([time_s for time_s, _ in every], sample.start_s, sample.end_s)
+        assert sample.times_s == pytest.approx(shown)
+        expected = {round(time_s, 6): picture for time_s, picture in every}
+        for time_s, picture in zip(sample.times_s, sample.data, strict=True):
+            np.testing.assert_array_equal(picture, expected[round(time_s, 6)])
+
+
+@pytest.mark.parametrize(
+    ("options", "most"), [({"g": "1"}, 20), ({"g": "25"}, 160), ({"g": "999", "bf": "2"}, 130)]
+)
+def test_what_is_not_shown_is_not_decoded(tmp_path, options, most):
+    encode_frames(tmp_path / "a.mp4", np.arange(250) / 25, **options)
+    decoded = []
+    with av.open(str(tmp_path / "a.mp4")) as source:
+        display = _Display(source, source.streams.video[0])
+        display._frames = (decoded.append(each) or each for each in display._frames)
+        for moment_s in (1.999, 2.001, 3.999, 4.001, 5.999, 6.001, 7.999, 8.001, 9.999):
+            assert display.at(moment_s)[0] == pytest.approx(moment_s // 0.04 * 0.04)
+    assert 10 <= len(decoded) <= most
+
+
+def test_where_nothing_moves_for_long_is_no_window(tmp_path, samples):
+    found = samples(record(tmp_path / "a.mkv", [0, 0.1, 9, 35, 35.1, 50]))
+    assert [sample.start_s for sample in found] == [0, 30, 40]
+
+
+def test_a_damaged_packet_costs_its_frame_only(tmp_path, samples):
+    encode_frames(tmp_path / "a.mp4", np.arange(100) / 25, g="1")
+    with av.open(str(tmp_path / "a.mp4")) as source:
+        packet = list(source.demux(video=0))[50]  # 2.00 s, at the start of a clip
+    with (tmp_path / "a.mp4").open("r+b") as file:
+        file.seek(packet.pos)
+        file.write(bytes(packet.size))
+    [sample] = samples(tmp_path / "a.mp4")
+    assert sample.times_s == pytest.approx([0, 1.96, 0.5, 2.48, 1, 2.96, 1.5, 3.48, 1.96, 3.96], abs=0.021)
 
 
 def test_uneven_timestamps_are_respected(tmp_path, samples):

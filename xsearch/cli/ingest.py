@@ -82,16 +82,18 @@ def ingest(
     collection = None
     if not dry_run or _is_collection(index):
         collection = open_or_create(index, model, device, dtype)
-    changes = _changes(paths, index) if watch else ()  # from now on, so that none is missed
+    changes = _changes(paths, index) if watch else iter(())
+    next(changes, None)  # it looks from here on, so nothing is missed meanwhile
     report = once(collection)
-    for _ in changes:
-        once(collection)
+    for found in changes:
+        if found:
+            once(collection)
     if strict and report.skipped:
         raise typer.Exit(1)
 
 
-def _changes(paths: Sequence[Path], index: Path) -> Iterator[object]:
-    """Something each time that files below `paths` have changed and then rested for a moment."""
+def _changes(paths: Sequence[Path], index: Path) -> Iterator[set[Any]]:
+    """What has changed below `paths` and then rested for a moment; nothing, first and once a second."""
     try:
         import watchfiles
     except ImportError:
@@ -99,7 +101,11 @@ def _changes(paths: Sequence[Path], index: Path) -> Iterator[object]:
     own = str(index.absolute())
     output.note("watching; end it with Ctrl-C")
     return watchfiles.watch(
-        *paths, watch_filter=lambda change, path: not path.startswith(own), raise_interrupt=True
+        *paths,
+        watch_filter=lambda change, path: not path.startswith(own),
+        yield_on_timeout=True,
+        rust_timeout=1000,
+        raise_interrupt=True,
     )
 
 

@@ -96,6 +96,8 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
         written = (folder / name).read_bytes()
         content = json.loads(written)
     except (FileNotFoundError, NotADirectoryError):
+        if name == NAME and (folder / COPY).exists():
+            raise Damaged(folder, name, "missing") from None
         raise NoCollection(
             f"no collection at {folder} (no {name}); make one with `xsearch ingest MEDIA --index {folder}`"
         ) from None

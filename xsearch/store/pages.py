@@ -59,8 +59,8 @@ def _sums(words: np.ndarray) -> np.ndarray:
 class CheckedFile:
     """A memory-mapped file of a collection. A page that has been checked once is not checked again.
 
-    Whoever reads from `buffer` calls `check` first. (Arrow would read a Python file that does so by itself, but in
-    threads of its own: one that still holds a Python object when the program ends aborts it.)
+    Whoever reads from `buffer` calls `check` first. (Arrow would read from a Python object that does so by
+    itself, but in its own threads: one that still holds such an object when the program ends aborts it.)
     """
 
     def __init__(self, collection: Path, name: str) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,7 +100,9 @@ class Store:
             raise StoreError(f"cannot write to {self.path}: {error}") from error
         try:
             since = datetime.now(UTC).isoformat(timespec="seconds")
-            holder.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+            who = {"pid": os.getpid(), "host": socket.gethostname(), "since": since}
+            with suppress(OSError):  # a full disk: others then do not learn who it is
+                holder.write_text(json.dumps(who))
             manifest = current(self.path)[0] if repair else read_manifest(self.path)
             yield Writer(self.path, manifest, step or (lambda name: None))
         finally:

@@ -48,9 +48,9 @@ def current(collection: Path) -> tuple[Manifest, list[Finding]]:
         except Damaged as error:
             problems[name] = error.problem
         except NoCollection:
+            if name == NAME:
+                raise
             problems[name] = "missing"
-    if set(problems.values()) == {"missing"} and not read:
-        read_manifest(collection)
     if not read:
         both = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise StoreError(f"cannot read {collection}: {both}; restore one of them from a backup")
@@ -78,8 +78,8 @@ def verify_files(collection: Path, manifest: Manifest) -> Iterator[Finding]:
             read_table(collection, name, SCHEMAS[kind], manifest.digests.get(name))
         except Damaged as error:
             yield Finding(name, error.problem, REMEDIES[kind])
-        except FileNotFoundError:
-            yield Finding(name, "missing", REMEDIES[kind])
+        except OSError as error:
+            yield Finding(name, _reason(error), REMEDIES[kind])
 
 
 def _segment(collection: Path, entry: SegmentEntry, dim: int) -> Iterator[tuple[str, str]]:
@@ -100,8 +100,15 @@ def _differs(path: Path, sha256: str) -> str | None:
     """What is wrong with a file that should have this sha256."""
     try:
         return None if digest(path) == sha256 else "a wrong sha256"
-    except FileNotFoundError:
-        return "missing"
+    except OSError as error:
+        return _reason(error)
+
+
+def _reason(error: OSError) -> str:
+    """Why a file cannot be read; it is not broken if it is only not allowed to."""
+    if isinstance(error, PermissionError):
+        raise error
+    return error.strerror or str(error)
 
 
 def _examine(collection: Path, entry: SegmentEntry, dim: int) -> None:

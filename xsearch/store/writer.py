@@ -240,13 +240,13 @@ class Writer:
 
     def _digests(self, manifest: Manifest) -> dict[str, str]:
         """The sha256 of each file that `manifest` names and that is not in a segment."""
-        known = self.manifest.digests
-        names = set(manifest.tables())
+        known, names = self.manifest.digests, manifest.tables()
         if manifest.index:
             folder = f"index/{manifest.index}/"
-            names |= {name for name in known if name.startswith(folder)}
-            names |= {folder + path.name for path in (self.path / folder).glob("*")}
-        return {name: known.get(name) or digest(self.path / name) for name in sorted(names)}
+            names += [name for name in known if name.startswith(folder)] or [
+                folder + path.name for path in (self.path / folder).glob("*")
+            ]
+        return {name: known.get(name) or digest(self.path / name) for name in names}
 
     def _write_items(self) -> list[SegmentEntry]:
         if not self._items:
