@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -259,10 +261,11 @@ class _Run:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        """What is done in here is done whole, or not committed."""
+        """What is done in here is done whole, Ctrl-C or not; what breaks off otherwise is not committed."""
         self.busy += 1
-        yield
-        self.busy -= 1  # not in a `finally`
+        with _ctrl_c_waits():
+            yield
+            self.busy -= 1  # not in a `finally`
 
     @contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -550,6 +553,22 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array(values)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         return pa.array([None if value is None else as_text(value) for value in values], pa.string())
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Until the end of the block, which takes milliseconds. Signals come to the main thread alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    usual = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if waiting:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _size(event: object) -> int:
