@@ -15,7 +15,7 @@ import pytest
 from tests.fakes import FakeEmbedder
 from tests.make_fixture import make
 from xsearch.collection import Collection
-from xsearch.errors import Locked, NoCollection, StoreError, XsearchError
+from xsearch.errors import Damaged, Locked, NoCollection, StoreError, XsearchError
 from xsearch.ingest import ingest
 from xsearch.integrity import verify
 from xsearch.store import Store
@@ -57,18 +57,14 @@ def files(path: Path) -> list[str]:
 
 
 def damaged(content: bytes, seed: int) -> list[bytes]:
+    """Five times with one byte changed, then emptied, cut twice, and grown."""
     rng = np.random.default_rng(seed)
-    torn = [b"", content[:-1], content[: int(rng.integers(1, len(content)))], content + content]
-    places = [
-        int(rng.integers(len(content))),
-        0,
-        len(content) - 1,
-        *rng.integers(0, len(content), 2).tolist(),
-    ]
+    size = len(content)
     flipped = [
-        content[:at] + bytes([content[at] ^ int(rng.integers(1, 256))]) + content[at + 1 :] for at in places
+        content[:at] + bytes([content[at] ^ int(rng.integers(1, 256))]) + content[at + 1 :]
+        for at in (0, size - 1, *rng.integers(0, size, 3).tolist())
     ]
-    return flipped + torn
+    return [*flipped, b"", content[:-1], content[: int(rng.integers(1, size))], content + content]
 
 
 def test_any_damage_is_found_never_searched_and_repaired(whole, tmp_path):
@@ -85,11 +81,21 @@ def test_any_damage_is_found_never_searched_and_repaired(whole, tmp_path):
                 assert answers(path) == before, (name, number)
             except XsearchError as error:
                 assert "verify" in str(error)  # noqa: PT017
-            if number in (0, 5):
+            if number in (4, 5):
                 assert verify(path, repair=True) == found
                 assert verify(path) == [], (name, number)
                 assert len(answers(path)) == len(before)
             shutil.rmtree(path)
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "manifest.copy.json"])
+@pytest.mark.parametrize("digit", [b"0", b"1", b"3", b"9"])
+def test_a_format_that_is_damaged_is_not_taken_for_another(path, name, digit):
+    content = (path / name).read_bytes()
+    (path / name).write_bytes(content.replace(b'"format": 2', b'"format": ' + digit))
+    (finding,) = verify(path, repair=True)
+    assert finding.path == name
+    assert verify(path) == []
 
 
 def test_a_file_that_is_gone_is_found_and_repaired(whole, tmp_path):
@@ -246,6 +252,8 @@ def test_format_1_opens_answers_and_is_verified_as_far_as_it_has_checksums(old, 
         if name.startswith("segments"):
             flip(old / name)
             assert [finding.path for finding in verify(old)] == [name]
+            with Store(old).writer() as writer, pytest.raises(Damaged):
+                writer.compact()  # the damage would get a right checksum
             flip(old / name)
 
 

@@ -21,7 +21,7 @@ __all__ = ["verify"]
 
 
 def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
-    """What is wrong with the collection at `path`; an empty list if nothing is. Every byte of it is read.
+    """What is wrong with the collection at `path`; an empty list if nothing is. All its files are read.
 
     repair: also do what each finding says: move what is broken to the folder `quarantine`, commit without it,
         and make what is derived again. The rest stays as it is.
@@ -34,10 +34,12 @@ def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
         with store.writer(repair=True) as writer:
             _, found = _check(store.path)
             if found:
-                broken = {name for name in writer.manifest.files() for f in found if f.path.startswith(name)}
-                if any(name.startswith("index/") for name in broken):
+                paths = [finding.path for finding in found]
+                broken = {name for name in writer.manifest.files() for path in paths if path.startswith(name)}
+                index = f"index/{writer.manifest.index}"
+                if index in broken:
                     writer.set_index(None)
-                writer.quarantine({name for name in broken if not name.startswith("index/")})
+                writer.quarantine(broken - {index})
                 derive(writer)
         return found
     while True:
@@ -68,4 +70,6 @@ def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
         if index.plan.dim != manifest.stamp.dim or not np.array_equal(index.stored(), index.ids):
             raise StoreError("it does not hold the items that its plan.json says it covers")
     except StoreError as error:
-        yield Finding(name, str(error), "dropped, and built again where there are enough items")
+        yield Finding(
+            name, str(error.__cause__ or error), "dropped, and built again where there are enough items"
+        )

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from xsearch.cli.output import print_json, print_table, relative
+from xsearch.cli.output import note, print_json, print_table, relative
 
 ROWS = [("1", "image", "/a/very/long/folder/name/that/goes/on/and/on/for/ever/picture.jpg", "x" * 90)]
 HEADER = ("#", "kind", "path", "text")
@@ -35,6 +35,11 @@ def test_a_terminal_gets_what_fits():
 def test_empty_columns_are_left_out_and_control_characters_harmless(capsys):
     print_table(HEADER, [("1", "text", "", "a\n\x1b[31mb")], numbers=1)
     assert capsys.readouterr().out.splitlines() == ["#  kind  text", "1  text  a  [31mb"]
+
+
+def test_a_note_is_one_line(capsys):
+    note("skipped two\nlines.txt: \x1b[31mred")
+    assert capsys.readouterr().err == "skipped two lines.txt:  [31mred\n"
 
 
 def test_paths_below_here_are_relative(tmp_path, monkeypatch):

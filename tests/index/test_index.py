@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -83,6 +84,7 @@ def test_saved_and_loaded(data, index, tmp_path, mmap):
     again = Index.load(folder, mmap=mmap)
     assert again.plan == index.plan
     np.testing.assert_array_equal(again.ids, ids)
+    np.testing.assert_array_equal(again.stored(), ids)
     for one, other in zip(index.search(queries, 30), again.search(queries, 30), strict=True):
         np.testing.assert_array_equal(one, other)
     assert again.covers(np.array([99, 100, 101, 102, ids[-1], ids[-1] + 1])).tolist() == [0, 1, 0, 1, 1, 0]
@@ -102,6 +104,19 @@ def test_a_damaged_index_is_an_error(index, tmp_path):
     (tmp_path / "index.faiss").write_bytes(b"nonsense")
     with pytest.raises(StoreError, match="build it again"):
         Index.load(tmp_path)
+
+
+def test_faiss_is_not_given_a_file_with_another_checksum(index, tmp_path):
+    index.save(tmp_path)
+    content = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    sha256 = {name: hashlib.sha256(old).hexdigest() for name, old in content.items()}
+    assert Index.load(tmp_path, sha256).plan == index.plan
+    for name, old in content.items():
+        for at in (0, 20, len(old) // 2, len(old) - 1):
+            (tmp_path / name).write_bytes(old[:at] + bytes([old[at] ^ 1]) + old[at + 1 :])
+            with pytest.raises(StoreError, match=f"{name} has a wrong sha256; build it again"):
+                Index.load(tmp_path, sha256)
+        (tmp_path / name).write_bytes(old)
 
 
 def test_tune_reaches_the_target_or_does_its_best(data, index):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ import pytest
 
 from xsearch.errors import Locked, NoCollection, StoreError
 from xsearch.store import ITEM_COLUMNS, Store
+from xsearch.store.manifest import read_manifest, write_manifest
 from xsearch.types import Modality, ModelStamp
 
 DIM = 8
@@ -303,10 +306,17 @@ def test_the_files_are_what_the_readme_says(store, rng):
     assert arrow.schema.field("vector").type == pa.list_(pa.float16(), DIM)
     np.testing.assert_array_equal(np.array(arrow["vector"].to_pylist()), vectors.astype(np.float16))
     assert pq.read_table(folder / "items.parquet")["id"].to_pylist() == arrow["id"].to_pylist() == [0, 1, 2]
+    before, seal = (store.path / "manifest.json").read_bytes().split(b',\n "sha256": "')
+    assert seal.decode() == hashlib.sha256(before).hexdigest() + '"\n}'
+    for name, sha256 in entry["sha256"].items():
+        assert sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
 
 def test_create_and_open_refuse_what_they_should(tmp_path, store):
     with pytest.raises(StoreError, match="already"):
+        Store.create(store.path, STAMP)
+    (store.path / "manifest.json").unlink()
+    with pytest.raises(StoreError, match="already"):  # which can be repaired
         Store.create(store.path, STAMP)
     with pytest.raises(NoCollection, match="xsearch ingest"):
         Store.open(tmp_path / "nowhere")
@@ -324,7 +334,6 @@ def test_create_and_open_refuse_what_they_should(tmp_path, store):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        ('{"format": 99}', "newer xsearch"),
         ('{"format": 1}', "not a manifest"),
         ('{"format": 2}', r"manifest\.json: a wrong checksum; run `xsearch verify --repair"),
         ("[]", "damaged"),
@@ -335,6 +344,12 @@ def test_create_and_open_refuse_what_they_should(tmp_path, store):
 def test_a_manifest_that_is_not_ours(store, content, match):
     (store.path / "manifest.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(StoreError, match=match):
+        Store.open(store.path)
+
+
+def test_a_manifest_of_a_newer_format(store):
+    write_manifest(store.path, replace(read_manifest(store.path), format=3))
+    with pytest.raises(StoreError, match="has format 3, this xsearch knows up to 2; install a newer xsearch"):
         Store.open(store.path)
 
 

@@ -111,7 +111,7 @@ class Index:
             runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in content.pop("covered")]
             index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
             plan, ids = Plan(**content), np.concatenate(runs)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
             raise StoreError(f"cannot read the index in {folder}: {error}; build it again") from error
         if (index.ntotal, index.d) != (len(ids), plan.dim):
             raise StoreError(

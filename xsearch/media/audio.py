@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import chain, count, takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,8 @@ def read(file: MediaFile) -> Iterator[Sample]:
     with sound:
         rate_hz = sound.samplerate
         size = max(1, min(10 * rate_hz, BLOCK // sound.channels))
-        blocks = (sound.read(size, dtype="float32", always_2d=True) for _ in count())
-        yield from _samples(file.path, takewhile(len, blocks), rate_hz, sound.frames / rate_hz)
+        blocks = takewhile(len, sound.blocks(size, dtype="float32", always_2d=True))
+        yield from _samples(file.path, blocks, rate_hz, sound.frames / rate_hz)
 
 
 def _opened(file: MediaFile) -> Any | None:

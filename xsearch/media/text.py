@@ -55,7 +55,8 @@ def windows(text: str) -> Iterator[str]:
     held = list(islice(words, LONGEST_WORDS + 1))
     while len(held) > LONGEST_WORDS:
         ends = range(WINDOW_WORDS, WINDOW_WORDS // 2, -1)  # a window is at least half full
-        end = next((e for e in ends if _is_paragraph(text[held[e - 1].end() : held[e].start()])), None)
+        gaps = ((e, text[held[e - 1].end() : held[e].start()]) for e in ends)
+        end = next((e for e, gap in gaps if gap.count("\n") > 1), None)  # of a paragraph
         end = end or next((e for e in ends if _SENTENCE_END.search(held[e - 1][0])), WINDOW_WORDS)
         yield _single(text[held[0].start() : held[end - 1].end()])
         held = held[end:] + list(islice(words, end))
@@ -70,10 +71,6 @@ def marked(data: bytes) -> str | None:
 
 def _single(text: str) -> str:
     return " ".join(text.split())
-
-
-def _is_paragraph(gap: str) -> bool:
-    return gap.count("\n") > 1
 
 
 def _decode(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +29,8 @@ def fits(path: Path, mime: str) -> bool:
         with opened(path) as picture:
             if is_deep(picture) or picture.mode == "L":
                 return True
-            red, green, blue = to_rgb(picture).split()
-            pairs = ((red, green), (green, blue), (blue, red))
-            return all(ImageChops.difference(*pair).getextrema()[1] <= _EQUAL for pair in pairs)
+            pairs = combinations(to_rgb(picture).split(), 2)
+            return all(np.asarray(ImageChops.difference(*pair)).max() <= _EQUAL for pair in pairs)
     except Exception:  # damaged in whatever way: reading it will say so
         return False
 

@@ -30,7 +30,7 @@ FORMAT = 2  # of the folder; indexes/README.md describes it, and how format 1 di
 NAME = "manifest.json"
 COPY = "manifest.copy.json"  # the same again, for a repair
 QUARANTINE = "quarantine"  # where a repair puts what is broken
-SEAL = b',\n "sha256": '
+SEAL = b',\n "sha256": '  # the end of a manifest of any format above 1
 FOLDERS = ("segments", "tombstones", "skipped", "index")
 
 
@@ -106,14 +106,14 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
     except (ValueError, RecursionError) as error:
         raise Damaged(folder, name, error) from error
     found = content.get("format") if isinstance(content, dict) else None
-    if isinstance(found, int) and found > FORMAT:
+    if found != 1 and written != _sealed(written.rpartition(SEAL)[0]):
+        raise Damaged(folder, name, "a wrong checksum")
+    if found not in (1, FORMAT):
         raise StoreError(
             f"{folder} has format {found}, this xsearch knows up to {FORMAT}; install a newer xsearch"
         )
     try:
         if found != 1:
-            if written != _sealed(written.rpartition(SEAL)[0]):
-                raise Damaged(folder, name, "a wrong checksum")
             del content["sha256"]
         content["stamp"] = ModelStamp(**content.pop("model"))
         content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])

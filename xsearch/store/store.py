@@ -14,7 +14,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from xsearch.errors import Locked, StoreError
-from xsearch.store.manifest import FOLDERS, NAME, Manifest, read_manifest, write_manifest
+from xsearch.store.manifest import COPY, FOLDERS, NAME, Manifest, read_manifest, write_manifest
 from xsearch.store.publish import fsync
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.verify import current
@@ -38,7 +38,7 @@ class Store:
         Raises StoreError if there is something at `path` other than an empty folder.
         """
         path = Path(path)
-        if (path / NAME).exists():
+        if any((path / name).exists() for name in (NAME, COPY)):
             raise StoreError(f"there is a collection at {path} already; open it, or choose another folder")
         try:
             # a killed `create` leaves folders without a manifest, which are not a reason to refuse

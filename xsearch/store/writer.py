@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xsearch.errors import StoreError
+from xsearch.errors import Damaged, StoreError
 from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
 from xsearch.store.pages import digest
 from xsearch.store.publish import fsync
@@ -243,9 +243,8 @@ class Writer:
         known, names = self.manifest.digests, manifest.tables()
         if manifest.index:
             folder = f"index/{manifest.index}/"
-            names += [name for name in known if name.startswith(folder)] or [
-                folder + path.name for path in (self.path / folder).glob("*")
-            ]
+            of_index = [name for name in known if name.startswith(folder)]
+            names += of_index or [folder + path.name for path in (self.path / folder).glob("*")]
         return {name: known.get(name) or digest(self.path / name) for name in names}
 
     def _write_items(self) -> list[SegmentEntry]:
@@ -293,8 +292,16 @@ class Writer:
             if len(entries) == 1 and entries[0].rows == len(live) and CHECKSUMS in entries[0].sha256:
                 yield entries[0]
             elif len(live):
+                for entry in entries:
+                    self._check(entry)
                 vectors = np.concatenate([block for _, block in self.snapshot.blocks(live)])
                 yield write_segment(self.path / "segments", self.snapshot.items(live), vectors, self._step)
+
+    def _check(self, entry: SegmentEntry) -> None:
+        """Raises Damaged for a file that is not as written: what is copied from it gets right checksums."""
+        for name, sha256 in entry.sha256.items():
+            if digest(self.path / entry.folder / name) != sha256:
+                raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
 
     def _delete_garbage(self) -> int:
         """Delete what neither this generation nor the one before names. Returns the bytes freed."""
