@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import corpus, emergence, footprint, scenes, startup, towers
+from benchmarks import corpus, crash, emergence, footprint, ingest, scenes, startup, towers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +47,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "startup": lambda: result("startup", startup.markdown),
     "towers": lambda: result("towers", towers.markdown),
     "footprint": lambda: result("footprint", footprint.markdown),
+    "ingest": lambda: result("ingest", ingest.markdown),
+    "crash": lambda: result("crash", crash.markdown),
     "scenes": lambda: result("scenes", scenes.markdown),
 }
 
