@@ -141,6 +141,8 @@ def ingest(
             if not run.busy:
                 run.commit()
             raise
+        finally:
+            embedder.use_threads(CORES)
         run.commit()
         with run.timed("index"):
             derive(writer)
