@@ -1,6 +1,7 @@
 """What tests of several parts share."""
 
 import dataclasses
+import io
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests import official
 from xsearch.models import SMALL, ImageBind, save_model, train_tokenizer
 
 
@@ -26,6 +28,14 @@ def tiny_model(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("model")
     save_model(ImageBind(config), tokenizer, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def pth() -> bytes:
+    """A checkpoint as ImageBind's authors publish theirs, in small."""
+    file = io.BytesIO()
+    torch.save(official.checkpoint(official.small()), file)
+    return file.getvalue()
 
 
 @pytest.fixture

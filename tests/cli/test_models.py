@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import pty
@@ -12,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests import official
 from tests.web import Web
@@ -25,13 +23,6 @@ PULL = ("models", "pull", "imagebind")
 @pytest.fixture(autouse=True)
 def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XSEARCH_HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture(scope="module")
-def pth() -> bytes:
-    file = io.BytesIO()
-    torch.save(official.checkpoint(official.small()), file)
-    return file.getvalue()
 
 
 @pytest.fixture

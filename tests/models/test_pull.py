@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import subprocess
@@ -35,13 +34,6 @@ from xsearch.models.pull import (
 from xsearch.models.registry import home, imagebind_folder, resolve
 
 Pull = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def pth() -> bytes:
-    file = io.BytesIO()
-    torch.save(official.checkpoint(official.small()), file)
-    return file.getvalue()
 
 
 @pytest.fixture
