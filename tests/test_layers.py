@@ -12,7 +12,7 @@ import xsearch
 
 PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
-    0: ("ahead", "crop", "errors", "types"),
+    0: ("ahead", "crop", "disk", "errors", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("decoders", "embed", "metadata", "survey"),
     3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official", "exchange"),

@@ -1,7 +1,8 @@
-"""Write beside, fsync, replace, fsync the directory: a reader sees the old file or the new one."""
+"""Files that last: written beside, fsynced, moved in, the folder fsynced; and their checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,7 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["fsync", "publish"]
+__all__ = ["digest", "fsync", "publish"]
+
+
+def digest(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync(path: Path) -> None:

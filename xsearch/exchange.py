@@ -26,9 +26,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from xsearch.disk import fsync, publish
 from xsearch.errors import UsageError
 from xsearch.metadata import user_column
-from xsearch.store.publish import fsync, publish
 from xsearch.store.segments import conform, unify
 from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.types import Modality, ModelStamp

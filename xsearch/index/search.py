@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from xsearch.disk import digest
 from xsearch.errors import StoreError, UsageError
 from xsearch.index.plan import GPU_MOST, Plan
 
@@ -104,9 +104,8 @@ class Index:
 
         try:
             for name, wanted in (sha256 or {}).items():
-                with (folder / name).open("rb") as file:
-                    if hashlib.file_digest(file, "sha256").hexdigest() != wanted:
-                        raise ValueError(f"{name} has a wrong sha256")
+                if digest(folder / name) != wanted:
+                    raise ValueError(f"{name} has a wrong sha256")
             content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in content.pop("covered")]
             index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC if mmap else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import stat
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from xsearch.disk import digest
 from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
 from xsearch.media import container, depth, imu, text, thermal
 from xsearch.types import MediaFile, Modality
@@ -200,8 +200,7 @@ def asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Moda
 def sha256(path: Path) -> str:
     """Hex digest of a file's bytes. Unreadable if it cannot be opened."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return digest(path)
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
 

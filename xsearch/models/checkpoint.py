@@ -12,19 +12,18 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
+from xsearch.disk import digest, publish
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
 from xsearch.models.imagebind import ImageBind, Tower, build_tower
@@ -71,8 +70,8 @@ def save_model(
 
 def load_config(folder: Path) -> tuple[ImageBindConfig, str]:
     """The config of a model folder and the digest of everything in it. Raises ModelError."""
-    document, digest = _document(folder)
-    return ImageBindConfig.from_json(json.dumps(document["config"])), digest
+    document, sha256 = _document(folder)
+    return ImageBindConfig.from_json(json.dumps(document["config"])), sha256
 
 
 def load_tower(
@@ -116,8 +115,7 @@ def verify(folder: Path) -> Iterator[tuple[str, str]]:
     """Every file that config.json records, and what is wrong with it, "" if nothing. Raises ModelError."""
     for name, recorded in _document(folder)[0]["sha256"].items():
         try:
-            with (folder / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = digest(folder / name)
         except OSError as error:
             yield name, f"cannot be read: {error.strerror}"
         else:
@@ -206,14 +204,6 @@ def _document(folder: Path) -> tuple[dict[str, Any], str]:
 
 def _publish(path: Path, write: Callable[[Path], object]) -> str:
     """Write beside `path`, move in when complete; returns the sha256."""
-    part = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
+    with publish(path) as part:
         write(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    return digest
+        return digest(part)

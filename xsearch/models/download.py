@@ -7,7 +7,6 @@ command, run again, goes on where it ended.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 from urllib import request
 from urllib.error import HTTPError
 
+from xsearch.disk import digest
 from xsearch.errors import ModelError, UsageError
 
 __all__ = ["Part", "Progress", "Say", "Source", "disk_error", "fetch", "need_room", "size", "unfinished"]
@@ -46,8 +46,7 @@ class Source:
     def check(self, path: Path) -> None:
         """Raises ModelError, with both checksums, if `path` is another file, or cannot be read."""
         try:
-            with path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = digest(path)
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}; check the path") from error
         if found != self.sha256:

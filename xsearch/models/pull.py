@@ -9,7 +9,6 @@ $XSEARCH_HOME/pull.lock                  one process at a time
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
+from xsearch.disk import fsync
 from xsearch.errors import ModelError
 from xsearch.models.config import HUGE, ImageBindConfig
 from xsearch.models.convert import convert_official
@@ -103,7 +103,7 @@ def pull_imagebind(
             if folder.exists():
                 folder.replace(old)
             new.replace(folder)
-            _fsync(folder.parent)
+            fsync(folder.parent)
         except OSError as error:
             _tidy(folder)
             raise disk_error(error, home(), size) from error
@@ -203,11 +203,3 @@ def _tidy(folder: Path) -> None:
         old.replace(folder)
     for path in (old, new):
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _fsync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

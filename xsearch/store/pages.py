@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,12 @@ import pyarrow as pa
 
 from xsearch.errors import Damaged
 
-__all__ = ["PAGE", "CheckedFile", "checksums", "digest", "map_file"]
+__all__ = ["PAGE", "CheckedFile", "checksums", "map_file"]
 
 PAGE = 4096  # bytes; as the operating system reads them, so that a check reads nothing that is not needed
 GATHERED = 1024  # pages that are copied at a time: 4 MB
 WORD = np.dtype("<u8")
 WEIGHTS = 2 * np.arange(PAGE // WORD.itemsize, dtype=WORD) + 1  # odd: a word that changes changes the sum
-
-
-def digest(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def map_file(path: Path) -> pa.Buffer:

@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xsearch.disk import digest, fsync
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SegmentEntry
-from xsearch.store.pages import PAGE, CheckedFile, checksums, digest, map_file
-from xsearch.store.publish import fsync
+from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 
 __all__ = [
     "CHECKSUMS",

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from xsearch.disk import digest
 from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.manifest import COPY, NAME, QUARANTINE, Manifest, SegmentEntry, read_manifest
-from xsearch.store.pages import digest
 from xsearch.store.segments import ITEMS, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
 from xsearch.types import Modality

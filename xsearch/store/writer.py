@@ -15,10 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xsearch.disk import digest, fsync
 from xsearch.errors import Damaged, StoreError
 from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
-from xsearch.store.pages import digest
-from xsearch.store.publish import fsync
 from xsearch.store.segments import CHECKSUMS, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
 from xsearch.types import Modality
