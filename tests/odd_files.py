@@ -288,13 +288,18 @@ def encode_frames(
             frame.pts, frame.time_base = round(t * 1000), Fraction(1, 1000)
             packets += stream.encode(frame)
         target.mux((packets + stream.encode(None))[first_packet:])
-        for k in range(round(sound_s * 16_000 / 1024)) if track else ():
-            part = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            part.sample_rate, part.pts, part.time_base = 16_000, 1024 * k, Fraction(1, 16_000)
-            target.mux(track.encode(part))
         if track:
-            target.mux(track.encode(None))
+            write_silence(target, track, sound_s)
     return path.read_bytes()
+
+
+def write_silence(target: Any, track: Any, seconds: float) -> None:
+    """All of a mono sound track at 16 kHz of a PyAV container."""
+    for k in range(round(seconds * 16_000 / 1024)):
+        part = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        part.sample_rate, part.pts, part.time_base = 16_000, 1024 * k, Fraction(1, 16_000)
+        target.mux(track.encode(part))
+    target.mux(track.encode(None))
 
 
 def _aac(path: Path) -> bytes:

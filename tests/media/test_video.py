@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from tests.odd_files import encode_frames
+from tests.odd_files import encode_frames, write_silence
 from xsearch.errors import Unreadable
 from xsearch.media import identify
 from xsearch.media.video import _Display
@@ -32,12 +32,8 @@ def record(path: Path, times_s: list[float], *, size=(64, 48), sound_s: float = 
             frame.pts, frame.time_base = round(t * 1000), Fraction(1, 1000)
             target.mux(stream.encode(frame))
         target.mux(stream.encode(None))
-        for k in range(round(sound_s * 16_000 / 1024)) if track else ():
-            part = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-            part.sample_rate, part.pts, part.time_base = 16_000, 1024 * k, Fraction(1, 16_000)
-            target.mux(track.encode(part))
         if track:
-            target.mux(track.encode(None))
+            write_silence(target, track, sound_s)
     return path
 
 
