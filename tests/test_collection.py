@@ -211,7 +211,7 @@ def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
     def small_plan(n: int, dim: int) -> Plan:
         return make_plan(n, dim, device="cpu", recipe="IVF1,Flat")
 
-    monkeypatch.setattr("xsearch.ingest.make_plan", small_plan)
+    monkeypatch.setattr("xsearch.ingest.derived.make_plan", small_plan)
     collection.ingest(folder)  # nothing new
     assert collection.stats()["index"] == "IVF1,Flat"
     assert collection.search("red") == before

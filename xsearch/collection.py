@@ -411,18 +411,20 @@ class Collection:
         if wanted := list(paths or ()):
             files = snapshot.files().select(["path", "ids"]).to_pylist()
             for given in wanted:
-                path = media.absolute(given)
-                found = [
-                    file["ids"]
-                    for file in files
-                    if file["path"] == str(given) or Path(file["path"]).is_relative_to(path)
-                ]
-                found = found or [
-                    file["ids"] for file in files if _fits(Path(file["path"]).parts, path.parts)
-                ]
+                glob = _parts(given)
+                parts = [_parts(file["path"]) for file in files]
+                inside = [own[: len(glob)] == glob for own in parts]
+                if not any(inside):
+                    inside = [_fits(own, glob) for own in parts]
+                found = [file["ids"] for file, yes in zip(files, inside, strict=True) if yes]
                 chosen += [np.array(ids, np.int64) for ids in found]
         named = np.unique(np.concatenate(chosen))
         return named if where is None else np.intersect1d(named, fits)
+
+
+def _parts(name: str | Path) -> tuple[str, ...]:
+    """The folders and the file of a path, absolute, or of a URL."""
+    return tuple(str(name).rstrip("/").split("/")) if media.is_url(name) else media.absolute(name).parts
 
 
 def _fits(path: Sequence[str], glob: Sequence[str]) -> bool:

@@ -23,22 +23,15 @@ from types import TracebackType
 from xsearch import media
 from xsearch.crop import centre_square
 from xsearch.errors import MediaError, Unreadable
+from xsearch.heap import keep_memory
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["Decoders", "Event", "work"]
+__all__ = ["MOST_DECODERS", "Decoders", "Event", "work"]
 
 Event = tuple[MediaFile, Sample | Exception | None]  # None: that was all of the file
 
+MOST_DECODERS = 16  # of some 100 MB each
 TIMEOUT_S = 120.0  # for one sample: a window of a 4k video takes some 20 s
-
-
-# glibc gives the memory of a picture back and takes it anew for the next one, page by page; kept, a JPEG of
-# 1024 x 768 takes 13.6 ms and not 22.6 (measured). What is kept is 256 MB at most.
-_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
-    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
-}
 
 
 class Decoders:
@@ -96,8 +89,8 @@ class _Process:
             [sys.executable, "-c", program, str(theirs.fileno()), str(side or 0)],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(where)},
-            start_new_session=True,  # Ctrl-C is for this process, which then ends that one
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(where)},
+            process_group=0,  # Ctrl-C is for this process, which then ends that one
         )
         theirs.close()
         self.socket = Connection(ours.detach())
@@ -150,6 +143,8 @@ def work(descriptor: int, side: int) -> None:
 
     side: as of `Decoders`; 0 is None.
     """
+    keep_memory()
+    os.nice(10)  # what is decoded is embedded first, so that it does not pile up
     parent = Connection(descriptor)
     with suppress(EOFError, OSError):
         while True:

@@ -10,7 +10,7 @@ import base64
 import io
 import mimetypes
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -166,12 +166,12 @@ footer { font-size: 13px; max-width: 75ch; padding-top: 30px }
 
 
 def _card(hit: Hit) -> str:
-    path = Path(hit.path)
-    where = f"{escape(path.parent.name)}/" if path.parent.name else ""
+    folder = Path(hit.path).parent.name
+    where = f"{escape(folder)}/" if folder else ""
     return (
         f"<article class='card {hit.modality}'><div class=well>{_show(_of_hit(hit))}</div><div class=about>"
         f"<p class=top><b>{hit.rank}</b><span class=kind>{hit.modality}</span><span>{_window(hit)}</span></p>"
-        f"<p class=path title='{escape(hit.path)}'>{where}<wbr>{_link(path)}</p>"
+        f"<p class=path title='{escape(hit.path)}'>{where}<wbr>{_link(hit.path)}</p>"
         f"<dl><dt>cosine</dt><dd>{hit.score:.3f}</dd><dt>balanced</dt><dd>{_balanced(hit)}</dd></dl>"
         "</div></article>"
     )
@@ -181,9 +181,10 @@ def _count(hits: Sequence[Hit]) -> str:
     return f"{len(hits)} result{'s' * (len(hits) != 1)}, best first" if hits else "No items match"
 
 
-def _link(path: Path) -> str:
-    name = escape(path.name)
-    return f"<a href='{escape(path.as_uri())}'>{name}</a>" if path.is_absolute() else name
+def _link(place: str | Path) -> str:
+    """place: an absolute path, or a URL."""
+    url = str(place) if media.is_url(place) else Path(place).as_uri()
+    return f"<a href='{escape(url)}'>{escape(Path(place).name)}</a>"
 
 
 def _balanced(hit: Hit) -> str:
@@ -222,21 +223,22 @@ class _Piece:
     """What is shown: a hit or a part of a query; from its file, or from a sample in memory."""
 
     modality: Modality
-    path: Path = Path()
+    path: str = ""  # or a URL
     start_s: float | None = None
     end_s: float | None = None
     text: str | None = None
     sample: Sample | None = None
+    at: Path = Path()  # where the file of `path` can be read
 
     @property
     def alt(self) -> str:
-        return escape(f"{self.modality}: {self.path.name or 'from memory'} {_window(self)}".strip())
+        return escape(f"{self.modality}: {Path(self.path).name or 'from memory'} {_window(self)}".strip())
 
     def load(self) -> Sample:
         """The stored piece, decoded again: the window that starts where the hit does."""
         if self.sample is not None:
             return self.sample
-        file = media.identify(self.path.absolute(), kinds=[(self.modality, "*")])
+        file = media.identify(self.at.absolute(), kinds=[(self.modality, "*")])
         return min(media.read(file), key=lambda s: abs((s.start_s or 0.0) - (self.start_s or 0.0)))
 
     def bounds(self) -> tuple[float, float]:
@@ -245,13 +247,13 @@ class _Piece:
 
 
 def _of_hit(hit: Hit) -> _Piece:
-    return _Piece(hit.modality, Path(hit.path), hit.start_s, hit.end_s, hit.text)
+    return _Piece(hit.modality, hit.path, hit.start_s, hit.end_s, hit.text)
 
 
 def _of_part(part: Part) -> _Piece:
     match part.source:
         case Path():
-            return _Piece(part.modality, part.source)
+            return _Piece(part.modality, str(part.source))
         case str():
             return _Piece(part.modality, text=part.source)
         case tuple():
@@ -261,9 +263,12 @@ def _of_part(part: Part) -> _Piece:
 
 def _show(piece: _Piece, *, players: bool = True) -> str:
     try:
-        return _SHOW[piece.modality](piece, players)
+        if piece.sample is not None or piece.text is not None:
+            return _SHOW[piece.modality](piece, players)
+        with media.at_hand(piece.path) as path:
+            return _SHOW[piece.modality](replace(piece, at=path), players)
     except Exception as problem:  # the boundary: what decoders raise on damaged input is not documented
-        there = piece.sample is not None or piece.path.exists()
+        there = piece.sample is not None or media.is_url(piece.path) or Path(piece.path).exists()
         told = str(problem).removeprefix(f"{piece.path}: ") or type(problem).__name__
         reason = told if there else "the file is gone"
         return f"<p class=gone>cannot be shown: {escape(reason)}</p>"
@@ -294,10 +299,10 @@ def _audio(piece: _Piece, players: bool) -> str:
 
 def _video(piece: _Piece, players: bool) -> str:
     frame = _decode_frame(piece)
-    if not players or piece.sample is not None or piece.path.stat().st_size > PLAYER_BYTES:
+    if not players or piece.sample is not None or piece.at.stat().st_size > PLAYER_BYTES:
         return _picture(frame, piece)
-    mime = mimetypes.guess_type(piece.path)[0] or "video/mp4"
-    source = _data_uri(piece.path.read_bytes(), mime)
+    mime = mimetypes.guess_type(piece.at)[0] or "video/mp4"
+    source = _data_uri(piece.at.read_bytes(), mime)
     about = f"poster='{_jpeg(frame)}' aria-label='{piece.alt}'"
     return f"<video controls preload=metadata {about} src='{source}'></video>"
 
@@ -354,7 +359,7 @@ def _decode_frame(piece: _Piece) -> Any:
         return _from_array(piece.sample.data[len(piece.sample.data) // 2])
     start_s, end_s = piece.bounds()
     at_s = (start_s + end_s) / 2 if piece.end_s is not None else 0.0
-    with container.opened(piece.path) as source:
+    with container.opened(piece.at) as source:
         frame = None
         origin_s = _seek(source, at_s)
         for frame in source.decode(container.picture_track(source)):
@@ -373,7 +378,7 @@ def _decode_sound(piece: _Piece) -> tuple[np.ndarray, int]:
         return piece.sample.data, int(piece.sample.rate_hz or 16_000)
     start_s, end_s = piece.bounds()
     parts = []
-    with container.opened(piece.path) as source:
+    with container.opened(piece.at) as source:
         resampler = AudioResampler(format="flt", layout="mono", rate=SOUND_HZ)
         origin_s = _seek(source, start_s)
         for frame in source.decode(audio=0):

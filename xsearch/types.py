@@ -32,6 +32,12 @@ class MediaFile:
     mtime_ns: int
     mime: str = ""
     companion: Path | None = None  # the gyroscope file of an IMU's accelerometer file; a depth map's camera
+    url: str = ""  # where it comes from, if `path` is only a copy
+
+    @property
+    def name(self) -> str:
+        """As it is stored and shown."""
+        return self.url or str(self.path)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

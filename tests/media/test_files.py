@@ -35,7 +35,7 @@ def write(path: Path, content: str | bytes = "some words") -> Path:
 
 
 def names(found, root: Path) -> list[str]:
-    return [file.path.relative_to(root).as_posix() for file in found]
+    return [Path(file.path).relative_to(root).as_posix() for file in found]
 
 
 def test_walk_is_sorted_depth_first_and_leaves_hidden_files_out(tmp_path):
@@ -77,7 +77,7 @@ def test_walk_reports_what_gives_no_samples(tmp_path):
     write(tmp_path / "empty.jpg", b"")
     write(tmp_path / "table.csv", "name,price\nbread,2\n")
     os.mkfifo(tmp_path / "pipe.wav")
-    found = {skip.path.name: skip for skip in walk([tmp_path])}
+    found = {Path(skip.path).name: skip for skip in walk([tmp_path])}
     assert {name: skip.error for name, skip in found.items()} == {
         "metadata.csv": "NotMedia",
         "a.json": "NotMedia",
@@ -95,7 +95,7 @@ def test_walk_skips_names_that_are_not_utf8(tmp_path):
         pytest.skip("this file system takes UTF-8 names only")
     [skip] = walk([tmp_path])
     assert isinstance(skip, Skipped)
-    assert skip.path.name == r"caf\xe9.txt"
+    assert Path(skip.path).name == r"caf\xe9.txt"
     assert "UTF-8" in skip.reason
 
 

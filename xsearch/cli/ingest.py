@@ -24,9 +24,17 @@ __all__ = ["ingest", "open_or_create", "print_report", "progress_bar"]
 SHOWN = 10  # skipped files that are listed
 
 
+def _there(paths: list[str]) -> list[str]:
+    for path in paths:
+        if "://" not in path and not Path(path).exists():
+            raise typer.BadParameter(f"{path!r}: no such file or folder")
+    return paths
+
+
 def ingest(
     paths: Annotated[
-        list[Path], typer.Argument(exists=True, metavar="PATH...", help="Folders and files of media.")
+        list[str],
+        typer.Argument(metavar="PATH...", callback=_there, help="Folders and files of media, or their URLs."),
     ],
     index: options.Index = options.DEFAULT_INDEX,
     model: options.Model = None,
@@ -63,6 +71,10 @@ def ingest(
     rules = [_rule(text) for text in kinds or []]
     if watch and (dry_run or strict):
         raise UsageError("--watch does not end, so it goes with neither --dry-run nor --strict")
+    from xsearch.media import is_url  # and with it numpy
+
+    if watch and any(map(is_url, paths)):
+        raise UsageError("--watch hears of changes on this machine only; for a URL, ingest again")
     from xsearch.ingest import ingest as compare
 
     def once(collection: Collection | None) -> Report:
@@ -92,7 +104,7 @@ def ingest(
         raise typer.Exit(1)
 
 
-def _changes(paths: Sequence[Path], index: Path) -> Iterator[set[Any]]:
+def _changes(paths: Sequence[str], index: Path) -> Iterator[set[Any]]:
     """What has changed below `paths` and then rested for a moment; nothing, first and once a second."""
     try:
         import watchfiles
@@ -132,7 +144,7 @@ def json_lines() -> Iterator[Any]:
         nonlocal last_s
         if now.done == now.total or now.seconds - last_s >= 1:
             last_s = now.seconds
-            typer.echo(json.dumps({"event": "progress", **asdict(now), "path": str(now.path)}))
+            typer.echo(json.dumps({"event": "progress", **asdict(now)}))
 
     yield show
 
@@ -194,7 +206,7 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
         spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
         output.note(f"where the time went: {', '.join(spent)}")
     for skip in report.skipped[:SHOWN]:
-        output.note(f"skipped {output.relative(str(skip.path))}: {skip.reason}")
+        output.note(f"skipped {output.relative(skip.path)}: {skip.reason}")
     if len(report.skipped) > SHOWN:
         output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --index {index}")
 

@@ -14,10 +14,26 @@ from collections.abc import Iterator
 
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, files, image, imu, text, thermal, video
-from xsearch.media.files import Skipped, absolute, asked, identify, sha256, walk
+from xsearch.media.files import Skipped, absolute, asked, companions, identify, is_unchanged, sha256, walk
+from xsearch.media.remote import Remote, RemoteFile, at_hand, fetched, is_url
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["Skipped", "absolute", "asked", "identify", "read", "sha256", "walk"]
+__all__ = [
+    "Remote",
+    "RemoteFile",
+    "Skipped",
+    "absolute",
+    "asked",
+    "at_hand",
+    "companions",
+    "fetched",
+    "identify",
+    "is_unchanged",
+    "is_url",
+    "read",
+    "sha256",
+    "walk",
+]
 
 _READERS = {
     Modality.IMAGE: image.read,

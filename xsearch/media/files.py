@@ -17,7 +17,19 @@ from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
 from xsearch.media import container, depth, imu, text, thermal
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["Skipped", "absolute", "asked", "has_changed", "identify", "sha256", "walk"]
+__all__ = [
+    "HEAD",
+    "Skipped",
+    "absolute",
+    "asked",
+    "companions",
+    "guess",
+    "has_changed",
+    "identify",
+    "is_unchanged",
+    "sha256",
+    "walk",
+]
 
 # Magic bytes at the start of a file; those that several formats share are told apart in `_sniff`.
 _MAGIC = {
@@ -80,13 +92,14 @@ _FOLDERS = {"depth": Modality.DEPTH, "thermal": Modality.THERMAL, "ir": Modality
 _NAMES = {Modality.DEPTH: re.compile(r"depth"), Modality.THERMAL: re.compile(r"thermal|_ir(?![a-z])")}
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
 _SIDECAR = "metadata.csv"
+HEAD = 512  # bytes that tell a format
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
     """A file or folder that gives no samples. `error` is the class name; "NotMedia" is no fault."""
 
-    path: Path  # undecodable bytes of a name are written as \\xNN
+    path: str  # or the URL; undecodable bytes of a name are written as \\xNN
     reason: str  # without the path
     error: str
 
@@ -95,7 +108,7 @@ def walk(
     roots: Sequence[Path],
     *,
     kinds: Sequence[tuple[Modality, str]] = (),
-    known: Callable[[Path, os.stat_result], MediaFile | None] = lambda path, status: None,
+    known: Callable[[Path], MediaFile | None] = lambda path: None,
 ) -> Iterator[MediaFile | Skipped]:
     """Every file under the roots once: files that are roots first, then folders depth first, sorted by name.
 
@@ -112,8 +125,8 @@ def walk(
     for root in given:
         if not root.is_dir():
             found = _look(root, root.parent, kinds, known)
-            if found.path not in alone:
-                alone.add(found.path)
+            if (path := Path(found.path)) not in alone:
+                alone.add(path)
                 yield found
 
     folders = deque((root, root) for root in given if root.is_dir())
@@ -127,7 +140,7 @@ def walk(
                 path.name.encode()
                 if not path.is_dir():
                     found = _look(path, root, kinds, known)
-                    if found.path == path and path not in alone:  # else the gyroscope file of a pair
+                    if Path(found.path) == path and path not in alone:  # else the gyroscope file of a pair
                         yield found
                 elif path.is_symlink() and path != top:
                     folders.append((root, path))
@@ -137,10 +150,9 @@ def walk(
                         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
                     stack.extend(path / name for name in reversed(names))
             except UnicodeEncodeError:
-                shown = Path(_printable(path))
-                yield Skipped(shown, "its name is not valid UTF-8; rename it", Unreadable.__name__)
+                yield Skipped(_printable(path), "its name is not valid UTF-8; rename it", Unreadable.__name__)
             except OSError as error:
-                yield Skipped(path, f"cannot be opened: {error.strerror}", Unreadable.__name__)
+                yield Skipped(str(path), f"cannot be opened: {error.strerror}", Unreadable.__name__)
 
 
 def identify(
@@ -160,7 +172,8 @@ def identify(
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise NotMedia(f"{path}: not a regular file")
-        mime = _sniff(path) or _EXTENSIONS.get(path.suffix.lower(), "")
+        with path.open("rb") as file:
+            mime = _magic(file.read(HEAD)) or _EXTENSIONS.get(path.suffix.lower(), "")
         rule = asked(path, absolute(root) if root else path.parent, kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
@@ -180,12 +193,34 @@ def identify(
     return MediaFile(path, kind, size, mtime_ns, mime, companion)
 
 
+def guess(path: Path, head: bytes = b"") -> Modality | None:
+    """The likely kind of a file of this name that begins like this; None if no reader knows it."""
+    mime = _magic(head) or _EXTENSIONS.get(path.suffix.lower(), "")
+    if mime in _TABLES or mime in _ARRAYS:
+        return Modality.IMU if mime in _TABLES else Modality.DEPTH
+    family = mime.partition("/")[0]
+    return Modality(family) if family in list(Modality) else None
+
+
 def has_changed(file: MediaFile) -> bool:
     """Since it was identified; also if it is gone."""
     try:
         return _facts(file.path, file.companion) != (file.bytes, file.mtime_ns)
     except OSError:
         return True
+
+
+def companions(file: MediaFile) -> list[Path | None]:
+    """The second files that a file may have been read with; None for a file that stands alone."""
+    if file.modality is Modality.DEPTH:
+        return [depth.camera(file.path)]
+    partners = imu.partners(file.path, "accel") if file.modality is Modality.IMU else ()
+    return [None, *(path for path in partners if path.is_file())]
+
+
+def is_unchanged(file: MediaFile) -> bool:
+    """Whether size and time are those of the file on the disk, alone or with a companion. Opens nothing."""
+    return any(_facts(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
 
 
 def asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
@@ -224,16 +259,16 @@ def _look(
     path: Path,
     root: Path,
     kinds: Sequence[tuple[Modality, str]],
-    known: Callable[[Path, os.stat_result], MediaFile | None],
+    known: Callable[[Path], MediaFile | None],
 ) -> MediaFile | Skipped:
     try:
         if not kinds or not asked(path, root, kinds):
             with suppress(OSError):  # `identify` says it better
-                if found := known(path, path.stat()):
+                if found := known(path):
                     return found
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
-        return Skipped(path, str(error).removeprefix(f"{path}: "), type(error).__name__)
+        return Skipped(str(path), str(error).removeprefix(f"{path}: "), type(error).__name__)
 
 
 def _by_convention(path: Path, mime: str) -> Modality | None:
@@ -260,10 +295,8 @@ def _by_content(path: Path, mime: str) -> tuple[Modality, str]:
     raise NotMedia(f"{path}: of no known kind; name its kind with --as KIND=GLOB")
 
 
-def _sniff(path: Path) -> str:
-    """MIME type from magic bytes, "" if they say nothing."""
-    with path.open("rb") as file:
-        head = file.read(512)
+def _magic(head: bytes) -> str:
+    """MIME type from the first HEAD bytes of a file, "" if they say nothing."""
     for magic, mime in _MAGIC.items():
         if head.startswith(magic):
             return mime

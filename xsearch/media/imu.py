@@ -70,8 +70,9 @@ def recording(path: Path, *, asked: bool = False) -> tuple[Path, Path | None]:
     present = [sensor for sensor in _SENSORS if _columns(names, sensor)]
     if len(present) == 2:
         return path, None
-    for own, other in (("accel", "gyro"), ("gyro", "accel")):
-        if (partner := _partner(path, own, other)) and _columns(names, own, bare=True):
+    for own in ("accel", "gyro"):
+        partner = next((beside for beside in partners(path, own) if beside.is_file()), None)
+        if partner and _columns(names, own, bare=True):
             return (path, partner) if own == "accel" else (partner, path)
     if present:
         raise Unreadable(
@@ -80,6 +81,16 @@ def recording(path: Path, *, asked: bool = False) -> tuple[Path, Path | None]:
         )
     kind = Unreadable if asked else NotMedia
     raise kind(f"{path}: no accelerometer and gyroscope columns; a table of captions goes to --metadata")
+
+
+def partners(path: Path, own: str) -> Iterator[Path]:
+    """Names of the other sensor's file: its word where this one has that of its `own`, "accel" or "gyro"."""
+    match = re.fullmatch(rf"(.*[ ._-])?({_SENSORS[own]})", path.stem, re.IGNORECASE)
+    if match is None:
+        return
+    for word in _SENSORS["gyro" if own == "accel" else "accel"].split("|"):
+        for written in (word, word.title(), word.upper()):
+            yield path.with_name(f"{match[1] or ''}{written}{path.suffix}")
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
@@ -131,19 +142,6 @@ def _is_gap(seconds: np.ndarray) -> np.ndarray:
     """For each step between moments, bool [N - 1]."""
     steps = np.diff(seconds)
     return steps > max(WINDOW_S, GAP * np.median(steps))
-
-
-def _partner(path: Path, own: str, other: str) -> Path | None:
-    """The existing file whose name has the other sensor's word where this one has its own."""
-    match = re.fullmatch(rf"(.*[ ._-])?({_SENSORS[own]})", path.stem, re.IGNORECASE)
-    if match is None:
-        return None
-    for word in _SENSORS[other].split("|"):
-        for written in (word, word.title(), word.upper()):
-            beside = path.with_name(f"{match[1] or ''}{written}{path.suffix}")
-            if beside.is_file():
-                return beside
-    return None
 
 
 def _columns(names: Iterable[str], sensor: str, *, bare: bool = False) -> _Columns | None:

@@ -2,8 +2,8 @@
 
     image("bird.jpg") + 0.7 * audio("sea.wav") - text("cage")
 
-Writing a query opens nothing; `Query.embed` reads its parts, embeds and normalises each, weights them, sums
-them and normalises the sum (ImageBind, arXiv:2305.05665, section 4.4).
+Writing a query opens nothing but URLs; `Query.embed` reads its parts, embeds and normalises each, weights
+them, sums them and normalises the sum (ImageBind, arXiv:2305.05665, section 4.4).
 """
 
 from __future__ import annotations
@@ -210,12 +210,14 @@ def vector(values: np.ndarray, modality: Modality | str) -> Query:
 
 
 def parse(what: str | Path | Query) -> Query:
-    """What a person typed: an existing file by its kind (a text file by its words), else a text.
+    """What a person typed: an existing file or URL by its kind (a text file by its words), else a text.
 
     Raises UsageError for a file whose kind has to be said.
     """
     if isinstance(what, Query):
         return what
+    if media.is_url(what):
+        return _samples(*_fetched(str(what)))
     path = Path(what)
     if isinstance(what, Path) or _is_file(path):
         try:
@@ -234,6 +236,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _path(modality: Modality, source: str | Path) -> Query:
+    if media.is_url(source):
+        return _samples(*_fetched(str(source), modality))
     return Query((Part(modality, Path(source)),))
 
 
@@ -266,6 +270,12 @@ def _read(path: Path, modality: Modality) -> list[Sample]:
     if not samples:
         raise EmptyQuery(f"{path}: there is no {modality} in this file to search with")
     return samples
+
+
+def _fetched(url: str, modality: Modality | None = None) -> list[Sample]:
+    """The samples of the file at a URL, of this kind or the one that it is of."""
+    with media.at_hand(url) as path:
+        return _read(path, modality or media.identify(path).modality)
 
 
 def _embed(part: Part, embedder: Embedder) -> np.ndarray:

@@ -1,9 +1,4 @@
-"""Files -> samples -> vectors -> store -> index. What is committed is never done again.
-
-A file is finished when all its samples are embedded, and only finished files are committed, every so many
-items or seconds: a run that is killed loses the work since its last commit, and the next run goes on from
-there.
-"""
+"""One run: what the survey found is decoded, embedded and committed."""
 
 from __future__ import annotations
 
@@ -26,148 +21,27 @@ import pyarrow as pa
 from xsearch import media
 from xsearch.ahead import Ahead
 from xsearch.decoders import Decoders
-from xsearch.errors import ModelError, StoreError, Unreadable, UsageError, XsearchError
-from xsearch.index import make_plan
+from xsearch.errors import ModelError, NotMedia, Unreadable, UsageError, XsearchError
+from xsearch.ingest.copies import Contents, Copy, copied
+from xsearch.ingest.report import Progress
+from xsearch.ingest.survey import Known, Survey, as_text, changed_since, known_files, sidecar
 from xsearch.media import Skipped
-from xsearch.metadata import Metadata
-from xsearch.query.calibrate import Calibration, calibrate
-from xsearch.store import ITEM_COLUMNS
-from xsearch.survey import Known, Survey, as_text, changed_since, known_files
 from xsearch.types import MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
     from xsearch.embed import Embedder
-    from xsearch.store import Snapshot, Store, Writer
+    from xsearch.store import Snapshot, Writer
 
-__all__ = ["Progress", "Report", "derive", "ingest"]
+__all__ = ["COMMIT_ITEMS", "COMMIT_S", "CORES", "Run"]
 
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
 BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
 FAIR = 8  # samples of a kind of which none can be embedded: then it is not the files, but the model
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-MOST_DECODERS = 16  # processes of some 100 MB each
 AHEAD_BYTES = 256 << 20  # of decoded samples that wait for the model
-STALE = 0.1  # share of items outside the index at which it is built anew; until then they are scanned
 
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a run is, for whoever shows it."""
-
-    done: int  # files
-    total: int  # files to do; unchanged ones do not count
-    bytes: int  # of the files that are done
-    items: Mapping[Modality, int]  # embedded so far, by kind
-    skipped: int
-    seconds: float  # since the run began
-    path: Path  # the file that was finished last
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run did; a dry run: what it would do."""
-
-    files: Mapping[Modality, int]  # media files seen, by kind
-    new: Mapping[Modality, int]  # files embedded, by kind; dry run: new or changed
-    items: Mapping[Modality, int]  # items embedded, by kind: a file may give several, of two kinds
-    changed: int  # files known with another content
-    unchanged: int
-    duplicates: int  # files that were given the vectors of another with the same bytes
-    moved: int  # the same, where the other is gone
-    described: int  # files of which only the user columns have changed
-    removed: int  # items of vanished files
-    skipped: tuple[Skipped, ...]  # also those of earlier runs that have not changed since
-    not_media: int
-    seconds: float
-    spent: Mapping[str, float]  # of these seconds: "look", "wait" for decoders, "embed", "write", "index"
-
-    @property
-    def items_per_s(self) -> float:
-        return sum(self.items.values()) / self.seconds if self.seconds else 0.0
-
-
-def ingest(
-    store: Store | None,
-    paths: Sequence[str | Path],
-    embedder: Embedder | None,
-    *,
-    kinds: Sequence[tuple[Modality, str]] = (),
-    metadata: str | Path | None = None,
-    prune: bool = False,
-    dry_run: bool = False,
-    progress: Callable[[Progress], None] | None = None,
-    decoders: int | None = None,
-    commit_items: int = COMMIT_ITEMS,
-    commit_s: float = COMMIT_S,
-) -> Report:
-    """Bring the collection in step with the media below `paths` (files and folders).
-
-    kinds: `(kind, glob)` rules that go before all detection.
-    metadata: a CSV table with a column `path`; the others become columns of the items (see `metadata.py`).
-    prune: also remove the items of files below `paths` that are gone.
-    dry_run: compare only; `store` may be None (nothing is known yet) and `embedder` too.
-    decoders: processes that decode, one for each core if None; 0 to decode in this one.
-
-    One bad file never ends a run: it is recorded with its reason and tried again when it has changed.
-    Raises UsageError for a path that is not there, Locked while somebody else is writing.
-    """
-    start_s = time.perf_counter()
-    roots = [Path(path) for path in paths]
-    about = Metadata.beside(roots, metadata)
-    if dry_run:
-        survey = Survey(
-            store.snapshot() if store else None, roots, kinds, about, store.path if store else None
-        )
-        gone = sum(map(len, survey.vanished().values())) if prune else 0
-        return _report(survey, start_s, new=Counter(file.modality for file in survey.work), removed=gone)
-    if store is None or embedder is None:
-        raise ValueError("only a dry run goes without a store and an embedder")
-    with store.writer() as writer:
-        before = writer.snapshot
-        survey = Survey(before, roots, kinds, about, store.path)
-        run = _Run(writer, embedder, survey, progress, commit_items, commit_s, start_s)
-        if decoders is None:
-            decoders = min(CORES, MOST_DECODERS, len(survey.work))
-        try:
-            with Decoders(decoders, side=embedder.picture_side) as processes:
-                run.embed_all(processes)
-            run.copy_all(before)
-            if prune:
-                run.prune()
-        except BaseException:  # Ctrl-C too
-            if not run.busy:
-                run.commit()
-            raise
-        finally:
-            embedder.use_threads(CORES)
-        run.commit()
-        with run.timed("index"):
-            derive(writer)
-    return _report(survey, start_s, skipped=(*survey.skipped_still, *run.skipped), **run.counts())
-
-
-def _report(survey: Survey, start_s: float, **counts: Any) -> Report:
-    values: dict[str, Any] = {
-        "files": survey.files,
-        "items": Counter(),
-        "changed": sum(str(file.path) in survey.known for file in survey.work),
-        "unchanged": survey.unchanged,
-        "duplicates": 0,
-        "moved": 0,
-        "described": len(survey.described),
-        "removed": 0,
-        "skipped": (*survey.skipped_still, *survey.skipped),
-        "not_media": survey.not_media,
-        "seconds": time.perf_counter() - start_s,
-        "spent": {"look": time.perf_counter() - start_s},
-    }
-    return Report(**(values | counts))
-
-
-# ---------------------------------------------------------------- one run
 
 
 @dataclass(slots=True, eq=False)
@@ -182,49 +56,7 @@ class _File:
     problem: Exception | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Copy:
-    """A file whose vectors are there already, under the path `source`."""
-
-    file: MediaFile
-    source: str
-    moved: bool = False  # the source is gone
-    fresh: bool = False  # the source is new itself: its items are made by this run
-
-    @property
-    def own(self) -> bool:
-        """The file itself, with another time or other user columns."""
-        return self.source == str(self.file.path)
-
-
-class _Contents:
-    """Where each content lies: under the paths that the store knows, and under those of this run."""
-
-    def __init__(self, known: Mapping[str, Known]) -> None:
-        self._known = known
-        self._stored: dict[tuple[str, Modality], list[str]] = {}
-        for path, file in known.items():
-            self._stored.setdefault((file.sha256, file.kind), []).append(path)
-        self._fresh: dict[tuple[str, Modality], str] = {}
-        self._moved: set[str] = set()
-
-    def copy_of(self, file: MediaFile, sha256: str) -> _Copy | None:
-        """How a file comes by its vectors; None if it has to be embedded."""
-        path, content = str(file.path), (sha256, file.modality)
-        stored = self._stored.get(content, [])
-        if path in stored:
-            return _Copy(file, path)  # only its time has changed
-        for old in stored:
-            if old not in self._moved and not os.path.lexists(old):
-                self._moved.add(old)
-                return _Copy(file, old, moved=True)
-        if stored:
-            return _Copy(file, stored[0])
-        first = self._fresh.setdefault(content, path)
-        return None if first == path else _Copy(file, first, fresh=True)
-
-
-class _Run:
+class Run:
     """Everything between the survey and the report. Decoding runs ahead of the model, in other processes."""
 
     def __init__(
@@ -243,11 +75,12 @@ class _Run:
         self.new: Counter[Modality] = Counter()
         self.items: Counter[Modality] = Counter()
         self.skipped: list[Skipped] = []
+        self._problems: dict[str, Skipped] = {}  # the same, by name
         self.unchanged = survey.unchanged
         self.changed = self.duplicates = self.moved = self.removed = self._done = self._bytes = 0
         self._batches: dict[Modality, list[tuple[_File, int, Sample]]] = {}
-        self._copies: list[_Copy] = []  # of items that were there when the run began
-        self._later: list[_Copy] = []  # of items that this run makes
+        self._copies: list[Copy] = []  # of items that were there when the run began
+        self._later: list[Copy] = []  # of items that this run makes
         self._rows: list[dict[str, Any]] = []  # finished, for the next commit
         self._unit: list[np.ndarray] = []
         self.busy = 0  # steps under way; one that was broken off never ends, and must not be committed
@@ -290,9 +123,11 @@ class _Run:
             self._spare_threads = lambda: CORES if events.full else max(CORES - decoders.at_work, 1)
             for event in self._waited(events):
                 match event:
-                    case _Copy():
+                    case Copy():
                         (self._later if event.fresh else self._copies).append(event)
                         self.unchanged += event.own
+                    case Skipped():
+                        self._refuse(event)
                     case _File():
                         event.decoded = True
                         self._finish(event)
@@ -313,14 +148,17 @@ class _Run:
                 return
             yield event
 
-    def _decode_all(self, decoders: Decoders) -> Iterator[_Copy | _File | tuple[_File, Sample]]:
+    def _decode_all(self, decoders: Decoders) -> Iterator[Skipped | Copy | _File | tuple[_File, Sample]]:
         """For each file a copy, or its samples and then the file itself. Runs in a thread."""
-        contents = _Contents(self.survey.known)
+        contents = Contents(self.survey.known, self.survey.is_gone)
         entries: dict[MediaFile, _File] = {}  # being decoded
-        settled: deque[_Copy | _File] = deque()  # need no decoding
+        settled: deque[Skipped | Copy | _File] = deque()  # need no decoding
 
         def files() -> Iterator[MediaFile]:
-            for file in self.survey.work:
+            for file in media.fetched(self.survey.work):
+                if isinstance(file, Skipped):
+                    settled.append(file)
+                    continue
                 entry = _File(file)
                 try:
                     entry.sha256 = _digest(file)
@@ -330,6 +168,7 @@ class _Run:
                     continue
                 if copy := contents.copy_of(file, entry.sha256):
                     settled.append(copy)
+                    _forget(file)
                     continue
                 entries[file] = entry
                 yield file
@@ -342,6 +181,7 @@ class _Run:
                 continue
             entry = entries.pop(file)
             entry.problem = what
+            _forget(file)
             yield entry
         yield from settled
 
@@ -408,14 +248,14 @@ class _Run:
             return
         if entry.problem:
             with self._step():
-                self._drop(str(file.path))
-                self._skip(_skipped(file.path, entry.problem))
+                self._drop(file.name)
+                self._skip(_skipped(file.name, file.path, entry.problem))
         else:
             self.new[file.modality] += 1
             self.items.update(Modality(row["modality"]) for row in entry.rows)
-            self.changed += str(file.path) in self.survey.known
+            self.changed += file.name in self.survey.known
             self._add(file, entry.rows, cast(list[np.ndarray], entry.vectors))
-        self._report(file)
+        self._report(file.name, file.bytes)
         if len(self._rows) >= self.commit_items:
             self.commit()
 
@@ -426,90 +266,94 @@ class _Run:
 
         before: the collection as the run found it.
         """
-        described = [_Copy(file, str(file.path)) for file in self.survey.described]
+        described = [Copy(file, file.name) for file in self.survey.described]
         self._copy(before, self.survey.known, self._copies + described)
         if self._later:
             self.commit()
             after = self.writer.snapshot
-            self._copy(after, known_files(after), self._later)
+            known = known_files(after)
+            for copy in [copy for copy in self._later if copy.source not in known]:
+                self._skip_like(copy)
+            self._copy(after, known, [copy for copy in self._later if copy.source in known])
 
-    def _copy(self, snapshot: Snapshot, known: Mapping[str, Known], copies: Sequence[_Copy]) -> None:
-        problems = {str(skip.path): skip for skip in self.skipped}
-        for copy in copies:
-            file = copy.file
-            if copy.source not in known:  # the same bytes, the same problem
-                first = problems[copy.source]
-                with self._step():
-                    self._drop(str(file.path))
-                    self._skip(Skipped(file.path, first.reason, first.error))
-                self._report(file)
-                continue
-            ids = known[copy.source].ids
-            rows = [
-                row | {"path": str(file.path), "mtime_ns": file.mtime_ns, "mime": file.mime or row["mime"]}
-                for row in snapshot.items(ids).drop_columns("id").to_pylist()
-            ]
-            if not (copy.own or copy.moved):
-                rows = [{name: row[name] for name in row if name in ITEM_COLUMNS} for row in rows]
-                self.duplicates += 1
-            self.changed += not copy.own and str(file.path) in self.survey.known
+    def _skip_like(self, copy: Copy) -> None:
+        """The same bytes, the same problem."""
+        first = self._problems[copy.source]
+        with self._step():
+            self._drop(copy.file.name)
+            self._skip(Skipped(copy.file.name, first.reason, first.error))
+        self._report(copy.file.name, copy.file.bytes)
+
+    def _copy(self, snapshot: Snapshot, known: Mapping[str, Known], copies: Sequence[Copy]) -> None:
+        for copy, rows, vectors in copied(snapshot, known, copies):
+            self.duplicates += not (copy.own or copy.moved)
+            self.changed += not copy.own and copy.file.name in self.survey.known
             self.moved += copy.moved
-            vectors = list(snapshot.vectors(ids))
             with self._step():
                 if copy.moved:
                     self._drop(copy.source)
-                self._add(file, rows, vectors)
-            self._report(file)
+                self._add(copy.file, rows, vectors)
+            self._report(copy.file.name, copy.file.bytes)
             if len(self._rows) >= self.commit_items:
                 self.commit()
 
     def prune(self) -> None:
         """Remove the items of files that are gone and have not been found elsewhere."""
-        for path in self.survey.vanished():
-            self.removed += self._drop(path)
+        for name in self.survey.vanished():
+            self.removed += self._drop(name)
 
     # ------------------------------------------------------------ towards the store
 
     def _add(self, file: MediaFile, rows: list[dict[str, Any]], vectors: list[np.ndarray]) -> None:
         """Put the items of a file into the next commit, in place of those that it had."""
-        path, sidecar = str(file.path), file.path.with_suffix(".json")
+        beside = sidecar(file.name)
         with self._step():
-            self._drop(path)
-            fine = {as_text(path)}
+            self._drop(file.name)
+            fine = {as_text(file.name)}
             try:
                 extra = self.survey.about.of(file.path)
-                fine.add(as_text(sidecar))
+                fine.add(as_text(beside))
             except UsageError as problem:  # the medium itself is fine
                 extra = {}
-                self._skip(_skipped(sidecar, problem))
+                self._skip(_skipped(beside, sidecar(str(file.path)), problem))
             self.writer.forget_skips(fine & self.survey.skipped_before.keys())
             self._rows += [row | extra for row in rows]
             self._unit += vectors
 
-    def _drop(self, path: str) -> int:
-        """Remove the items that the store had of this path. Returns how many."""
-        known = self.survey.known.get(path)
+    def _refuse(self, skip: Skipped) -> None:
+        """Of a remote file that could not be fetched, or is no media."""
+        with self._step():
+            if skip.error != OSError.__name__:  # what did not come may be as it was
+                self._drop(skip.path)
+            if skip.error == NotMedia.__name__:
+                self.survey.not_media += 1
+            else:
+                self._skip(skip)
+        self._report(skip.path)
+
+    def _drop(self, name: str) -> int:
+        """Remove the items that the store had of this file. Returns how many."""
+        known = self.survey.known.get(name)
         with self._step():
             return self.writer.remove(known.ids) if known else 0
 
     def _skip(self, skip: Skipped) -> None:
         self.skipped.append(skip)
+        self._problems[skip.path] = skip
         record = {"path": as_text(skip.path), "reason": skip.reason, "error": skip.error}
         before = self.survey.skipped_before.get(record["path"], {})
         same = all(before.get(name) == value for name, value in record.items())
         if not same or changed_since(skip.path, before["when"]):  # else a retry, to no avail
             self.writer.skip([record | {"when": self._when}])
 
-    def _report(self, file: MediaFile) -> None:
+    def _report(self, name: str, bytes: int = 0) -> None:
         self._done += 1
-        self._bytes += file.bytes
+        self._bytes += bytes
         if self.progress:
             total = len(self.survey.work) + len(self.survey.described)
             seconds = time.perf_counter() - self.start_s
             items = dict(self.items)
-            self.progress(
-                Progress(self._done, total, self._bytes, items, len(self.skipped), seconds, file.path)
-            )
+            self.progress(Progress(self._done, total, self._bytes, items, len(self.skipped), seconds, name))
 
     def commit(self) -> None:
         """Make everything that is finished permanent."""
@@ -529,12 +373,20 @@ def _digest(file: MediaFile) -> str:
     return hashlib.sha256(f"{own} {media.sha256(file.companion)}".encode()).hexdigest()
 
 
+def _forget(file: MediaFile) -> None:
+    """Remove a copy that has been read; a camera stays for the other maps."""
+    if file.url:
+        file.path.unlink(missing_ok=True)
+        if file.companion and file.modality is Modality.IMU:
+            file.companion.unlink(missing_ok=True)
+
+
 def _row(entry: _File, sample: Sample) -> dict[str, Any]:
     """An item without its id and without user columns."""
     file = entry.file
     of_sample = ("modality", "start_s", "end_s", "width", "height", "duration_s", "text")
     return {
-        "path": str(file.path),
+        "path": file.name,
         "bytes": file.bytes,
         "mtime_ns": file.mtime_ns,
         "mime": file.mime,
@@ -584,39 +436,9 @@ def _bytes(data: Any) -> int:
     return len(data) if isinstance(data, str) else 3 * data.width * data.height
 
 
-def _skipped(path: Path, problem: Exception) -> Skipped:
+def _skipped(name: str, path: str | Path, problem: Exception) -> Skipped:
+    """path: where the file was read."""
     reason = " ".join(str(problem).removeprefix(f"{path}: ").split()) or "no reason given"
     if not isinstance(problem, XsearchError):
         reason = f"unexpected {type(problem).__name__}: {reason}"
-    return Skipped(path, reason, type(problem).__name__)
-
-
-def derive(writer: Writer) -> None:
-    """Bring up to date what is computed from the items: the calibration, and the index if it is worth one."""
-    snapshot = writer.snapshot
-    plan = make_plan(len(snapshot), snapshot.stamp.dim)
-    if plan.recipe == "Flat":
-        writer.set_index(None)
-    elif _share_outside(snapshot) > STALE:
-        from xsearch.index import build  # faiss: only where there is an index
-
-        ids = np.random.default_rng(0).permutation(snapshot.ids)[: plan.sample]
-        folder = writer.new_index_folder()
-        build(plan, snapshot.vectors(np.sort(ids)), snapshot.blocks()).save(folder)
-        writer.set_index(folder)
-    if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
-        writer.set_calibration(calibrate(snapshot).to_dict())  # items have come since
-    writer.commit()
-
-
-def _share_outside(snapshot: Snapshot) -> float:
-    """Share of the items that the index does not cover: all, if there is none that can be read."""
-    from xsearch.index import Index
-
-    if snapshot.index_path is None:
-        return 1.0
-    try:
-        index = Index.load(snapshot.index_path, snapshot.manifest.index_digests)
-        return 1 - float(index.covers(snapshot.ids).mean())
-    except StoreError:
-        return 1.0
+    return Skipped(name, reason, type(problem).__name__)

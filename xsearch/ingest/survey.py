@@ -1,6 +1,6 @@
 """What an ingest has to do: the files on the disk compared with those in the store.
 
-No file is opened here whose path, size and time the store knows, except by the walk to tell its kind.
+No file is opened here, and no remote one fetched, whose name, size and time the store knows.
 """
 
 from __future__ import annotations
@@ -19,18 +19,15 @@ import pyarrow as pa
 
 from xsearch import media
 from xsearch.errors import MissingPackage, TooLarge, UsageError
-from xsearch.media import Skipped
+from xsearch.media import Remote, RemoteFile, Skipped, imu
+from xsearch.metadata import Metadata
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality
 
 if TYPE_CHECKING:
-    from xsearch.metadata import Metadata
     from xsearch.store import Snapshot
 
-__all__ = ["Known", "Survey", "as_text", "changed_since", "known_files"]
-
-
-_IN_TWO_FILES = (Modality.IMU, Modality.DEPTH)  # the second one may have changed
+__all__ = ["Known", "Survey", "as_text", "changed_since", "known_files", "sidecar"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,23 +45,31 @@ class Known:
 
 
 class Survey:
-    """The walk below `roots`, sorted into what is new, unchanged, described anew, skipped or no media.
+    """What is found below `roots`, sorted into what is new, unchanged, described anew, skipped or no media.
 
-    snapshot: None when there is no collection yet. own: the collection's folder, which is no media.
+    snapshot: None when there is no collection yet. roots: paths and URLs. kinds, metadata: as of `ingest`.
+    own: the collection's folder, which is no media. scratch: where copies of remote files may be put.
     """
 
     def __init__(
         self,
         snapshot: Snapshot | None,
-        roots: Sequence[Path],
+        roots: Sequence[str | Path],
         kinds: Sequence[tuple[Modality, str]],
-        about: Metadata,
+        metadata: str | Path | None,
         own: Path | None,
+        scratch: Path,
     ) -> None:
-        self.roots, self.about, self.kinds = [media.absolute(root) for root in roots], about, kinds
+        folders = [Path(root) for root in roots if not media.is_url(root)]
+        remotes = [Remote(str(root), scratch, kinds=kinds) for root in roots if media.is_url(root)]
+        listed = [file for remote in remotes for file in remote.files()]
+        self._roots = [*map(media.absolute, folders), *(remote.folder for remote in remotes)]
+        self._urls = [remote.url for remote in remotes]
+        self._kinds = kinds
+        self.about = Metadata.beside([*folders, *(remote.folder for remote in remotes)], metadata)
         self.known = known_files(snapshot) if snapshot else {}
         self.skipped_before = {row["path"]: row for row in snapshot.skipped().to_pylist()} if snapshot else {}
-        self.work: list[MediaFile] = []
+        self.work: list[MediaFile | RemoteFile] = []
         self.described: list[MediaFile] = []  # unchanged, but with other user columns than stored
         self.files: Counter[Modality] = Counter()
         self.skipped: list[Skipped] = []
@@ -76,43 +81,39 @@ class Survey:
         self._bad: set[str] = set()
         stored = _UserColumns(snapshot)
         inside = f"{media.absolute(own)}{os.sep}" if own else None
-        for found in media.walk(roots, kinds=kinds, known=self._as_known):
-            if inside and str(found.path).startswith(inside):
+        for found in (*listed, *media.walk(folders, kinds=kinds, known=self._unchanged)):
+            if inside and (found.path if isinstance(found, Skipped) else found.name).startswith(inside):
                 continue
             if isinstance(found, Skipped):
                 self._skip(found)
             else:
                 self._sort(found, stored)
-        self.healed |= {
-            path
-            for path in self.skipped_before.keys() - self._bad
-            if not os.path.lexists(path) and self._is_below(path)
-        }
+        self.healed |= {path for path in self.skipped_before.keys() - self._bad if self.is_gone(path)}
 
-    def _as_known(self, path: Path, status: os.stat_result) -> MediaFile | None:
+    def _unchanged(self, path: Path) -> MediaFile | None:
         """A file as it is in the store, if that is how it is on the disk: nobody has to open it."""
-        known = self.known.get(str(path))
-        if not known or known.kind in _IN_TWO_FILES:
-            return None
-        if (known.bytes, known.mtime_ns) != (status.st_size, status.st_mtime_ns):
-            return None
-        return MediaFile(path, known.kind, known.bytes, known.mtime_ns)
+        for first in (path, *imu.partners(path, "gyro")):
+            if known := self.known.get(str(first)):
+                file = MediaFile(first, known.kind, known.bytes, known.mtime_ns)
+                if first == path or path in media.companions(file):
+                    return file if media.is_unchanged(file) else None
+        return None
 
-    def _is_below(self, path: str) -> bool:
-        return any(Path(path).is_relative_to(root) for root in self.roots)
+    def is_gone(self, name: str) -> bool:
+        """Whether the file of this name below one of the roots is no longer there."""
+        if media.is_url(name):
+            below = any(name == url or name.startswith(f"{url.rstrip('/')}/") for url in self._urls)
+            return below and name not in self._seen
+        return not os.path.lexists(name) and any(Path(name).is_relative_to(root) for root in self._roots)
 
-    def vanished(self) -> dict[str, np.ndarray]:
-        """Ids of the files below the roots that the store knows and the disk does not, by path."""
-        return {
-            path: known.ids
-            for path, known in self.known.items()
-            if path not in self._seen and not os.path.lexists(path) and self._is_below(path)
-        }
+    def vanished(self) -> list[str]:
+        """The files that the store knows and that are gone."""
+        return [name for name in self.known if self.is_gone(name)]
 
     def _skip(self, found: Skipped) -> None:
-        path = str(found.path)
+        path = found.path
         known, before = self.known.get(path), self.skipped_before.get(path)
-        if known and _differs(found.path, known):
+        if known and _differs(path, known):
             self.spoilt.append(path)
         if found.error == "NotMedia":
             self.not_media += 1
@@ -125,37 +126,37 @@ class Survey:
         else:
             self.skipped.append(found)
 
-    def _sort(self, file: MediaFile, stored: _UserColumns) -> None:
-        path = str(file.path)
-        self._seen.add(path)
+    def _sort(self, file: MediaFile | RemoteFile, stored: _UserColumns) -> None:
+        self._seen.add(file.name)
         self.files[file.modality] += 1
-        known, before = self.known.get(path), self.skipped_before.get(path)
-        if known and known.is_same(file):
+        known, before = self.known.get(file.name), self.skipped_before.get(file.name)
+        now = file.known_as(known.kind) if isinstance(file, RemoteFile) and known else file
+        if known and isinstance(now, MediaFile) and known.is_same(now):
             self.unchanged += 1
-            self._compare(file, known, stored)
+            self._compare(now, known, stored)
         elif before and not self._is_to_retry(file, before):
-            self.skipped_still.append(Skipped(file.path, before["reason"], before["error"]))
+            self.skipped_still.append(Skipped(file.name, before["reason"], before["error"]))
         else:
             self.work.append(file)
 
     def _compare(self, file: MediaFile, known: Known, stored: _UserColumns) -> None:
         """Look at the user columns of an unchanged file."""
-        fine = [file.path]
+        fine = [file.name]
         try:
             if stored.differ(known, self.about.of(file.path)):
                 self.described.append(file)
             if self.skipped_before:
-                fine.append(file.path.with_suffix(".json"))
+                fine.append(sidecar(file.name))
         except UsageError:  # said when the file itself is embedded
             pass
-        self.healed.update(str(path) for path in fine if str(path) in self.skipped_before)
+        self.healed.update(name for name in fine if name in self.skipped_before)
 
-    def _is_to_retry(self, file: MediaFile, before: dict[str, str]) -> bool:
+    def _is_to_retry(self, file: MediaFile | RemoteFile, before: dict[str, str]) -> bool:
         """Whether a file that was skipped has changed, or its user has done what the reason asks for."""
         return (
-            before["error"] in (MissingPackage.__name__, TooLarge.__name__)
-            or any(media.asked(file.path, root, self.kinds) for root in self.roots)
-            or changed_since(file.path, before["when"])
+            before["error"] in (MissingPackage.__name__, TooLarge.__name__, OSError.__name__)
+            or any(media.asked(file.path, root, self._kinds) for root in self._roots)
+            or changed_since(file.name, before["when"], file.mtime_ns)
         )
 
 
@@ -198,10 +199,15 @@ def as_text(value: object) -> str:
     return str(value).encode(errors="backslashreplace").decode()
 
 
-def _differs(path: Path, known: Known) -> bool:
+def sidecar(name: str) -> str:
+    """The name of the sidecar that belongs to a file."""
+    return f"{os.path.splitext(name)[0]}.json"  # noqa: PTH122  a URL is no path
+
+
+def _differs(path: str, known: Known) -> bool:
     """Whether a file that is there is not the one that is known."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116
     except OSError:
         return False
     return (status.st_size, status.st_mtime_ns) != (known.bytes, known.mtime_ns)
@@ -218,10 +224,16 @@ def known_files(snapshot: Snapshot) -> dict[str, Known]:
     return known
 
 
-def changed_since(path: Path, when: str) -> bool:
-    """Also when an old file has been put in place of the damaged one: that moves the ctime."""
+def changed_since(name: str, when: str, mtime_ns: int = 0) -> bool:
+    """Also when an old file has been put in place of the damaged one: that moves the ctime.
+
+    mtime_ns: of a remote file, 0 where it is not known.
+    """
+    then_s = datetime.fromisoformat(when).timestamp()
+    if media.is_url(name):
+        return mtime_ns == 0 or mtime_ns / 1e9 >= then_s
     try:
-        status = path.stat()
+        status = os.stat(name)  # noqa: PTH116
     except OSError:
         return True
-    return max(status.st_mtime, status.st_ctime) >= datetime.fromisoformat(when).timestamp()
+    return max(status.st_mtime, status.st_ctime) >= then_s
