@@ -420,7 +420,7 @@ def _ctrl_c_waits() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, usual)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if usual is None else usual)  # None: not set by Python
         if waiting:
             signal.raise_signal(signal.SIGINT)
 

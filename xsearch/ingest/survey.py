@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -88,7 +88,7 @@ class Survey:
                 self._skip(found)
             else:
                 self._sort(found, stored)
-        self.healed |= {path for path in self.skipped_before.keys() - self._bad if self.is_gone(path)}
+        self.healed |= set(self._missing(self.skipped_before.keys() - self._bad))
 
     def _unchanged(self, path: Path) -> MediaFile | None:
         """A file as it is in the store, if that is how it is on the disk: nobody has to open it."""
@@ -100,15 +100,22 @@ class Survey:
         return None
 
     def is_gone(self, name: str) -> bool:
-        """Whether the file of this name below one of the roots is no longer there."""
+        """Whether no file has this name; of URLs only those below a root are known to be gone."""
         if media.is_url(name):
-            below = any(name == url or name.startswith(f"{url.rstrip('/')}/") for url in self._urls)
-            return below and name not in self._seen
-        return not os.path.lexists(name) and any(Path(name).is_relative_to(root) for root in self._roots)
+            return name not in self._seen and self._is_below(name)
+        return not os.path.lexists(name)
+
+    def _is_below(self, name: str) -> bool:
+        if media.is_url(name):
+            return any(name == url or name.startswith(f"{url.rstrip('/')}/") for url in self._urls)
+        return any(Path(name).is_relative_to(root) for root in self._roots)
+
+    def _missing(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if self.is_gone(name) and self._is_below(name)]
 
     def vanished(self) -> list[str]:
-        """The files that the store knows and that are gone."""
-        return [name for name in self.known if self.is_gone(name)]
+        """The files below the roots that the store knows and that are gone."""
+        return self._missing(self.known)
 
     def _skip(self, found: Skipped) -> None:
         path = found.path
