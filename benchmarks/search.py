@@ -14,7 +14,7 @@ the items and is asked one query at a time, with that same setting.
 own: memory of the process beyond that of its packages. mapped: pages of the index's files in memory, and
 after the + those of the vectors that only a re-rank reads; the system takes these back when it needs them.
 What was measured stays in --folder and is not measured again without --fresh; a system that failed or ran
-past --limit-s is shown with its reason.
+past --limit-s or --memory-gb is shown with its reason.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ from benchmarks.vectors import ASKING, LIMITS, SHELVES, Cones, Data
 TARGET, ENOUGH = 0.95, 0.99  # recall to reach; recall from which dearer settings are not tried
 SINGLES, FILTERED = 500, 50  # single queries of each kind, of all and of filtered items
 ROUNDS = 3
+TRIED, BATCH_S = 50, 10.0  # queries that show how long a batch takes; the longest that one may take
 LOOP_S = 30.0  # the longest that single queries go on
 BATCHES_CUDA = (1, 32, 1024, 10_000)
 AHEAD = (100_000_000, 1_000_000_000)
@@ -58,8 +59,10 @@ MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)")  # first line
 # ---------------------------------------------------------------- one step of one system, in its own process
 
 
-def here(step: str, name: str, folder: Path, threads: int, device: str) -> None:
+def here(step: str, name: str, folder: Path, threads: int, device: str, memory_gb: float) -> None:
     """What a process does. What it has measured is in the folder at every moment."""
+    if device == "cpu":  # CUDA reserves addresses without end
+        resource.setrlimit(resource.RLIMIT_DATA, (int(memory_gb * 1e9),) * 2)
     data = Data(folder)
     record = Record(folder, device, name)
     system = (ON_GPU if device == "cuda" else SYSTEMS)[name](threads, device)
@@ -136,12 +139,13 @@ def search(system: System, data: Data, folder: Path, record: Record, device: str
 
 
 def point_at(system: System, data: Data, setting: Setting) -> dict[str, Any]:
-    """Both kinds of queries, each in one batch."""
-    answers = {asking: _timed(system.search, data.queries[asking], setting) for asking in ASKING}
-    queries = sum(map(len, data.queries.values()))
+    """Both kinds of queries, each in one batch; of a slow system only as many as there is time for."""
+    _, took = _timed(system.search, data.queries["same"][:TRIED], setting)
+    Q = max(min(data.about["queries"], int(TRIED * BATCH_S / took)), TRIED)
+    answers = {asking: _timed(system.search, data.queries[asking][:Q], setting) for asking in ASKING}
     return {
         "setting": setting,
-        "queries_per_s": queries / sum(took for _, took in answers.values()),
+        "queries_per_s": len(ASKING) * len(answers["same"][0]) / sum(took for _, took in answers.values()),
         **{f"recall_{asking}": data.recall(asking, ids) for asking, (ids, _) in answers.items()},
     }
 
@@ -283,7 +287,7 @@ class Watch:
 
 def run(
     folders: list[Path], systems: list[str], *, threads: int = 2, device: str = "cpu", limit_s: float = 3600,
-    fresh: bool = False,
+    memory_gb: float = 8, fresh: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Every system on the data of every folder; what is known already is taken as it is, unless `fresh`."""
     rows = []
@@ -292,13 +296,13 @@ def run(
         if fresh:
             record.path.unlink(missing_ok=True)
         if fresh or not record.values.get("ended"):
-            record = _measured(folder, name, threads, device, limit_s)
+            record = _measured(folder, name, threads, device, limit_s, memory_gb)
         about = json.loads((folder / "about.json").read_text())
         rows.append({"system": name, **about, **record.values})
     return {"machine": _machine(), "threads": threads, "device": device, "rows": rows}
 
 
-def _measured(folder: Path, name: str, threads: int, device: str, limit_s: float) -> Record:
+def _measured(folder: Path, name: str, threads: int, device: str, limit_s: float, memory_gb: float) -> Record:
     record = Record(folder, device, name)
     record.path.unlink(missing_ok=True)
     cores = sorted(os.sched_getaffinity(0))[:threads]
@@ -313,8 +317,9 @@ def _measured(folder: Path, name: str, threads: int, device: str, limit_s: float
     problem = None
     for step in STEPS if device == "cpu" else STEPS[:2]:
         print(f"{folder.name}: {name}: {step}", file=sys.stderr)
+        given = [step, name, str(folder), str(threads), device, str(memory_gb)]
         with subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.search", "--here", step, name, folder, str(threads), device],
+            [sys.executable, "-m", "benchmarks.search", "--here", *given],
             env=env,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -516,13 +521,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--limit-s", type=float, default=3600, help="for each step of a system")
+    parser.add_argument("--memory-gb", type=float, default=8, help="for each process, without mapped files")
     parser.add_argument("--fresh", action="store_true", help="measure again what has been measured")
     parser.add_argument("--plot", type=Path)
-    parser.add_argument("--here", nargs=5, help=argparse.SUPPRESS)
+    parser.add_argument("--here", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.here:
-        step, name, folder, threads, device = options.here
-        here(step, name, Path(folder), int(threads), device)
+        step, name, folder, threads, device, memory_gb = options.here
+        here(step, name, Path(folder), int(threads), device, float(memory_gb))
         return
     if options.folder is None:
         parser.error("--folder is needed")
@@ -535,8 +541,15 @@ def main() -> None:
             data = vectors.cones(options.folder, recipe, options.device)
         folders.append(data.folder)
     names = options.systems or list(ON_GPU if options.device == "cuda" else SYSTEMS)
-    how = {"threads": options.threads, "device": options.device, "limit_s": options.limit_s}
-    result = run(folders, names, fresh=options.fresh, **how)
+    result = run(
+        folders,
+        names,
+        threads=options.threads,
+        device=options.device,
+        limit_s=options.limit_s,
+        memory_gb=options.memory_gb,
+        fresh=options.fresh,
+    )
     command.report(result, markdown, options.json)
     if options.plot:
         plot(result, options.plot)
