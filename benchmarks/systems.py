@@ -220,7 +220,10 @@ class Autofaiss:
 
 
 class LanceDB:
-    """IVF-PQ with sizes of its own choice, refined with its float16 vectors; a scalar index on the shelf."""
+    """IVF-PQ with sizes of its own choice, refined with its vectors; a scalar index on the shelf.
+
+    These are float32: with float16 it trains 8 times as long (measured) and answers no sooner.
+    """
 
     knobs, re_ranks = ("nprobes", "refine"), ""
 
@@ -237,10 +240,10 @@ class LanceDB:
 
         def tables() -> Any:
             for ids, vectors in data.blocks():
-                rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), data.dim)
+                rows = pa.FixedSizeListArray.from_arrays(vectors.astype(np.float32).ravel(), data.dim)
                 yield pa.record_batch({"id": ids, "shelf": data.shelves[ids], "vector": rows})
 
-        vector = pa.list_(pa.float16(), data.dim)
+        vector = pa.list_(pa.float32(), data.dim)
         schema = pa.schema({"id": pa.int64(), "shelf": pa.int16(), "vector": vector})
         table = self._connect(folder / "lance").create_table("items", tables(), schema=schema)
         table.create_index("vector", config=IvfPq(distance_type="dot"))
