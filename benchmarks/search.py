@@ -48,7 +48,7 @@ from benchmarks.vectors import ASKING, LIMITS, SHELVES, Cones, Data
 TARGET, ENOUGH = 0.95, 0.99  # recall to reach; recall from which dearer settings are not tried
 SINGLES, FILTERED = 500, 50  # single queries of each kind, of all and of filtered items
 ROUNDS = 3
-TRIED, BATCH_S = 50, 10.0  # queries that show how long a batch takes; the longest that one may take
+TRIED, BATCH_S = 50, 5.0  # queries that show how long a batch takes; the longest that one may take
 LOOP_S = 30.0  # the longest that single queries go on
 BATCHES_CUDA = (1, 32, 1024, 10_000)
 AHEAD = (100_000_000, 1_000_000_000)

@@ -53,7 +53,8 @@ class Ours:
     """
 
     knobs, re_ranks = ("nprobe", "refine"), "vectors.arrow"
-    refines = (2, 4, 8, 16, 32, 64)
+    refines = (2, 4, 8, 16, 32, 64, 128)
+    in_hand = 1 << 17  # candidates that are re-ranked at a time: 512 MB of float32
 
     def __init__(self, threads: int, device: str) -> None:
         import faiss
@@ -103,7 +104,10 @@ class Ours:
             return self._index_module.exact(queries, self._snapshot.blocks(allowed), K)[1]
         nprobe, refine = setting
         _, ids = self._index.search(queries, K * refine, allowed=allowed, nprobe=nprobe)
-        return self._index_module.rerank(queries, ids, self._snapshot.vectors, K)[1]
+        step = self.in_hand // (K * refine)
+        parts = [slice(start, start + step) for start in range(0, len(queries), step)]
+        rerank, vectors = self._index_module.rerank, self._snapshot.vectors
+        return np.concatenate([rerank(queries[part], ids[part], vectors, K)[1] for part in parts])
 
     def where(self, limit: int) -> np.ndarray:
         """Ids that pass, as a user asks for them."""
