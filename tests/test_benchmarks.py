@@ -3,10 +3,12 @@
 import dataclasses
 import json
 import sys
+from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
-from benchmarks import corpus, crash, emergence, footprint, ingest, readme, scenes
+from benchmarks import corpus, crash, emergence, footprint, ingest, readme, scenes, search, vectors
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
@@ -99,3 +101,70 @@ def test_an_ingest_is_compared_with_its_parts():
 
 def test_a_tower_costs_what_its_published_size_says():
     assert towers_benchmark.gflop_of("vision", HUGE) == pytest.approx(334, rel=0.01)  # ViT-H/14 at 224 pixels
+
+
+CONES = vectors.Cones(2_000, dim=64, intrinsic=32, queries=40)
+
+
+def test_made_up_vectors_have_a_modality_gap_and_the_same_content_on_both_sides(tmp_path):
+    data = vectors.cones(tmp_path, CONES)
+    again = vectors.cones(tmp_path / "again", CONES)
+    np.testing.assert_array_equal(data.vectors, again.vectors)
+    np.testing.assert_array_equal(data.truth, again.truth)
+    other = vectors.cones(tmp_path, dataclasses.replace(CONES, seed=1))
+    assert not np.array_equal(data.vectors, other.vectors)
+
+    x = data.vectors.astype(np.float32)
+    np.testing.assert_allclose(np.linalg.norm(x, axis=1), 1, atol=1e-3)
+    cosines = x @ x.T
+    same = data.kinds[:, None] == data.kinds
+    assert cosines[same].mean() - cosines[~same].mean() > 0.2
+    # What a query of another kind finds is far closer than what it does not.
+    assert data.truth[0, 1, :, 0].mean() - (data.queries["cross"] @ x.T).mean() > 0.2
+
+
+def test_the_answers_beside_the_vectors_are_those_of_a_full_sort(tmp_path):
+    data = vectors.cones(tmp_path, CONES)
+    for asking in vectors.ASKING:
+        scores = data.queries[asking] @ data.vectors.astype(np.float32).T  # [Q, n]
+        for limit in vectors.LIMITS:
+            allowed = np.flatnonzero(data.shelves < limit)
+            ids = allowed[np.argsort(-scores[:, allowed], axis=1)][:, : vectors.K]
+            ids = np.pad(ids, ((0, 0), (0, vectors.K - ids.shape[1])), constant_values=-1)
+            assert data.recall(asking, ids, limit) == 1
+            ids[:, 0] = -1
+            assert data.recall(asking, ids, limit) == pytest.approx(1 - 1 / min(vectors.K, len(allowed)))
+
+
+def test_systems_are_compared_and_a_failure_is_a_row(tmp_path):
+    folder = vectors.cones(tmp_path, CONES).folder
+    names = ["xsearch", *(["hnswlib"] if find_spec("hnswlib") else [])]
+    result = json.loads(json.dumps(search.run([folder], names)))
+    for row in result["rows"]:
+        assert row["problem"] is None
+        assert min(row["recall_same"], row["recall_cross"]) >= 0.95
+        assert row["disk_bytes"] > 2 * 64 * 2_000
+    assert "| 2,000 | xsearch | exact scan |" in search.markdown(result)
+    assert search.run([folder], names) == result  # nothing is measured twice
+
+    late = search.run([folder], ["xsearch"], limit_s=0.1, fresh=True)
+    assert late["rows"][0]["problem"] == "build: not done after 0.1 s"
+    assert "build: not done" in search.markdown(late)
+
+
+def test_growth_goes_on_as_measured():
+    rows = [
+        {
+            "system": "a",
+            "n": n,
+            "problem": None,
+            "setting": [8],
+            "own_bytes": 90 * n,
+            "mapped_index_bytes": 10 * n,
+            "build_s": n / 1e3,
+            "p50_ms": (n / 1e4) ** 0.5,
+        }
+        for n in (10_000, 1_000_000)
+    ]
+    line = search.growth(rows).splitlines()[2]
+    assert line == "| a | 10,000 - 1,000,000 | 1.00 | 0.50 | 10 | 27.8 | 100.0 | 100 | 277.8 | 316.2 |"
