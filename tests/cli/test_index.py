@@ -1,0 +1,77 @@
+"""`index plan|build|tune|info`."""
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from xsearch.store import Store
+from xsearch.types import ModelStamp
+
+RECIPE = "PCAR16,IVF16,PQ16x4fs"
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    """A collection of 2,000 clustered items of two kinds."""
+    rng = np.random.default_rng(0)
+    kinds = ["image"] * 1_500 + ["text"] * 500
+    centres = rng.standard_normal((40, 32))
+    rows = centres[rng.integers(0, 40, 2_000)] + 0.3 * rng.standard_normal((2_000, 32))
+    rows[1_500:] += 2 * rng.standard_normal(32)
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    store = Store.create(tmp_path / "many", ModelStamp("fake", "0", "1", 32))
+    with store.writer() as writer:
+        writer.add(pa.table({"path": [f"/{i}" for i in range(2_000)], "modality": kinds}), rows)
+        writer.commit()
+    return store.path
+
+
+def test_a_plan_is_one_paragraph(run, many):
+    assert run("index", "plan", "--index", many).stdout.startswith("Flat on cpu for 2,000 items:")
+    words = ("index", "plan", "--index", many, "--items", 1_000_000, "--device", "cpu")
+    text = run(*words).stdout
+    assert text.count("\n") == 1
+    assert "IVF2048" in text
+    assert "of the variance" in text
+    assert RECIPE in run(*words, "--recipe", RECIPE).stdout
+    small = run(*words, "--memory-mb", 12).stdout
+    assert "4 bytes an item" in small
+    assert "does not know it" in run(*words, "--recipe", "IVF16,What", code=2).stderr
+
+
+def test_an_index_is_built_tuned_and_described(run, many, tmp_path):
+    assert "no index" in run("index", "tune", "--index", many, code=1).stderr
+    assert "Flat" in run("index", "info", "--index", many).stdout
+    assert run("index", "build", "--index", many, "--recipe", RECIPE).stdout.startswith(f"{RECIPE} on cpu")
+    before = json.loads(run("index", "info", "--index", many, "--json").stdout)
+    assert (before["recipe"], before["covered"], before["recall"]) == (RECIPE, 2_000, None)
+
+    picture = tmp_path / "points.svg"
+    table = run("index", "tune", "--index", many, "--recall", 0.9, "--plot", picture).stdout.splitlines()
+    assert "recall@10 same" in table[0]
+    assert "recall@10 cross" in table[0]
+    assert sum(line.endswith("<-") for line in table) == 1
+    after = json.loads(run("index", "info", "--index", many, "--json").stdout)
+    assert after["recall"] >= 0.9
+    kept = next(line for line in table if line.endswith("<-")).split()
+    assert [str(after["nprobe"]), str(after["refine"])] == kept[:2]
+    assert len(ET.parse(picture).findall("{http://www.w3.org/2000/svg}polyline")) == 2
+    assert run("verify", "--index", many).stdout == ""
+
+
+def test_what_is_out_of_reach_is_said(run, many, tmp_path):
+    run("index", "build", "--index", many, "--recipe", "IVF16,PQ2x4fs")
+    result = run("index", "tune", "--index", many, "--latency-ms", 0.0001)
+    assert "out of reach" in result.stderr
+    assert ".svg" in run("index", "tune", "--index", many, "--plot", tmp_path / "x.png", code=2).stderr
+
+
+def test_flat_drops_the_index(run, many):
+    run("index", "build", "--index", many, "--recipe", RECIPE)
+    assert Store.open(many).snapshot().index_path is not None
+    assert "Flat" in run("index", "build", "--index", many, "--recipe", "Flat").stdout
+    assert Store.open(many).snapshot().index_path is None

@@ -1,0 +1,63 @@
+"""The arithmetic of what a GPU can hold; that there is none is no reason not to know."""
+
+from __future__ import annotations
+
+import faiss
+import pytest
+
+from xsearch.errors import UsageError
+from xsearch.index import gpu, make_plan
+from xsearch.index.gpu import GPU_SUB_DIMS, GPU_SUBS, obstacle
+
+GB = 10**9
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, None),
+        ({"sub": 63, "dim": 63 * 16}, "63 quantisers"),
+        ({"sub": 96, "dim": 1024}, "1024 dimensions in 96 parts"),
+        ({"sub": 16, "dim": 16 * 5}, "80 dimensions in 16 parts"),
+        ({"sub": 96, "dim": 96 * 8}, None),
+        ({"sub": 48, "dim": 96, "float16": False}, None),
+        ({"sub": 56, "dim": 112, "float16": False}, "without float16"),
+        ({"n": 10**9}, "73.6 GB needed, 16.0 GB free"),
+        ({"free": 1 * GB}, "free"),
+    ],
+)
+def test_what_a_gpu_cannot_hold(given, problem):
+    usual = {"n": 10**6, "dim": 1024, "sub": 64, "lists": 2048, "free": 16 * GB}
+    found = obstacle(**(usual | given))
+    assert (found is None) if problem is None else (problem in found)
+
+
+@pytest.fixture
+def one_gpu(monkeypatch):
+    """FAISS sees one of 16 GB."""
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(gpu, "free_bytes", lambda: 16 * GB)
+
+
+@pytest.mark.parametrize("dim", [1024, 768, 256, 100, 96, 7])
+def test_the_plan_for_a_gpu_keeps_its_rules(one_gpu, dim):
+    plan = make_plan(100_000, dim)
+    *rotation, lists, codes = plan.recipe.split(",")
+    kept = int(rotation[0].removeprefix("PCAR")) if rotation else dim
+    sub = int(codes.removeprefix("PQ"))
+    assert (plan.device, lists) == ("cuda", "IVF512")
+    assert sub in GPU_SUBS
+    assert kept // sub in GPU_SUB_DIMS
+    assert kept % sub == 0
+    assert kept <= dim
+    assert plan.nprobe <= gpu.GPU_MOST
+
+
+def test_a_gpu_that_is_too_small_is_said(one_gpu):
+    plan = make_plan(10**9, 1024)
+    assert plan.device == "cpu"
+    assert "the GPU cannot hold it (" in plan.why
+    assert "16.0 GB free" in plan.why
+    with pytest.raises(UsageError, match=r"device cuda: .*16\.0 GB free"):
+        make_plan(10**9, 1024, device="cuda")
+    assert make_plan(10**9, 1024, device="cpu").why.count("GPU") == 0
