@@ -18,7 +18,7 @@ import xsearch
 from tests.fakes import DIM, FakeEmbedder
 from xsearch.collection import Collection, Hits
 from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
-from xsearch.index import Plan, build, make_plan
+from xsearch.index import Index, Items, build, make_plan, new_index
 from xsearch.types import Hit, Modality
 
 
@@ -208,10 +208,10 @@ def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
     assert len(caplog.records) == 1
     collection.compact()
 
-    def small_plan(n: int, dim: int) -> Plan:
-        return make_plan(n, dim, device="cpu", recipe="IVF1,Flat")
+    def small(index: Index | None, items: Items) -> Index | None:
+        return index or new_index(items, device="cpu", recipe="IVF1,Flat")
 
-    monkeypatch.setattr("xsearch.ingest.derived.make_plan", small_plan)
+    monkeypatch.setattr("xsearch.ingest.derived.update", small)
     collection.ingest(folder)  # nothing new
     assert collection.stats()["index"] == "IVF1,Flat"
     assert collection.search("red") == before
