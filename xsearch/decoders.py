@@ -14,8 +14,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
@@ -55,7 +57,7 @@ class Decoders:
     @property
     def at_work(self) -> int:
         """Processes that have a file."""
-        return sum(process.file is not None for process in self._processes)
+        return sum(bool(process.files) for process in self._processes)
 
     def decode(self, files: Iterator[MediaFile]) -> Iterator[Event]:
         """What files become: the samples of each in order, then None or what is wrong with it."""
@@ -63,9 +65,9 @@ class Decoders:
             yield from ((file, what) for file in files for what in _decoded(file, self._side))
         while True:
             for process in self._processes:
-                if process.file is None and (file := next(files, None)):
+                while process.is_free and (file := next(files, None)):
                     process.give(file)
-            busy = [process for process in self._processes if process.file]
+            busy = [process for process in self._processes if process.files]
             if not busy:
                 return
             ready = wait([process.socket for process in busy], timeout=1.0)
@@ -74,6 +76,7 @@ class Decoders:
                     yield process.take()
                 elif process.seconds > self._timeout_s:
                     yield process.give_up()
+            files = chain([file for each in self._processes if each.dead for file in each.files], files)
             self._processes = [_Process(self._side) if each.dead else each for each in self._processes]
 
 
@@ -94,7 +97,7 @@ class _Process:
         )
         theirs.close()
         self.socket = Connection(ours.detach())
-        self.file: MediaFile | None = None
+        self.files: deque[MediaFile] = deque()  # the first is being decoded
         self.dead = False
         self._since = 0.0
 
@@ -103,29 +106,36 @@ class _Process:
         """Since the last sample was taken, or the file given."""
         return time.monotonic() - self._since
 
+    @property
+    def is_free(self) -> bool:
+        """Whether it wants a file: its next, or behind a picture, which takes milliseconds, the one after."""
+        return not self.files or (len(self.files) == 1 and self.files[0].modality is Modality.IMAGE)
+
     def give(self, file: MediaFile) -> None:
-        self.file, self._since = file, time.monotonic()
+        if not self.files:
+            self._since = time.monotonic()
+        self.files.append(file)
         with suppress(OSError):  # it died: `take` finds out
             self.socket.send(file)
 
     def take(self) -> Event:
-        assert self.file
-        file, self._since = self.file, time.monotonic()
+        file, self._since = self.files[0], time.monotonic()
         try:
             what = self.socket.recv()
         except (EOFError, OSError):
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(1)
             self.kill()
+            self.files.popleft()
             return file, Unreadable(f"{file.path}: its decoder died ({self._death()}); is it damaged?")
         if not isinstance(what, Sample):
-            self.file = None
+            self.files.popleft()
         return file, what
 
     def give_up(self) -> Event:
-        assert self.file
         self.kill()
-        return self.file, Unreadable(f"{self.file.path}: decoding hangs; is it damaged?")
+        file = self.files.popleft()
+        return file, Unreadable(f"{file.path}: decoding hangs; is it damaged?")
 
     def kill(self) -> None:
         self._child.kill()
