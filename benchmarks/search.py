@@ -109,18 +109,12 @@ def search(system: System, data: Data, folder: Path, record: Record, device: str
         record.add(device_name=torch.cuda.get_device_name(), device_bytes=whole - free)
     curve: list[dict[str, Any]] = []
     for setting in system.settings():
-        dear = [
-            point["setting"]
-            for point in curve
-            if min(point[f"recall_{asking}"] for asking in ASKING) >= ENOUGH
-        ]
+        dear = [point["setting"] for point in curve if _lower_recall(point) >= ENOUGH]
         if not any(all(a >= b for a, b in zip(setting, other, strict=True)) for other in dear):
             curve.append(point_at(system, data, setting))
             record.add(curve=curve)
-    good = [point for point in curve if min(point[f"recall_{asking}"] for asking in ASKING) >= TARGET]
-    best = max(good, key=lambda point: point["queries_per_s"], default=None) or max(
-        curve, key=lambda point: min(point[f"recall_{asking}"] for asking in ASKING)
-    )
+    good = [point for point in curve if _lower_recall(point) >= TARGET]
+    best = max(good, key=lambda point: point["queries_per_s"], default=None) or max(curve, key=_lower_recall)
     setting = tuple(best["setting"])
     rounds = [point_at(system, data, setting) for _ in range(ROUNDS)]
     median = sorted(rounds, key=lambda point: point["queries_per_s"])[ROUNDS // 2]
@@ -148,6 +142,10 @@ def point_at(system: System, data: Data, setting: Setting) -> dict[str, Any]:
         "queries_per_s": len(ASKING) * len(answers["same"][0]) / sum(took for _, took in answers.values()),
         **{f"recall_{asking}": data.recall(asking, ids) for asking, (ids, _) in answers.items()},
     }
+
+
+def _lower_recall(point: dict[str, Any]) -> float:
+    return min(point[f"recall_{asking}"] for asking in ASKING)
 
 
 def latencies(system: System, data: Data, setting: Setting, limit: int, most: int) -> dict[str, float]:
@@ -449,6 +447,7 @@ def growth(rows: list[dict]) -> str:
     made = []
     for name in dict.fromkeys(row["system"] for row in rows):
         known = [row for row in rows if row["system"] == name and not row["problem"] and "own_bytes" in row]
+        known = [row for row in known if _lower_recall(row) >= TARGET]
         knobs = max((len(row["setting"]) for row in known), default=0)  # a scan is not yet an index
         known = sorted((row for row in known if len(row["setting"]) == knobs), key=lambda row: row["n"])
         if len({row["n"] for row in known}) < 2:
@@ -492,7 +491,7 @@ def plot(result: dict, path: Path) -> None:
         for colour, name in enumerate(names):
             rows = [row for row in result["rows"] if row["n"] == n and row["system"] == name]
             points = [
-                (min(point[f"recall_{asking}"] for asking in ASKING), point["queries_per_s"])
+                (_lower_recall(point), point["queries_per_s"])
                 for row in rows
                 for point in row.get("curve", [])
             ]

@@ -21,7 +21,7 @@ __all__ = ["ON_GPU", "SYSTEMS", "Setting", "System"]
 Setting = tuple[int, ...]
 
 PROBES = tuple(2**i for i in range(2, 12))
-DEPTHS = (16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536)  # ef of the graphs
+DEPTHS = tuple(ef for i in range(4, 13) for ef in (2**i, 3 * 2 ** (i - 1)))[:-1]  # ef of a graph: 16 to 4,096
 PART = 100  # queries or rows in a message to a database
 
 

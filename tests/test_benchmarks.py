@@ -159,6 +159,8 @@ def test_growth_goes_on_as_measured():
             "n": n,
             "problem": None,
             "setting": [8],
+            "recall_same": 0.96,
+            "recall_cross": 0.95,
             "own_bytes": 90 * n,
             "mapped_index_bytes": 10 * n,
             "build_s": n / 1e3,
@@ -166,5 +168,6 @@ def test_growth_goes_on_as_measured():
         }
         for n in (10_000, 1_000_000)
     ]
+    rows.append({**rows[0], "n": 100, "recall_cross": 0.94})  # not what was asked for
     line = search.growth(rows).splitlines()[2]
     assert line == "| a | 10,000 - 1,000,000 | 1.00 | 0.50 | 10 | 27.8 | 100.0 | 100 | 277.8 | 316.2 |"
