@@ -266,15 +266,18 @@ def write_segment(
         step("items")
         write_table(items, folder / ITEMS)
         with pq.ParquetFile(folder / ITEMS) as written:
-            (batch,) = written.read().combine_chunks().to_batches()  # in the types that Parquet gives back
-        _write_batch(batch, folder / MAPPED)
+            batches = written.read().combine_chunks().to_batches()  # in the types that Parquet gives back
+        files: dict[str, tuple[str, ...]] = {CHECKSUMS: (ITEMS, VECTORS)}
+        if len(batches) == 1:  # else a column has more text than an Arrow array can hold, 2 GB
+            files[MAPPED_SUMS] = (MAPPED,)
+            _write_batch(batches[0], folder / MAPPED)
         step("vectors")
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
         _write_batch(pa.record_batch({"id": pa.array(ids), "vector": column}), folder / VECTORS)
         step("checksums")
-        for name, files in ((CHECKSUMS, (ITEMS, VECTORS)), (MAPPED_SUMS, (MAPPED,))):
-            bytes_of = [np.frombuffer(map_file(folder / file), np.uint8) for file in files]
-            (folder / name).write_bytes(np.concatenate([checksums(file) for file in bytes_of]).tobytes())
+        for name, summed in files.items():
+            contents = [np.frombuffer(map_file(folder / file), np.uint8) for file in summed]
+            (folder / name).write_bytes(np.concatenate([checksums(data) for data in contents]).tobytes())
             fsync(folder / name)
         fsync(folder)
         fsync(parent)
