@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import corpus, crash, emergence, footprint, ingest, scenes, search, startup, towers
+from benchmarks import corpus, crash, emergence, footprint, ingest, ranking, scenes, search, startup, towers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -48,6 +48,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "towers": lambda: result("towers", towers.markdown),
     "footprint": lambda: result("footprint", footprint.markdown),
     "ingest": lambda: result("ingest", ingest.markdown),
+    "ranking": lambda: result("ranking", ranking.markdown),
     "crash": lambda: result("crash", crash.markdown),
     "search": lambda: result("search", search.markdown),
     "scenes": lambda: result("scenes", scenes.markdown),

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from benchmarks import corpus, crash, emergence, footprint, ingest, readme, scenes, search, vectors
+from benchmarks import corpus, crash, emergence, footprint, ingest, ranking, readme, scenes, search, vectors
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
@@ -171,3 +171,26 @@ def test_growth_goes_on_as_measured():
     rows.append({**rows[0], "n": 100, "recall_cross": 0.94})  # not what was asked for
     line = search.growth(rows).splitlines()[2]
     assert line == "| a | 10,000 - 1,000,000 | 1.00 | 0.50 | 10 | 27.8 | 100.0 | 100 | 277.8 | 316.2 |"
+
+
+def test_ways_to_rank_a_mixed_collection_are_compared():
+    result = json.loads(json.dumps(ranking.run("bundled", scenes=24, seeds=1, subjects=["dog"])))
+    assert len(result["rows"]) == 2 * 21 * 10
+    figures = {
+        (row["collection"], row["query"], row["way"]): (row["p_at_10"], row["ndcg_at_10"])
+        for row in result["rows"]
+    }
+    of_program, by_hand = ranking.BALANCED, "median and 95th percentile of the kinds"
+    for query in ("image", "image + text"):
+        assert figures["even", query, of_program] == pytest.approx(figures["even", query, by_hand], abs=0.05)
+        assert 0 < figures["even", query, "cosine"][1] <= 1
+    assert "| cosine | 0." in ranking.markdown(result)
+
+
+def test_ndcg_and_precision_are_what_the_books_say():
+    worth = np.array([[2, 1, 0] + [0] * 9])
+    first = np.arange(10)[None]
+    assert ranking.measures(first, worth) == {"p_at_10": 0.1, "ndcg_at_10": 1.0}
+    swapped = np.array([[1, 0, *range(2, 10)]])
+    gain, discount = (1 + 3 / 1.584963), (3 + 1 / 1.584963)
+    assert ranking.measures(swapped, worth)["ndcg_at_10"] == pytest.approx(gain / discount, abs=1e-6)

@@ -56,7 +56,7 @@ def _check(path: Path) -> tuple[Manifest, list[Finding]]:
 def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
     try:
         usual = Calibration.from_dict(manifest.calibration).pairs.values()
-        if not np.isfinite([(pair.mean, pair.spread, pair.count) for pair in usual]).all():
+        if not np.isfinite([(pair.centre, pair.spread, pair.count) for pair in usual]).all():
             raise ValueError("not finite")
     except (KeyError, TypeError, ValueError) as error:
         yield Finding("manifest.json", f"calibration: {error}", "measured again")

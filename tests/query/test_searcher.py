@@ -83,7 +83,7 @@ def oracle(
         if item["id"] in ids:
             cosine = float(row @ query.vector)
             scale = usual[Modality(item["modality"])]
-            found.append(((cosine - scale.mean) / scale.spread if balanced else cosine, item["id"]))
+            found.append(((cosine - scale.centre) / scale.spread if balanced else cosine, item["id"]))
     return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -177,9 +177,17 @@ def test_one_kind_does_not_crowd_out_the_others(store: Store, rng: np.random.Gen
 
 
 def test_balancing_keeps_the_order_within_a_kind(store: Store, rng: np.random.Generator) -> None:
-    snapshot, query = store.snapshot(), ask(rng)
-    both = [search(snapshot, None, query, modality="image", rank=rank) for rank in ("balanced", "cosine")]  # type: ignore[arg-type]
-    assert both[0] == both[1]
+    snapshot, one = store.snapshot(), ask(rng)
+    parts = [vector(random_rows(rng, kind, 1)[0], kind) for kind in (Modality.IMAGE, Modality.TEXT)]
+    for query in (one, (parts[0] + 0.5 * parts[1]).embed(Dim()), (parts[0] - parts[1]).embed(Dim())):  # type: ignore[arg-type]
+        mixed = search(snapshot, None, query, top=1000)
+        for kind in KINDS:
+            balanced, plain = (
+                search(snapshot, None, query, top=1000, modality=kind, rank=rank)  # type: ignore[arg-type]
+                for rank in ("balanced", "cosine")
+            )
+            assert balanced == plain
+            assert [hit.id for hit in mixed if hit.modality == kind] == [hit.id for hit in plain]
 
 
 def test_min_score_is_a_cosine(store: Store, rng: np.random.Generator) -> None:
@@ -274,7 +282,9 @@ def test_one_item_is_found(tmp_path: Path, rng: np.random.Generator) -> None:
 # ---------------------------------------------------------------- calibration
 
 
-def test_calibration_is_the_mean_and_spread_of_all_pairs(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_calibration_is_the_median_and_the_upper_tail_of_all_pairs(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     rows = {kind: random_rows(rng, kind, 30 + 10 * i) for i, kind in enumerate(KINDS)}
     kinds = [kind for kind in KINDS for _ in rows[kind]]
     snapshot = make(tmp_path / "c", np.concatenate(list(rows.values())), kinds).snapshot()
@@ -282,8 +292,9 @@ def test_calibration_is_the_mean_and_spread_of_all_pairs(tmp_path: Path, rng: np
     for a in KINDS:
         for b in KINDS:
             cosines = [x @ y for i, x in enumerate(rows[a]) for j, y in enumerate(rows[b]) if a != b or i < j]
-            assert pairs[a, b].mean == pytest.approx(np.mean(cosines), abs=1e-3)
-            assert pairs[a, b].spread == pytest.approx(np.std(cosines), abs=1e-3)
+            assert pairs[a, b].centre == pytest.approx(np.median(cosines), abs=1e-3)
+            high = np.median(cosines) + 1.645 * pairs[a, b].spread
+            assert np.mean(np.array(cosines) > high) == pytest.approx(0.05, abs=0.005)
             assert pairs[a, b].count == len(cosines)
 
 
@@ -309,7 +320,7 @@ def test_composed_queries_combine_their_parts(store: Store, rng: np.random.Gener
     query = (vector(images[3], "image") - 0.6 * vector(texts[5], "text")).embed(Dim())  # type: ignore[arg-type]
     usual = calibration.usual(query, snapshot)[Modality.TEXT]
     cosines = np.array([(a - 0.6 * b) @ texts.T / query.norm for a in images for b in texts])
-    assert usual.mean == pytest.approx(cosines.mean(), abs=0.02)
+    assert usual.centre == pytest.approx(np.median(cosines), abs=0.03)
     assert usual.spread == pytest.approx(cosines.std(), abs=0.05)
 
 
@@ -320,14 +331,21 @@ def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
     query = vector(unit(rng.normal(size=DIM)), "depth").embed(Dim())  # type: ignore[arg-type]
     usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
     cosines = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector
-    assert usual[Modality.IMAGE].mean == pytest.approx(cosines.mean(), abs=0.05)
+    assert usual[Modality.IMAGE].centre == pytest.approx(np.median(cosines), abs=0.05)
     assert usual[Modality.IMAGE].spread == pytest.approx(cosines.std(), abs=0.05)
 
 
 def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> None:
     a, b = rng.normal(1, 2, 30), rng.normal(-1, 1, 50)
-    pooled, both = Usual.pooled([Usual.of(a), Usual.of(b)]), Usual.of(np.concatenate([a, b]))
-    assert (pooled.mean, pooled.spread, pooled.count) == pytest.approx((both.mean, both.spread, both.count))
+    parts = [Usual(some.mean(), some.std(), some.size) for some in (a, b)]  # as of normal figures
+    pooled, both = Usual.pooled(parts), np.concatenate([a, b])
+    assert (pooled.centre, pooled.spread, pooled.count) == pytest.approx((both.mean(), both.std(), 80))
+
+
+def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random.Generator) -> None:
+    usual = Usual.of(rng.normal(0.3, 0.1, 200_000))
+    assert (usual.centre, usual.spread) == pytest.approx((0.3, 0.1), rel=0.01)
+    assert Usual.of(np.array([0.4])) == Usual(0.4, 0.0, 1)
 
 
 def test_an_empty_query_cannot_be_made() -> None:

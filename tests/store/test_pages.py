@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
+import shutil
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +15,9 @@ import pytest
 
 from xsearch.errors import Damaged
 from xsearch.store import Store
+from xsearch.store.manifest import read_manifest, write_manifest
 from xsearch.store.pages import PAGE, CheckedFile, checksums
+from xsearch.store.segments import MAPPED, MAPPED_SUMS
 from xsearch.types import ModelStamp
 
 DIM = 96  # 192 bytes a vector: some lie on two pages
@@ -81,21 +87,97 @@ def test_a_broken_vector_is_not_given_and_the_others_are(store: Store):
     path.write_bytes(whole)
 
 
-def test_a_broken_row_group_is_not_given_and_the_others_are(store: Store):
-    path = store.path / store.snapshot().manifest.segments[0].folder / "items.parquet"
+def test_a_broken_row_group_is_not_given_and_the_others_are(store: Store, tmp_path: Path):
+    old = as_written_by_an_older_release(store, tmp_path / "old")
+    path = old.path / old.snapshot().manifest.segments[0].folder / "items.parquet"
     whole = path.read_bytes()
     paths = pq.read_metadata(path).row_group(0).column(1)  # of the first 8,192
     at = paths.dictionary_page_offset + paths.total_compressed_size // 2
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 128]) + whole[at + 1 :])
+    check_broken(old, near=[0], far=[8_192, ROWS - 1])
 
+
+@pytest.mark.parametrize("row", [0, 7_000, 15_000])
+def test_a_broken_item_is_not_given_and_the_others_are(store: Store, row: int):
+    path = store.path / store.snapshot().manifest.segments[0].folder / "items.arrow"
+    whole = path.read_bytes()
+    at = whole.index(store.snapshot().items(np.array([row]))["path"][0].as_py().encode())
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 128]) + whole[at + 1 :])
+    check_broken(store, near=[5, row], far=[(row + 1_000) % ROWS, (row - 1_000) % ROWS])
+    path.write_bytes(whole)
+
+
+def check_broken(store: Store, *, near: list[int], far: list[int]) -> None:
+    """The paths of the items `near` are broken, those of the items `far` are not, nor are other columns."""
     seen = store.snapshot()
-    assert seen.items(np.array([8_192, ROWS - 1])).num_rows == 2
+    assert seen.items(np.array(far)).num_rows == len(far)
+    assert seen.items(np.array(near), ["modality"]).num_rows == len(near)
     assert seen.counts()
     for read in (
-        lambda: seen.items(np.array([0])),
+        lambda: seen.items(np.array(near)),
         lambda: seen.table(["path"]),
         lambda: seen.select("path = '7'"),
     ):
-        with pytest.raises(Damaged, match=r"items\.parquet"):
+        with pytest.raises(Damaged, match=r"items\.(parquet|arrow): a wrong checksum at byte"):
             read()
-    path.write_bytes(whole)
+
+
+def as_written_by_an_older_release(store: Store, path: Path) -> Store:
+    """A copy without `items.arrow`, of format 2 too."""
+    shutil.copytree(store.path, path)
+    manifest = read_manifest(path)
+    entries = []
+    for entry in manifest.segments:
+        known = {name: sha256 for name, sha256 in entry.sha256.items() if name not in (MAPPED, MAPPED_SUMS)}
+        entries.append(replace(entry, sha256=known))
+        for name in (MAPPED, MAPPED_SUMS):
+            (path / entry.folder / name).unlink()
+    write_manifest(path, replace(manifest, segments=tuple(entries)))
+    return Store.open(path)
+
+
+COLUMNS = {
+    "flag": pa.array([True, None, False] * 700),
+    "byte": pa.array([1, None, -3] * 700, pa.int8()),
+    "price": pa.array([0.5, None, -1.0] * 700),
+    "day": pa.array([datetime.date(2020, 1, 1), None, datetime.date(1999, 1, 1)] * 700),
+    "seen": pa.array([datetime.datetime(2020, 1, 1), None, datetime.datetime(1999, 1, 1)] * 700),
+    "note": pa.array([None, "", "x" * 5_000] * 700),
+    "long": pa.array(["a", None, "b"] * 700, pa.large_string()),
+    "tags": pa.array([["a", "b"], None, []] * 700),
+    "where": pa.array([{"x": 1, "y": [2]}, None, {"x": None, "y": []}] * 700),
+    "kind": pa.array(["a", None, "b"] * 700).dictionary_encode(),
+    "raw": pa.array([b"a", None, b""] * 700),
+    "cents": pa.array([Decimal("1.50"), None, Decimal("-2.25")] * 700),
+    "nothing": pa.nulls(2_100),
+}
+
+
+def test_items_of_every_type_are_those_of_an_older_release(tmp_path: Path):
+    store = Store.create(tmp_path / "c", ModelStamp("tiny", "d", "p", 2))
+    with store.writer() as writer:
+        for some in (["flag", "note"], list(COLUMNS), ["Note", "tags"]):
+            known = {"path": [f"/{i}" for i in range(2_100)], "modality": ["text"] * 2_100}
+            columns = known | {name: COLUMNS[name.lower()] for name in some}
+            writer.add(pa.table(columns), np.tile(np.float32([0, 1]), (2_100, 1)))
+            writer.commit()
+        writer.remove([7, 2_200])
+        writer.commit()
+    new, old = store.snapshot(), as_written_by_an_older_release(store, tmp_path / "old").snapshot()
+    assert new.schema == old.schema
+    assert new.table() == old.table()
+    ids = np.random.default_rng(0).choice(new.ids, 500)
+    assert new.items(ids) == old.items(ids) == new.table().take(np.searchsorted(new.ids, ids))
+    for ids in ([3, 2_100, 6_299], [6_000], []):
+        assert store.snapshot().items(np.array(ids, int)) == old.items(np.array(ids, int))
+    assert new.items(np.array([5, 6]), ["note", "id"]) == old.items(np.array([5, 6]), ["note", "id"])
+
+
+def test_compact_gives_the_segments_of_an_older_release_what_they_lack(store: Store, tmp_path: Path):
+    old = as_written_by_an_older_release(store, tmp_path / "old")
+    before = old.snapshot().table()
+    with old.writer() as writer:
+        writer.compact()
+    (entry,) = old.snapshot().manifest.segments
+    assert MAPPED in entry.sha256
+    assert old.snapshot().table() == before

@@ -1,8 +1,11 @@
 """What is a usual cosine? It depends on the two kinds, so answers of different kinds need a common scale.
 
 In a joint space two pictures are closer than a picture and the sound that belongs to it (the modality gap,
-Liang et al., NeurIPS 2022, arXiv:2203.02053). `balanced = (cosine - mean) / spread`, with the mean and the
-spread of cosine(x, y) for x of the query's kind and y of the item's kind, makes them comparable.
+Liang et al., NeurIPS 2022, arXiv:2203.02053). `balanced = (cosine - centre) / spread`, with the median of
+cosine(x, y) for x of the query's kind and y of the item's kind, and how far the high ones are above it, makes
+them comparable. Answers are among the high ones, which the rest tells little about: with the standard
+deviation as the spread, queries of one kind are answered worse than by bare cosines, and with the median
+absolute deviation all are (benchmarks/ranking.py, which also compares quotas and CSLS).
 """
 
 from __future__ import annotations
@@ -22,33 +25,37 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "Usual", "calibrate"]
 
-SAMPLE = 256  # items per kind: the mean of a pair is then known to about a tenth of its spread
+SAMPLE = 256  # items per kind: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
 PRIOR = 8  # cosines that the pooled figure counts for; it leads while a kind has only a few items
+TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
 SPREAD_FLOOR = 1e-3  # two rounding steps of a float16 near 1: less is not a difference
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
-    """Mean and standard deviation of `count` cosines."""
+    """Median of `count` cosines, and their standard deviation as far as the high ones tell it."""
 
-    mean: float
+    centre: float
     spread: float
     count: int
 
     @classmethod
     def of(cls, cosines: np.ndarray) -> Usual:
-        return cls(float(cosines.mean()), float(cosines.std()), cosines.size) if cosines.size else NOTHING
+        if not cosines.size:
+            return NOTHING
+        centre, high = np.quantile(cosines, (0.5, TAIL))
+        return cls(float(centre), float(high - centre) / NORMAL_TAIL, cosines.size)
 
     @classmethod
     def pooled(cls, parts: list[Usual]) -> Usual:
-        """The figures of all the cosines together."""
+        """The figures of all the cosines together, were they normal."""
         count = sum(part.count for part in parts)
         if not count:
             return NOTHING
-        mean = sum(part.count * part.mean for part in parts) / count
-        square = sum(part.count * (part.spread**2 + (part.mean - mean) ** 2) for part in parts) / count
-        return cls(mean, square**0.5, count)
+        centre = sum(part.count * part.centre for part in parts) / count
+        square = sum(part.count * (part.spread**2 + (part.centre - centre) ** 2) for part in parts) / count
+        return cls(centre, square**0.5, count)
 
 
 NOTHING = Usual(0.0, 1.0, 0)
@@ -62,8 +69,8 @@ class Calibration:
     next_id: int = 0  # of the collection when it was measured: later items have this id or a higher one
 
     def to_dict(self) -> dict[str, Any]:
-        """For the manifest. A pair is named "image,audio" and has [mean, spread, count]."""
-        pairs = {f"{a},{b}": [u.mean, u.spread, u.count] for (a, b), u in self.pairs.items()}
+        """For the manifest. A pair is named "image,audio" and has [centre, spread, count]."""
+        pairs = {f"{a},{b}": [u.centre, u.spread, u.count] for (a, b), u in self.pairs.items()}
         return {"next_id": self.next_id, "pairs": pairs}
 
     @classmethod
@@ -81,11 +88,12 @@ class Calibration:
         and cos(v, x) = sum (w_i / n) cos(q_i, x). Over the items x of one kind, and over the queries that
         might have stood in place of q_i, therefore
 
-            mean = sum (w_i / n) mean_i     and     spread^2 = sum (w_i / n)^2 spread_i^2
+            centre = sum (w_i / n) centre_i     and     spread^2 = sum (w_i / n)^2 spread_i^2
 
-        where mean_i and spread_i belong to (kind of q_i, kind of x) and the parts are taken to be
-        independent. A part whose kind the collection does not hold (words, in a folder of pictures) is
-        compared with a sample of the items itself. Kinds with few items lean on the pooled figure.
+        where centre_i and spread_i belong to (kind of q_i, kind of x) and the parts are taken to be
+        independent: no worse than to compare the sum itself with a sample (benchmarks/ranking.py). A part
+        whose kind the collection does not hold (words, in a folder of pictures) is compared with a sample of
+        the items itself. Kinds with few items lean on the pooled figure.
         """
         samples = _Samples(snapshot)
         weights = np.array([part.weight for part in query.query.parts]) / query.norm  # [P]
@@ -96,9 +104,9 @@ class Calibration:
         usual = {}
         for kind in samples.kinds:
             of_kind = [known[kind] for known in per_part]
-            mean = sum(w * u.mean for w, u in zip(weights, of_kind, strict=True))
+            centre = sum(w * u.centre for w, u in zip(weights, of_kind, strict=True))
             variance = sum((w * u.spread) ** 2 for w, u in zip(weights, of_kind, strict=True))
-            usual[kind] = Usual(float(mean), max(float(variance) ** 0.5, SPREAD_FLOOR), of_kind[0].count)
+            usual[kind] = Usual(float(centre), max(float(variance) ** 0.5, SPREAD_FLOOR), of_kind[0].count)
         return usual
 
     def _of_part(self, q: Modality, vector: np.ndarray, samples: _Samples) -> dict[Modality, Usual]:
@@ -108,7 +116,7 @@ class Calibration:
                 known[m] = Usual.of(samples.vectors(m) @ vector)
         pooled = Usual.pooled(list(known.values()))
         if pooled.count:
-            prior = Usual(pooled.mean, pooled.spread, PRIOR)
+            prior = Usual(pooled.centre, pooled.spread, PRIOR)
             known = {m: Usual.pooled([own, prior]) for m, own in known.items()}
         return known
 

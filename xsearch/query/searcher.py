@@ -126,7 +126,7 @@ def search(
 
     index: None, or one that covers some of the items; the rest is scanned.
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
-    rank: "cosine", or "balanced": standard deviations above the usual cosine of these two kinds, so that no
+    rank: "cosine", or "balanced": how many spreads above the usual cosine of these two kinds, so that no
         kind crowds out the others. With one kind to choose from, both give the same order.
     min_score: the least cosine.
     unique: of items of one kind with the same bytes (windows of one file, copies) or a cosine above SAME
@@ -206,9 +206,9 @@ def _ranked(
     vectors = snapshot.vectors(ids)  # [n, dim]
     kinds = snapshot.modalities[np.searchsorted(snapshot.ids, ids)]
     cosines = vectors @ query.vector  # [n]
-    mean = np.array([usual[Modality(kind)].mean for kind in kinds], np.float32)
+    centre = np.array([usual[Modality(kind)].centre for kind in kinds], np.float32)
     spread = np.array([usual[Modality(kind)].spread for kind in kinds], np.float32)
-    balanced = (cosines - mean) / spread
+    balanced = (cosines - centre) / spread
     order = np.lexsort((ids, -(balanced if rank == "balanced" else cosines)))
     return _Found(ids, kinds, cosines, balanced, vectors)[order]
 

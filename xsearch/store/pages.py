@@ -84,13 +84,13 @@ class CheckedFile:
         self.check(start, start + view.size)
         return start
 
-    def check_each(self, starts: np.ndarray, size: int) -> None:
-        """The same for `size` bytes at each of `starts`, int64 [n]."""
-        if self._good.all():
+    def check_each(self, starts: np.ndarray, sizes: np.ndarray | int) -> None:
+        """The same for `sizes` bytes, int64 [n] or the same for all, at each of `starts`, int64 [n]."""
+        if not len(starts) or self._good.all():
             return
-        first, last = starts // PAGE, (starts + size - 1) // PAGE
+        first, last = starts // PAGE, (starts + np.maximum(sizes, 1) - 1) // PAGE
         wanted = np.zeros(self.pages, bool)
-        for step in range(size // PAGE + 2):
+        for step in range((last - first).max() + 1):
             wanted[np.minimum(first + step, last)] = True
         pages = np.flatnonzero(wanted & ~self._good)
         words = _words(self._bytes)

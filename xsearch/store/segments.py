@@ -1,4 +1,7 @@
-"""A segment: an immutable pair of files, `items.parquet` and `vectors.arrow`, joined by their ids."""
+"""A segment: an immutable pair of files, `items.parquet` and `vectors.arrow`, joined by their ids.
+
+`items.arrow` has the same items again, as they are in memory: Parquet has to decode all neighbours of a row.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import pyarrow.parquet as pq
 from xsearch.disk import digest, fsync
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SegmentEntry
+from xsearch.store.mapped import MappedTable
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 
 __all__ = [
@@ -23,6 +27,8 @@ __all__ = [
     "ITEMS",
     "ITEM_COLUMNS",
     "ITEM_SCHEMA",
+    "MAPPED",
+    "MAPPED_SUMS",
     "VECTORS",
     "Segment",
     "conform",
@@ -33,6 +39,10 @@ __all__ = [
 ]
 
 ITEMS, VECTORS, CHECKSUMS = "items.parquet", "vectors.arrow", "checksums.bin"
+MAPPED, MAPPED_SUMS = (
+    "items.arrow",
+    "items.checksums.bin",
+)  # apart: older releases expect no more in checksums.bin
 
 ITEM_SCHEMA = pa.schema(
     [
@@ -53,7 +63,7 @@ ITEM_SCHEMA = pa.schema(
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
-ROWS_PER_GROUP = 8192  # of items.parquet: 10 scattered rows of a million take 20 ms, 1,000 100 ms (measured)
+ROWS_PER_GROUP = 8192  # of items.parquet: for a reader of it, 10 scattered rows of a million are 10 MB
 
 
 def write_table(table: pa.Table, path: Path) -> None:
@@ -116,14 +126,19 @@ class Segment:
     """A segment on the disk, its files mapped at once so that it outlives its removal by `compact`.
 
     ids: int64 [n], ascending, a view of the map. What is read is checked; what a release of format 1 wrote
-    has no checksums to be checked against.
+    has no checksums to be checked against, and no `items.arrow`.
     """
 
     def __init__(self, collection: Path, entry: SegmentEntry, dim: int) -> None:
         self._items = CheckedFile(collection, f"{entry.folder}/{ITEMS}")
         self._vectors = file = CheckedFile(collection, f"{entry.folder}/{VECTORS}")
+        self._mapped: MappedTable | None = None
         if CHECKSUMS in entry.sha256:
-            self._expect(collection, entry)
+            _expect(collection, entry, CHECKSUMS, [self._items, self._vectors])
+        if MAPPED in entry.sha256:
+            items = CheckedFile(collection, f"{entry.folder}/{MAPPED}")
+            _expect(collection, entry, MAPPED_SUMS, [items])
+            self._mapped = MappedTable(items)
         # what Arrow writes before and after the columns is less than 1 kB each (measured); the ids come first
         file.check(0, PAGE + 8 * entry.rows)
         file.check(file.buffer.size - PAGE, file.buffer.size)
@@ -142,18 +157,6 @@ class Segment:
         if found != [1, entry.rows, entry.first_id, entry.last_id]:
             raise file.damaged(f"not {entry.rows} rows with ids from {entry.first_id} to {entry.last_id}")
 
-    def _expect(self, collection: Path, entry: SegmentEntry) -> None:
-        """Read what both files are to be checked against."""
-        name = f"{entry.folder}/{CHECKSUMS}"
-        content = (collection / name).read_bytes()
-        if hashlib.sha256(content).hexdigest() != entry.sha256[CHECKSUMS]:
-            raise Damaged(collection, name, "a wrong sha256")
-        sums = np.frombuffer(content, "<u8")
-        if len(sums) != self._items.pages + self._vectors.pages:
-            raise Damaged(collection, entry.folder, "a file has another length than when it was written")
-        self._items.expect(sums[: self._items.pages])
-        self._vectors.expect(sums[self._items.pages :])
-
     @cached_property
     def parquet(self) -> pq.ParquetFile:
         """Only its metadata is checked."""
@@ -165,6 +168,11 @@ class Segment:
             return pq.ParquetFile(pa.BufferReader(file.buffer))
         except (OSError, pa.ArrowException) as error:
             raise file.damaged(error) from error
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns and types of the items."""
+        return self.parquet.schema_arrow if self._mapped is None else self._mapped.schema
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """The vectors of the rows from `start` to `stop`: float16 [n, dim], a view of the map."""
@@ -184,20 +192,31 @@ class Segment:
 
     def columns(self, schema: pa.Schema) -> pa.Table:
         """All rows, in the columns of `schema`."""
-        return conform(self._read(range(self.parquet.num_row_groups), schema.names), schema)
+        if self._mapped is None:
+            return self.decoded(schema)
+        return conform(self._mapped.columns(self._present(schema.names)), schema)
+
+    def decoded(self, schema: pa.Schema) -> pa.Table:
+        """The same from Parquet."""
+        groups = range(self.parquet.num_row_groups)
+        return conform(self._read(groups, self._present(schema.names)), schema)
 
     def items(self, ids: np.ndarray, schema: pa.Schema) -> pa.Table:
-        """The items of `ids` (int64 [n], ascending, in this segment); only their row groups are read."""
+        """The items of `ids`, int64 [n], ascending, all in this segment."""
+        if self._mapped is not None:
+            return conform(self._mapped.take(ids, self._present(schema.names)), schema)
         metadata = self.parquet.metadata
         starts = [metadata.row_group(i).column(0).statistics.min for i in range(metadata.num_row_groups)]
         groups = np.unique(np.searchsorted(starts, ids, side="right") - 1)  # column 0 is the id
-        table = self._read(groups.tolist(), ["id", *schema.names])
+        table = self._read(groups.tolist(), self._present(["id", *schema.names]))
         return conform(table.take(np.searchsorted(table["id"].to_numpy(), ids)), schema)
 
-    def _read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
-        """Those of the columns `names`, case aside, that there are."""
+    def _present(self, names: Sequence[str]) -> list[str]:
+        """Those of `names`, case aside, that there are, as they are spelt here."""
         wanted = {name.lower() for name in names}
-        columns = [name for name in self.parquet.schema_arrow.names if name.lower() in wanted]
+        return [name for name in self.schema.names if name.lower() in wanted]
+
+    def _read(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
         for start, stop in self._ranges(groups, columns):
             self._items.check(start, stop)
         try:
@@ -220,6 +239,18 @@ class Segment:
         yield start, stop
 
 
+def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[CheckedFile]) -> None:
+    """Read what these files are to be checked against: the checksums in `name`, one file after the other."""
+    content = (collection / entry.folder / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != entry.sha256[name]:
+        raise Damaged(collection, f"{entry.folder}/{name}", "a wrong sha256")
+    sums, ends = np.frombuffer(content, "<u8"), np.cumsum([file.pages for file in files])
+    if len(sums) != ends[-1]:
+        raise Damaged(collection, entry.folder, "a file has another length than when it was written")
+    for file, part in zip(files, np.split(sums, ends[:-1]), strict=True):
+        file.expect(part)
+
+
 def write_segment(
     parent: Path, items: pa.Table, vectors: np.ndarray, step: Callable[[str], None]
 ) -> SegmentEntry:
@@ -234,20 +265,31 @@ def write_segment(
     try:
         step("items")
         write_table(items, folder / ITEMS)
+        with pq.ParquetFile(folder / ITEMS) as written:
+            batches = written.read().combine_chunks().to_batches()  # in the types that Parquet gives back
+        files: dict[str, tuple[str, ...]] = {CHECKSUMS: (ITEMS, VECTORS)}
+        if len(batches) == 1:  # else a column has more text than an Arrow array can hold, 2 GB
+            files[MAPPED_SUMS] = (MAPPED,)
+            _write_batch(batches[0], folder / MAPPED)
         step("vectors")
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        batch = pa.record_batch({"id": pa.array(ids), "vector": column})
-        with pa.OSFile(str(folder / VECTORS), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        fsync(folder / VECTORS)
+        _write_batch(pa.record_batch({"id": pa.array(ids), "vector": column}), folder / VECTORS)
         step("checksums")
-        files = [np.frombuffer(map_file(folder / name), np.uint8) for name in (ITEMS, VECTORS)]
-        (folder / CHECKSUMS).write_bytes(np.concatenate([checksums(file) for file in files]).tobytes())
-        fsync(folder / CHECKSUMS)
+        for name, summed in files.items():
+            contents = [np.frombuffer(map_file(folder / file), np.uint8) for file in summed]
+            (folder / name).write_bytes(np.concatenate([checksums(data) for data in contents]).tobytes())
+            fsync(folder / name)
         fsync(folder)
         fsync(parent)
-        sha256 = {name: digest(folder / name) for name in (ITEMS, VECTORS, CHECKSUMS)}
+        sha256 = {path.name: digest(path) for path in sorted(folder.iterdir())}
     except BaseException:  # Ctrl-C too
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return SegmentEntry(uuid, len(ids), int(ids[0]), int(ids[-1]), sha256)
+
+
+def _write_batch(batch: pa.RecordBatch, path: Path) -> None:
+    """Write an uncompressed Arrow file and force it onto the disk."""
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    fsync(path)

@@ -73,7 +73,7 @@ class Snapshot:
     @cached_property
     def schema(self) -> pa.Schema:
         """Columns and types of the items: the fixed ones, then those of the users."""
-        return unify([segment.parquet.schema_arrow for segment in self._segments])
+        return unify([segment.schema for segment in self._segments])
 
     def __len__(self) -> int:
         return len(self.ids)

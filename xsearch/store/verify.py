@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from xsearch.disk import digest
 from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.manifest import COPY, NAME, QUARANTINE, Manifest, SegmentEntry, read_manifest
-from xsearch.store.segments import ITEMS, VECTORS, Segment, read_table, unify
+from xsearch.store.segments import ITEMS, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
 from xsearch.types import Modality
 
@@ -114,7 +114,7 @@ def _reason(error: OSError) -> str:
 def _examine(collection: Path, entry: SegmentEntry, dim: int) -> None:
     """Raises Damaged where the content of a segment is not what the writer lets pass."""
     segment = Segment(collection, entry, dim)
-    vectors, items = f"{entry.folder}/{VECTORS}", f"{entry.folder}/{ITEMS}"
+    vectors = f"{entry.folder}/{VECTORS}"
     if (np.diff(segment.ids) <= 0).any():
         raise Damaged(collection, vectors, "ids do not ascend")
     for start in range(0, entry.rows, BLOCK_ROWS):
@@ -126,11 +126,14 @@ def _examine(collection: Path, entry: SegmentEntry, dim: int) -> None:
             raise Damaged(
                 collection, vectors, f"the vector of id {segment.ids[row]} has length {lengths[bad[0]]:.4g}"
             )
-    table = segment.columns(unify([segment.parquet.schema_arrow]))
-    if not np.array_equal(table["id"].to_numpy(), segment.ids):
-        raise Damaged(collection, items, f"its ids are not those of {VECTORS}")
-    if table["path"].null_count or set(table["modality"].unique().to_pylist()) - set(Modality):
-        raise Damaged(collection, items, "an item without a path or of an unknown kind")
+    schema = unify([segment.schema])
+    for name, table in ((ITEMS, segment.decoded(schema)), (MAPPED, segment.columns(schema))):
+        if not np.array_equal(table["id"].to_numpy(), segment.ids):
+            raise Damaged(collection, f"{entry.folder}/{name}", f"its ids are not those of {VECTORS}")
+        if table["path"].null_count or set(table["modality"].unique().to_pylist()) - set(Modality):
+            raise Damaged(
+                collection, f"{entry.folder}/{name}", "an item without a path or of an unknown kind"
+            )
 
 
 def _paths(collection: Path, entry: SegmentEntry) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from xsearch.disk import digest, fsync
 from xsearch.errors import Damaged, StoreError
 from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
-from xsearch.store.segments import CHECKSUMS, conform, unify, write_segment, write_table
+from xsearch.store.segments import MAPPED, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
 from xsearch.types import Modality
 
@@ -288,7 +288,7 @@ class Writer:
             else:
                 groups.append(([entry], live))
         for entries, live in groups:
-            if len(entries) == 1 and entries[0].rows == len(live) and CHECKSUMS in entries[0].sha256:
+            if len(entries) == 1 and entries[0].rows == len(live) and MAPPED in entries[0].sha256:
                 yield entries[0]
             elif len(live):
                 for entry in entries:

@@ -1,0 +1,276 @@
+"""In what order should the answers of six modalities stand? Ways to rank a mixed collection, compared.
+
+    python -m benchmarks.ranking                     # the bundled model; about 10 minutes on 2 cores
+    python -m benchmarks.ranking --scenes 300 --seeds 3 --json out.json
+
+The items are scenes that the model has not seen, each in six modalities; `uneven` has a fifth of them in all
+modalities but pictures. The queries are other scenes: in one modality, or as a sum of two scenes with the
+same subject and place in two. An item is worth 1 for the subject of the query and 1 for its place; a motion
+recording asks for a place only, as it holds no subject. `P@10`: share of the first ten that are worth most.
+`nDCG@10` counts 2^worth - 1. Prints Markdown and, with --json, writes the same figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks import command
+from benchmarks.emergence import MODALITIES, embed_scenes
+from xsearch.embed import ModelEmbedder
+from xsearch.query import Part, Query, calibrate, search
+from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
+from xsearch.store import Snapshot, Store
+from xsearch.types import Modality
+
+TOP = 10
+ITEMS, QUERIES = (
+    7_000_003,
+    8_000_003,
+)  # seeds; the trainer's is 1, and 5,000,003 to 6,000,005 chose the winner
+SAMPLE = 256  # items of a kind that stand for all of them
+NEIGHBOURS = 10  # of CSLS (Conneau et al., ICLR 2018, arXiv:1710.04087, section 2.3)
+MAD = 1.4826  # times the median absolute deviation: the standard deviation of normal figures
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A collection: vectors of unit length by modality, and what each item shows."""
+
+    model: ModelEmbedder
+    vectors: dict[Modality, np.ndarray]  # float32 [n, D] each
+    scenes: list[Scene]  # the first n of them in each modality
+
+    @cached_property
+    def items(self) -> np.ndarray:
+        """float32 [N, D]"""
+        return np.concatenate(list(self.vectors.values()))
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """str [N]"""
+        return np.repeat([str(kind) for kind in self.vectors], [len(rows) for rows in self.vectors.values()])
+
+    @cached_property
+    def samples(self) -> dict[Modality, np.ndarray]:
+        rng = np.random.default_rng(0)
+        return {kind: rng.permutation(rows)[:SAMPLE] for kind, rows in self.vectors.items()}
+
+    def worth(self, asked: Asked) -> np.ndarray:
+        """int [Q, N]: 0 to 2."""
+        shown = [scene for rows in self.vectors.values() for scene in self.scenes[: len(rows)]]
+        worth = _same(asked.scenes, shown, "place")
+        return worth if set(asked.parts) == {Modality.IMU} else worth + _same(asked.scenes, shown, "subject")
+
+    def usual(self, a: Modality, b: Modality) -> np.ndarray:
+        """The cosines of two samples, an item not with itself."""
+        cosines = self.samples[a] @ self.samples[b].T
+        return cosines[np.triu_indices(len(cosines), k=1)] if a == b else cosines.ravel()
+
+    @cached_property
+    def snapshot(self) -> Snapshot:
+        """The same as the program keeps it; the files are mapped and may go."""
+        rows = {"path": [f"/{row}" for row in range(len(self.kinds))], "modality": self.kinds.tolist()}
+        with TemporaryDirectory() as folder:
+            store = Store.create(Path(folder) / "mixed", self.model.stamp)
+            with store.writer() as writer:
+                writer.add(pa.table(rows), self.items)
+                writer.commit()
+                writer.set_calibration(calibrate(writer.snapshot).to_dict())
+                writer.commit()
+            return store.snapshot()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Queries of one form: the sum of a vector of each of these modalities."""
+
+    parts: dict[Modality, np.ndarray]  # float32 [Q, D] each
+    scenes: list[Scene]  # [Q] what they show
+
+    @cached_property
+    def norm(self) -> np.ndarray:
+        """[Q, 1]: how long the sums are."""
+        return np.linalg.norm(sum(self.parts.values()), axis=1, keepdims=True)
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """float32 [Q, D], rows of length 1."""
+        return np.asarray(sum(self.parts.values()) / self.norm)
+
+
+def _same(some: list[Scene], others: list[Scene], what: str) -> np.ndarray:
+    a, b = (np.array([getattr(scene, what) for scene in scenes]) for scenes in (some, others))
+    return (a[:, None] == b[None, :]).astype(int)
+
+
+def by_kinds(centre: Callable, spread: Callable) -> Callable[[Mixed, Asked], np.ndarray]:
+    """(cosine - centre) / spread of all queries of these kinds, put together as the program does."""
+
+    def scores(mixed: Mixed, asked: Asked) -> np.ndarray:
+        found = asked.vectors @ mixed.items.T
+        for kind in mixed.vectors:
+            usual = [mixed.usual(part, kind) for part in asked.parts]
+            middle = sum(centre(cosines) for cosines in usual) / asked.norm
+            width = sum(spread(cosines) ** 2 for cosines in usual) ** 0.5 / asked.norm
+            found[:, mixed.kinds == kind] = (found[:, mixed.kinds == kind] - middle) / width
+        return found
+
+    return scores
+
+
+def by_query(centre: Callable, spread: Callable) -> Callable[[Mixed, Asked], np.ndarray]:
+    """(cosine - centre) / spread of this very query."""
+
+    def scores(mixed: Mixed, asked: Asked) -> np.ndarray:
+        found = asked.vectors @ mixed.items.T
+        for kind, items in mixed.samples.items():
+            usual = asked.vectors @ items.T  # [Q, S]
+            middle, width = (np.array([f(row) for row in usual])[:, None] for f in (centre, spread))
+            found[:, mixed.kinds == kind] = (found[:, mixed.kinds == kind] - middle) / np.maximum(width, 1e-3)
+        return found
+
+    return scores
+
+
+def quota(mixed: Mixed, asked: Asked) -> np.ndarray:
+    """The best of each modality, then the second of each, and so on; by cosine within a round."""
+    found = asked.vectors @ mixed.items.T
+    for kind in mixed.vectors:
+        own = found[:, mixed.kinds == kind]
+        found[:, mixed.kinds == kind] -= 10 * np.argsort(np.argsort(-own, axis=1), axis=1)
+    return found
+
+
+def csls(mixed: Mixed, asked: Asked) -> np.ndarray:
+    """2 cosine - r(query) - r(item), r: the mean cosine to the nearest of the other's modality."""
+    found = 2 * asked.vectors @ mixed.items.T
+    for kind, items in mixed.vectors.items():
+        of_query = _nearest(asked.vectors @ mixed.samples[kind].T)  # [Q, 1]
+        of_items = [_nearest(items @ mixed.samples[part].T) for part in asked.parts]  # [n, 1] each
+        found[:, mixed.kinds == kind] -= of_query + sum(of_items).T / asked.norm
+    return found
+
+
+def _nearest(cosines: np.ndarray) -> np.ndarray:
+    return np.sort(cosines, axis=1)[:, -NEIGHBOURS:].mean(axis=1, keepdims=True)
+
+
+def _mad(cosines: np.ndarray) -> float:
+    return MAD * float(np.median(np.abs(cosines - np.median(cosines))))
+
+
+def _tail(cosines: np.ndarray) -> float:
+    return float(np.quantile(cosines, 0.95) - np.median(cosines))
+
+
+WAYS: dict[str, Callable[[Mixed, Asked], np.ndarray]] = {
+    "cosine": lambda mixed, asked: asked.vectors @ mixed.items.T,
+    "mean and standard deviation of the kinds": by_kinds(np.mean, np.std),
+    "median and MAD of the kinds": by_kinds(np.median, _mad),
+    "median and 95th percentile of the kinds": by_kinds(np.median, _tail),
+    "mean and standard deviation of the query": by_query(np.mean, np.std),
+    "median and MAD of the query": by_query(np.median, _mad),
+    "median and 95th percentile of the query": by_query(np.median, _tail),
+    "quota": quota,
+    "CSLS": csls,
+}
+BALANCED = "`--rank balanced`"
+
+
+def best(mixed: Mixed, asked: Asked) -> dict[str, np.ndarray]:
+    """For each way int64 [Q, TOP]: the rows of the first items."""
+    ways = {
+        name: np.argsort(-way(mixed, asked), axis=1, kind="stable")[:, :TOP] for name, way in WAYS.items()
+    }
+    queries = [
+        Query(tuple(Part(kind, part[row]) for kind, part in asked.parts.items()))
+        for row in range(len(asked.scenes))
+    ]
+    hits = [search(mixed.snapshot, None, query.embed(mixed.model), top=TOP) for query in queries]
+    return ways | {BALANCED: np.array([[hit.id for hit in some] for some in hits])}
+
+
+def measures(found: np.ndarray, worth: np.ndarray) -> dict[str, float]:
+    """found: int64 [Q, TOP]. worth: int [Q, N]."""
+    gains = 2.0**worth - 1
+    discount = 1 / np.log2(np.arange(TOP) + 2)
+    ideal = np.sort(gains, axis=1)[:, ::-1][:, :TOP] @ discount
+    return {
+        "p_at_10": float((np.take_along_axis(worth, found, axis=1) == worth.max()).mean()),
+        "ndcg_at_10": float((np.take_along_axis(gains, found, axis=1) @ discount / ideal).mean()),
+    }
+
+
+def run(model: str | None, *, scenes: int, seeds: int, subjects: Sequence[str] = SUBJECTS) -> dict:
+    embedder, rows = ModelEmbedder.load(model), []
+    n = len(subjects) * len(PLACES)  # that many scenes in a row have each subject at each place once
+    for seed in range(seeds):
+        shown = sample(scenes, seed=ITEMS + seed, subjects=subjects)
+        asking = sample(2 * n, seed=QUERIES + seed, subjects=subjects)
+        items, queries = embed_scenes(embedder, shown), embed_scenes(embedder, asking)
+        first, second = (
+            [(scene.subject, scene.place) for scene in some] for some in (asking[:n], asking[n:])
+        )
+        again = [n + second.index(shows) for shows in first]
+        forms = [Asked({kind: queries[kind][:n]}, asking[:n]) for kind in MODALITIES]
+        forms += [
+            Asked({a: queries[a][:n], b: queries[b][again]}, asking[:n])
+            for a, b in combinations(MODALITIES, 2)
+        ]
+        few = {kind: items[kind][: scenes if kind == Modality.IMAGE else scenes // 5] for kind in MODALITIES}
+        for collection, vectors in (("even", items), ("uneven", few)):
+            mixed = Mixed(embedder, vectors, shown)
+            for asked in forms:
+                about = {"collection": collection, "seed": seed, "query": " + ".join(asked.parts)}
+                worth = mixed.worth(asked)
+                for way, found in best(mixed, asked).items():
+                    rows.append(about | {"way": way} | measures(found, worth))
+    return {"model": embedder.stamp.name, "scenes": scenes, "queries": n, "seeds": seeds, "rows": rows}
+
+
+def markdown(result: dict) -> str:
+    def figure(way: str, collection: str, parts: int, measure: str) -> str:
+        """The mean over the queries, and how far the seeds are from it."""
+        by_seed: dict[int, list[float]] = {}
+        for row in result["rows"]:
+            if (row["way"], row["collection"], len(row["query"].split(" + "))) == (way, collection, parts):
+                by_seed.setdefault(row["seed"], []).append(row[measure])
+        means = [float(np.mean(values)) for values in by_seed.values()]
+        return f"{np.mean(means):.3f} ± {np.ptp(means) / 2:.3f}"
+
+    columns = [
+        (collection, parts, measure)
+        for collection in ("even", "uneven")
+        for parts in (1, 2)
+        for measure in ("p_at_10", "ndcg_at_10")
+    ]
+    names = {1: "one", 2: "two", "p_at_10": "P@10", "ndcg_at_10": "nDCG@10"}
+    header = ["order by", *(f"{collection}, {names[n]}: {names[m]}" for collection, n, m in columns)]
+    ways = dict.fromkeys(row["way"] for row in result["rows"])
+    rows = [[way, *(figure(way, *column) for column in columns)] for way in ways]
+    about = (
+        f"{result['scenes']} scenes in six modalities (uneven: a fifth of them in five), {result['queries']} "
+        f"queries of each (one) and of each pair (two), {result['seeds']} seeds; ±: half of their range."
+    )
+    return f"{command.table(header, rows)}\n\n{about}"
+
+
+def main() -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("--model", default="bundled", help="bundled (the default), imagebind or a folder")
+    parser.add_argument("--scenes", type=int, default=300)
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args()
+    command.report(run(options.model, scenes=options.scenes, seeds=options.seeds), markdown, options.json)
+
+
+if __name__ == "__main__":
+    main()
