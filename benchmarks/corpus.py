@@ -53,7 +53,7 @@ def run(folder: Path, labels: Path | None, model: str | None) -> dict:
         start_s = time.perf_counter()
         again = collection.ingest(folder)
         rescan_s = time.perf_counter() - start_s
-    skipped = {str(skip.path) for skip in report.skipped}
+    skipped = {skip.path for skip in report.skipped}
     files = {str(path) for path in kinds}
     companions = {str(found.companion) for found in walk([folder]) if not isinstance(found, Skipped)}
     return {
@@ -62,7 +62,7 @@ def run(folder: Path, labels: Path | None, model: str | None) -> dict:
         "files": len(kinds) + len(rest),
         "files_by_kind": dict(Counter(str(kind) for kind in kinds.values())),
         "items_by_kind": {str(kind): n for kind, n in report.items.items()},
-        "skipped": [f"{skip.path.name}: {skip.reason}" for skip in report.skipped],
+        "skipped": [f"{Path(skip.path).name}: {skip.reason}" for skip in report.skipped],
         "not_media": report.not_media,
         "unaccounted": sorted(files - embedded - skipped - companions),
         "seconds": report.seconds,

@@ -124,7 +124,8 @@ def test_hits_show_as_a_picture_table_and_as_text(collection: Collection) -> Non
 
 
 def test_remove_by_id_path_folder_and_filter(collection: Collection, folder: Path) -> None:
-    assert collection.remove(collection.items()["id"].to_pylist()[:1]) == 1
+    green = collection.items(where="path like '%green.png'")["id"].to_pylist()
+    assert collection.remove(green) == 1
     assert collection.remove([10_000]) == 0
     assert collection.remove(paths=[folder / "sky"], dry_run=True) == 2
     assert len(collection) == 5

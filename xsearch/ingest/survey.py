@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,11 +93,13 @@ class Survey:
 
     def _unchanged(self, path: Path) -> MediaFile | None:
         """A file as it is in the store, if that is how it is on the disk: nobody has to open it."""
-        for first in (path, *imu.partners(path, "gyro")):
-            if known := self.known.get(str(first)):
-                file = MediaFile(first, known.kind, known.bytes, known.mtime_ns)
-                if first == path or path in media.companions(file):
-                    return file if media.is_unchanged(file) else None
+        if known := self.known.get(str(path)):
+            file = MediaFile(path, known.kind, known.bytes, known.mtime_ns)
+            return file if media.is_unchanged(file) else None
+        for accel in imu.partners(path, "gyro"):
+            pair = self._unchanged(accel) if str(accel) in self.known else None
+            if pair and path in media.companions(pair):
+                return pair
         return None
 
     def is_gone(self, name: str) -> bool:
@@ -222,12 +225,16 @@ def _differs(path: str, known: Known) -> bool:
 
 def known_files(snapshot: Snapshot) -> dict[str, Known]:
     """What a snapshot says about files, by path."""
+    files = snapshot.files()
+    lists = files["ids"].combine_chunks()
+    ids, ends = lists.flatten().to_numpy(), lists.offsets.to_numpy().tolist()
+    kinds = snapshot.modalities[np.searchsorted(snapshot.ids, ids)].tolist()
     known = {}
-    for row in snapshot.files().to_pylist():
-        ids = np.sort(np.array(row["ids"], np.int64))
-        kinds = set(snapshot.modalities[np.searchsorted(snapshot.ids, ids)].tolist())
-        kind = Modality.VIDEO if Modality.VIDEO in kinds else Modality(min(kinds))
-        known[row["path"]] = Known(row["sha256"], row["bytes"], row["mtime_ns"], ids, kind)
+    for row, (start, end) in zip(files.drop_columns("ids").to_pylist(), pairwise(ends), strict=True):
+        of_file = kinds[start:end]
+        kind = Modality.VIDEO if Modality.VIDEO in of_file else Modality(min(of_file))
+        own = np.sort(ids[start:end])
+        known[row["path"]] = Known(row["sha256"], row["bytes"], row["mtime_ns"], own, kind)
     return known
 
 

@@ -140,7 +140,9 @@ def walk(
                 path.name.encode()
                 if not path.is_dir():
                     found = _look(path, root, kinds, known)
-                    if Path(found.path) == path and path not in alone:  # else the gyroscope file of a pair
+                    if (
+                        str(found.path) == str(path) and path not in alone
+                    ):  # else the gyroscope file of a pair
                         yield found
                 elif path.is_symlink() and path != top:
                     folders.append((root, path))
