@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from xsearch.index import draw, exact, make_plan, new_index, recall_at_k, rerank, tune_on, update
+from xsearch.index import Index, draw, exact, make_plan, new_index, recall_at_k, rerank, tune_on, update
 from xsearch.index.plan import FLAT_BELOW
 
 D = 32
@@ -117,12 +117,23 @@ def test_only_removed_items(first, index):
     np.testing.assert_array_equal(later.stored(), half.ids)
 
 
-def test_an_index_that_has_been_saved_is_extended(first, index, tmp_path):
+def test_a_rotation_is_stored_without_what_it_was_computed_from(first, index, tmp_path):
     index.save(tmp_path)
-    items = both(first, world(900, seed=3, first=9_000))
-    later = update(type(index).load(tmp_path), items)
+    size = (tmp_path / "index.faiss").stat().st_size
+    small = new_index(first, recipe=RECIPE.removeprefix("PCAR32,"))
+    small.save(tmp_path)
+    assert size - (tmp_path / "index.faiss").stat().st_size < 4 * D * D + 4 * 4 * D + 500  # the matrix itself
+
+
+@pytest.mark.parametrize("recipe", [RECIPE, "IVF32,Flat", "PCAR16,IVF32,SQ8", "IVF16,PQ8x4"])
+@pytest.mark.parametrize("kept", [1, 2])
+def test_an_index_that_has_been_saved_is_extended(first, tmp_path, recipe, kept):
+    new_index(first, recipe=recipe).save(tmp_path)
+    items = both(first[::kept], world(900, seed=3, first=9_000))
+    later = update(Index.load(tmp_path), items)
     np.testing.assert_array_equal(later.stored(), items.ids)
-    np.testing.assert_array_equal(type(index).load(tmp_path).stored(), first.ids)
+    np.testing.assert_array_equal(Index.load(tmp_path).stored(), first.ids)
+    assert found(later, items, world(40, seed=2).rows.astype(np.float32)) >= 0.95
 
 
 def test_a_few_removed_items_stay_until_there_are_more(first, index):
@@ -165,6 +176,11 @@ def test_tuning_measures_each_sort_of_query_against_the_exact_answer(first, inde
     assert all(set(point.recalls) == {"same", "cross"} for point in points)
     assert all(point.recall == min(point.recalls.values()) for point in points)
     assert points[0].recall < tuned.plan.recall
+    assert tuned.plan.filtered >= 0.9 or tuned.plan.growth == 1
+    assert tuned.candidates(10) == 10 * tuned.plan.refine
+    few = index.tuned(growth=0.5).subset(first.ids[::100])
+    assert index.tuned(growth=0.5).candidates(10, few) > index.candidates(10)
+    assert index.tuned(growth=0.0).candidates(10, few) == index.candidates(10)
     queries = first.vectors(first.ids[first.modalities == "text"][:30])
     images = first[first.modalities == "image"]
     _, ids = tuned.search(queries, 10 * tuned.plan.refine, allowed=images.ids)

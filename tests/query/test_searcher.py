@@ -120,9 +120,6 @@ def test_search_agrees_with_a_full_sort(
 class HalfIndex:
     """Covers every second item and finds the nearest of them, as FAISS does: candidates, not the truth."""
 
-    class plan:  # noqa: N801
-        refine = 2
-
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
         self.ids = snapshot.ids[::2]
@@ -133,6 +130,9 @@ class HalfIndex:
 
     def subset(self, ids: np.ndarray) -> np.ndarray:
         return ids
+
+    def candidates(self, k: int, allowed: np.ndarray | None) -> int:
+        return 2 * k
 
     def search(
         self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None

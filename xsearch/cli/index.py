@@ -132,7 +132,19 @@ def info(
     else:
         found = _index(snapshot)
         plan = found.plan
-        names = ("recipe", "device", "lists", "nprobe", "refine", "recall", "sample", "error", "why")
+        names = (
+            "recipe",
+            "device",
+            "lists",
+            "nprobe",
+            "refine",
+            "recall",
+            "filtered",
+            "growth",
+            "sample",
+            "error",
+            "why",
+        )
         about = {name: getattr(plan, name) for name in names}
         inside = int(found.covers(snapshot.ids).sum())
         about |= {

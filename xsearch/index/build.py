@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -41,6 +43,7 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
             seen.append(ids)
         if gpu is not None:
             index = faiss.index_gpu_to_cpu(gpu)
+        _forget_covariance(index)
     except RuntimeError as error:
         reason = str(error).rsplit(": ", 1)[-1]
         raise UsageError(
@@ -50,3 +53,12 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
         raise UsageError(f"recipe {plan.recipe}: there are no items to index")
     found = Index(plan, np.sort(np.concatenate(seen)), index, gpu)
     return found.tuned(error=found.error_of(sample))
+
+
+def _forget_covariance(index: Any) -> None:
+    """Drop what a PCA was computed from: D x D numbers that no search needs."""
+    faiss: Any = import_module("faiss")
+    if isinstance(index, faiss.IndexPreTransform):
+        pca = faiss.downcast_VectorTransform(index.chain.at(0))
+        if isinstance(pca, faiss.PCAMatrix):
+            pca.PCAMat.resize(0)

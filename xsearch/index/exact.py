@@ -67,11 +67,10 @@ def rerank(
             with ThreadPoolExecutor(_threads()) as pool:
                 list(pool.map(fill, parts))
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    pad = ((0, 0), (0, k - order.shape[1]))
-    return (
-        np.pad(np.take_along_axis(scores, order, 1), pad, constant_values=-np.inf),
-        np.pad(np.take_along_axis(ids, order, 1), pad, constant_values=-1),
-    )
+    best, found = np.full((Q, k), -np.inf, np.float32), np.full((Q, k), -1, np.int64)
+    best[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
+    found[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    return best, found
 
 
 def _own_products(

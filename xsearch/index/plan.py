@@ -10,15 +10,17 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index import gpu
-from xsearch.index.spectrum import Code, Spectrum, best_code, codes
+from xsearch.index.spectrum import GOOD, Code, Spectrum, best_code, codes
 
 __all__ = ["FLAT_BELOW", "Device", "OperatingPoint", "Plan", "make_plan"]
 
 FLAT_BELOW = 20_000  # items; below, an exact scan is as fast
 PER_LIST = 40  # training vectors per list: FAISS's ClusteringParameters.min_points_per_centroid is 39
 LEAST_SAMPLE = 10_000  # 39 for each of the 256 centroids of an 8-bit quantiser
-PROBED = 8  # one list in so many is visited, until `tune` has measured
+PROBED = 16  # one list in so many is visited, until `tune` has measured
 REFINE = 8  # candidates per wanted item; likewise
+GROWTH = 0.5  # of nprobe and refine with a filter, until tuned; enough for 512 equal dimensions (measured)
+EASY = 0.25  # the same where the codes are GOOD; there 0 was enough (measured)
 CODE_BYTES = 64  # of an item at most; longer codes cost more than they save in the re-rank (measured)
 ID_BYTES = 8
 
@@ -53,6 +55,10 @@ class Plan:
     recall: float | None = None  # recall@10 as `tune` measured it, of the worse sort of queries
     error: float | None = None  # `Index.error_of` the sample that it was trained on
     points: tuple[OperatingPoint, ...] = ()  # what `tune` measured
+    # With a filter that leaves some share of the visited lists, nprobe and refine are share ** -growth times
+    # as large: the nearest of few items are farther away, where more items are about as far
+    growth: float = 0.5
+    filtered: float | None = None  # recall@10 with filters, likewise
     given: bool = False  # the recipe was not our choice: it stays when the index is built again
 
 
@@ -86,12 +92,14 @@ def make_plan(
             "device cuda: FAISS sees no NVIDIA GPU; use cpu, or install faiss-gpu and the driver"
         )
     on, why = "cuda" if device == "cuda" else "cpu", "as given"
-    given = recipe is not None
+    given, growth = recipe is not None, GROWTH
     if recipe is None:
         lists = 2 ** round(math.log2(2 * math.sqrt(n)))  # 512 for 100,000
         spectrum = None if sample is None else Spectrum.of(sample)
         budget = CODE_BYTES if memory_bytes is None else min(memory_bytes // n - ID_BYTES, CODE_BYTES)
         on, code, why = _choose(n, dim, lists, spectrum, budget, gpus)
+        if spectrum is not None and spectrum.error(code) <= GOOD:
+            growth = EASY
         if device == "cuda" and on == "cpu":
             raise UsageError(f"device cuda: {why}; use cpu, or give a recipe")
         rotation = f"PCAR{code.kept}," if on == "cpu" or code.kept < dim else ""
@@ -103,7 +111,7 @@ def make_plan(
         f"compares k x {REFINE} candidates with their stored vectors, until it is tuned."
     )
     least = max(PER_LIST * lists, LEAST_SAMPLE)
-    return Plan(recipe, n, dim, on, lists, nprobe, REFINE, min(n, least), why, given=given)
+    return Plan(recipe, n, dim, on, lists, nprobe, REFINE, min(n, least), why, growth=growth, given=given)
 
 
 def _choose(

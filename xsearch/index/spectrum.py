@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Code", "Spectrum", "best_code", "codes"]
+__all__ = ["GOOD", "Code", "Spectrum", "best_code", "codes"]
 
 # Share of the variance that a product quantiser leaves, by bits per dimension (measured on Gaussian data with
 # 16 centroids for 1, 2, 4 and 8 dimensions; 256 for 1)

@@ -16,10 +16,12 @@ from xsearch.index.update import Items
 
 __all__ = ["OperatingPoint", "recall_at_k", "tune", "tune_on"]
 
-REFINES = (1, 2, 4, 8, 16, 32)  # candidates per wanted item to try
+REFINES = (1, 2, 3, 4, 6, 8, 16, 32)  # candidates per wanted item to try
 SAME_SCORE = 1e-5  # two float32 sums of the same products differ by less
 ALONE = 20  # queries that are timed one by one
 HELD_OUT = 100  # queries of each sort for each kind: 1,000 answers, a recall of 0.95 is then known to 0.01
+SHARES = (0.1, 0.02)  # that filters leave; fewer are soon scanned
+GROWTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEED = 1
 
 
@@ -105,7 +107,33 @@ def tune_on(
                 scores[found == own[:, None]] = -np.inf
                 truth = -np.sort(-scores, axis=1)[:, :k]
                 cases.append(_Case(sort, queries, own, truth, subset))
-    return _tune(cases, index, items.vectors, target, latency_ms)
+    tuned, points = _tune(cases, index, items.vectors, target, latency_ms)
+    filtered = []
+    queries = np.concatenate([case.queries[::4] for case in cases])
+    for share in SHARES:
+        few = np.sort(rng.permutation(ids)[: int(share * len(ids))])
+        if len(few) > k:
+            truth, _ = exact(queries, items.blocks(few), k)
+            filtered.append(_Case("filtered", queries, np.full(len(queries), -1), truth, index.subset(few)))
+    return _grow(filtered, tuned, items.vectors, target), points
+
+
+def _grow(
+    cases: list[_Case], index: Index, vectors: Callable[[np.ndarray], np.ndarray], target: float
+) -> Index:
+    """Set `plan.growth` to the least with which filtered searches, too, reach the target."""
+    for growth in GROWTHS if cases else ():
+        index = index.tuned(growth=growth)
+        found = []
+        for case in cases:
+            k = case.truth.shape[1]
+            asked = index.candidates(k, case.subset)
+            _, ids = index.search(case.queries, asked, allowed=case.subset)
+            found.append(recall_at_k(rerank(case.queries, ids, vectors, k)[0], case.truth))
+        index = index.tuned(filtered=min(found))
+        if min(found) >= target:
+            break
+    return index
 
 
 def _tune(

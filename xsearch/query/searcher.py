@@ -189,8 +189,10 @@ def _nearest(
 ) -> np.ndarray:
     """Ids that contain the k nearest of the group: few are scanned, many are asked of the index."""
     scanned, asked = group.ids, 0
-    if index is not None and group.inside > SCAN + k * index.plan.refine:  # less is read in a re-rank
-        scanned, asked = group.outside, k * index.plan.refine
+    if index is not None and group.inside:
+        candidates = index.candidates(k, group.subset)
+        if group.inside > SCAN + candidates:  # which the re-rank has to read too
+            scanned, asked = group.outside, candidates
     found = scanned[:0]
     if len(scanned):
         found = exact(vector[None], snapshot.blocks(scanned), min(k, len(scanned)))[1][0]
