@@ -83,9 +83,8 @@ def update(index: Index | None, items: Items) -> Index | None:
     """The index that these items should have: `index` itself while it serves, one with the new items added,
     one without those that are gone, a newly trained one, or None where they are to be scanned.
 
-    `index` is not changed, but must have been read with `mmap=False`, or FAISS aborts. It is trained again
-    where there are GROWN times as many items as when it was trained, or where its lists fit the new ones
-    worse by DRIFT.
+    `index` is not changed. It is trained again where there are GROWN times as many items as when it was
+    trained, or where its lists fit the new ones worse by DRIFT.
     """
     n = len(items.ids)
     given = index.plan if index is not None and index.plan.given else None

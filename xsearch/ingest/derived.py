@@ -31,10 +31,10 @@ def derive(writer: Writer) -> None:
 
 
 def _index(snapshot: Snapshot) -> Index | None:
-    """In memory, so that it can be filled; None where there is none that can be read."""
+    """None where there is none that can be read."""
     if snapshot.index_path is None:
         return None
     try:
-        return Index.load(snapshot.index_path, snapshot.manifest.index_digests, mmap=False)
+        return Index.load(snapshot.index_path, snapshot.manifest.index_digests)
     except StoreError:
         return None
