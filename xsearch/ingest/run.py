@@ -97,8 +97,8 @@ class Run:
     @contextmanager
     def _step(self) -> Iterator[None]:
         """What is done in here is done whole, Ctrl-C or not; what breaks off otherwise is not committed."""
-        self.busy += 1
         with _ctrl_c_waits():
+            self.busy += 1
             yield
             self.busy -= 1  # not in a `finally`
 
