@@ -111,6 +111,14 @@ def test_new_items_are_added_to_a_copy_and_removed_ones_go(first, index):
     np.testing.assert_array_equal(index.stored(), first.ids)
 
 
+def test_ids_are_found_with_and_without_gaps(first, index):
+    asked = np.array([-5, 9, 10, 11, 2_000, 4_009, 4_010, 10**12])
+    gaps = new_index(first[np.arange(4_000) % 7 > 0], recipe=RECIPE)
+    for some in (index, gaps):
+        np.testing.assert_array_equal(some.covers(asked), np.isin(asked, some.ids))
+        np.testing.assert_array_equal(some.subset(asked[2:]).ids, np.intersect1d(asked, some.ids))
+
+
 def test_only_removed_items(first, index):
     half = first[::2]
     later = update(index, half)

@@ -60,16 +60,24 @@ class Index:
 
     def covers(self, ids: np.ndarray) -> np.ndarray:
         """Which of `ids` are in the index: bool, of the shape of `ids`."""
-        at = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
-        return self.ids[at] == ids
+        return self.ids[self._rows(ids)] == ids
+
+    def _rows(self, ids: np.ndarray) -> np.ndarray:
+        """Where `ids` are in `self.ids`, and some row for those that are not there."""
+        first, last = self.ids[0], self.ids[-1]
+        if last - first == len(self.ids) - 1:  # none is missing: no need to look for them
+            return np.clip(ids, first, last) - first
+        return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
     def subset(self, ids: np.ndarray) -> Subset:
         """Those of `ids` (int64, ascending) that are in the index, made ready to search among them."""
         faiss: Any = import_module("faiss")
-        ids = ids[self.covers(ids)]
+        rows = self._rows(ids)
+        covered = self.ids[rows] == ids
+        ids, rows = ids[covered], rows[covered]
         bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
         bits[ids] = True
-        counts = np.bincount(self._list_of[np.searchsorted(self.ids, ids)], minlength=len(self._sizes))
+        counts = np.bincount(self._list_of[rows], minlength=len(self._sizes))
         lists = np.flatnonzero(counts)
         share = len(ids) / max(self._sizes[lists].sum(), 1)
         return Subset(ids, faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little")), lists, float(share))

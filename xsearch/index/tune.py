@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -144,12 +145,16 @@ def _tune(
     latency_ms: float | None,
 ) -> tuple[Index, list[OperatingPoint]]:
     points: list[OperatingPoint] = []
+    enough_ms = math.inf  # the least that reached the target took
     for step in range(min(index.plan.lists, GPU_MOST).bit_length()):
         for refine in REFINES:
             points.append(_measure(cases, index, vectors, 2**step, refine))
             if points[-1].recall >= target:
+                enough_ms = min(enough_ms, points[-1].ms_per_query)
                 break  # a deeper re-rank only takes longer
-        if len(points) > 1 and points[-1].recall >= target and points[-1].refine == REFINES[0]:
+            if points[-1].ms_per_query > enough_ms:
+                break
+        if points[-1].ms_per_query > enough_ms and points[-1].refine == REFINES[0]:
             break  # and so do more lists
     quick = [point for point in points if latency_ms is None or point.latency_ms <= latency_ms]
     quick = quick or [min(points, key=lambda point: point.latency_ms)]
