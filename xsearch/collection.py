@@ -410,9 +410,9 @@ class Collection:
         chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids or (), np.int64))]]
         if wanted := list(paths or ()):
             files = snapshot.files().select(["path", "ids"]).to_pylist()
+            parts = [_parts(file["path"]) for file in files]
             for given in wanted:
                 glob = _parts(given)
-                parts = [_parts(file["path"]) for file in files]
                 inside = [own[: len(glob)] == glob for own in parts]
                 if not any(inside):
                     inside = [_fits(own, glob) for own in parts]

@@ -68,18 +68,14 @@ def build(
     Searches go on with the old one meanwhile. A recipe that is given is kept for later.
     """
     from xsearch.index import new_index
+    from xsearch.ingest import keep_index
     from xsearch.store import Store
 
     with Store.open(index).writer() as writer:
         made = new_index(writer.snapshot, device=device.value, recipe=recipe, memory_bytes=_bytes(memory_mb))
-        if made is None:
-            typer.echo(_plan(writer.snapshot, None, recipe, device, memory_mb).why)
-            writer.set_index(None)
-        else:
-            folder = writer.new_index_folder()
-            made.save(folder)
-            writer.set_index(folder)
-            typer.echo(made.plan.why)
+        keep_index(writer, made)
+        plan = made.plan if made else _plan(writer.snapshot, None, recipe, device, memory_mb)
+        typer.echo(plan.why)
         writer.commit()
 
 
@@ -101,6 +97,7 @@ def tune(
     Items are the queries: for each kind, some of this kind (same) and of the others (cross).
     """
     from xsearch.index import plot, tune_on
+    from xsearch.ingest import keep_index
     from xsearch.store import Store
 
     with Store.open(index).writer() as writer:
@@ -108,9 +105,7 @@ def tune(
         if plot_file is not None and plot_file.suffix.lower() != ".svg":
             raise UsageError(f"--plot {plot_file}: expected a name that ends in .svg")
         tuned, points = tune_on(_index(snapshot), snapshot, target=recall, latency_ms=latency_ms)
-        folder = writer.new_index_folder()
-        tuned.save(folder)
-        writer.set_index(folder)
+        keep_index(writer, tuned)
         writer.commit()
     _print_points(tuned.plan, points)
     if tuned.plan.recall is not None and tuned.plan.recall < recall:

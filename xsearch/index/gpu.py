@@ -8,25 +8,8 @@ from typing import Any
 
 __all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "free_bytes", "obstacle", "to_gpu"]
 
-# FAISS wiki "Faiss on the GPU", Limitations
-GPU_SUBS = (
-    1,
-    2,
-    3,
-    4,
-    8,
-    12,
-    16,
-    20,
-    24,
-    28,
-    32,
-    40,
-    48,
-    56,
-    64,
-    96,
-)  # quantisers; 56 and more: float16 tables
+# FAISS wiki "Faiss on the GPU", Limitations: quantisers, of which 56 and more need float16 tables
+GPU_SUBS = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
 GPU_SUB_DIMS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)  # dimensions of each
 GPU_MOST = 2048  # k and nprobe
 SHARED = 49_152  # bytes that the tables of one query, 256 entries per quantiser, share

@@ -16,9 +16,7 @@ from xsearch.index.search import MEASURED, Index
 __all__ = ["Items", "draw", "new_index", "update"]
 
 STALE = 0.05  # share of the items outside the index, or removed from under it, that is left alone
-GROWN = (
-    2.0  # items / items at the training: then there are too few lists, and they are no longer the right ones
-)
+GROWN = 2.0  # items / items at the training: then there are too few lists, and no longer the right ones
 DRIFT = 1.25  # error of the new items / of those that it was trained on
 SEED = 0
 

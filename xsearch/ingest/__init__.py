@@ -11,9 +11,9 @@ items or seconds: a run that is killed loses the work since its last commit, and
 there.
 """
 
-from xsearch.ingest.derived import derive
+from xsearch.ingest.derived import derive, keep_index
 from xsearch.ingest.report import Progress, Report
 from xsearch.ingest.run import COMMIT_ITEMS, CORES
 from xsearch.ingest.update import ingest
 
-__all__ = ["COMMIT_ITEMS", "CORES", "Progress", "Report", "derive", "ingest"]
+__all__ = ["COMMIT_ITEMS", "CORES", "Progress", "Report", "derive", "ingest", "keep_index"]

@@ -11,7 +11,7 @@ from xsearch.query.calibrate import Calibration, calibrate
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
 
-__all__ = ["derive"]
+__all__ = ["derive", "keep_index"]
 
 
 def derive(writer: Writer) -> None:
@@ -19,15 +19,20 @@ def derive(writer: Writer) -> None:
     snapshot = writer.snapshot
     before = _index(snapshot)
     index = update(before, snapshot)
-    if index is None:
-        writer.set_index(None)
-    elif index is not before:
-        folder = writer.new_index_folder()
-        index.save(folder)
-        writer.set_index(folder)
+    if index is None or index is not before:
+        keep_index(writer, index)
     if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
         writer.set_calibration(calibrate(snapshot).to_dict())  # items have come since
     writer.commit()
+
+
+def keep_index(writer: Writer, index: Index | None) -> None:
+    """Make it that of the next commit; None: everything is scanned."""
+    folder = None
+    if index is not None:
+        folder = writer.new_index_folder()
+        index.save(folder)
+    writer.set_index(folder)
 
 
 def _index(snapshot: Snapshot) -> Index | None:

@@ -75,7 +75,6 @@ class Run:
         self.new: Counter[Modality] = Counter()
         self.items: Counter[Modality] = Counter()
         self.skipped: list[Skipped] = []
-        self._problems: dict[str, Skipped] = {}  # the same, by name
         self.unchanged = survey.unchanged
         self.changed = self.duplicates = self.moved = self.removed = self._done = self._bytes = 0
         self._batches: dict[Modality, list[tuple[_File, int, Sample]]] = {}
@@ -272,13 +271,13 @@ class Run:
             self.commit()
             after = self.writer.snapshot
             known = known_files(after)
+            problems = {skip.path: skip for skip in self.skipped}
             for copy in [copy for copy in self._later if copy.source not in known]:
-                self._skip_like(copy)
+                self._skip_like(copy, problems[copy.source])
             self._copy(after, known, [copy for copy in self._later if copy.source in known])
 
-    def _skip_like(self, copy: Copy) -> None:
+    def _skip_like(self, copy: Copy, first: Skipped) -> None:
         """The same bytes, the same problem."""
-        first = self._problems[copy.source]
         with self._step():
             self._drop(copy.file.name)
             self._skip(Skipped(copy.file.name, first.reason, first.error))
@@ -339,7 +338,6 @@ class Run:
 
     def _skip(self, skip: Skipped) -> None:
         self.skipped.append(skip)
-        self._problems[skip.path] = skip
         record = {"path": as_text(skip.path), "reason": skip.reason, "error": skip.error}
         before = self.survey.skipped_before.get(record["path"], {})
         same = all(before.get(name) == value for name, value in record.items())

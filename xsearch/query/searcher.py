@@ -71,14 +71,14 @@ class _Layout:
         if self._known[0] is not index:
             self._known = index, {}
         known = self._known[1]
+        codes = self._codes if ids is None else self._codes[np.searchsorted(self._ids, ids)]
         groups = []
         for part in parts:
             if ids is not None:
-                codes = self._codes[np.searchsorted(self._ids, ids)]
                 groups.append(_Group.of(index, ids[self._are(codes, part)]))
                 continue
             if part not in known:
-                known[part] = _Group.of(index, self._ids[self._are(self._codes, part)])
+                known[part] = _Group.of(index, self._ids[self._are(codes, part)])
             groups.append(known[part])
         return [group for group in groups if len(group.ids)]
 

@@ -12,9 +12,8 @@ from xsearch.store.pages import CheckedFile
 
 __all__ = ["MappedTable"]
 
-Part = tuple[
-    pa.Buffer | None, np.ndarray, np.ndarray
-]  # a buffer, and where in it bytes start and how many they are
+# A buffer, and where in it bytes start and how many they are
+Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
 
 class MappedTable:

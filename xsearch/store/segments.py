@@ -39,10 +39,8 @@ __all__ = [
 ]
 
 ITEMS, VECTORS, CHECKSUMS = "items.parquet", "vectors.arrow", "checksums.bin"
-MAPPED, MAPPED_SUMS = (
-    "items.arrow",
-    "items.checksums.bin",
-)  # apart: older releases expect no more in checksums.bin
+# The checksums are apart, because older releases expect no more in checksums.bin
+MAPPED, MAPPED_SUMS = "items.arrow", "items.checksums.bin"
 
 ITEM_SCHEMA = pa.schema(
     [
