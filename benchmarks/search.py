@@ -396,9 +396,9 @@ def _table(rows: list[dict]) -> str:
         ])  # fmt: skip
     where = [row for row in rows if f"where_ms_at_{LIMITS[1]}" in row]
     note = "".join(
-        f"\n\n{row['system']}, {row['n']:,} vectors: finding the ids that pass `shelf < ...` takes "
+        f"\n\n{row['system']}, {row['n']:,} vectors: finding what passes `shelf < ...` takes "
         + ", ".join(f"{row[f'where_ms_at_{limit}']:.1f}" for limit in LIMITS[1:])
-        + " ms more."
+        + " ms, once for each filter."
         for row in where
     )
     return command.table(header.split(","), made) + note

@@ -20,7 +20,7 @@ __all__ = ["ON_GPU", "SYSTEMS", "Setting", "System"]
 
 Setting = tuple[int, ...]
 
-PROBES = tuple(2**i for i in range(2, 12))
+PROBES = tuple(nprobe for i in range(3, 12) for nprobe in (2**i, 3 * 2 ** (i - 1)))
 DEPTHS = tuple(ef for i in range(4, 13) for ef in (2**i, 3 * 2 ** (i - 1)))[:-1]  # ef of a graph: 16 to 4,096
 PART = 100  # queries or rows in a message to a database
 
@@ -49,11 +49,11 @@ class System(Protocol):
 class Ours:
     """A collection on the disk with the index that `ingest` derives, searched as `query` does it.
 
-    A filter is given as the ids that pass; `where` finds these.
+    A filter is given as the items that pass, found and made ready before, by `where`.
     """
 
     knobs, re_ranks = ("nprobe", "refine"), "vectors.arrow"
-    refines = (2, 4, 8, 16, 32, 64, 128)
+    refines = (3, 4, 6, 8, 16, 32, 64)
     in_hand = 1 << 17  # candidates that are re-ranked at a time: 512 MB of float32
 
     def __init__(self, threads: int, device: str) -> None:
@@ -87,7 +87,7 @@ class Ours:
         self._index = None
         if snapshot.index_path:
             self._index = self._index_module.Index.load(snapshot.index_path, snapshot.manifest.index_digests)
-        self._allowed = cache(lambda limit: np.flatnonzero(data.shelves < limit))  # ids count from 0
+        self._allowed = cache(self.where)
         return self._index.plan.recipe if self._index else "exact scan"
 
     def settings(self) -> list[Setting]:
@@ -97,10 +97,8 @@ class Ours:
         return list(itertools.product(probes, self.refines))
 
     def search(self, queries: np.ndarray, setting: Setting, limit: int = SHELVES) -> np.ndarray:
-        from xsearch.index.plan import FLAT_BELOW
-
         allowed = None if limit == SHELVES else self._allowed(limit)
-        if self._index is None or (allowed is not None and len(allowed) <= FLAT_BELOW):
+        if self._index is None or isinstance(allowed, np.ndarray):
             return self._index_module.exact(queries, self._snapshot.blocks(allowed), K)[1]
         nprobe, refine = setting
         _, ids = self._index.search(queries, K * refine, allowed=allowed, nprobe=nprobe)
@@ -109,9 +107,11 @@ class Ours:
         rerank, vectors = self._index_module.rerank, self._snapshot.vectors
         return np.concatenate([rerank(queries[part], ids[part], vectors, K)[1] for part in parts])
 
-    def where(self, limit: int) -> np.ndarray:
-        """Ids that pass, as a user asks for them."""
-        return self._snapshot.select(f"shelf < {limit}")
+    def where(self, limit: int) -> Any:
+        """What passes, as a user asks for it: ids where they are few or there is no index."""
+        ids = self._snapshot.select(f"shelf < {limit}")
+        few = self._index is None or len(ids) <= self._index_module.SCAN + K * self._index.plan.refine
+        return ids if few else self._index.subset(ids)
 
 
 class Hnswlib:

@@ -35,7 +35,7 @@ def test_a_plan_is_one_paragraph(run, many):
     words = ("index", "plan", "--index", many, "--items", 1_000_000, "--device", "cpu")
     text = run(*words).stdout
     assert text.count("\n") == 1
-    assert "IVF2048" in text
+    assert "IVF4096" in text
     assert "of the variance" in text
     assert RECIPE in run(*words, "--recipe", RECIPE).stdout
     small = run(*words, "--memory-mb", 12).stdout

@@ -45,7 +45,7 @@ def test_the_plan_for_a_gpu_keeps_its_rules(one_gpu, dim):
     *rotation, lists, codes = plan.recipe.split(",")
     kept = int(rotation[0].removeprefix("PCAR")) if rotation else dim
     sub = int(codes.removeprefix("PQ"))
-    assert (plan.device, lists) == ("cuda", "IVF512")
+    assert (plan.device, lists) == ("cuda", "IVF1024")
     assert sub in GPU_SUBS
     assert kept // sub in GPU_SUB_DIMS
     assert kept % sub == 0

@@ -220,10 +220,10 @@ def test_an_index_of_the_first_version_is_read(data, tmp_path):
 def test_the_plan_follows_the_number_of_items():
     assert make_plan(FLAT_BELOW - 1, 256).recipe == "Flat"
     for n, dim, recipe in [
-        (FLAT_BELOW, 256, "PCAR128,IVF256,PQ64x4fs"),
-        (100_000, 1024, "PCAR128,IVF512,PQ64x4fs"),
-        (1_000_000, 1024, "PCAR128,IVF2048,PQ64x4fs"),
-        (30_000, 33, "PCAR32,IVF256,PQ16x4fs"),
+        (FLAT_BELOW, 256, "PCAR128,IVF512,PQ64x4fs"),
+        (100_000, 1024, "PCAR128,IVF1024,PQ64x4fs"),
+        (1_000_000, 1024, "PCAR128,IVF4096,PQ64x4fs"),
+        (30_000, 33, "PCAR32,IVF512,PQ16x4fs"),
     ]:
         plan = make_plan(n, dim, device="cpu")
         assert (plan.recipe, plan.device, plan.refine) == (recipe, "cpu", 8)

@@ -117,6 +117,22 @@ def test_search_agrees_with_a_full_sort(
     check(hits, oracle(snapshot, query, ids, balanced=balanced)[:top], balanced=balanced)
 
 
+def test_what_passes_a_filter_is_looked_for_once_unless_time_decides(store: Store) -> None:
+    snapshot = store.snapshot()
+    layout = module._Layout(snapshot)
+
+    def groups(where: str) -> Any:
+        return layout.groups(snapshot, None, where, None, apart=True)
+
+    first = groups("year < 50")
+    assert [len(group.ids) for group in first] == [45]
+    assert groups("year < 50") is first
+    for at in range(module.FILTERS):
+        groups(f"year < {at}")
+    assert groups("year < 50") is not first  # the oldest makes room
+    assert groups("epoch(now()) > year") is not groups("epoch(now()) > year")
+
+
 class HalfIndex:
     """Covers every second item and finds the nearest of them, as FAISS does: candidates, not the truth."""
 
@@ -131,7 +147,7 @@ class HalfIndex:
     def subset(self, ids: np.ndarray) -> np.ndarray:
         return ids
 
-    def candidates(self, k: int, allowed: np.ndarray | None) -> int:
+    def candidates(self, k: int) -> int:
         return 2 * k
 
     def search(

@@ -21,9 +21,10 @@ from xsearch.errors import StoreError, UsageError
 from xsearch.index.gpu import GPU_MOST, to_gpu
 from xsearch.index.plan import OperatingPoint, Plan
 
-__all__ = ["Index", "Subset"]
+__all__ = ["SCAN", "Index", "Subset"]
 
 INDEX, PLAN = "index.faiss", "plan.json"
+SCAN = 1_000  # up to so many items a scan takes no longer than the lists of an index (measured)
 MEASURED = 2_000  # vectors whose error is measured
 OVERFETCH = 2  # times as many as hold k allowed ones on average, from a GPU
 
@@ -34,7 +35,8 @@ class Subset:
 
     ids: np.ndarray  # int64 [s], ascending
     selector: Any  # faiss.IDSelector
-    lists: np.ndarray  # int64, ascending: the inverted lists that hold them
+    lists: np.ndarray  # int64 [L], ascending: the inverted lists that hold them
+    quantizer: Any  # faiss.IndexFlat of their centroids
     share: float  # of these lists that is theirs
 
 
@@ -80,11 +82,14 @@ class Index:
         counts = np.bincount(self._list_of[rows], minlength=len(self._sizes))
         lists = np.flatnonzero(counts)
         share = len(ids) / max(self._sizes[lists].sum(), 1)
-        return Subset(ids, faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little")), lists, float(share))
+        selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
+        quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)
+        quantizer.add(self._centroids[lists])
+        return Subset(ids, selector, lists, quantizer, float(share))
 
-    def candidates(self, k: int, allowed: Subset | None = None) -> int:
-        """How many to ask for, to have the k best of all or of `allowed` among them."""
-        return k * self.plan.refine if allowed is None else self._grown(k * self.plan.refine, allowed)
+    def candidates(self, k: int) -> int:
+        """How many to ask for, to have the k best among them, with a filter too."""
+        return k * self.plan.refine
 
     def error_of(self, vectors: np.ndarray) -> float:
         """Mean squared distance of these vectors, float32 [n, D], to the centroids of their lists.
@@ -93,8 +98,8 @@ class Index:
         """
         some = np.asarray(vectors, np.float32)[:: -(-len(vectors) // MEASURED)]
         x = self._rotated(some)
-        nearest, _ = self._nearest_lists(x, np.arange(len(self._centroids)), 1)
-        back = self._centroids[nearest[:, 0]]
+        nearest = self._ivf.quantizer.search(x, 1)[1][:, 0]
+        back = self._centroids[nearest]
         for transform in reversed(self._transforms):
             back = transform.reverse_transform(back)
         return float(((some - back) ** 2).sum(axis=1).mean())
@@ -213,32 +218,18 @@ class Index:
         # Lists without allowed ids are not visited: those of one kind are often far from queries of another,
         # so that the nearest lists hold none of them (recall 0.00 instead of 0.95, measured)
         if len(subset.lists):
-            nprobe = min(self._grown(nprobe, subset), len(subset.lists))
-            lists, coarse = self._nearest_lists(x, subset.lists, nprobe)
+            more = max(subset.share, 1e-6) ** -self.plan.growth
+            nprobe = min(math.ceil(nprobe * more), len(subset.lists))
+            coarse, rows = subset.quantizer.search(x, nprobe)
+            lists = subset.lists[rows]
             pointers = map(faiss.swig_ptr, (lists, coarse, distances, ids))
             params = faiss.SearchParametersIVF(nprobe=nprobe, sel=subset.selector)
             self._ivf.search_preassigned_c(Q, faiss.swig_ptr(x), k, *pointers, False, params)
         return self._cosines(distances, ids), ids
 
-    def _nearest_lists(self, x: np.ndarray, lists: np.ndarray, nprobe: int) -> tuple[np.ndarray, np.ndarray]:
-        """The nprobe of `lists` nearest to each row of x, and FAISS's distances: both [Q, nprobe]."""
-        centroids = self._centroids[lists]
-        products = x @ centroids.T  # [Q, lists]
-        if self._by_product:
-            near = -products
-        else:
-            near = (x**2).sum(axis=1)[:, None] + (centroids**2).sum(axis=1) - 2 * products
-        order = np.argpartition(near, nprobe - 1, axis=1)[:, :nprobe]
-        order = np.take_along_axis(order, np.argsort(np.take_along_axis(near, order, 1), axis=1), 1)
-        coarse = np.take_along_axis(near, order, 1)
-        return lists[order], -coarse if self._by_product else coarse
-
     def _cosines(self, distances: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """|a - b|^2 = 2 - 2 cos for unit vectors."""
         return np.where(ids < 0, -np.inf, distances if self._by_product else 1 - distances / 2)
-
-    def _grown(self, count: int, subset: Subset) -> int:
-        return math.ceil(count * max(subset.share, 1e-6) ** -self.plan.growth)
 
     @property
     def _by_product(self) -> bool:
@@ -280,7 +271,7 @@ class Index:
         """The inverted list of each of `ids`: int32 [n]."""
         found = np.zeros(len(self.ids), np.int32)
         for number, ids in enumerate(self._lists()):
-            found[np.searchsorted(self.ids, ids)] = number
+            found[self._rows(ids)] = number
         return found
 
     @cached_property

@@ -12,7 +12,7 @@ import numpy as np
 from xsearch.index.exact import exact, rerank
 from xsearch.index.gpu import GPU_MOST
 from xsearch.index.plan import OperatingPoint
-from xsearch.index.search import Index, Subset
+from xsearch.index.search import SCAN, Index, Subset
 from xsearch.index.update import Items
 
 __all__ = ["OperatingPoint", "recall_at_k", "tune", "tune_on"]
@@ -21,8 +21,8 @@ REFINES = (1, 2, 3, 4, 6, 8, 16, 32)  # candidates per wanted item to try
 SAME_SCORE = 1e-5  # two float32 sums of the same products differ by less
 ALONE = 20  # queries that are timed one by one
 HELD_OUT = 100  # queries of each sort for each kind: 1,000 answers, a recall of 0.95 is then known to 0.01
-SHARES = (0.1, 0.02)  # that filters leave; fewer are soon scanned
-GROWTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SHARES = (0.1, 0.01)  # that filters leave
+GROWTHS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
 SEED = 1
 
 
@@ -95,27 +95,25 @@ def tune_on(
     inside = index.covers(items.ids)
     ids, kinds = items.ids[inside], items.modalities[inside]
     rng = np.random.default_rng(SEED)
-    cases = []
-    for kind in np.unique(kinds):
+    names, sizes = np.unique(kinds, return_counts=True)
+    least = SCAN if sizes.max() > SCAN else k  # fewer are scanned, where there are more
+    cases: list[_Case] = []
+    filtered: list[_Case] = []
+    for kind in names:
         of_kind = kinds == kind
-        allowed = ids[of_kind]
-        subset = None if of_kind.all() else index.subset(allowed)
-        for sort, among in (("same", allowed), ("cross", ids[~of_kind])):
+        for sort, among in (("same", ids[of_kind]), ("cross", ids[~of_kind])):
             own = np.sort(rng.permutation(among)[:held_out])
-            if len(own) and len(allowed) > k:
-                queries = items.vectors(own)
-                scores, found = exact(queries, items.blocks(allowed), k + 1)
-                scores[found == own[:, None]] = -np.inf
-                truth = -np.sort(-scores, axis=1)[:, :k]
-                cases.append(_Case(sort, queries, own, truth, subset))
+            for share in (1.0, *SHARES):
+                allowed = np.sort(rng.permutation(ids[of_kind])[: int(share * of_kind.sum())])
+                if len(own) and len(allowed) > least:
+                    queries = items.vectors(own)
+                    scores, found = exact(queries, items.blocks(allowed), k + 1)
+                    scores[found == own[:, None]] = -np.inf
+                    truth = -np.sort(-scores, axis=1)[:, :k]
+                    subset = None if len(allowed) == len(ids) else index.subset(allowed)
+                    case = _Case(sort, queries, own, truth, subset)
+                    (cases if share == 1 else filtered).append(case)
     tuned, points = _tune(cases, index, items.vectors, target, latency_ms)
-    filtered = []
-    queries = np.concatenate([case.queries[::4] for case in cases])
-    for share in SHARES:
-        few = np.sort(rng.permutation(ids)[: int(share * len(ids))])
-        if len(few) > k:
-            truth, _ = exact(queries, items.blocks(few), k)
-            filtered.append(_Case("filtered", queries, np.full(len(queries), -1), truth, index.subset(few)))
     return _grow(filtered, tuned, items.vectors, target), points
 
 
@@ -125,12 +123,8 @@ def _grow(
     """Set `plan.growth` to the least with which filtered searches, too, reach the target."""
     for growth in GROWTHS if cases else ():
         index = index.tuned(growth=growth)
-        found = []
-        for case in cases:
-            k = case.truth.shape[1]
-            asked = index.candidates(k, case.subset)
-            _, ids = index.search(case.queries, asked, allowed=case.subset)
-            found.append(recall_at_k(rerank(case.queries, ids, vectors, k)[0], case.truth))
+        nprobe, refine = index.plan.nprobe, index.plan.refine
+        found = [recall_at_k(case.scores(index, vectors, nprobe, refine), case.truth) for case in cases]
         index = index.tuned(filtered=min(found))
         if min(found) >= target:
             break

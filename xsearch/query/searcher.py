@@ -5,15 +5,16 @@ Nothing that is shared changes while searching: parameters travel with the call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from xsearch.errors import UsageError
-from xsearch.index import exact
+from xsearch.index import SCAN, exact
 from xsearch.query.calibrate import Calibration, Usual
 from xsearch.types import Hit, Modality
 
@@ -26,8 +27,11 @@ __all__ = ["Rank", "as_modalities", "search"]
 
 Rank = Literal["balanced", "cosine"]
 
-SCAN = 1_000  # up to so many items a scan takes no longer than the lists of an index (measured)
 SAME = 0.995  # cosine above which two items of one kind look or sound the same
+FILTERS = 8  # whose items are remembered
+CLOCK = re.compile(
+    r"\b(now|today|age|(get_)?current_\w+)\b", re.I
+)  # a filter with these passes other items later
 GROW = 4  # how much deeper to look when folding has left too few hits
 
 
@@ -51,40 +55,44 @@ class _Group:
 
 
 class _Layout:
-    """The live items by kind, and what of each kind an index holds: made once for a snapshot."""
+    """The live items by kind and by filter, and what of them an index holds: made once for a snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._ids = snapshot.ids
         kinds, self._codes = np.unique(snapshot.modalities, return_inverse=True)  # [N]
         self._kinds: list[str] = kinds.tolist()
-        self._known: tuple[Index | None, dict[tuple[str, ...], _Group]] = None, {}
+        self._known: tuple[Index | None, dict[Any, list[_Group]]] = None, {}
 
     def groups(
-        self, index: Index | None, ids: np.ndarray | None, kinds: list[Modality] | None, *, apart: bool
+        self,
+        snapshot: Snapshot,
+        index: Index | None,
+        where: str | None,
+        kinds: list[Modality] | None,
+        *,
+        apart: bool,
     ) -> list[_Group]:
         """The items that may answer, each kind for itself if they are to be kept `apart`; none is empty.
 
-        ids: the only ones, int64 ascending, or None for all. kinds: likewise.
+        snapshot: the one that this was made for. The last FILTERS answers are kept, but for those of CLOCK.
         """
         wanted = [kind for kind in self._kinds if kinds is None or kind in kinds]
-        parts = [(kind,) for kind in wanted] if apart else [tuple(wanted)]
+        parts = [[kind] for kind in wanted] if apart else [wanted]
         if self._known[0] is not index:
             self._known = index, {}
-        known = self._known[1]
-        codes = self._codes if ids is None else self._codes[np.searchsorted(self._ids, ids)]
-        groups = []
-        for part in parts:
-            if ids is not None:
-                groups.append(_Group.of(index, ids[self._are(codes, part)]))
-                continue
-            if part not in known:
-                known[part] = _Group.of(index, self._ids[self._are(codes, part)])
-            groups.append(known[part])
-        return [group for group in groups if len(group.ids)]
-
-    def _are(self, codes: np.ndarray, kinds: tuple[str, ...]) -> np.ndarray:
-        """Which of the codes are of these kinds: bool."""
-        return np.isin(self._kinds, kinds)[codes]
+        known, key = self._known[1], (where, apart, *wanted)
+        if (groups := known.get(key)) is None:
+            ids, codes = self._ids, self._codes
+            if where is not None:
+                ids = snapshot.select(where)
+                codes = codes[np.searchsorted(self._ids, ids)]
+            groups = [_Group.of(index, ids[np.isin(self._kinds, part)[codes]]) for part in parts]
+            groups = [group for group in groups if len(group.ids)]
+            if not CLOCK.search(where or ""):
+                for old in list(known)[: 1 - FILTERS]:
+                    known.pop(old, None)  # another thread may have done it
+                known[key] = groups
+        return groups
 
 
 LAYOUTS: WeakKeyDictionary[Snapshot, _Layout] = WeakKeyDictionary()
@@ -139,9 +147,8 @@ def search(
     if rank not in ("balanced", "cosine"):
         raise UsageError(f"rank: expected balanced or cosine, got {rank!r}")
     kinds = as_modalities(modality)
-    allowed = None if where is None else snapshot.select(where)  # int64, ascending
     layout = LAYOUTS.get(snapshot) or LAYOUTS.setdefault(snapshot, _Layout(snapshot))
-    groups = layout.groups(index, allowed, kinds, apart=rank == "balanced")
+    groups = layout.groups(snapshot, index, where, kinds, apart=rank == "balanced")
     if not groups:
         return []
     usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
@@ -190,7 +197,7 @@ def _nearest(
     """Ids that contain the k nearest of the group: few are scanned, many are asked of the index."""
     scanned, asked = group.ids, 0
     if index is not None and group.inside:
-        candidates = index.candidates(k, group.subset)
+        candidates = index.candidates(k)
         if group.inside > SCAN + candidates:  # which the re-rank has to read too
             scanned, asked = group.outside, candidates
     found = scanned[:0]
