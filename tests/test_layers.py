@@ -14,7 +14,7 @@ PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
     0: ("ahead", "crop", "disk", "errors", "heap", "types"),
     1: ("media", "models", "store", "index", "scenes"),
-    2: ("decoders", "embed", "metadata"),
+    2: ("decoders", "embed", "metadata", "pairs"),
     3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official", "exchange"),
     4: ("collection", "cluster", "integrity"),
     5: ("serve", "cli", "__main__"),

@@ -1,0 +1,122 @@
+"""One pair, and how its two sides become samples."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xsearch import media
+from xsearch.errors import MediaError, Unreadable
+from xsearch.media import imu
+from xsearch.types import Modality, Sample
+
+__all__ = ["Pair", "Source", "number"]
+
+CAMERA = ("focal_px", "baseline_m", "unit_m")
+
+Source = Path | bytes | str | np.ndarray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """A picture and what belongs to it, not decoded yet."""
+
+    image: Path | bytes | None
+    other: Source  # str: a text itself; an array: IMU, float32 [T, 6], m/s^2 and rad/s
+    modality: Modality  # of `other`
+    weight: float = 1.0
+    split: str = "train"
+    label: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)  # the other columns
+
+    def picture(self) -> Sample:
+        """Raises MediaError where there is none, or it cannot be decoded."""
+        if self.image is None:
+            raise Unreadable("this pair has no picture")
+        return _decode(self.image, Modality.IMAGE, {})
+
+    def partner(self) -> Sample:
+        """A sample of `modality`; of a long file the first window. Raises MediaError."""
+        return _decode(self.other, self.modality, self.extra)
+
+
+def _decode(source: Source, modality: Modality, extra: dict[str, Any]) -> Sample:
+    """The first sample of it."""
+    if isinstance(source, str):
+        return Sample(Modality.TEXT, source, text=source)
+    numbers = _numbers(source) if modality is Modality.IMU else None
+    if numbers is not None:
+        return _recording(numbers, number(extra.get("rate_hz")))
+    if isinstance(source, np.ndarray):
+        raise Unreadable(f"numbers, which only an IMU recording may be, not {modality}")
+    camera = {name: extra[name] for name in CAMERA if extra.get(name) is not None}
+    with _at_hand(source, camera if modality is Modality.DEPTH else {}) as path:
+        try:
+            return next(media.read(media.identify(path, kinds=[(modality, "*")])))
+        except MediaError as problem:
+            name = source if isinstance(source, Path) else f"{modality} of {len(source):,} bytes"
+            raise type(problem)(str(problem).replace(str(path), str(name))) from None
+
+
+@contextmanager
+def _at_hand(source: Path | bytes, camera: dict[str, float]) -> Iterator[Path]:
+    """A file for the readers, with what is known of its camera beside it."""
+    if isinstance(source, Path) and not camera:
+        yield source
+        return
+    with tempfile.TemporaryDirectory(prefix="xsearch-") as folder:
+        path = Path(folder, source.name if isinstance(source, Path) else "bytes")
+        if isinstance(source, Path):
+            path.symlink_to(source.absolute())
+        else:
+            path.write_bytes(source)
+        if camera:
+            path.with_name("camera.json").write_text(json.dumps(camera))
+        yield path
+
+
+def _numbers(source: Source) -> np.ndarray | None:
+    """The array that it is or holds as .npy; None for other files."""
+    if isinstance(source, np.ndarray):
+        return source
+    try:
+        if isinstance(source, Path) and source.suffix == ".npy":
+            return np.load(source, allow_pickle=False)
+        if isinstance(source, bytes) and source.startswith(b"\x93NUMPY"):
+            return np.load(io.BytesIO(source), allow_pickle=False)
+    except (OSError, ValueError, EOFError) as problem:
+        raise Unreadable(f"cannot be read as .npy: {problem}") from None
+    return None
+
+
+def _recording(numbers: np.ndarray, rate_hz: float) -> Sample:
+    if numbers.ndim != 2 or numbers.shape[1] != 6 or not len(numbers) or not np.isfinite(numbers).all():
+        raise Unreadable(f"an IMU recording is finite numbers [T][6], not {numbers.dtype} {numbers.shape}")
+    if not 0 < rate_hz < math.inf:
+        raise Unreadable("numbers of an IMU need a column rate_hz above 0")
+    window = numbers[: round(imu.WINDOW_S * rate_hz)].T.astype(np.float32)  # [6, T]
+    return Sample(
+        Modality.IMU,
+        window,
+        start_s=0.0,
+        end_s=window.shape[1] / rate_hz,
+        duration_s=len(numbers) / rate_hz,
+        rate_hz=rate_hz,
+    )
+
+
+def number(value: object) -> float:
+    """NaN for what is none."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
