@@ -1,15 +1,24 @@
 """Batches and the loop, on random numbers and towers of sixteen dimensions."""
 
+from __future__ import annotations
+
+import io
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from xsearch.errors import ModelError, UsageError
 from xsearch.models.config import SMALL
 from xsearch.models.imagebind import ImageBind
-from xsearch.train import Recipe, ScenePairs, train
-from xsearch.train.pairs import CAPTIONS, GRID, ROUND
+from xsearch.models.tokenizer import train_tokenizer
+from xsearch.models.transforms import Preprocess
+from xsearch.pairs import read_pairs
+from xsearch.train import Bind, HeldOut, Recipe, ScenePairs, Stage, train
+from xsearch.train.scenes import CAPTIONS, GRID, ROUND
 
 TINY = replace(
     SMALL,
@@ -62,6 +71,22 @@ def test_the_sound_of_an_empty_place_comes_with_any_picture_of_it(pairs):
     assert seen == set(range(GRID[0]))
 
 
+BINDS = {name: Bind(temperature=0.1, batch=16) for name in ("text", "audio", "depth", "thermal", "imu")}
+
+
+def recipe(*stages: tuple[tuple[str, ...], tuple[str, ...], int], **settings) -> Recipe:
+    """Of (learn, bind, steps)."""
+    made = tuple(Stage(learn=learn, bind=bind, steps=steps, warmup=1) for learn, bind, steps in stages)
+    return Recipe(**({"modality": BINDS, "scenes": 1, "stages": made} | settings))
+
+
+def run(given: Recipe, folder, tables=None, **how) -> ImageBind:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["red green blue"], TINY.text.vocab, context=TINY.text.context)
+    config = replace(TINY, text=replace(TINY.text, vocab=max(tokenizer.size, TINY.text.vocab)))
+    return train(ImageBind(config), Preprocess(config, tokenizer), given, tables or {}, folder, **how)
+
+
 @dataclass(frozen=True)
 class PowerFails(ScenePairs):
     """The same pairs, until the power fails in the second step of this modality."""
@@ -75,32 +100,153 @@ class PowerFails(ScenePairs):
 
 
 @pytest.mark.parametrize("during", ["text", "depth"])
-def test_an_interrupted_run_ends_where_another_would_have(pairs, tmp_path, during):
-    recipe = Recipe(steps=(("text", 2), ("depth", 2)), warmup=1)
-    whole = train(pairs, TINY, recipe, tmp_path / "whole")
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_an_interrupted_run_ends_where_another_would_have(pairs, tmp_path, during, ema):
+    given = recipe((("vision", "text"), ("text",), 2), (("depth",), ("depth",), 2), ema=ema)
+    whole = run(given, tmp_path / "whole", scenes=pairs)
     failing = PowerFails(pairs.arrays, pairs.kinds, during)
     with pytest.raises(KeyboardInterrupt):
-        train(failing, TINY, recipe, tmp_path / "cut", checkpoint_s=0)
-    resumed = train(pairs, TINY, recipe, tmp_path / "cut")
+        run(given, tmp_path / "cut", scenes=failing, checkpoint_s=0)
+    resumed = run(given, tmp_path / "cut", scenes=pairs)
     for (name, a), b in zip(whole.state_dict().items(), resumed.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, msg=name)
 
 
-def test_only_pairs_with_pictures_are_compared_and_pictures_rest_after_texts(pairs, tmp_path):
-    """Sound does not change when the texts do, and pictures do not change when the sounds do."""
-    start = (("text", 0), ("audio", 1), ("imu", 1))
-    other = replace(pairs, arrays=pairs.arrays | {"text": pairs.arrays["text"][::-1].copy()})
-    a, b = (train(p, TINY, Recipe(steps=start), tmp_path / n) for p, n in ((pairs, "a"), (other, "b")))
-    torch.testing.assert_close(a.towers["audio"].state_dict(), b.towers["audio"].state_dict())
+def test_what_rests_does_not_move(pairs, tmp_path):
+    model = run(recipe((("audio",), ("audio",), 1), (("imu:head",), ("imu",), 1)), tmp_path, scenes=pairs)
+    untouched = run(recipe((("audio",), ("audio",), 1)), tmp_path / "none", scenes=pairs, checkpoint_s=0)
     torch.manual_seed(0)
-    untouched = ImageBind(TINY)
-    torch.testing.assert_close(a.towers["vision"].state_dict(), untouched.towers["vision"].state_dict())
-    assert (a.towers["audio"].head.proj.weight != untouched.towers["audio"].head.proj.weight).any()
+    start = ImageBind(model.config)
+    for name in ("vision", "text", "depth", "thermal"):
+        torch.testing.assert_close(model.towers[name].state_dict(), start.towers[name].state_dict())
+    moved = {
+        name
+        for name, parameter in model.towers["imu"].named_parameters()
+        if not torch.equal(parameter, start.towers["imu"].get_parameter(name))
+    }
+    assert moved
+    assert all(name.startswith("head.") for name in moved)
+    torch.testing.assert_close(model.towers["audio"].state_dict(), untouched.towers["audio"].state_dict())
+    assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_the_learning_rate_warms_up_and_fades():
-    recipe = Recipe(warmup=10, lr=1.0)
-    rates = [recipe.lr_at(step, 100) for step in range(100)]
-    assert rates[0] == pytest.approx(0.1)
-    assert max(rates) == rates[9] == 1.0
-    assert rates[-1] < 0.01
+def test_lora_changes_only_the_blocks_and_leaves_a_plain_tower(pairs, tmp_path):
+    pytest.importorskip("peft", reason="needs the extra train")
+    model = run(recipe((("imu:lora",), ("imu",), 2)), tmp_path, scenes=pairs)
+    torch.manual_seed(0)
+    start = ImageBind(model.config).towers["imu"].state_dict()
+    state = model.towers["imu"].state_dict()
+    assert state.keys() == start.keys()
+    moved = {name for name in state if not torch.equal(state[name], start[name])}
+    assert moved
+    assert all(name.startswith("trunk.blocks.") for name in moved)
+
+
+def test_a_loss_that_stays_infinite_ends_the_run(pairs, tmp_path):
+    spoilt = replace(pairs, arrays=pairs.arrays | {"imu": np.full_like(pairs.arrays["imu"], np.nan)})
+    with pytest.raises(ModelError, match="not been finite"):
+        run(recipe((("imu",), ("imu",), 40)), tmp_path, scenes=spoilt)
+
+
+def test_pairs_that_are_missing_are_said(tmp_path):
+    with pytest.raises(UsageError, match="no pairs of pictures and audio"):
+        run(recipe((("audio",), ("audio",), 1), scenes=0), tmp_path)
+
+
+def test_a_learned_temperature_moves(pairs, tmp_path):
+    binds = {"imu": Bind(temperature=0.1, learned=True)}
+    run(recipe((("imu",), ("imu",), 3), modality=binds), tmp_path, scenes=pairs)
+    scale = torch.load(tmp_path / "1-imu.pt", weights_only=True)["scales"]["imu"]
+    assert float(scale) != pytest.approx(-np.log(0.1), abs=1e-6)
+
+
+# ---------------------------------------------------------------- tables
+
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
+
+
+@pytest.fixture(scope="module")
+def coloured(tmp_path_factory):
+    """Two tables of pictures of one colour: with its name, and with a tone of its own. 64 pairs each."""
+    import pyarrow as pa
+    import soundfile
+
+    folder = tmp_path_factory.mktemp("tables")
+    rng = np.random.default_rng(0)
+    paths = {}
+    for modality in ("text", "audio"):
+        rows = []
+        for number in range(96):
+            name = list(COLOURS)[number % 4]
+            pixels = np.clip(np.array(COLOURS[name]) + rng.normal(0, 25, (16, 16, 3)), 0, 255)
+            picture = io.BytesIO()
+            Image.fromarray(pixels.astype(np.uint8)).save(picture, "PNG")
+            other: str | bytes = f"something {name}"
+            if modality == "audio":
+                hz = 300 * 2 ** (number % 4)
+                wave = np.sin(2 * np.pi * hz * np.arange(32_000) / 16_000) * 0.5
+                sound = io.BytesIO()
+                soundfile.write(sound, wave + rng.normal(0, 0.02, len(wave)), 16_000, "PCM_16", format="WAV")
+                other = sound.getvalue()
+            split = "train" if number < 64 else "val"
+            rows.append(
+                {
+                    "image": picture.getvalue(),
+                    "other": other,
+                    "modality": modality,
+                    "split": split,
+                    "label": name,
+                }
+            )
+        paths[modality] = folder / f"{modality}.arrow"
+        table = pa.Table.from_pylist(rows)
+        with pa.OSFile(str(paths[modality]), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+            writer.write(table)
+    return paths
+
+
+def split(paths, name: str):
+    return {modality: read_pairs(path, split=name) for modality, path in paths.items()}
+
+
+def test_words_and_sounds_meet_though_they_were_never_paired(coloured, tmp_path):
+    """64 pairs are learned by heart, held-out ones follow, and sound finds the word: chance is 0.25."""
+    binds = {name: Bind(temperature=0.1, batch=16, image="weak") for name in ("text", "audio")}
+    stages = (
+        Stage(learn=("vision", "text"), bind=("text",), steps=60, lr=3e-3, warmup=5),
+        Stage(learn=("audio",), bind=("audio",), steps=60, lr=3e-3, warmup=5),
+    )
+    given = Recipe(modality=binds, stages=stages, check_steps=60, ema=0.9)
+    torch.manual_seed(0)
+    words = [f"something {name}" for name in COLOURS]
+    tokenizer = train_tokenizer(words, 400, context=TINY.text.context)
+    small = {name: replace(getattr(TINY, name), width=32) for name in ("vision", "text", "audio")}
+    config = replace(TINY, embed_dim=16, **small)
+    config = replace(config, text=replace(config.text, vocab=tokenizer.size))
+    preprocess = Preprocess(config, tokenizer)
+    held_out = HeldOut(split(coloured, "val"), preprocess)
+    model = train(ImageBind(config), preprocess, given, split(coloured, "train"), tmp_path, held_out=held_out)
+    by_heart = HeldOut(split(coloured, "train"), preprocess).matrix(model, torch.device("cpu"))
+    assert by_heart["text/vision>text"] == 1.0
+    found = held_out.matrix(model, torch.device("cpu"))
+    assert found["audio>text"] >= 0.7
+    assert found["text>audio"] >= 0.7
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if line["stage"] == "1-vision-text" and "loss" in line]
+    assert losses[-1] < np.log(4) + 0.05  # of 16 rows, four are right
+    assert any("audio>text" in line for line in lines)
+
+
+def test_a_stage_ends_when_held_out_pairs_get_no_better(coloured, tmp_path):
+    given = recipe((("text:head",), ("text",), 50), check_steps=1, patience=2, scenes=0)
+    given = replace(given, modality={"text": Bind(temperature=0.1, batch=16, image="none")})
+    tables, held_out = split(coloured, "train"), split(coloured, "val")
+    tokenizer = train_tokenizer(["something red"], TINY.text.vocab, context=TINY.text.context)
+    config = replace(TINY, text=replace(TINY.text, vocab=tokenizer.size))
+    preprocess = Preprocess(config, tokenizer)
+    torch.manual_seed(0)
+    held = HeldOut({"text": held_out["text"]}, preprocess)
+    train(ImageBind(config), preprocess, given, {"text": tables["text"]}, tmp_path, held_out=held)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert max(steps) < 50

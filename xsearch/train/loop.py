@@ -1,176 +1,303 @@
-"""The loop: bind towers to pictures, one modality after another; seeded, and resumable at any moment.
+"""The loop: stage by stage, towers learn to meet pictures; seeded, and resumable at any moment.
 
-As in ImageBind (arXiv:2305.05665, section 3), pictures and texts come first and are frozen then; sound,
-depth, thermal and IMU each learn to meet the pictures where they are. Then the pictures learn once more,
-from all the others, which rest, and sound follows them. Only pairs (picture, X) are compared.
+As in ImageBind (arXiv:2305.05665, section 3) only pairs (picture, X) are compared.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.distributed as dist
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from xsearch.models.config import ImageBindConfig
+from xsearch.errors import ModelError, UsageError
 from xsearch.models.imagebind import ImageBind
-from xsearch.train.loss import binding_loss
-from xsearch.train.pairs import GRID, ScenePairs
+from xsearch.models.precision import has_fast_bf16
+from xsearch.models.transforms import Preprocess
+from xsearch.pairs import Pairs
+from xsearch.train.adapters import adapted, merged
+from xsearch.train.check import HeldOut
+from xsearch.train.gradients import backward, gathered, share, summed
+from xsearch.train.log import Log
+from xsearch.train.loss import binding_loss, info_nce
+from xsearch.train.recipe import Recipe, Stage
+from xsearch.train.scenes import GRID, ROUND, ScenePairs
+from xsearch.train.state import State
+from xsearch.train.tables import Batch, TableBatches
 
-__all__ = ["Recipe", "train"]
+__all__ = ["train"]
+
+LOG_STEPS = 10
+MOST_BAD = 20  # steps in a row without a finite loss
+EMBEDDED = 64  # pictures at once
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """What decides the outcome, besides the data. Towers learn in the order of `steps`."""
+class _Share:
+    """Pairs of one source within a step, this process's part, and what they add to the loss."""
 
-    steps: tuple[tuple[str, int], ...] = (
-        ("text", 1400),
-        ("audio", 1000),
-        ("depth", 800),
-        ("thermal", 700),
-        ("imu", 300),
-        ("vision", 600),
-        ("audio", 300),
-    )
-    # Fixed, one per modality, as in ImageBind.
-    temperatures: dict[str, float] = field(
-        default_factory=lambda: {"text": 0.07, "audio": 0.07, "depth": 0.1, "thermal": 0.1, "imu": 0.1}
-    )
-    lr: float = 2e-3
-    warmup: int = 100
-    weight_decay: float = 0.1
-    betas: tuple[float, float] = (0.9, 0.95)  # ImageBind, Table 9
-    clip_norm: float = 1.0
-    seed: int = 0
-
-    def lr_at(self, step: int, steps: int) -> float:
-        """Linear warm-up, then half a cosine down to nothing."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
-        done = (step - self.warmup) / max(steps - self.warmup, 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * done))
+    name: str  # of the tower beside the pictures
+    batch: Batch
+    weight: float
+    grid: tuple[int, int] | None = None  # of scenes
 
 
 def train(
-    pairs: ScenePairs,
-    config: ImageBindConfig,
+    model: ImageBind,
+    preprocess: Preprocess,
     recipe: Recipe,
+    tables: Mapping[str, Pairs],
     folder: Path,
     *,
+    scenes: ScenePairs | None = None,
+    held_out: HeldOut | None = None,
     device: str = "cpu",
+    workers: int = 0,
     checkpoint_s: float = 120.0,
 ) -> ImageBind:
-    """Train, or continue from the checkpoints in `folder`; writes `log.jsonl` there. Returns the model.
+    """Train `model`, or go on from the checkpoints in `folder`; writes `log.jsonl` there. Returns the model.
 
+    tables: pairs to train on by tower ("audio": pictures and sounds). scenes: rendered pairs beside them.
     What step n sees depends on the seed and n alone, so an interrupted run ends where another would have.
+    In a process group (torchrun), each process takes its share of every batch.
+
+    Raises UsageError where a stage binds what there are no pairs of, ModelError where the loss diverges.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(recipe.seed)
-    model = ImageBind(config).to(device).eval()
-    seen = pairs  # with a picture's embedding in its place, where pictures are frozen
-    for number, (stage, steps) in enumerate(recipe.steps, start=1):
-        learning = {"text": ("vision", "text"), "vision": ("vision",)}.get(stage, (stage,))
-        others = recipe.temperatures if stage == "vision" else (stage,)
-        towers = nn.ModuleDict({name: model.towers[name] for name in ("vision", *others)})
-        if "vision" not in learning:
-            towers["vision"] = nn.Identity()
-        given = pairs if "vision" in learning else seen
-        _bind(towers, learning, steps, given, recipe, folder / f"{number}-{stage}.pt", checkpoint_s)
-        if "vision" in learning:
-            pictures = _embed_pictures(model.towers["vision"], pairs)
-            seen = replace(pairs, arrays=pairs.arrays | {"vision": pictures.numpy()})
+    run = _Run(model.to(device), preprocess, recipe, tables, scenes, held_out, torch.device(device), workers)
+    for number, stage in enumerate(recipe.stages, start=1):
+        run.stage(stage, folder / f"{number}-{'-'.join(stage.towers)}.pt", checkpoint_s)
     return model
 
 
-def _bind(
-    towers: nn.ModuleDict,
-    learning: Sequence[str],
-    steps: int,
-    pairs: ScenePairs,
-    recipe: Recipe,
-    checkpoint: Path,
-    checkpoint_s: float,
-) -> None:
-    """Train those of `towers` that are `learning`: pictures are compared with each of the others."""
-    learners = nn.ModuleDict({name: towers[name] for name in learning}).train()
-    device = next(learners.parameters()).device
-    optimizer = torch.optim.AdamW(_groups(learners, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas)
-    first = _resume(checkpoint, learners, optimizer)
-    saved = time.monotonic()
-    bar = tqdm(range(first, steps), desc=checkpoint.stem, unit="step", initial=first, total=steps)
-    with (checkpoint.parent / "log.jsonl").open("a", encoding="utf-8") as log:
-        for step in bar:
-            inputs = pairs.batch(step, recipe.seed, tuple(towers), silent=learning == ("audio",))
-            with _precision(device.type):
-                rows = {}
-                for name, tower in towers.items():
-                    with torch.set_grad_enabled(name in learning):
-                        rows[name] = tower(inputs[name].to(device))
-            picture = rows.pop("vision")
-            losses = [binding_loss(picture, x, recipe.temperatures[name], GRID) for name, x in rows.items()]
-            loss = torch.stack(losses).sum()
-            for group in optimizer.param_groups:
-                group["lr"] = recipe.lr_at(step, steps)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(learners.parameters(), recipe.clip_norm)
-            optimizer.step()
-            if step % 10 == 9:
-                print(
-                    json.dumps({checkpoint.stem: step + 1, "loss": round(float(loss), 4)}),
-                    file=log,
-                    flush=True,
+class _Run:
+    """What all stages share."""
+
+    def __init__(
+        self,
+        model: ImageBind,
+        preprocess: Preprocess,
+        recipe: Recipe,
+        tables: Mapping[str, Pairs],
+        scenes: ScenePairs | None,
+        held_out: HeldOut | None,
+        device: torch.device,
+        workers: int,
+    ) -> None:
+        self.model, self.preprocess, self.recipe, self.tables = model, preprocess, recipe, tables
+        self.scenes, self.held_out, self.device, self.workers = scenes, held_out, device, workers
+        self.first = not dist.is_initialized() or dist.get_rank() == 0
+        self.seen: dict[str, np.ndarray] = {}  # what the resting tower makes of the pictures, by source
+
+    def stage(self, stage: Stage, checkpoint: Path, checkpoint_s: float) -> None:
+        learning = stage.towers
+        missing = [name for name in stage.bind if name not in self.tables and self.scenes is None]
+        if missing:
+            raise UsageError(f"stage {checkpoint.stem}: there are no pairs of pictures and {missing[0]}")
+        torch.manual_seed(self.recipe.seed)
+        towers = self.model.towers
+        for name, tower in towers.items():
+            how = learning.get(name)
+            towers[name] = adapted(tower, how or "none", rank=self.recipe.lora_rank).train(how == "all")
+        learners = nn.ModuleDict({name: towers[name] for name in learning})
+        learned = {
+            name: self.recipe.modality[name] for name in stage.bind if self.recipe.modality[name].learned
+        }
+        scales = {name: torch.tensor(-math.log(bind.temperature)) for name, bind in learned.items()}
+        scales_of = nn.ParameterDict({name: nn.Parameter(x.to(self.device)) for name, x in scales.items()})
+        state = State(learners, scales_of, stage, self.recipe.ema)
+        state.resume(checkpoint)
+        sources = {name: self._source(name, stage) for name in stage.bind if len(self.tables.get(name, ()))}
+        steps = stage.steps or round(stage.epochs * max((s.steps for s in sources.values()), default=1))
+        with Log(checkpoint.parent, checkpoint.stem, silent=not self.first) as log:
+            self._learn(stage, max(steps, 1), state, sources, checkpoint, checkpoint_s, log)
+        state.finish()
+        for name in learning:
+            towers[name] = merged(towers[name])
+        if "vision" in learning:
+            self.seen.clear()
+        self.model.eval().requires_grad_(True)
+
+    def _learn(
+        self,
+        stage: Stage,
+        steps: int,
+        state: State,
+        sources: Mapping[str, TableBatches],
+        checkpoint: Path,
+        checkpoint_s: float,
+        log: Log,
+    ) -> None:
+        """Steps up to `steps`, or until looks at held-out pairs have not got better for long enough."""
+        streams = {
+            name: source.batches(state.step, steps, part=share(source.bind.batch), workers=self.workers)
+            for name, source in sources.items()
+        }
+        scenes = self._scenes(stage)
+        bad, saved = 0, time.monotonic()
+        bar = tqdm(total=steps, initial=state.step, desc=checkpoint.stem, unit="step", disable=not self.first)
+        while state.step < steps and not self._rests(state):
+            shares = [_Share(name, next(stream), 1.0) for name, stream in streams.items()]
+            shares += self._scene_shares(scenes, state.step, stage)
+            for group in state.optimizer.param_groups:
+                group["lr"] = stage.lr_at(state.step, steps)
+            figures = self._step(shares, state, stage)
+            bad = 0 if "norm" in figures else bad + 1
+            if bad == MOST_BAD:
+                raise ModelError(
+                    f"{checkpoint.stem}: the loss has not been finite for {bad} steps, up to {state.step}; "
+                    "give a smaller lr or a longer warmup"
                 )
-                bar.set_postfix(loss=f"{float(loss):.3f}")
-            if time.monotonic() - saved >= checkpoint_s or step + 1 == steps:
-                _save(checkpoint, learners, optimizer, step + 1)
+            bar.update()
+            if state.step % LOG_STEPS == 0 or state.step == steps:
+                log.add(state.step, figures)
+                bar.set_postfix(loss=f"{figures['loss']:.3f}")
+            if self.held_out is not None and (
+                state.step % self.recipe.check_steps == 0 or state.step == steps
+            ):
+                self._look(stage, state, log)
+            if self.first and (time.monotonic() - saved >= checkpoint_s or state.step == steps):
+                state.save(checkpoint)
                 saved = time.monotonic()
-    learners.eval()
+        bar.close()
+
+    def _rests(self, state: State) -> bool:
+        return 0 < self.recipe.patience <= state.since
+
+    def _look(self, stage: Stage, state: State, log: Log) -> None:
+        """At held-out pairs, with the averaged weights."""
+        assert self.held_out is not None
+        with state.averaged():
+            found = self.held_out.matrix(self.model, self.device)
+        log.add(state.step, found)
+        asked = [found[key] for name in stage.bind if (key := f"{name}/vision>{name}") in found]
+        mean = float(np.mean(asked)) if asked else 0.0
+        state.since = 0 if mean > state.best else state.since + 1
+        state.best = max(state.best, mean)
+
+    def _step(self, shares: list[_Share], state: State, stage: Stage) -> dict[str, float]:
+        """One step of the optimiser, but not on a loss or gradient that is not finite. Gives what to log."""
+        inputs: dict[str, list[Tensor]] = {}
+        places: list[tuple[str, int, str, int]] = []  # of each share: where its pictures and partners are
+        for one in shares:
+            shown = "vision" if one.batch.pictures.ndim > 2 else "seen"
+            places.append(
+                (*_put(inputs, shown, one.batch.pictures), *_put(inputs, one.name, one.batch.partners))
+            )
+        given = {name: torch.cat(parts).to(self.device) for name, parts in inputs.items()}
+        towers = {name: nn.Identity() if name == "seen" else self.model.towers[name] for name in given}
+        figures: dict[str, float] = {}
+
+        def loss_of(rows: dict[str, Tensor]) -> Tensor:
+            total = torch.zeros((), device=self.device)
+            for one, (shown, picture, name, partner) in zip(shares, places, strict=True):
+                size = len(one.batch.partners)
+                of_all = {slot: x.unflatten(0, (-1, len(given[slot]))) for slot, x in rows.items()}
+                pictures = of_all[shown][:, picture : picture + size].flatten(0, 1)
+                partners = of_all[name][:, partner : partner + size].flatten(0, 1)
+                loss = self._loss(one, pictures, partners, state)
+                figures[f"loss {one.name}{' scenes' if one.grid else ''}"] = float(loss.detach())
+                total = total + one.weight * loss
+            return total
+
+        state.optimizer.zero_grad(set_to_none=True)
+        figures["loss"] = backward(towers, given, loss_of, chunk=self.recipe.chunk, precision=self._precision)
+        summed(state.parameters)
+        norm = float(nn.utils.clip_grad_norm_(state.parameters, stage.clip_norm))
+        if math.isfinite(figures["loss"]) and math.isfinite(norm):
+            state.optimizer.step()
+            figures |= {"norm": norm, "lr": state.optimizer.param_groups[0]["lr"]}
+        state.advance()
+        return figures
+
+    def _loss(self, one: _Share, pictures: Tensor, partners: Tensor, state: State) -> Tensor:
+        """Of the rows of all processes, float32 [B, E] each."""
+        bind = self.recipe.modality[one.name]
+        temperature = torch.exp(-state.scales[one.name]) if bind.learned else bind.temperature
+        if one.grid:
+            return binding_loss(pictures, partners, temperature, one.grid)
+        labels = one.batch.labels
+        return info_nce(
+            pictures, partners, temperature, None if labels is None else gathered(labels.to(self.device))
+        )
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        # On CPUs the fused attention is the slower one to train: 1.7 s a step against 1.2 s on 2 cores.
+        fused = [] if self.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION]
+        fast = has_fast_bf16(self.device)
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=fast),
+            sdpa_kernel([*fused, SDPBackend.MATH]),
+        ):
+            yield
+
+    # ------------------------------------------------------------ pairs
+
+    def _source(self, name: str, stage: Stage) -> TableBatches:
+        """Batches of a table; where nothing happens to the pictures, they are embedded once."""
+        bind, pairs = self.recipe.modality[name], self.tables[name]
+        preprocess = self.preprocess
+        if stage.size:
+            config = preprocess.config
+            vision = replace(config.vision, image_size=stage.size)
+            preprocess = Preprocess(replace(config, vision=vision), preprocess.tokenizer)
+        pictures = None
+        if "vision" not in stage.towers and bind.image == "none":
+            if name not in self.seen:
+                starts = range(0, len(pairs), EMBEDDED)
+                batches = (
+                    [pairs[row].picture() for row in range(s, min(s + EMBEDDED, len(pairs)))] for s in starts
+                )
+                self.seen[name] = self._embedded(self.preprocess(batch) for batch in batches)
+            pictures = self.seen[name]
+        return TableBatches(pairs, bind, preprocess, seed=self.recipe.seed, pictures=pictures)
+
+    def _scenes(self, stage: Stage) -> ScenePairs | None:
+        """With what the resting tower makes of their pictures in place of these."""
+        if self.scenes is None or "vision" in stage.towers:
+            return self.scenes
+        arrays = self.scenes.arrays
+        if "scenes" not in self.seen:
+            parts = torch.from_numpy(arrays["vision"]).split(EMBEDDED)
+            self.seen["scenes"] = self._embedded(part.float() for part in parts)
+        return replace(self.scenes, arrays=arrays | {"vision": self.seen["scenes"]})
+
+    def _scene_shares(self, scenes: ScenePairs | None, step: int, stage: Stage) -> list[_Share]:
+        if scenes is None:
+            return []
+        names = ("vision", *stage.bind)
+        batch = scenes.batch(step, self.recipe.seed, names, silent=tuple(stage.towers) == ("audio",))
+        mine = {name: x[share(ROUND)] for name, x in batch.items()}
+        if stage.size and mine["vision"].ndim > 2:
+            mine["vision"] = F.interpolate(mine["vision"], (stage.size,) * 2, mode="bilinear", antialias=True)
+        weight = self.recipe.scenes_weight
+        return [_Share(name, Batch(mine["vision"], mine[name]), weight, GRID) for name in stage.bind]
+
+    @torch.inference_mode()
+    def _embedded(self, batches: Iterator[Tensor]) -> np.ndarray:
+        """float32 [N, E] of pictures."""
+        vision: Callable[[Tensor], Tensor] = self.model.towers["vision"].eval()
+        found: np.ndarray = torch.cat([vision(x.to(self.device)).float().cpu() for x in batches]).numpy()
+        return found
 
 
-@contextmanager
-def _precision(device: str) -> Iterator[None]:
-    # On CPUs the fused attention is the slower one to train: 1.7 s a step against 1.2 s on 2 cores.
-    backends = [SDPBackend.MATH] if device == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]
-    with torch.autocast(device, torch.bfloat16), sdpa_kernel(backends):
-        yield
-
-
-@torch.inference_mode()
-def _embed_pictures(vision: nn.Module, pairs: ScenePairs) -> Tensor:
-    """float32 [N, E] of all pictures."""
-    device = next(vision.parameters()).device
-    batches = torch.from_numpy(pairs.arrays["vision"]).split(256)
-    return torch.cat([vision(x.float().to(device)).cpu() for x in batches])
-
-
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms, class tokens and positions do not."""
-    names = dict(model.named_parameters())
-    free = [p for n, p in names.items() if p.ndim < 2 or n.endswith(("cls_token", "pos_embed"))]
-    decayed = [p for p in names.values() if not any(p is q for q in free)]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
-def _save(path: Path, towers: nn.Module, optimizer: torch.optim.Optimizer, step: int) -> None:
-    part = path.with_suffix(".part")
-    torch.save({"towers": towers.state_dict(), "optimizer": optimizer.state_dict(), "step": step}, part)
-    part.replace(path)
-
-
-def _resume(path: Path, towers: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    towers.load_state_dict(state["towers"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["step"])
+def _put(inputs: dict[str, list[Tensor]], name: str, x: Tensor) -> tuple[str, int]:
+    """Append `x` to what tower `name` is given, unless it is there. Returns the name and where x starts."""
+    start = 0
+    for part in inputs.setdefault(name, []):
+        if part is x:
+            return name, start
+        start += len(part)
+    inputs[name].append(x)
+    return name, start

@@ -9,24 +9,27 @@ from torch import Tensor
 __all__ = ["binding_loss", "info_nce"]
 
 
-def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+def info_nce(a: Tensor, b: Tensor, temperature: float | Tensor, labels: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE (arXiv:1807.03748) of paired unit rows, float [..., B, E] each: a scalar.
 
-    Row i of `a` belongs to row i of `b`; every other row of its batch is a wrong answer. Batches in front
-    are averaged.
+    Row i of `a` belongs to row i of `b`; every other row of its batch is a wrong answer, but for rows with
+    the same label, int64 [B], which are as right (arXiv:2004.11362). Batches in front are averaged.
 
     >>> round(float(info_nce(torch.eye(2), torch.eye(2), temperature=1.0)), 4)  # ln(1 + 1/e)
     0.3133
     """
     logits = a @ b.transpose(-2, -1) / temperature  # [..., B, B]
     right = torch.arange(a.shape[-2], device=a.device).expand(a.shape[:-1]).flatten()
+    if labels is not None:
+        same = (labels[:, None] == labels[None, :]).to(logits.dtype)
+        right = same / same.sum(dim=1, keepdim=True)  # [B, B]
     return (
         F.cross_entropy(logits.flatten(0, -2), right)
         + F.cross_entropy(logits.transpose(-2, -1).flatten(0, -2), right)
     ) / 2
 
 
-def binding_loss(a: Tensor, b: Tensor, temperature: float, grid: tuple[int, int]) -> Tensor:
+def binding_loss(a: Tensor, b: Tensor, temperature: float | Tensor, grid: tuple[int, int]) -> Tensor:
     """InfoNCE of a batch whose rows are a grid of subjects x places: over all, and within rows and columns.
 
     Towers that start from nothing learn the places first, which fill the picture and the sound, and then

@@ -1,0 +1,97 @@
+"""Pair tables for the bundled model: real media of everyday things, each bound to pictures.
+
+    python -m benchmarks.bundled DATA OUT               # DATA: images.parquet, audio.parquet ...
+    xsearch train OUT/*.arrow --recipe bundled --scenes 20800 --out RUN
+
+Words and captions, depth maps and thermal pictures come with pictures of their own. A sound comes with
+pictures of the same concept, so that these pairs are right as classes only; a sound whose concept is in
+no picture is left out. Rows of `*_val.parquet` become the split "val".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import command
+
+SEED = 0
+PICTURES = 8  # for each sound
+PROMPTS = (
+    "{}", "a {}", "a photo of a {}", "a picture of a {}", "a small photo of a {}", "a close photo of a {}",
+    "a photo of the {}", "one {}", "the {} in a photo", "there is a {}",
+)  # fmt: skip
+SPLITS = {"train": "", "val": "_val"}
+
+
+def words(data: Path) -> Iterator[dict[str, Any]]:
+    """Every picture with one of its names, and captions."""
+    rng = np.random.default_rng(SEED)
+    for split, ending in SPLITS.items():
+        for row in pq.read_table(data / f"images{ending}.parquet").to_pylist():
+            names = [row["label"], *row["synonyms"], row["concept"]] if split == "train" else [row["label"]]
+            prompt = str(rng.choice(PROMPTS)) if split == "train" else "a photo of a {}"
+            yield {
+                "image": row["jpeg"],
+                "other": prompt.format(rng.choice(names)),
+                "split": split,
+                "label": row["concept"],
+            }
+    for row in pq.read_table(data / "captions.parquet").to_pylist():
+        yield {"image": row["jpeg"], "other": row["caption"], "split": "train", "label": row["image_id"]}
+
+
+def sounds(data: Path) -> Iterator[dict[str, Any]]:
+    rng = np.random.default_rng(SEED)
+    for split, ending in SPLITS.items():
+        pictures: dict[str, list[bytes]] = {}
+        columns = ["concept", "jpeg"]
+        for row in pq.read_table(data / f"images{ending}.parquet", columns=columns).to_pylist():
+            pictures.setdefault(row["concept"], []).append(row["jpeg"])
+        for row in pq.read_table(data / f"audio{ending}.parquet").to_pylist():
+            some = pictures.get(row["concept"], [])
+            for at in rng.permutation(len(some))[: PICTURES if split == "train" else 1]:
+                yield {"image": some[at], "other": row["ogg"], "split": split, "label": row["concept"]}
+
+
+def planes(data: Path, modality: str) -> Iterator[dict[str, Any]]:
+    """Depth maps, or thermal pictures, with the pictures that were taken together with them."""
+    for split, ending in SPLITS.items():
+        for row in pq.read_table(data / f"{modality}{ending}.parquet").to_pylist():
+            other = row[f"{modality}_png"]
+            yield {"image": row["rgb_jpeg"], "other": other, "split": split, "focal_px": row.get("fx")}
+
+
+def main() -> None:
+    parser = command.parser(__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    sources = {
+        "text": words(options.data),
+        "audio": sounds(options.data),
+        "depth": planes(options.data, "depth"),
+        "thermal": planes(options.data, "thermal"),
+    }
+    counts = {}
+    for modality, rows in sources.items():
+        table = pa.Table.from_pylist([{"modality": modality, **row} for row in rows])
+        with (
+            pa.OSFile(str(options.out / f"{modality}.arrow"), "wb") as file,
+            pa.ipc.new_file(file, table.schema) as writer,
+        ):
+            writer.write(table)
+        counts[modality] = len(table)
+    command.report(
+        counts, lambda found: "\n".join(f"{n:,} {name}" for name, n in found.items()), options.json
+    )
+
+
+if __name__ == "__main__":
+    main()

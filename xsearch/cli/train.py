@@ -1,0 +1,88 @@
+"""`train`: bind modalities to pictures."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from xsearch.cli import options, output
+from xsearch.errors import UsageError
+
+if TYPE_CHECKING:
+    from xsearch.pairs import BadRow
+
+__all__ = ["train"]
+
+SHOWN = 20  # bad rows
+
+
+def train(
+    tables: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="TABLE", help="Pair tables: image, other, modality, weight, split, label."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="For checkpoints, log and model.")] = Path(
+        "training"
+    ),
+    recipe: Annotated[
+        str, typer.Option("--recipe", metavar="NAME", help="paper, bundled, or a .toml file.")
+    ] = "paper",
+    start: Annotated[
+        str | None,
+        typer.Option("--start", metavar="NAME", help="scratch, bundled, imagebind, or a model folder."),
+    ] = None,
+    scenes: Annotated[
+        int | None, typer.Option("--scenes", min=0, metavar="N", help="Rendered scenes beside the tables.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything random.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=0, metavar="N", help="Processes that decode; all cores.")
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Look at the tables, and decode all, only.")] = False,
+    device: options.Device = "auto",
+) -> None:
+    """Train towers on pairs of pictures and other media; run it again to go on.
+
+    Rows with split "train" are learned from, rows with split "val" looked at meanwhile. The result,
+    DIR/model, is what --model takes. On several GPUs: torchrun --nproc-per-node N -m xsearch train ...
+    """
+    from xsearch.pairs import check_pairs
+    from xsearch.train import Recipe, read_tables, run
+
+    paths = tables or []
+    if check:
+        bad = [row for path in paths for row in check_pairs(path, decode=True)]
+        _show(bad, "is bad")
+        raise typer.Exit(1 if bad else 0)
+    chosen = Recipe.load(recipe)
+    given: dict[str, Any] = {"start": start, "scenes": scenes, "seed": seed}
+    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    if not paths and not chosen.scenes:
+        raise UsageError("nothing to learn from: give a pair table, or --scenes N")
+    pairs, bad = read_tables(paths, "train")
+    _show(bad, "is left out")
+    held_out, _ = read_tables(paths, "val")
+    cores = len(os.sched_getaffinity(0))
+    folder = run(
+        chosen,
+        pairs,
+        out,
+        held_out=held_out,
+        device=device,
+        workers=cores if workers is None else workers,
+        command=shlex.join(["xsearch", *sys.argv[1:]]),
+    )
+    output.note(f"the model is in {folder}; use it: xsearch ingest --model {folder}")
+
+
+def _show(bad: list[BadRow], what: str) -> None:
+    for row in bad[:SHOWN]:
+        output.note(f"{row.table}: row {row.row}, {row.column} {what}: {row.reason}")
+    if len(bad) > SHOWN:
+        output.note(f"and {len(bad) - SHOWN:,} more")

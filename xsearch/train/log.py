@@ -1,0 +1,59 @@
+"""The log of a run: lines of JSON, TensorBoard where it is installed, and a picture of both."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+__all__ = ["LOG", "Log", "read_log"]
+
+LOG = "log.jsonl"
+
+
+class Log:
+    """Figures of one stage, by step."""
+
+    def __init__(self, folder: Path, stage: str, *, silent: bool = False) -> None:
+        self._stage, self._file, self._board = stage, None, None
+        if silent:
+            return
+        self._file = (folder / LOG).open("a", encoding="utf-8")
+        try:
+            board: Any = import_module("torch.utils.tensorboard")
+        except ImportError:
+            return
+        self._board = board.SummaryWriter(str(folder / "tensorboard" / stage))
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._file is not None:
+            self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def add(self, step: int, figures: dict[str, float]) -> None:
+        known = {name: value for name, value in figures.items() if math.isfinite(value)}
+        if self._file is not None:
+            rounded = {name: float(f"{value:.5g}") for name, value in known.items()}
+            print(json.dumps({"stage": self._stage, "step": step, **rounded}), file=self._file, flush=True)
+        if self._board is not None:
+            for name, value in known.items():
+                self._board.add_scalar(name, value, step)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """All lines; of those that an interrupted run wrote twice, the last."""
+    lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    entries: dict[tuple[str, int, bool], dict[str, Any]] = {}
+    for line in lines:
+        entry = json.loads(line)
+        entries[entry["stage"], entry["step"], "loss" in entry] = entry
+    return list(entries.values())

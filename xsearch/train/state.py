@@ -1,0 +1,113 @@
+"""What a stage has learned so far: towers, optimiser, averages; on disk it is a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from xsearch.disk import publish
+from xsearch.train.recipe import Stage
+
+__all__ = ["State"]
+
+
+class State:
+    """Of one stage.
+
+    learners: what learns, by tower. scales: logarithms of learned inverse temperatures, by modality.
+    decay: of the averaged weights (EMA); 0 for none.
+    """
+
+    def __init__(self, learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage, decay: float) -> None:
+        self.learners, self.scales, self.decay = learners, scales, decay
+        self.optimizer = torch.optim.AdamW(
+            _groups(learners, scales, stage.weight_decay), lr=stage.lr, betas=stage.betas
+        )
+        self.averages = {name: x.detach().clone() for name, x in self._weights().items()} if decay else {}
+        self.step = 0
+        self.best, self.since = -1.0, 0  # the best look at held-out pairs, and how many looks ago
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Those that learn, without the temperatures, whose gradients every process knows whole."""
+        return [parameter for parameter in self.learners.parameters() if parameter.requires_grad]
+
+    def advance(self) -> None:
+        """After an optimiser step."""
+        self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
+        with torch.no_grad():
+            for name, x in self._weights().items() if self.averages else ():
+                self.averages[name].lerp_(x, 1 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The towers have the averaged weights meanwhile, and do not learn."""
+        modes = {part: part.training for part in self.learners.modules()}
+        self._swap()
+        self.learners.eval()
+        try:
+            yield
+        finally:
+            self._swap()
+            for part, mode in modes.items():
+                part.training = mode
+
+    def finish(self) -> None:
+        """The averaged weights are the result."""
+        self._swap()
+
+    def save(self, path: Path) -> None:
+        content = {
+            "learners": self.learners.state_dict(),
+            "scales": self.scales.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averages": self.averages,
+            "step": self.step,
+            "best": self.best,
+            "since": self.since,
+        }
+        with publish(path) as part:
+            torch.save(content, part)
+
+    def resume(self, path: Path) -> None:
+        """Go on from `path`, if there is one."""
+        if not path.exists():
+            return
+        content = torch.load(path, weights_only=True)
+        self.learners.load_state_dict(content["learners"])
+        self.scales.load_state_dict(content["scales"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.averages = {name: x.to(self.averages[name].device) for name, x in content["averages"].items()}
+        self.step, self.best, self.since = content["step"], content["best"], content["since"]
+
+    def _weights(self) -> dict[str, Tensor]:
+        """What is averaged: parameters, and the statistics of batch norms; no masks, no counters."""
+        statistics = {name: x for name, x in self.learners.named_buffers() if ".running_" in name}
+        return {name: x.detach() for name, x in self.learners.named_parameters()} | statistics
+
+    def _swap(self) -> None:
+        floats = self._weights()
+        for name, average in self.averages.items():
+            kept = floats[name].clone()
+            floats[name].copy_(average)
+            average.copy_(kept)
+
+
+def _groups(
+    learners: nn.ModuleDict, scales: nn.ParameterDict, weight_decay: float
+) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms, class tokens, positions and temperatures do not."""
+    named = [(name, p) for name, p in learners.named_parameters() if p.requires_grad]
+    free = {name for name, p in named if p.ndim < 2 or name.endswith(("cls_token", "pos_embed"))}
+    return [
+        {"params": [p for name, p in named if name not in free], "weight_decay": weight_decay},
+        {
+            "params": [p for name, p in named if name in free] + list(scales.values()),
+            "weight_decay": 0.0,
+        },
+    ]
