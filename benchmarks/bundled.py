@@ -43,7 +43,7 @@ def words(data: Path) -> Iterator[dict[str, Any]]:
                 "label": row["concept"],
             }
     for row in pq.read_table(data / "captions.parquet").to_pylist():
-        yield {"image": row["jpeg"], "other": row["caption"], "split": "train", "label": row["image_id"]}
+        yield {"image": row["jpeg"], "other": row["caption"], "split": "train", "label": str(row["image_id"])}
 
 
 def sounds(data: Path) -> Iterator[dict[str, Any]]:
@@ -63,8 +63,8 @@ def planes(data: Path, modality: str) -> Iterator[dict[str, Any]]:
     """Depth maps, or thermal pictures, with the pictures that were taken together with them."""
     for split, ending in SPLITS.items():
         for row in pq.read_table(data / f"{modality}{ending}.parquet").to_pylist():
-            other = row[f"{modality}_png"]
-            yield {"image": row["rgb_jpeg"], "other": other, "split": split, "focal_px": row.get("fx")}
+            camera = {"focal_px": row["fx"]} if modality == "depth" else {}
+            yield {"image": row["rgb_jpeg"], "other": row[f"{modality}_png"], "split": split, **camera}
 
 
 def main() -> None:

@@ -30,6 +30,9 @@ class FakeEmbedder:
         self.fail_after = fail_after  # samples, then KeyboardInterrupt: a run that is stopped
         self.seen: list[Sample] = []
 
+    def unlearned(self, text: str) -> list[str]:
+        return []
+
     def use_threads(self, count: int) -> None:
         pass
 

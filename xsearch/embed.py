@@ -19,6 +19,7 @@ from xsearch.models.precision import precision
 from xsearch.models.registry import resolve
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.models.transforms import Preprocess
+from xsearch.models.vocabulary import unlearned
 from xsearch.types import Modality, ModelStamp, Sample
 
 __all__ = ["Embedder", "ModelEmbedder", "in_parts"]
@@ -46,6 +47,10 @@ class Embedder(Protocol):
     @property
     def line(self) -> str:
         """How it computes, for people."""
+        ...
+
+    def unlearned(self, text: str) -> list[str]:
+        """Words that it cannot know the meaning of, as far as that can be told."""
         ...
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
@@ -94,6 +99,9 @@ class ModelEmbedder:
                 x = self.move(self.preprocess([samples[row] for row in batch]))
                 vectors[batch] = in_parts(tower, x).float().cpu().numpy()
         return vectors
+
+    def unlearned(self, text: str) -> list[str]:
+        return unlearned(text, self.folder)
 
     def use_threads(self, count: int) -> None:
         torch.set_num_threads(min(count, self._threads))

@@ -136,6 +136,10 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
     hits = collection.search(
         asked, **{name: given[name] for name in names}, modality=given["modality"] or None
     )
+    for part in asked.parts:
+        if isinstance(part.source, str) and (words := collection.embedder.unlearned(part.source)):
+            told = ", ".join(map(repr, words))
+            output.note(f"the {collection.embedder.stamp.name} model has not learned: {told}")
     if composed:
         output.print_parts(hits.query)
     output.print_hits(hits, form)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from xsearch.errors import MediaError
 from xsearch.models.imagebind import ImageBind
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
@@ -44,13 +46,17 @@ class HeldOut:
         self._sets: dict[str, _Set] = {}
         for name, pairs in tables.items():
             rows = np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int)
-            if not len(pairs):
-                continue
-            some = [pairs[int(row)] for row in rows]
-            pictures = preprocess([pair.picture() for pair in some])
-            partners = preprocess([pair.partner() for pair in some])
-            labels = np.array([pair.label or f"{row}" for row, pair in zip(rows, some, strict=True)])
-            self._sets[name] = _Set({"vision": pictures, name: partners}, labels)
+            pictures, partners, labels = [], [], []
+            for row in rows:
+                pair = pairs[int(row)]
+                with suppress(MediaError):  # those of training are told
+                    both = pair.picture(), pair.partner()
+                    pictures.append(both[0])
+                    partners.append(both[1])
+                    labels.append(pair.label or f"{name} {row}")
+            if labels:
+                inputs = {"vision": preprocess(pictures), name: preprocess(partners)}
+                self._sets[name] = _Set(inputs, np.array(labels))
         if scenes is not None:
             steps = len(scenes.kinds) // ROUND
             batches = [scenes.batch(step, 0, list(scenes.arrays)) for step in range(steps)]

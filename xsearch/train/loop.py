@@ -6,6 +6,7 @@ As in ImageBind (arXiv:2305.05665, section 3) only pairs (picture, X) are compar
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +21,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from xsearch.errors import ModelError, UsageError
+from xsearch.errors import MediaError, ModelError, UsageError
 from xsearch.models.imagebind import ImageBind
 from xsearch.models.precision import has_fast_bf16
 from xsearch.models.transforms import Preprocess
-from xsearch.pairs import Pairs
+from xsearch.pairs import Pair, Pairs
 from xsearch.train.adapters import adapted, merged
 from xsearch.train.check import HeldOut
 from xsearch.train.gradients import backward, gathered, share, summed
@@ -254,12 +255,13 @@ class _Run:
             preprocess = Preprocess(replace(config, vision=vision), preprocess.tokenizer)
         pictures = None
         if "vision" not in stage.towers and bind.image == "none":
+            rows = [row for row in range(len(pairs)) if _shows(pairs[row])]
+            pairs = pairs.take(np.array(rows))
             if name not in self.seen:
-                starts = range(0, len(pairs), EMBEDDED)
-                batches = (
-                    [pairs[row].picture() for row in range(s, min(s + EMBEDDED, len(pairs)))] for s in starts
+                parts = (pairs[start : start + EMBEDDED] for start in range(0, len(pairs), EMBEDDED))
+                self.seen[name] = self._embedded(
+                    self.preprocess([pair.picture() for pair in part]) for part in parts
                 )
-                self.seen[name] = self._embedded(self.preprocess(batch) for batch in batches)
             pictures = self.seen[name]
         return TableBatches(pairs, bind, preprocess, seed=self.recipe.seed, pictures=pictures)
 
@@ -281,6 +283,8 @@ class _Run:
         mine = {name: x[share(ROUND)] for name, x in batch.items()}
         if stage.size and mine["vision"].ndim > 2:
             mine["vision"] = F.interpolate(mine["vision"], (stage.size,) * 2, mode="bilinear", antialias=True)
+        if "audio" in mine:  # one clip of a scene stands for as many as a table gives
+            mine["audio"] = mine["audio"][:, None].expand(-1, self.recipe.modality["audio"].clips, -1, -1, -1)
         weight = self.recipe.scenes_weight
         return [_Share(name, Batch(mine["vision"], mine[name]), weight, GRID) for name in stage.bind]
 
@@ -301,3 +305,13 @@ def _put(inputs: dict[str, list[Tensor]], name: str, x: Tensor) -> tuple[str, in
         start += len(part)
     inputs[name].append(x)
     return name, start
+
+
+def _shows(pair: Pair) -> bool:
+    """Whether it has a picture that can be decoded; what has none is told."""
+    try:
+        pair.picture()
+        return True
+    except MediaError as problem:
+        tqdm.write(f"left out: {problem}", file=sys.stderr)
+        return False

@@ -14,7 +14,8 @@ import torch.distributed as dist
 
 from xsearch.errors import UsageError
 from xsearch.models.checkpoint import save_model
-from xsearch.models.config import TOWER_OF
+from xsearch.models.config import TOWER_OF, TOWERS
+from xsearch.models.vocabulary import save_words
 from xsearch.pairs import BadRow, Pairs, check_pairs
 from xsearch.scenes import caption, sample
 from xsearch.train.card import CARD, CURVES, card, curves
@@ -100,6 +101,8 @@ def run(
         folder = out / "model"
         if rank == 0:
             save_model(model, preprocess.tokenizer, folder)
+            if "text" in (TOWERS if recipe.start == "scratch" else recipe.fresh):
+                save_words(_texts(recipe, tables), folder)
             (folder / CARD).write_text(card(recipe, model, tables, out, command), encoding="utf-8")
             curves(out, folder / CURVES)
         return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+from tqdm import tqdm
 
+from xsearch.errors import MediaError, Unreadable
 from xsearch.models.config import TOWER_OF
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
@@ -81,7 +84,16 @@ class TableBatches(Dataset[dict[str, Tensor]]):
         return np.resize(order[number * B : (number + 1) * B], B)
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        """What is left out because it cannot be decoded is told, and the next row stands in for it."""
         step, place, row = key
+        for stand_in in range(row, row + len(self)):
+            try:
+                return self._made(step, place, stand_in % len(self))
+            except MediaError as problem:
+                tqdm.write(f"left out: {problem}", file=sys.stderr)
+        raise Unreadable(f"{self.pairs.path}: no row can be decoded")
+
+    def _made(self, step: int, place: int, row: int) -> dict[str, Tensor]:
         pair, rng = self.pairs[row], np.random.default_rng([self.seed, step, place])
         picture = None if self.pictures is not None else pair.picture()
         picture, partner = vary(picture, pair.partner(), self.bind, rng)

@@ -1,0 +1,106 @@
+"""`xsearch train`: what a person sees."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from xsearch.cli.app import app
+
+RECIPE = """
+start = "bundled"
+check_steps = 2
+[modality.thermal]
+temperature = 0.1
+batch = 4
+[[stage]]
+learn = ["thermal:head"]
+bind = ["thermal"]
+steps = 2
+warmup = 1
+"""
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    """Six pictures with a thermal picture each, one of which is no picture, and two to look at."""
+    rows = ["image,other,modality,split"]
+    rng = np.random.default_rng(0)
+    for number in range(8):
+        pixels = rng.integers(0, 255, (20, 24), dtype=np.uint8)
+        Image.fromarray(pixels).convert("RGB").save(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(tmp_path / f"{number}_ir.png")
+        rows.append(f"{number}.png,{number}_ir.png,thermal,{'train' if number < 6 else 'val'}")
+    (tmp_path / "3_ir.png").write_text("not a picture")
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def call(*given: object):
+    return CliRunner().invoke(app, ["train", *map(str, given)])
+
+
+def test_a_run_makes_a_model_that_can_be_used(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    given = (table, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run", "--workers", 0)
+    found = call(*given)
+    assert found.exit_code == 0, found.output
+    assert "left out: " in found.stderr
+    assert "3_ir.png" in found.stderr
+    folder = tmp_path / "run" / "model"
+    assert {path.name for path in folder.iterdir()} >= {"config.json", "MODEL_CARD.md", "curves.png"}
+    assert "| thermal | 6 |" in (folder / "MODEL_CARD.md").read_text()
+    assert Image.open(io.BytesIO((folder / "curves.png").read_bytes())).width == 1000
+    from xsearch.embed import ModelEmbedder
+    from xsearch.types import Modality, Sample
+
+    vector = ModelEmbedder.load(str(folder)).embed([Sample(Modality.TEXT, "a dog")])
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
+    again = call(*given)  # there is nothing left to do
+    assert again.exit_code == 0
+    other = call(*given, "--seed", 5)
+    assert other.exit_code == 2
+    assert "another recipe" in other.output + other.stderr
+
+
+def test_a_table_is_checked_before(table: Path) -> None:
+    found = call(table, "--check")
+    assert found.exit_code == 1
+    assert "row 4, other is bad" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "nothing to learn from"),
+        (["--recipe", "none", "--scenes", "1"], "no recipe none"),
+        (["nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_wrong_usage_is_said(given: list[str], message: str) -> None:
+    found = call(*given)
+    assert found.exit_code == 2
+    assert message in " ".join((found.output + found.stderr).split())
+
+
+def test_a_missing_file_is_told_and_left_out(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "3_ir.png").unlink()
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    found = call(table, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run", "--workers", 0)
+    assert "row 4, other is left out" in found.stderr
+    assert "| thermal | 5 |" in (tmp_path / "run" / "model" / "MODEL_CARD.md").read_text()
+
+
+def test_the_log_is_json(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(RECIPE.replace("batch = 4", 'batch = 4\nimage = "none"'))
+    call(table, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run", "--workers", 0)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert any("loss" in line for line in lines)
+    assert any("thermal/vision>thermal" in line for line in lines)

@@ -1,0 +1,22 @@
+"""A model that was taught few words says which it does not know."""
+
+from __future__ import annotations
+
+from xsearch.embed import ModelEmbedder
+from xsearch.models.vocabulary import save_words, unlearned
+
+
+def test_words_that_no_text_had_are_unlearned(tmp_path):
+    save_words(["A dog on the Beach.", "two boxes, 3 cats"], tmp_path)
+    assert unlearned("Dogs and a box by the beach in 1999", tmp_path) == ["and", "box", "by", "in"]
+    assert unlearned("the dog, the dog!", tmp_path) == []
+    assert unlearned("a quasar? QUASAR", tmp_path) == ["quasar"]
+
+
+def test_a_model_without_a_list_does_not_complain(tmp_path):
+    assert unlearned("anything", tmp_path) == []
+
+
+def test_the_bundled_model_has_a_list():
+    model = ModelEmbedder.load("bundled")
+    assert model.unlearned("a photo of a quasar at the beach") == ["quasar"]
