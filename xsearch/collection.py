@@ -18,7 +18,7 @@ import numpy as np
 from xsearch import exchange, integrity, media
 from xsearch.errors import ModelError, ModelMismatch, NoCollection, StoreError, UsageError
 from xsearch.ingest import Progress, Report, derive, ingest
-from xsearch.query import Embedded, Query, parse, search
+from xsearch.query import Embedded, Query, parse, search_many
 from xsearch.query.searcher import Rank, as_modalities
 from xsearch.store import Snapshot, Store
 from xsearch.types import Hit, Modality, ModelStamp
@@ -269,10 +269,33 @@ class Collection:
         min_score: float | None = None,
         unique: bool = False,
     ) -> Hits:
-        """The `top` items nearest to a query: a `Query`, a path, or a text; see `xsearch.query.search`."""
-        embedded = parse(query).embed(self.embedder)
+        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`."""
+        (hits,) = self.search_many(
+            [query],
+            top,
+            modality=modality,
+            where=where,
+            rank=rank,
+            min_score=min_score,
+            unique=unique,
+        )
+        return hits
+
+    def search_many(
+        self,
+        queries: Sequence[Query | str | Path],
+        top: int = 10,
+        *,
+        modality: Kinds | None = None,
+        where: str | None = None,
+        rank: Rank = "balanced",
+        min_score: float | None = None,
+        unique: bool = False,
+    ) -> list[Hits]:
+        """`search` with many queries at once: the index and the metadata are asked once for all."""
+        embedded = [parse(query).embed(self.embedder) for query in queries]
         snapshot = self.snapshot()
-        hits = search(
+        found = search_many(
             snapshot,
             self._index_of(snapshot),
             embedded,
@@ -283,7 +306,7 @@ class Collection:
             min_score=min_score,
             unique=unique,
         )
-        return Hits(hits, embedded)
+        return [Hits(hits, query) for hits, query in zip(found, embedded, strict=True)]
 
     def remove(
         self,

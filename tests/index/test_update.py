@@ -162,9 +162,13 @@ def test_it_is_trained_again(first, index, change):
     else:
         index = index.tuned(error=None)  # as earlier versions left it
         items = both(first, world(900, seed=6, first=9_000))
-    later = update(index, items)
+    later = update(index.tuned(recall=0.97, nprobe=8, refine=3, growth=0.1), items)
     assert later.plan.n == len(items.ids)
     assert later.plan.recipe == RECIPE  # it was given
+    assert (later.plan.nprobe, later.plan.refine, later.plan.growth) == (8, 3, 0.1)  # as it was tuned
+    assert later.plan.recall is None
+    untuned = update(index.tuned(nprobe=8), items).plan
+    assert untuned.nprobe == make_plan(len(items.ids), D, recipe=RECIPE).nprobe
     np.testing.assert_array_equal(later.stored(), items.ids)
 
 

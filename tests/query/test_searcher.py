@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from xsearch.errors import BadFilter, UsageError
-from xsearch.query import Calibration, calibrate, search, vector
+from xsearch.query import Calibration, calibrate, search, search_many, vector
 from xsearch.query import searcher as module
 from xsearch.query.calibrate import SAMPLE, Usual
 from xsearch.query.expression import Embedded, Query
@@ -131,6 +131,15 @@ def test_what_passes_a_filter_is_looked_for_once_unless_time_decides(store: Stor
         groups(f"year < {at}")
     assert groups("year < 50") is not first  # the oldest makes room
     assert groups("epoch(now()) > year") is not groups("epoch(now()) > year")
+
+
+@pytest.mark.parametrize("unique", [False, True])
+def test_many_queries_get_what_each_gets_alone(store: Store, rng: np.random.Generator, unique: bool) -> None:
+    snapshot, queries = store.snapshot(), [ask(rng) for _ in range(5)]
+    how: dict[str, Any] = {"top": 7, "where": "year < 230", "unique": unique}
+    together = search_many(snapshot, None, queries, **how)
+    assert together == [search(snapshot, None, query, **how) for query in queries]
+    assert search_many(snapshot, None, [], **how) == []
 
 
 class HalfIndex:

@@ -10,7 +10,7 @@ import numpy as np
 
 from xsearch.index.build import build
 from xsearch.index.gpu import to_gpu
-from xsearch.index.plan import FLAT_BELOW, Device, make_plan
+from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
 from xsearch.index.search import MEASURED, Index
 
 __all__ = ["Items", "draw", "new_index", "update"]
@@ -96,8 +96,17 @@ def update(index: Index | None, items: Items) -> Index | None:
         return index
     if n > GROWN * index.plan.n or _drifted(index, items, new):
         recipe, device = (given.recipe, given.device) if given else (None, "auto")
-        return new_index(items, recipe=recipe, device=cast(Device, device))
+        trained = new_index(items, recipe=recipe, device=cast(Device, device))
+        return _as_tuned(trained, index.plan) if trained else None
     return _filled(index, items, new, again=gone > STALE * n)
+
+
+def _as_tuned(index: Index, before: Plan) -> Index:
+    """With the parameters that `tune` had found for the one before; what they give now is not known."""
+    if before.recall is None:
+        return index
+    nprobe = min(max(round(before.nprobe * index.plan.lists / before.lists), 1), index.plan.lists)
+    return index.tuned(nprobe=nprobe, refine=before.refine, growth=before.growth)
 
 
 def _drifted(index: Index, items: Items, new: np.ndarray) -> bool:

@@ -15,7 +15,7 @@ from xsearch.query.expression import (
     vector,
     video,
 )
-from xsearch.query.searcher import search
+from xsearch.query.searcher import search, search_many
 
 __all__ = [
     "Calibration",
@@ -29,6 +29,7 @@ __all__ = [
     "imu",
     "parse",
     "search",
+    "search_many",
     "text",
     "thermal",
     "vector",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from xsearch.query.expression import Embedded
     from xsearch.store import Snapshot
 
-__all__ = ["Rank", "as_modalities", "search"]
+__all__ = ["Rank", "as_modalities", "search", "search_many"]
 
 Rank = Literal["balanced", "cosine"]
 
@@ -118,10 +118,15 @@ class _Found:
         return self.balanced if rank == "balanced" else self.cosines
 
 
-def search(
+def search(snapshot: Snapshot, index: Index | None, query: Embedded, **how: Any) -> list[Hit]:
+    """`search_many` with one query."""
+    return search_many(snapshot, index, [query], **how)[0]
+
+
+def search_many(
     snapshot: Snapshot,
     index: Index | None,
-    query: Embedded,
+    queries: Sequence[Embedded],
     *,
     top: int = 10,
     modality: Modality | str | Sequence[Modality | str] | None = None,
@@ -129,8 +134,8 @@ def search(
     rank: Rank = "balanced",
     min_score: float | None = None,
     unique: bool = False,
-) -> list[Hit]:
-    """The `top` items nearest to the query, best first; fewer only if fewer match.
+) -> list[list[Hit]]:
+    """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
     index: None, or one that covers some of the items; the rest is scanned.
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
@@ -149,21 +154,42 @@ def search(
     kinds = as_modalities(modality)
     layout = LAYOUTS.get(snapshot) or LAYOUTS.setdefault(snapshot, _Layout(snapshot))
     groups = layout.groups(snapshot, index, where, kinds, apart=rank == "balanced")
-    if not groups:
-        return []
-    usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
+    if not groups or not queries:
+        return [[] for _ in queries]
+    calibration = Calibration.from_dict(snapshot.manifest.calibration)
+    vectors = np.stack([query.vector for query in queries])
+    near = [_nearest(snapshot, index, vectors, group, top) for group in groups]
+    found = []
+    for row, query in enumerate(queries):
+        usual = calibration.usual(query, snapshot)
+        of_query = [ids[row] for ids in near]
+        if unique:
+            best = _unlike(snapshot, index, query, groups, of_query, top, usual, rank, min_score)
+        else:
+            best = _least(_ranked(snapshot, query, np.concatenate(of_query), usual, rank), min_score)
+        found.append(best[np.arange(min(top, len(best.ids)))])
+    return _hits(snapshot, found)
 
-    depth, near = top, [group.ids[:0] for group in groups]
-    unfinished = list(range(len(groups)))  # groups that may have more to say
-    while unfinished:
-        for at in unfinished:
-            near[at] = _nearest(snapshot, index, query.vector, groups[at], depth)
+
+def _unlike(
+    snapshot: Snapshot,
+    index: Index | None,
+    query: Embedded,
+    groups: list[_Group],
+    near: list[np.ndarray],
+    top: int,
+    usual: dict[Modality, Usual],
+    rank: Rank,
+    min_score: float | None,
+) -> _Found:
+    """The best of all groups that are no near duplicates; looks deeper where too few are left.
+
+    near: ids that contain the `top` nearest of each group.
+    """
+    depth, unfinished = top, list(range(len(groups)))  # groups that may have more to say
+    while True:
         fetched = _ranked(snapshot, query, np.concatenate(near), usual, rank)
-        found = fetched
-        if min_score is not None:
-            found = found[np.flatnonzero(found.cosines >= min_score)]
-        if not unique:
-            break
+        found = _least(fetched, min_score)
         found = found[_representatives(snapshot, found, top)]
         bar = found.by(rank)[top - 1] if len(found.ids) >= top else -np.inf
         worst = {
@@ -176,8 +202,15 @@ def search(
             and (worst[at].by(rank) > bar).all()
             and (min_score is None or (worst[at].cosines >= min_score).all())
         ]
+        if not unfinished:
+            return found
         depth *= GROW
-    return _hits(snapshot, found[np.arange(min(top, len(found.ids)))])
+        for at in unfinished:
+            near[at] = _nearest(snapshot, index, query.vector[None], groups[at], depth)[0]
+
+
+def _least(found: _Found, min_score: float | None) -> _Found:
+    return found if min_score is None else found[np.flatnonzero(found.cosines >= min_score)]
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -192,20 +225,21 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 
 
 def _nearest(
-    snapshot: Snapshot, index: Index | None, vector: np.ndarray, group: _Group, k: int
-) -> np.ndarray:
-    """Ids that contain the k nearest of the group: few are scanned, many are asked of the index."""
+    snapshot: Snapshot, index: Index | None, vectors: np.ndarray, group: _Group, k: int
+) -> list[np.ndarray]:
+    """For each row of vectors, ids that contain its k nearest of the group: few are scanned, many are asked
+    of the index."""
     scanned, asked = group.ids, 0
     if index is not None and group.inside:
         candidates = index.candidates(k)
         if group.inside > SCAN + candidates:  # which the re-rank has to read too
             scanned, asked = group.outside, candidates
-    found = scanned[:0]
+    found = [np.empty((len(vectors), 0), np.int64)]
     if len(scanned):
-        found = exact(vector[None], snapshot.blocks(scanned), min(k, len(scanned)))[1][0]
+        found.append(exact(vectors, snapshot.blocks(scanned), min(k, len(scanned)))[1])
     if index is not None and asked:
-        found = np.append(found, index.search(vector[None], asked, allowed=group.subset)[1][0])
-    return found[found >= 0]
+        found.append(index.search(vectors, asked, allowed=group.subset)[1])
+    return [ids[ids >= 0] for ids in np.concatenate(found, axis=1)]
 
 
 def _ranked(
@@ -238,12 +272,15 @@ def _representatives(snapshot: Snapshot, found: _Found, top: int) -> np.ndarray:
     return np.array(kept, np.int64)
 
 
-def _hits(snapshot: Snapshot, found: _Found) -> list[Hit]:
-    hits = []
-    for at, row in enumerate(snapshot.items(found.ids).to_pylist()):
-        own = {name: row.pop(name) for name in ("id", "path", "start_s", "end_s", "text")}
-        kind = Modality(row.pop("modality"))
-        extra = {name: value for name, value in row.items() if value is not None}
-        score, balanced = float(found.cosines[at]), float(found.balanced[at])
-        hits.append(Hit(at + 1, score, balanced, modality=kind, extra=extra, **own))
-    return hits
+def _hits(snapshot: Snapshot, found: list[_Found]) -> list[list[Hit]]:
+    """With the metadata, which is read once for all queries."""
+    rows = iter(snapshot.items(np.concatenate([one.ids for one in found])).to_pylist())
+    return [[_hit(next(rows), one, at) for at in range(len(one.ids))] for one in found]
+
+
+def _hit(row: dict[str, Any], found: _Found, at: int) -> Hit:
+    own = {name: row.pop(name) for name in ("id", "path", "start_s", "end_s", "text")}
+    kind = Modality(row.pop("modality"))
+    extra = {name: value for name, value in row.items() if value is not None}
+    score, balanced = float(found.cosines[at]), float(found.balanced[at])
+    return Hit(at + 1, score, balanced, modality=kind, extra=extra, **own)
