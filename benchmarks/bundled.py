@@ -4,12 +4,15 @@
     xsearch train OUT/*.arrow --recipe bundled --scenes 20800 --out RUN
 
 Words and captions, depth maps and thermal pictures come with pictures of their own. A sound comes with
-pictures of the same concept, so that these pairs are right as classes only; a sound whose concept is in
-no picture is left out. Rows of `*_val.parquet` become the split "val".
+pictures of the same concept, and a motion with drawings of somebody who moves like that (`figures`), so that
+these pairs are right as classes only; a sound whose concept is in no picture is left out. Rows of
+`*_val.parquet` become the split "val".
 """
 
 from __future__ import annotations
 
+import io
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +20,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from benchmarks import command
+from benchmarks.figures import POSTURES, draw
 
 SEED = 0
 PICTURES = 8  # for each sound
@@ -26,6 +31,8 @@ PROMPTS = (
     "{}", "a {}", "a photo of a {}", "a picture of a {}", "a small photo of a {}", "a close photo of a {}",
     "a photo of the {}", "one {}", "the {} in a photo", "there is a {}",
 )  # fmt: skip
+DRAWN, DRAWINGS = 120, 4  # of each activity with words; for each recording
+SAID = ("a person {}", "someone {}", "{}", "a drawing of a person {}", "a man {}", "a woman {}")
 SPLITS = {"train": "", "val": "_val"}
 
 
@@ -59,6 +66,38 @@ def sounds(data: Path) -> Iterator[dict[str, Any]]:
                 yield {"image": some[at], "other": row["ogg"], "split": split, "label": row["concept"]}
 
 
+def drawn(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """Drawings of what people do, and the words for it."""
+    for split, count in (("train", DRAWN), ("val", 5)):
+        for activity in POSTURES:
+            for _ in range(count):
+                said = str(rng.choice(SAID)) if split == "train" else SAID[0]
+                picture = _jpeg(draw(activity, rng))
+                yield {"image": picture, "other": said.format(activity), "split": split, "label": activity}
+
+
+def motions(data: Path) -> Iterator[dict[str, Any]]:
+    """Recordings with drawings of the same activity."""
+    rng = np.random.default_rng(SEED)
+    for split, ending in SPLITS.items():
+        for row in pq.read_table(data / f"imu{ending}.parquet").to_pylist():
+            for _ in range(DRAWINGS if split == "train" else 1):
+                picture = _jpeg(draw(row["label"], rng))
+                yield {
+                    "image": picture,
+                    "other": row["samples"],
+                    "rate_hz": row["rate_hz"],
+                    "split": split,
+                    "label": row["label"],
+                }
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
 def planes(data: Path, modality: str) -> Iterator[dict[str, Any]]:
     """Depth maps, or thermal pictures, with the pictures that were taken together with them."""
     for split, ending in SPLITS.items():
@@ -74,10 +113,11 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     sources = {
-        "text": words(options.data),
+        "text": itertools.chain(words(options.data), drawn(np.random.default_rng(SEED + 1))),
         "audio": sounds(options.data),
         "depth": planes(options.data, "depth"),
         "thermal": planes(options.data, "thermal"),
+        "imu": motions(options.data),
     }
     counts = {}
     for modality, rows in sources.items():
