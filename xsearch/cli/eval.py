@@ -35,7 +35,7 @@ def evaluate(
     table: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[TABLE]",
+            metavar="TABLE",
             help="Pairs: .parquet, .csv, .jsonl, .arrow or shards .tar, with columns image, other, "
             "modality and, if there are any, label and split. With --benchmark its folder.",
         ),
@@ -74,7 +74,7 @@ def evaluate(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
-    """Measure a model: retrieval, zero-shot classification, modality gap.
+    """Measure a model on pairs, a collection, a data set or scenes.
 
     Of pairs: does each picture find what belongs to it, and the other way round (R@k,
     median rank, mAP); with labels also zero-shot classification by their words, and every
@@ -144,10 +144,12 @@ def _check(
     label: str | None,
     prompts: Path | None,
 ) -> None:
+    if benchmark is not None and table is None:
+        raise UsageError(
+            f"eval: --benchmark {benchmark} needs the folder of the data set, in the place of TABLE"
+        )
     if (table is not None) + (index is not None) + (scenes is not None) != 1:
         raise UsageError("eval: expected one of TABLE, --index DIR and --scenes N")
-    if benchmark is not None and table is None:
-        raise UsageError(f"eval: --benchmark {benchmark} needs the folder of the data set: TABLE")
     if index is not None and label is None:
         raise UsageError("eval: --index needs --label COLUMN, the metadata that says what a right answer is")
     if split is not None and (table is None or benchmark):
@@ -165,16 +167,21 @@ def _print(found: Evaluation) -> None:
     published = {f"ImageBind {name}": share for name, share in figures.get("published", {}).items()}
     for title, section, columns, name in _SECTIONS:
         if rows := figures.get(section):
-            typer.echo(f"\n{title}")
+            typer.echo(title)
             cells = [
                 (*(_figure(row[key]) for key in columns), *map(_figure, published.values()), name(row))
                 for row in rows
             ]
             header = (*(_HEADS.get(key, key) for key in columns), *published, "")
             output.print_table(header, cells, numbers=len(header) - 1)
+            typer.echo()
     if rows := figures.get("matrix"):
-        typer.echo("\nP@1 / P@10 of a kind (rows) among another (T: the pair is trained, e: it emerges)")
-        _print_matrix(rows)
+        second = "p_at_10" if "words" in figures else "r_at_10"
+        typer.echo(
+            f"P@1 / {_HEADS[second]} of a kind (rows) among another; T: the pair is trained, e: it emerges"
+        )
+        _print_matrix(rows, second)
+        typer.echo()
     for name, share in figures.get("composition", {}).items():
         typer.echo(f"{share:.3f}  {name}: the first hit is right")
     if "colour_histogram" in figures:
@@ -212,11 +219,11 @@ def _figure(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
-def _print_matrix(rows: Sequence[dict[str, Any]]) -> None:
+def _print_matrix(rows: Sequence[dict[str, Any]], second: str) -> None:
     mark = {"trained": "T", "emergent": "e", "same": "="}
     kinds = list(dict.fromkeys(row["query"] for row in rows))
     cells = {
-        (row["query"], row["answer"]): f"{row['p_at_1']:.2f} / {row['p_at_10']:.2f} {mark[row['relation']]}"
+        (row["query"], row["answer"]): f"{row['p_at_1']:.2f} / {row[second]:.2f} {mark[row['relation']]}"
         if row["queries"]  # else these kinds have no label in common
         else "-"
         for row in rows

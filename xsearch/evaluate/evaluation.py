@@ -27,10 +27,11 @@ class Evaluation:
 
 
 def relation(a: Modality, b: Modality) -> str:
-    """Whether ImageBind's recipe trains a pair of modalities, or it emerges."""
-    if a == b:
+    """Whether ImageBind's recipe trains a pair of modalities, or it emerges, or one tower serves both."""
+    seen = [kind in (Modality.IMAGE, Modality.VIDEO) for kind in (a, b)]
+    if a == b or all(seen):
         return "same"
-    return "trained" if Modality.IMAGE in (a, b) else "emergent"
+    return "trained" if any(seen) else "emergent"
 
 
 def matrix(

@@ -131,9 +131,9 @@ def _matrix(rows: Sequence[dict[str, Any]]) -> Image.Image:
     kinds = list(dict.fromkeys(row["query"] for row in rows))
     wide, high, left, top = min(96, (WIDTH - 150) / len(kinds)), 40, 120, 88
     panel = _Panel(top + high * len(kinds) + 20)
-    panel.text(MARGIN, 24, "Emergence: share of first hits that are right", size=15)
+    panel.text(MARGIN, 24, "Every kind among every other: share of first hits that are right", size=15)
     _legend(panel, [("pair is trained", FRAMES["trained"]), ("pair emerges", FRAMES["emergent"]),
-                    ("within one kind, without itself", FRAMES["same"])], x=MARGIN, y=48)  # fmt: skip
+                    ("within one tower", FRAMES["same"])], x=MARGIN, y=48)  # fmt: skip
     for row in rows:
         x, y = left + wide * kinds.index(row["answer"]), top + high * kinds.index(row["query"])
         share = row["p_at_1"] if row["queries"] else 0.0
@@ -158,7 +158,7 @@ def _matrix(rows: Sequence[dict[str, Any]]) -> Image.Image:
 def _scatter(evaluation: Evaluation) -> Image.Image:
     """Vectors on their first two principal components, and how far apart the means of the kinds are."""
     high, left, top = 330, MARGIN, 66
-    panel = _Panel(top + high + 20)
+    panel = _Panel(top + max(high, 34 + 19 * len(evaluation.figures["gap"])) + 20)
     panel.text(MARGIN, 24, "Modality gap: vectors on their two principal components", size=15)
     _legend(panel, [(str(kind), COLOURS[kind]) for kind in evaluation.vectors], x=MARGIN, y=48)
     panel.box(left, top, high, high, GROUND, frame=GRID)

@@ -96,13 +96,18 @@ class _Media:
             try:
                 self._waiting.append(decode())
                 self._rows[key] = len(self.labels[kind])
-                self.labels[kind].append(label)
+                self.labels[kind].append(None)
             except MediaError as problem:
                 self._rows[key] = None
                 self.skipped.append(str(problem))
             if len(self._waiting) == BATCH:
                 self._embed()
-        return self._rows[key]
+        row = self._rows[key]
+        if row is not None and label is not None:
+            had = self.labels[kind][row]
+            both = f"{had}|{label}" if had else label
+            self.labels[kind][row] = "|".join(dict.fromkeys(both.split("|")))
+        return row
 
     def vectors(self) -> dict[Modality, np.ndarray]:
         """float32 [N, dim] of each kind that there is."""

@@ -105,6 +105,8 @@ def read_prompts(path: Path) -> tuple[list[str], dict[str, list[str]]]:
                    for name, names in about.get("classes", {}).items()}  # fmt: skip
     except (OSError, ValueError, TypeError, AttributeError) as problem:
         raise UsageError(f"{path}: cannot be read as prompts: {problem}") from None
+    for name in (name for name, names in classes.items() if not names):
+        raise UsageError(f"{path}: no name for {name!r}")
     if wrong := [line for line in templates if "{}" not in line]:
         raise UsageError(f"{path}: {wrong[0]!r} has no {{}}, which is where the name of a class goes")
     return templates, classes
