@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from tests.fakes import FakeEmbedder
+from xsearch.embed import ModelEmbedder
 from xsearch.errors import UsageError
 from xsearch.evaluate import draw, evaluate_pairs
+from xsearch.models.registry import BUNDLED
 from xsearch.pairs import Pair
+from xsearch.scenes import render, sample
 from xsearch.types import Modality
 
 COLOURS = ("red", "lime", "blue")
@@ -95,3 +100,23 @@ def test_shared_labels_are_right_when_there_are_several(pictures: list[Path]) ->
     found = rows(evaluate_pairs(FakeEmbedder(), pairs).figures, "matrix", "query", "answer")
     assert found["image", "text"]["chance"] == pytest.approx((2 + 2 + 3) / 9)
     assert found["image", "text"]["p_at_1"] == 1
+
+
+def test_the_bundled_model_binds_scenes_that_it_has_not_seen() -> None:
+    pairs = []
+    for scene in sample(24, seed=5_000_011, places=["beach", "street"]):
+        moment = render(scene, width=149, height=112)
+        picture, sound = io.BytesIO(), io.BytesIO()
+        moment[PICTURES].data.save(picture, "PNG")
+        soundfile.write(sound, moment[AUDIO].data, 16_000, format="WAV")
+        for other, kind in ((sound.getvalue(), AUDIO), (moment[TEXT].data, TEXT)):
+            pairs.append(Pair(picture.getvalue(), other, kind, label=scene.subject))
+    found = evaluate_pairs(
+        ModelEmbedder(BUNDLED), pairs, templates=["a {} on the beach", "a {} in the street"]
+    )
+    retrieved = rows(found.figures, "retrieval", "query", "answer")
+    assert len(retrieved) == 6
+    assert all(row["median_rank"] <= 2 for row in retrieved.values())  # of 24; at random 12
+    classified = rows(found.figures, "zero_shot", "modality")
+    assert all(row["top1"] > 0.6 for row in classified.values())  # of 12 subjects
+    assert classified.keys() == {("image",), ("audio",)}

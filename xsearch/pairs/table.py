@@ -129,6 +129,8 @@ class Pairs(Sequence[Pair]):
             case {"name": name}:
                 data = cut(**cell)
                 cell = json.loads(data)["caption"] if name.endswith(".json") else data
+            case {"bytes": data, "path": name}:
+                cell = name if data is None else data
             case list():
                 try:
                     return np.array(cell, np.float32)
