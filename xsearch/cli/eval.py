@@ -164,15 +164,14 @@ def _print(found: Evaluation) -> None:
     figures = found.figures
     for count, reason in zip([figures.get("skipped")], figures.get("skipped_first", []), strict=False):
         output.note(f"{count:,} media could not be read and are left out; the first: {reason}")
-    published = {f"ImageBind {name}": share for name, share in figures.get("published", {}).items()}
     for title, section, columns, name in _SECTIONS:
         if rows := figures.get(section):
             typer.echo(title)
             cells = [
-                (*(_figure(row[key]) for key in columns), *map(_figure, published.values()), name(row))
+                (*(_figure(row[key]) for key in columns), _figure(row.get("published", "")), name(row))
                 for row in rows
             ]
-            header = (*(_HEADS.get(key, key) for key in columns), *published, "")
+            header = (*(_HEADS.get(key, key) for key in columns), "ImageBind", "")
             output.print_table(header, cells, numbers=len(header) - 1)
             typer.echo()
     if rows := figures.get("matrix"):
@@ -215,8 +214,8 @@ _SECTIONS: Sequence[tuple[str, str, tuple[str, ...], Callable[[dict[str, Any]], 
 )
 
 
-def _figure(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _figure(value: float | str) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
 
 
 def _print_matrix(rows: Sequence[dict[str, Any]], second: str) -> None:

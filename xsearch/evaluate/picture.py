@@ -35,21 +35,19 @@ def draw(evaluation: Evaluation, title: str) -> Image.Image:
     panels = [_title(title)]
     if rows := figures.get("retrieval"):
         names = [f"{row['query']} to {row['answer']}" for row in rows]
-        panels.append(_bars("Retrieval", names, rows, BARS, figures.get("published", {})))
+        panels.append(_bars("Retrieval", names, rows, BARS))
     if rows := figures.get("zero_shot"):
         names = [f"{row['modality']}, {row['classes']} classes" for row in rows]
-        panels.append(_bars("Zero-shot classification", names, rows, SHARES, figures.get("published", {})))
+        panels.append(_bars("Zero-shot classification", names, rows, SHARES))
     if rows := figures.get("words"):
         bars = {"p_at_1": ("P@1", "#1f4e8c"), "p_at_10": ("P@10", "#5b8fd0")}
-        panels.append(
-            _bars("Words of the labels", [f"text to {row['answer']}" for row in rows], rows, bars, {})
-        )
+        panels.append(_bars("Words of the labels", [f"text to {row['answer']}" for row in rows], rows, bars))
     if rows := figures.get("matrix"):
         panels.append(_matrix(rows))
     if shares := figures.get("composition"):
         bars = {"p_at_1": ("first hit is right", "#1f4e8c")}
         rows = [{"p_at_1": share} for share in shares.values()]
-        panels.append(_bars("Composition", list(shares), rows, bars, {}))
+        panels.append(_bars("Composition", list(shares), rows, bars))
     if len(evaluation.vectors) > 1:
         panels.append(_scatter(evaluation))
     page = Image.new("RGB", (WIDTH * SCALE, sum(panel.height for panel in panels) + MARGIN * SCALE), GROUND)
@@ -92,7 +90,6 @@ def _bars(
     names: Sequence[str],
     rows: Sequence[dict[str, Any]],
     bars: dict[str, tuple[str, str]],
-    published: dict[str, float],
 ) -> Image.Image:
     """Shares from 0 to 1, those of a row within one another; a mark where a published figure is."""
     left, wide = 210, WIDTH - 210 - 250
@@ -111,10 +108,11 @@ def _bars(
             panel.box(left, y, wide * row[key], LINE, colour)
         figures = "   ".join(f"{label} {row[key]:.3f}" for key, (label, _) in bars.items())
         panel.text(left + wide + 14, y + LINE / 2, figures, size=12)
-        for key in published.keys() & bars.keys():
-            panel.box(left + wide * published[key] - 1, y - 3, 2, LINE + 6, FRAMES["emergent"])
+        if "published" in row:
+            panel.box(left + wide * row["published"] - 1, y - 3, 2, LINE + 6, FRAMES["emergent"])
     legend = [(label, colour) for label, colour in bars.values()]
-    legend += [("ImageBind, published", FRAMES["emergent"])] if published.keys() & bars.keys() else []
+    if any("published" in row for row in rows):
+        legend.append(("ImageBind, published", FRAMES["emergent"]))
     _legend(panel, legend, x=left, y=24)
     return panel.picture
 

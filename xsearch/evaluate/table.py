@@ -53,10 +53,13 @@ def evaluate_pairs(
         if pair.image is not None:
             picture = media.add(Modality.IMAGE, pair.image, pair.picture, pair.label)
             _append(links, (Modality.IMAGE, pair.modality), (picture, other))
-        for text in pair.extra.get("captions") or ():
+        captions = pair.extra.get("captions") or []
+        for text in [captions] if isinstance(captions, str) else captions:
             described = media.add(Modality.TEXT, text, partial(Sample, Modality.TEXT, text, text=text), None)
             _append(links, (Modality.TEXT, pair.modality), (described, other))
         progress(done)
+    for kinds, found in _emergent(links).items():
+        links[kinds] += found
     vectors = media.vectors()
     if not vectors:
         raise UsageError(f"nothing to evaluate: no pair could be read; the first: {media.skipped[:1]}")
@@ -64,7 +67,7 @@ def evaluate_pairs(
         "samples": {str(kind): len(rows) for kind, rows in vectors.items()},
         "skipped": len(media.skipped),
         "skipped_first": media.skipped[:TOLD],
-        "retrieval": _retrieval(vectors, links | _emergent(links)),
+        "retrieval": _retrieval(vectors, links),
     }
     labels = {kind: np.array(media.labels[kind], object) for kind in vectors}
     labelled = {kind: np.flatnonzero(of_kind != None) for kind, of_kind in labels.items()}  # noqa: E711
@@ -144,13 +147,12 @@ def _emergent(links: Links) -> Links:
             beside[kind] = defaultdict(list)
             for picture, other in pairs:
                 beside[kind][picture].append(other)
-    found = {
+    return {
         (a, b): [(x, y) for at in of_a for x in of_a[at] for y in beside[b].get(at, ())]
         for a, of_a in beside.items()
         for b in beside
-        if list(Modality).index(a) < list(Modality).index(b)
+        if list(Modality).index(a) < list(Modality).index(b) and of_a.keys() & beside[b].keys()
     }
-    return {kinds: pairs for kinds, pairs in found.items() if pairs}
 
 
 def _retrieval(vectors: Mapping[Modality, np.ndarray], links: Links) -> list[dict[str, Any]]:
