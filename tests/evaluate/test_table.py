@@ -87,7 +87,7 @@ def test_classes_may_have_other_names_and_several(pictures: list[Path]) -> None:
     classes = {"a": ["red"], "b": ["green", "green green"], "c": ["blue"]}
     found = evaluate_pairs(FakeEmbedder(), pairs, templates=["{}"], classes=classes)
     assert found.figures["zero_shot"][0]["top1"] == 1
-    with pytest.raises(UsageError, match="no names for the classes c"):
+    with pytest.raises(UsageError, match="no names for the class c"):
         evaluate_pairs(FakeEmbedder(), pairs, classes={"a": ["red"], "b": ["green"]})
 
 

@@ -112,7 +112,7 @@ def _bars(
             panel.box(left + wide * row["published"] - 1, y - 3, 2, LINE + 6, FRAMES["emergent"])
     legend = [(label, colour) for label, colour in bars.values()]
     if any("published" in row for row in rows):
-        legend.append(("ImageBind, published", FRAMES["emergent"]))
+        legend.append((f"ImageBind's {legend[0][0]}, published", FRAMES["emergent"]))
     _legend(panel, legend, x=left, y=24)
     return panel.picture
 

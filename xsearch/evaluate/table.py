@@ -49,6 +49,8 @@ def evaluate_pairs(
     media = _Media(embedder)
     links: Links = defaultdict(list)
     for done, pair in enumerate(pairs, start=1):
+        if classes and pair.label and (missing := set(pair.label.split("|")) - classes.keys()):
+            raise UsageError(f"the prompts have no names for the class {missing.pop()}; add some")
         other = media.add(pair.modality, pair.other, pair.partner, pair.label)
         if pair.image is not None:
             picture = media.add(Modality.IMAGE, pair.image, pair.picture, pair.label)
@@ -167,8 +169,8 @@ def _retrieval(vectors: Mapping[Modality, np.ndarray], links: Links) -> list[dic
             for query, item in zip(ask.tolist(), answer.tolist(), strict=True):
                 right[query].append(item)
             figures = retrieval(vectors[a][queries], vectors[b][items], [np.array(r) for r in right])
-            rows.append({"query": str(a), "answer": str(b), "relation": relation(a, b), "items": len(items)}
-                        | figures)  # fmt: skip
+            about = {"query": str(a), "answer": str(b), "relation": relation(a, b), "items": len(items)}
+            rows.append(about | figures)
     return rows
 
 
@@ -182,10 +184,7 @@ def _zero_shot(
     """Of every kind but text, among all `classes`, or the labels that there are of this kind if over one."""
     rows = []
     for kind in vectors:
-        names = _names(labels[kind])
-        if classes and (missing := sorted(set(names) - set(classes))):
-            raise UsageError(f"no names for the classes {', '.join(missing[:5])}; add them to the prompts")
-        named = classes or {name: [name.replace("_", " ")] for name in names}
+        named = classes or {name: [name.replace("_", " ")] for name in _names(labels[kind])}
         if kind is not Modality.TEXT and len(named) > 1:
             prototypes = text_prototypes(embedder, named, templates or TEMPLATES[kind])
             truth = class_truth(labels[kind], list(named))

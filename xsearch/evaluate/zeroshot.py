@@ -60,12 +60,16 @@ def mean_prototypes(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
 
 
 def class_truth(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """bool [N, C]: what each label names, several as `a|b`.
+    """bool [N, C]: what each label names, several as `a|b`; each is one of `classes`.
 
     >>> class_truth(["dog", "cat|dog"], ["cat", "dog"]).astype(int).tolist()
     [[0, 1], [1, 1]]
     """
-    return np.array([np.isin(classes, label.split("|")) for label in labels])
+    number = {name: at for at, name in enumerate(classes)}
+    truth = np.zeros((len(labels), len(classes)), bool)
+    for row, label in zip(truth, labels, strict=True):
+        row[[number[name] for name in label.split("|")]] = True
+    return truth
 
 
 def classify(vectors: np.ndarray, prototypes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
