@@ -23,8 +23,8 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import command
-from benchmarks.emergence import MODALITIES, embed_scenes
 from xsearch.embed import ModelEmbedder
+from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, calibrate, search
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.store import Snapshot, Store

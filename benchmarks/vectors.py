@@ -153,8 +153,8 @@ def _drawer(recipe: Cones) -> Callable[[np.ndarray, list[int]], np.ndarray]:
 
 def scenes(folder: Path, n: int, queries: int = 200, seed: int = 0, device: str = "cpu") -> Data:
     """About n embeddings of scenes in `folder`, five of each scene, made if they are not there."""
-    from benchmarks.emergence import MODALITIES, embed_scenes
     from xsearch.embed import ModelEmbedder
+    from xsearch.evaluate import MODALITIES, embed_scenes
     from xsearch.scenes import sample
 
     target = folder / f"scenes-{n}-s{seed}-q{queries}"

@@ -132,6 +132,22 @@ def test_paths_are_relative_to_the_table(tmp_path: Path, suffix: str) -> None:
         pairs[1].picture()
 
 
+def test_tables_of_hugging_face_hold_bytes_or_paths(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(DEPTH)
+    rows = [
+        {
+            "image": {"bytes": JPEG, "path": "x.jpg"},
+            "other": {"bytes": None, "path": "a.png"},
+            "modality": "depth",
+        },
+        {"image": None, "other": {"bytes": THERMAL, "path": None}, "modality": "thermal"},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "pairs.parquet")
+    pairs = read_pairs(tmp_path / "pairs.parquet")
+    assert (pairs[0].image, pairs[0].other, pairs[1].image) == (JPEG, tmp_path / "a.png", None)
+    assert check_pairs(pairs, decode=True) == []
+
+
 def test_motion_is_numbers_with_a_rate_or_a_file(tmp_path: Path) -> None:
     np.save(tmp_path / "walk.npy", MOTION)
     header = "time_s,accel_x,accel_y,accel_z,gyro_x,gyro_y,gyro_z"

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from xsearch.cli import collection, demo, doctor, exchange, index, ingest, models, query, train
+from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, query, train
 from xsearch.errors import UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
@@ -103,5 +103,6 @@ app.command("import")(exchange.import_)
 app.add_typer(index.app, name="index")
 app.add_typer(models.app, name="models")
 app.command()(train.train)
+app.command("eval")(eval.evaluate)
 app.command()(doctor.doctor)
 app.command()(demo.demo)

@@ -24,6 +24,7 @@ __all__ = [
     "Form",
     "choose_form",
     "counts",
+    "finite",
     "note",
     "print_hits",
     "print_json",
@@ -107,7 +108,7 @@ def print_parts(embedded: Embedded | None) -> None:
 
 def print_json(value: object) -> None:
     """Numbers that JSON does not have, NaN and the infinities, become null."""
-    typer.echo(json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str))
+    typer.echo(json.dumps(finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str))
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numbers: int = 0) -> None:
@@ -158,12 +159,13 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """With null for the numbers that JSON does not have."""
     match value:
         case dict():
-            return {name: _finite(inner) for name, inner in value.items()}
+            return {name: finite(inner) for name, inner in value.items()}
         case list() | tuple():
-            return [_finite(inner) for inner in value]
+            return [finite(inner) for inner in value]
         case float():
             return value if math.isfinite(value) else None
     return value

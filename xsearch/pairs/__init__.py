@@ -2,7 +2,8 @@
 
 A table is Parquet, CSV, JSON lines or Arrow IPC (`.arrow`, mapped into memory as it is) with the columns
 
-    image      path relative to the table's folder, or encoded bytes; empty where there is no picture
+    image      path relative to the table's folder, or encoded bytes, or both as Hugging Face's datasets have
+               them, {bytes, path}; empty where there is no picture
     other      likewise; a text itself; of an IMU recording also its numbers [T][6], with a column rate_hz
     modality   what `other` is: one of `Modality`
     weight     finite, at least 0; 1 if not told

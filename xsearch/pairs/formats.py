@@ -93,8 +93,8 @@ def open_table(path: Path) -> Opened:
 def _is_large(field: pa.Field) -> bool:
     from pyarrow import types
 
-    numbers = field.name == "other" and types.is_nested(field.type)
-    return bool(numbers or types.is_binary(field.type) or types.is_large_binary(field.type))
+    nested = field.name in ("image", "other") and types.is_nested(field.type)
+    return bool(nested or types.is_binary(field.type) or types.is_large_binary(field.type))
 
 
 def _members(path: Path) -> Iterator[dict[str, Any]]:

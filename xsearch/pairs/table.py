@@ -24,15 +24,24 @@ class Pairs(Sequence[Pair]):
     Bytes of a Parquet file are read a row group at a time, so that groups of some 1,000 rows serve best.
     """
 
-    def __init__(self, path: Path, rows: np.ndarray | None = None, *, opened: Opened | None = None) -> None:
-        """rows: which of the table, int64 [N] from 0; without them all. UsageError if it cannot be read.
+    def __init__(
+        self,
+        path: Path,
+        rows: np.ndarray | None = None,
+        label: str = "label",
+        *,
+        opened: Opened | None = None,
+    ) -> None:
+        """rows: which of the table, int64 [N] from 0; without them all. label: the column of the classes.
 
-        opened: what `open_table(path)` has given before.
+        opened: what `open_table(path)` has given before. Raises UsageError if the table cannot be read.
         """
         self.path = path
+        self._label = label
         self._opened = self._table, self._groups = opened or open_table(path)
         names = [*self._table.column_names, *(self._groups.names if self._groups else ())]
-        if missing := [name for name in REQUIRED if name not in names]:
+        wanted = REQUIRED if label == "label" else (*REQUIRED, label)
+        if missing := [name for name in wanted if name not in names]:
             raise UsageError(
                 f"{path}: no column {', '.join(missing)}; a pair table has {', '.join(REQUIRED)}, "
                 f"this one {', '.join(names)}"
@@ -62,12 +71,12 @@ class Pairs(Sequence[Pair]):
     @cached_property
     def labels(self) -> np.ndarray:
         """str or None, [N]; several as `a|b`."""
-        cells = self._column("label", None)
+        cells = self._column(self._label, None)
         return np.array(["|".join(x) if isinstance(x, list) else x and str(x) for x in cells], object)
 
     def take(self, which: np.ndarray) -> Pairs:
         """Some of the pairs: their numbers, or a bool for each."""
-        return Pairs(self.path, self.rows[which], opened=self._opened)
+        return Pairs(self.path, self.rows[which], self._label, opened=self._opened)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,7 +87,7 @@ class Pairs(Sequence[Pair]):
     def __getitem__(self, at: slice) -> Pairs: ...
     def __getitem__(self, at: int | slice) -> Pair | Pairs:
         if isinstance(at, slice):
-            return Pairs(self.path, self.rows[at], opened=self._opened)
+            return self.take(np.arange(len(self))[at])
         cells = self._cells(int(self.rows[at]))
         modality = Modality(cells["modality"])
         other = self._source(cells["other"], modality)
@@ -97,8 +106,8 @@ class Pairs(Sequence[Pair]):
             extra={name: cell for name, cell in cells.items() if name not in NAMED},
         )
 
-    def __reduce__(self) -> tuple[type[Pairs], tuple[Path, np.ndarray | None]]:
-        return Pairs, (self.path, self._some)
+    def __reduce__(self) -> tuple[type[Pairs], tuple[Path, np.ndarray | None, str]]:
+        return Pairs, (self.path, self._some, self._label)
 
     def _column(self, name: str, default: object) -> np.ndarray:
         """A small column, with `default` where nothing is told: object [N]."""
@@ -120,6 +129,8 @@ class Pairs(Sequence[Pair]):
             case {"name": name}:
                 data = cut(**cell)
                 cell = json.loads(data)["caption"] if name.endswith(".json") else data
+            case {"bytes": data, "path": name}:
+                cell = name if data is None else data
             case list():
                 try:
                     return np.array(cell, np.float32)
@@ -135,13 +146,13 @@ class Pairs(Sequence[Pair]):
         return self.path.parent / str(cell) if cell else None
 
 
-def read_pairs(path: Path, *, split: str | None = None) -> Pairs:
-    """The pairs of a table, or those of one split.
+def read_pairs(path: Path, *, split: str | None = None, label: str = "label") -> Pairs:
+    """The pairs of a table, or those of one split; `label` is the column of the classes.
 
     UsageError for a table that cannot be read or lacks a column, an unknown modality, a weight that is no
     finite number of at least 0, and a split that no row has. Media are not looked at: see `check_pairs`.
     """
-    pairs = Pairs(path)
+    pairs = Pairs(path, label=label)
     for at in np.flatnonzero(~np.isin(pairs.modalities, list(Modality)))[:1]:
         raise UsageError(f"{path}: row {at + 1}: {no_modality(pairs.modalities[at])}")
     for at in np.flatnonzero(~(np.isfinite(pairs.weights) & (pairs.weights >= 0)))[:1]:

@@ -1,0 +1,54 @@
+"""How good vectors are: retrieval, zero-shot classification, emergence, the modality gap.
+
+`metrics` and `zeroshot` work on arrays; `evaluate_pairs`, `evaluate_collection`, `evaluate_scenes` and
+`evaluate_benchmark` put a model to work on a pair table, a collection, rendered scenes or a public data set.
+"""
+
+from xsearch.evaluate.benchmarks import BENCHMARKS, evaluate_benchmark
+from xsearch.evaluate.collection import evaluate_collection
+from xsearch.evaluate.evaluation import Evaluation, gaps, matrix
+from xsearch.evaluate.metrics import (
+    average_precision,
+    composition,
+    modality_gap,
+    nearest,
+    precision_at_1,
+    precision_at_k,
+    recall_at_k,
+    relevance,
+    retrieval,
+    top_k,
+)
+from xsearch.evaluate.picture import draw
+from xsearch.evaluate.scenes import MODALITIES, embed_scenes, evaluate_scenes
+from xsearch.evaluate.table import evaluate_pairs
+from xsearch.evaluate.zeroshot import class_truth, classify, mean_prototypes, read_prompts, text_prototypes
+
+__all__ = [
+    "BENCHMARKS",
+    "MODALITIES",
+    "Evaluation",
+    "average_precision",
+    "class_truth",
+    "classify",
+    "composition",
+    "draw",
+    "embed_scenes",
+    "evaluate_benchmark",
+    "evaluate_collection",
+    "evaluate_pairs",
+    "evaluate_scenes",
+    "gaps",
+    "matrix",
+    "mean_prototypes",
+    "modality_gap",
+    "nearest",
+    "precision_at_1",
+    "precision_at_k",
+    "read_prompts",
+    "recall_at_k",
+    "relevance",
+    "retrieval",
+    "text_prototypes",
+    "top_k",
+]

@@ -1,0 +1,293 @@
+"""Public data sets, in the folders that they come in -> pairs, class names and ImageBind's figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+import numpy as np
+from PIL import Image
+
+from xsearch.errors import UsageError
+from xsearch.evaluate.evaluation import Evaluation
+from xsearch.evaluate.table import evaluate_pairs
+from xsearch.pairs import Pair
+from xsearch.types import Modality
+
+if TYPE_CHECKING:
+    from xsearch.embed import Embedder
+
+__all__ = ["BENCHMARKS", "Benchmark", "evaluate_benchmark"]
+
+Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
+Classes = Mapping[str, Sequence[str]]
+
+WINDOW_S = 5.0  # of IMU; ImageBind, arXiv:2305.05665, section 3
+# Metres between eye and projector, as Omnivore takes them (arXiv:2201.08377).
+BASELINE_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
+
+
+# The prompts are ours, as ImageBind's are not published: compare figures of a few percent with care.
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set. `published`: ImageBind's top-1 or text -> audio R@1, on its test split."""
+
+    title: str
+    layout: str  # what the folder has to hold
+    pairs: Callable[[Path], Iterable[Pair]]
+    published: float
+    classes: Callable[[Path], Classes | None] = lambda folder: None  # without: the labels
+
+
+def evaluate_benchmark(
+    embedder: Embedder,
+    name: str,
+    folder: Path,
+    *,
+    templates: Sequence[str] = (),
+    classes: Classes | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """One of BENCHMARKS, in `folder`: the figures of `evaluate_pairs`, with what was `published` beside.
+
+    UsageError if the folder has another layout.
+    """
+    benchmark = BENCHMARKS[name]
+    found = evaluate_pairs(
+        embedder,
+        _read(benchmark, folder),
+        templates=templates,
+        classes=classes or benchmark.classes(folder),
+        progress=progress,
+    )
+    for row in (*found.figures["zero_shot"], *found.figures["retrieval"]):
+        if row.get("query", Modality.TEXT) == Modality.TEXT:
+            row["published"] = benchmark.published
+    return Evaluation({"benchmark": benchmark.title} | found.figures, found.vectors)
+
+
+def _read(benchmark: Benchmark, folder: Path) -> Iterator[Pair]:
+    empty = True
+    try:
+        for pair in benchmark.pairs(folder):
+            empty = False
+            yield pair
+    except (FileNotFoundError, NotADirectoryError) as problem:
+        raise UsageError(f"no {problem.filename}; {benchmark.title} has {benchmark.layout}") from None
+    except (LookupError, ValueError, OSError, ElementTree.ParseError) as problem:
+        raise UsageError(f"{folder}: {problem!r}; {benchmark.title} has {benchmark.layout}") from None
+    if empty:
+        raise UsageError(f"{folder}: nothing of it there; {benchmark.title} has {benchmark.layout}")
+
+
+def _esc50(folder: Path) -> Iterator[Pair]:
+    for row in _rows(folder / "meta" / "esc50.csv"):
+        yield Pair(None, folder / "audio" / row["filename"], Modality.AUDIO, label=row["category"])
+
+
+def _clotho(folder: Path) -> Iterator[Pair]:
+    for row in _rows(folder / "clotho_captions_evaluation.csv"):
+        captions = [row[f"caption_{number}"] for number in range(1, 6)]
+        sound = folder / "evaluation" / row["file_name"]
+        yield Pair(None, sound, Modality.AUDIO, extra={"captions": captions})
+
+
+def _audiocaps(folder: Path) -> Iterator[Pair]:
+    """Sounds are named for the video, as in `Y<id>.wav` or `<id>_<start>.wav`, or for the caption."""
+    sounds = {path.stem: path for path in folder.rglob("*") if path.suffix in (".wav", ".flac", ".mp3")}
+    captions: dict[Path, list[str]] = {}
+    for row in _rows(folder / "test.csv"):
+        id, start = row["youtube_id"], row["start_time"]
+        names = (id, f"Y{id}", f"{id}_{start}", row["audiocap_id"])
+        sound = next((sounds[name] for name in names if name in sounds), folder / f"{id}.wav")
+        captions.setdefault(sound, []).append(row["caption"])
+    for sound, texts in captions.items():
+        yield Pair(None, sound, Modality.AUDIO, extra={"captions": texts})
+
+
+def _imagenet(folder: Path) -> Iterator[Pair]:
+    images = folder / "val" if (folder / "val").is_dir() else folder
+    for of_class in sorted(path for path in images.iterdir() if path.is_dir()):
+        for path in sorted(of_class.iterdir()):
+            yield Pair(None, path, Modality.IMAGE, label=of_class.name)
+
+
+def _imagenet_names(folder: Path) -> Classes | None:
+    """From the lists that the data set comes with; without one the folders are named as the classes."""
+    for names in ("LOC_synset_mapping.txt", "synset_words.txt"):
+        if (folder / names).exists():
+            lines = (folder / names).read_text(encoding="utf-8").splitlines()
+            return {line.split(" ", 1)[0]: [line.split(" ", 1)[1].split(",")[0]] for line in lines if line}
+    return None
+
+
+SUN_SCENES = (
+    "bathroom", "bedroom", "classroom", "computer_room", "conference_room", "corridor", "dining_area",
+    "dining_room", "discussion_area", "furniture_store", "home_office", "kitchen", "lab", "lecture_theatre",
+    "library", "living_room", "office", "rest_space", "study_space",
+)  # fmt: skip
+NYU_SCENES = (
+    "bathroom", "bedroom", "bookstore", "classroom", "dining_room", "home_office", "kitchen", "living_room",
+    "office",
+)  # fmt: skip
+NYU_OTHERS = (
+    "basement", "cafe", "computer lab", "conference room", "dinette", "exercise room", "foyer",
+    "furniture store", "home storage", "indoor balcony", "laundry room", "office kitchen", "playroom",
+    "printer room", "reception room", "student lounge", "study", "study room",
+)  # fmt: skip
+
+
+def _sun(folder: Path) -> Iterator[Pair]:
+    for scene, pair in _sun_rgbd(folder):
+        if scene in SUN_SCENES:
+            yield pair(scene)
+
+
+def _nyu(folder: Path) -> Iterator[Pair]:
+    for scene, pair in _sun_rgbd(folder / "kv1" / "NYUdata", folder):
+        yield pair(scene if scene in NYU_SCENES else "others")
+
+
+def _sun_rgbd(folder: Path, root: Path | None = None) -> Iterator[tuple[str, Callable[[str], Pair]]]:
+    """The scene of each recording of SUN RGB-D below `folder`, and what makes a pair of it with a label."""
+    root = root or folder
+    if not folder.is_dir():
+        raise FileNotFoundError(2, "", str(folder))
+    chosen = (root / "test.txt").read_text().split() if (root / "test.txt").exists() else None
+    for told in sorted(folder.rglob("scene.txt")):
+        recording = told.parent
+        if chosen is None or recording.relative_to(root).as_posix() in chosen:
+            yield told.read_text().strip(), partial(_depth_of, recording)
+
+
+def _depth_of(recording: Path, label: str) -> Pair:
+    maps = [*recording.glob("depth_bfx/*.png"), *recording.glob("depth/*.png")]
+    stored = np.asarray(Image.open(maps[0])).astype(np.uint16)
+    values = stored >> np.uint16(3) | stored << np.uint16(13)  # millimetres, rotated: its read3dPoints.m
+    extra = {
+        "focal_px": float((recording / "intrinsics.txt").read_text().split()[0]),
+        "baseline_m": next((b for sensor, b in BASELINE_M.items() if sensor in recording.parts), None),
+    }
+    return Pair(None, _png(Image.fromarray(values)), Modality.DEPTH, label=label, extra=extra)
+
+
+def _llvip(folder: Path) -> Iterator[Pair]:
+    """Every person, and for each a piece of the same picture as large that shows none."""
+    rng = np.random.default_rng(0)
+    for path in sorted((folder / "infrared" / "test").iterdir()):
+        objects = ElementTree.parse(folder / "Annotations" / f"{path.stem}.xml").iter("bndbox")
+        people = [_box(box) for box in objects]
+        with Image.open(path) as file:
+            picture = file.convert("L")
+        for person in people:
+            yield _crop(picture, person, "person")
+            if (elsewhere := _free(rng, picture.size, person, people)) is not None:
+                yield _crop(picture, elsewhere, "background")
+
+
+def _box(told: ElementTree.Element) -> Box:
+    left, top, right, bottom = (int(told.findtext(at, "")) for at in ("xmin", "ymin", "xmax", "ymax"))
+    return left, top, right, bottom
+
+
+def _crop(picture: Image.Image, box: Box, label: str) -> Pair:
+    return Pair(None, _png(picture.crop(box)), Modality.THERMAL, label=label)
+
+
+def _free(rng: np.random.Generator, size: tuple[int, int], like: Box, taken: list[Box]) -> Box | None:
+    """A box of the size of `like` that touches none of `taken`; None where none was found in 50 tries."""
+    width, height = like[2] - like[0], like[3] - like[1]
+    for _ in range(50):
+        x, y = (
+            int(rng.integers(max(1, size[0] - width + 1))),
+            int(rng.integers(max(1, size[1] - height + 1))),
+        )
+        if all(x >= b[2] or x + width <= b[0] or y >= b[3] or y + height <= b[1] for b in taken):
+            return x, y, x + width, y + height
+    return None
+
+
+def _ego4d(folder: Path) -> Iterator[Pair]:
+    """Windows of all recordings; a video may have several scenarios, of which any is right."""
+    from pyarrow import csv as arrow_csv
+
+    axes = [f"{sensor}_{axis}" for sensor in ("accl", "gyro") for axis in "xyz"]
+    for video in json.loads((folder / "ego4d.json").read_text())["videos"]:
+        path = folder / "imu" / f"{video['video_uid']}.csv"
+        if video["scenarios"] and path.exists():  # only some of the cameras had an IMU
+            table = arrow_csv.read_csv(path)
+            columns = [table[name].to_numpy() for name in ("canonical_timestamp_ms", *axes)]
+            rows = np.stack(columns, axis=1).astype(np.float64)
+            rows = rows[np.isfinite(rows).all(axis=1)]
+            rows = rows[np.argsort(rows[:, 0], kind="stable")]
+            rate_hz = 1000 / np.median(np.diff(rows[:, 0]))
+            size = round(WINDOW_S * rate_hz)
+            for start in range(0, len(rows) - size + 1, size):
+                numbers = rows[start : start + size, 1:].astype(np.float32)  # [T, 6]
+                label = "|".join(video["scenarios"])
+                yield Pair(None, numbers, Modality.IMU, label=label, extra={"rate_hz": rate_hz})
+
+
+def _rows(table: Path) -> Iterator[dict[str, str]]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        yield from csv.DictReader(file)
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
+
+
+_SUN_RGBD = (
+    "SUN RGB-D's folders with scene.txt, depth_bfx/ and intrinsics.txt; test.txt may name those to take"
+)
+
+BENCHMARKS = {
+    "esc50": Benchmark("ESC-50", "meta/esc50.csv and audio/", _esc50, 0.669),
+    "clotho": Benchmark(
+        "Clotho",
+        "clotho_captions_evaluation.csv and evaluation/",
+        _clotho,
+        0.060,
+    ),
+    "audiocaps": Benchmark(
+        "AudioCaps",
+        "test.csv and the sounds anywhere below",
+        _audiocaps,
+        0.093,
+    ),
+    "nyu-d": Benchmark(
+        "NYU-D",
+        f"kv1/NYUdata/ of {_SUN_RGBD}",
+        _nyu,
+        0.540,
+        lambda folder: {name: [name.replace("_", " ")] for name in NYU_SCENES} | {"others": NYU_OTHERS},
+    ),
+    "sun-d": Benchmark("SUN-D", _SUN_RGBD, _sun, 0.351),
+    "llvip": Benchmark(
+        "LLVIP",
+        "infrared/test/ and Annotations/",
+        _llvip,
+        0.634,
+        lambda folder: {
+            "person": ["person", "man", "woman", "people"],
+            "background": ["street", "road", "car", "light", "tree"],
+        },
+    ),
+    "ego4d": Benchmark("Ego4D", "ego4d.json and imu/", _ego4d, 0.250),
+    "imagenet": Benchmark(
+        "ImageNet-1k",
+        "a folder for each class, in val/ or itself; LOC_synset_mapping.txt may tell their names",
+        _imagenet,
+        0.777,
+        _imagenet_names,
+    ),
+}
