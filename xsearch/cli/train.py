@@ -40,6 +40,9 @@ def train(
     scenes: Annotated[
         int | None, typer.Option("--scenes", min=0, metavar="N", help="Rendered scenes beside the tables.")
     ] = None,
+    chunk: Annotated[
+        int | None, typer.Option("--chunk", min=1, metavar="N", help="Of a batch, so many rows at once.")
+    ] = None,
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything random.")] = None,
     workers: Annotated[
         int | None, typer.Option("--workers", min=0, metavar="N", help="Processes that decode; all cores.")
@@ -47,10 +50,11 @@ def train(
     check: Annotated[bool, typer.Option("--check", help="Look at the tables, and decode all, only.")] = False,
     device: options.Device = "auto",
 ) -> None:
-    """Train towers on pairs of pictures and other media; run it again to go on.
+    """Train towers on pairs of pictures and other media.
 
-    Rows with split "train" are learned from, rows with split "val" looked at meanwhile. The result,
-    DIR/model, is what --model takes. On several GPUs: torchrun --nproc-per-node N -m xsearch train ...
+    Run it again to go on where it was interrupted. Rows with split "train" are learned from, rows with
+    split "val" looked at meanwhile. The result, DIR/model, is what --model takes. On several GPUs:
+    torchrun --nproc-per-node N -m xsearch train ...
     """
     from xsearch.pairs import check_pairs
     from xsearch.train import Recipe, read_tables, run
@@ -61,7 +65,7 @@ def train(
         _show(bad, "is bad")
         raise typer.Exit(1 if bad else 0)
     chosen = Recipe.load(recipe)
-    given: dict[str, Any] = {"start": start, "scenes": scenes, "seed": seed}
+    given: dict[str, Any] = {"start": start, "scenes": scenes, "chunk": chunk, "seed": seed}
     chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
     if not paths and not chosen.scenes:
         raise UsageError("nothing to learn from: give a pair table, or --scenes N")
@@ -78,7 +82,8 @@ def train(
         workers=cores if workers is None else workers,
         command=shlex.join(["xsearch", *sys.argv[1:]]),
     )
-    output.note(f"the model is in {folder}; use it: xsearch ingest --model {folder}")
+    if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
+        output.note(f"the model is in {folder}; use it: xsearch ingest --model {folder}")
 
 
 def _show(bad: list[BadRow], what: str) -> None:

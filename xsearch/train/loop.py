@@ -141,7 +141,7 @@ class _Run:
     ) -> None:
         """Steps up to `steps`, or until looks at held-out pairs have not got better for long enough."""
         streams = {
-            name: source.batches(state.step, steps, part=share(source.bind.batch), workers=self.workers)
+            name: source.batches(state.step, steps, part=share(source.batch), workers=self.workers)
             for name, source in sources.items()
         }
         scenes = self._scenes(stage)

@@ -50,6 +50,7 @@ class TableBatches(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.pairs, self.bind, self.preprocess = pairs, bind, preprocess
         self.seed, self.pictures = seed, pictures
+        self.batch = min(bind.batch, len(pairs))
         names = [label for label in pairs.labels.tolist() if label]
         self.codes: np.ndarray | None = None  # int64 [N]; a row without a label has one of its own
         if names:
@@ -62,11 +63,11 @@ class TableBatches(Dataset[dict[str, Tensor]]):
     @property
     def steps(self) -> int:
         """Of an epoch."""
-        return max(len(self.pairs) // self.bind.batch, 1)
+        return len(self.pairs) // self.batch
 
     def rows(self, step: int) -> np.ndarray:
-        """int64 [batch]: rows of this step. All once in an epoch; or, balanced, all labels equally often."""
-        B, N = self.bind.batch, len(self.pairs)
+        """int64 [batch]: those of a step. At most once in an epoch; or, balanced, all labels as often."""
+        B, N = self.batch, len(self.pairs)
         weights = self.pairs.weights
         rng = np.random.default_rng([self.seed, step])
         if self.bind.balanced and self.codes is not None:
@@ -81,7 +82,7 @@ class TableBatches(Dataset[dict[str, Tensor]]):
             return rng.choice(N, B, p=weights / weights.sum())
         epoch, number = divmod(step, self.steps)
         order = np.random.default_rng([self.seed, epoch]).permutation(N)
-        return np.resize(order[number * B : (number + 1) * B], B)
+        return order[number * B : (number + 1) * B]
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         """What is left out because it cannot be decoded is told, and the next row stands in for it."""
