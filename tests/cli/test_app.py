@@ -14,7 +14,7 @@ from xsearch.cli.app import Commands, app
 from xsearch.errors import BadFilter, NoCollection
 
 COMMANDS = ["ingest", "query", "compose", "info", "ls", "rm", "skipped", "compact", "verify"]
-COMMANDS += ["export", "import", "eval", "doctor", "demo", "index", "models"]
+COMMANDS += ["export", "import", "train", "eval", "doctor", "demo", "index", "models"]
 
 
 def test_help_names_every_command_in_80_columns(run):
