@@ -51,6 +51,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "ranking": lambda: result("ranking", ranking.markdown),
     "crash": lambda: result("crash", crash.markdown),
     "search": lambda: result("search", search.markdown),
+    "search-data": lambda: result("search-data", search.markdown),
     "scenes": lambda: result("scenes", scenes.markdown),
 }
 

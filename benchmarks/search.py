@@ -358,16 +358,20 @@ def markdown(result: dict) -> str:
     made = _cuda_table(rows) if result["device"] == "cuda" else _table(rows)
     problems = [f"{row['system']}, {row['n']:,} vectors: {row['problem']}." for row in rows if row["problem"]]
     machine = f"{result['machine']}, {result['threads']} threads; {_about(rows)}."
-    return "\n\n".join(part for part in (machine, made, " ".join(problems), growth(rows)) if part)
+    grown = growth(rows) if len({_data(row) for row in rows}) == 1 else ""
+    return "\n\n".join(part for part in (machine, made, " ".join(problems), grown) if part)
 
 
 def _about(rows: list[dict]) -> str:
-    kinds = {(row["dim"], row.get("intrinsic"), row["seed"], row["queries"]) for row in rows}
+    kinds = {(row["dim"], _data(row), row["seed"], row["queries"]) for row in rows}
     return "; ".join(
-        f"{dim} dimensions, {f'intrinsic {intrinsic}' if intrinsic else 'scenes'}, seed {seed}, "
-        f"2 x {queries:,} queries"
-        for dim, intrinsic, seed, queries in sorted(kinds, key=str)
+        f"{dim} dimensions, {data}, seed {seed}, 2 x {queries:,} queries"
+        for dim, data, seed, queries in sorted(kinds)
     )
+
+
+def _data(row: dict) -> str:
+    return f"intrinsic {row['intrinsic']}" if "intrinsic" in row else "scenes"
 
 
 def _table(rows: list[dict]) -> str:
@@ -376,11 +380,12 @@ def _table(rows: list[dict]) -> str:
         "recall cross,queries/s,p50 ms,p99 ms,10 %: recall; p50 ms,1 %,0.1 %"
     )
     made = []
+    several = len({_data(row) for row in rows}) > 1
     for row in rows:
         per = 1 / row["n"]
         mapped = [_figure(row, f"mapped_{what}_bytes", ".0f", per) for what in ("index", "vectors")]
         made.append([
-            f"{row['n']:,}",
+            f"{row['n']:,}{f', {_data(row)}' if several else ''}",
             row["system"],
             _setting(row),
             _figure(row, "build_s", ",.1f"),

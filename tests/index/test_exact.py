@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xsearch.halves import to_float32
 from xsearch.index import exact, rerank
-from xsearch.index.exact import _to_float32
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:
@@ -72,7 +72,7 @@ def test_halves_are_widened_exactly():
     halves = np.arange(1 << 16).astype(np.uint16).view(np.float16)
     halves = halves[np.isfinite(halves)].reshape(-1, 4)  # all there are
     out = np.empty(halves.shape, np.float32)
-    _to_float32(halves, out)
+    to_float32(halves, out)
     np.testing.assert_array_equal(out.view(np.uint32), halves.astype(np.float32).view(np.uint32))
 
 

@@ -8,14 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from xsearch.halves import to_float32
+
 __all__ = ["exact", "rerank"]
 
 CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
 TABLE = 1 << 19  # components of candidates in a thread's hand: 2 MB of float32 (measured)
-SLICE = 1 << 17  # components converted at a time: 512 kB stay in a core's cache
 SCORES = 1 << 24  # scores in hand at a time: 64 MB
-HALF_TO_FLOAT = np.float32(2.0**112)  # between the exponent biases of IEEE 754 binary16 (15), binary32 (127)
-SIGN_AND_VALUE = np.array(0x8FFFE000, np.uint32).view(np.int32)  # a half's bits, 13 places up
 
 
 def exact(
@@ -37,7 +36,7 @@ def exact(
         for start in range(0, len(ids), rows):
             part = vectors[start : start + rows]
             chunk = buffer[: len(part)]
-            _to_float32(part, chunk)
+            to_float32(part, chunk)
             best.offer(queries @ chunk.T, ids[start : start + rows])  # [Q, rows]
     return best.sorted()
 
@@ -80,9 +79,7 @@ def _own_products(
     known, at = np.unique(ids, return_inverse=True)  # neighbours on the disk are read together, and once
     at = at.reshape(ids.shape)
     first = int(known[0] < 0)
-    rows = vectors(known[first:])
-    table = np.empty(rows.shape, np.float32)
-    _to_float32(rows, table)
+    table = to_float32(vectors(known[first:]))
     scores = np.full(ids.shape, -np.inf, np.float32)
     for q, query in enumerate(queries):
         real = at[q] >= first
@@ -93,21 +90,6 @@ def _own_products(
 def _threads() -> int:
     """As many as the numerical libraries are told to use."""
     return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-
-
-def _to_float32(vectors: np.ndarray, out: np.ndarray) -> None:
-    """Widen finite float16 [n, D], exactly: shift the bits, mend the bias. Twice numpy's speed (measured)."""
-    if vectors.dtype != np.float16:
-        out[:] = vectors
-        return
-    step = max(SLICE // vectors.shape[1], 1)
-    for start in range(0, len(vectors), step):
-        part = out[start : start + step]
-        bits = part.view(np.int32)
-        bits[:] = vectors[start : start + step].view(np.int16)
-        np.left_shift(bits, 13, out=bits)
-        np.bitwise_and(bits, SIGN_AND_VALUE, out=bits)
-        np.multiply(part, HALF_TO_FLOAT, out=part)
 
 
 class _Best:

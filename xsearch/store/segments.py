@@ -123,7 +123,8 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 class Segment:
     """A segment on the disk, its files mapped at once so that it outlives its removal by `compact`.
 
-    ids: int64 [n], ascending, a view of the map. What is read is checked; what a release of format 1 wrote
+    ids: int64 [n], ascending, a view of the map. stored: float16 [n, dim], the vectors, a view that is not
+    checked. Everything else that is read is checked; what a release of format 1 wrote
     has no checksums to be checked against, and no `items.arrow`.
     """
 
@@ -147,7 +148,7 @@ class Segment:
             ids, column = batch.column("id"), batch.column("vector")
             file.check_view(ids.buffers()[1])
             self.ids: np.ndarray = ids.to_numpy()
-            self._rows: np.ndarray = column.values.to_numpy().reshape(len(ids), dim)
+            self.stored: np.ndarray = column.values.to_numpy().reshape(len(ids), dim)
             self._start: int = column.values.buffers()[1].address - file.buffer.address
             found = [batches.num_record_batches, len(ids), *self.ids[[0, -1]]]
         except (pa.ArrowException, LookupError, ValueError) as error:
@@ -174,15 +175,19 @@ class Segment:
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """The vectors of the rows from `start` to `stop`: float16 [n, dim], a view of the map."""
-        size = self._rows.strides[0]
+        size = self.stored.strides[0]
         self._vectors.check(self._start + start * size, self._start + stop * size)
-        return self._rows[start:stop]
+        return self.stored[start:stop]
+
+    def check(self, rows: np.ndarray) -> None:
+        """Raises Damaged unless the vectors of `rows`, int64 [n], are as written."""
+        size = self.stored.strides[0]
+        self._vectors.check_each(self._start + rows * size, size)
 
     def vectors(self, rows: np.ndarray) -> np.ndarray:
         """The vectors of `rows` (int64 [n], in any order): float16 [n, dim], a copy."""
-        size = self._rows.strides[0]
-        self._vectors.check_each(self._start + rows * size, size)
-        return self._rows[rows]
+        self.check(rows)
+        return self.stored[rows]
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers, int64 [n], of ids that are all in this segment."""

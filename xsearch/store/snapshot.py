@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.lib.stride_tricks import as_strided
 
 from xsearch.errors import StoreError
+from xsearch.halves import to_float32
 from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
 from xsearch.store.segments import Segment, read_table, unify
@@ -37,6 +41,8 @@ class Snapshot:
         self.manifest = manifest
         self._segments = [Segment(folder, entry, self.stamp.dim) for entry in manifest.segments]
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
+        spans = [entry.last_id - entry.first_id + 1 - entry.rows for entry in manifest.segments]
+        self._gaps = np.array(spans, np.int64) > 0  # segments whose ids are not all there
         self._dead: np.ndarray = np.unique(self._tables("tombstones")["id"].to_numpy())
         self._skipped = self._tables("skipped")
 
@@ -64,6 +70,27 @@ class Snapshot:
         return ids[~_is_in(ids, self._dead)]
 
     @cached_property
+    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The memory of this process from the first to the last map of vectors, as if every float16 in it
+        started a vector, [places, dim]; and the place, int64 [segments], of each segment's first one.
+
+        So that one call of numpy gathers from all: a few rows from each of 61 segments took 2.6 ms segment by
+        segment, of which all but 0.1 was Python (measured). Nothing between the maps is ever touched.
+        """
+        addresses = np.array([segment.stored.ctypes.data for segment in self._segments])
+        sizes = np.array([segment.stored.nbytes for segment in self._segments])
+        low, size = int(addresses.min()), int((addresses + sizes).max() - addresses.min())
+        raw: Any = (ctypes.c_char * size).from_address(low)
+        memory = np.frombuffer(raw, np.float16)
+        shape = len(memory) - self.stamp.dim + 1, self.stamp.dim
+        return as_strided(memory, shape, (2, 2), writeable=False), (addresses - low) // 2
+
+    @cached_property
+    def _read(self) -> np.ndarray:
+        """Whether the vector of each live item has been checked here: bool [N]."""
+        return np.zeros(len(self), bool)
+
+    @cached_property
     def modalities(self) -> np.ndarray:
         """The name of the kind of each live item, str [N] in the order of `ids`."""
         names = pa.array([str(modality) for modality in Modality])
@@ -88,11 +115,19 @@ class Snapshot:
         Raises StoreError for an id that is not live.
         """
         ids = self._checked(ids)
-        out = np.empty((len(ids), self.stamp.dim), np.float32)
-        order = np.argsort(ids, kind="stable")  # neighbours on the disk are read together
-        for segment, part in self._by_segment(ids[order]):
-            out[order[part]] = segment.vectors(segment.rows(ids[order[part]]))
-        return out
+        at = np.searchsorted(self.ids, ids)
+        if len(unread := np.unique(ids[~self._read[at]])):
+            for segment, part in self._by_segment(unread):
+                segment.check(segment.rows(unread[part]))
+            self._read[np.searchsorted(self.ids, unread)] = True
+        owners = np.searchsorted(self._first, ids, side="right") - 1
+        rows = ids - self._first[owners]
+        for owner in np.flatnonzero(self._gaps[: owners.max(initial=-1) + 1]):
+            rows[owners == owner] = self._segments[owner].rows(ids[owners == owner])
+        if not len(ids):
+            return np.empty((0, self.stamp.dim), np.float32)
+        view, starts = self._maps
+        return to_float32(view[starts[owners] + rows * self.stamp.dim])
 
     def blocks(
         self, ids: np.ndarray | None = None, *, rows: int = BLOCK_ROWS
