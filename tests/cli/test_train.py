@@ -23,7 +23,6 @@ batch = 4
 learn = ["thermal:head"]
 bind = ["thermal"]
 steps = 2
-warmup = 1
 """
 
 
@@ -55,7 +54,12 @@ def test_a_run_makes_a_model_that_can_be_used(table: Path, tmp_path: Path) -> No
     assert "left out: " in found.stderr
     assert "3_ir.png" in found.stderr
     folder = tmp_path / "run" / "model"
-    assert {path.name for path in folder.iterdir()} >= {"config.json", "MODEL_CARD.md", "curves.png"}
+    assert {path.name for path in folder.iterdir()} >= {
+        "config.json",
+        "MODEL_CARD.md",
+        "curves.png",
+        "recipe.json",
+    }
     assert "| thermal | 6 |" in (folder / "MODEL_CARD.md").read_text()
     assert Image.open(io.BytesIO((folder / "curves.png").read_bytes())).width == 1000
     from xsearch.embed import ModelEmbedder
@@ -63,8 +67,12 @@ def test_a_run_makes_a_model_that_can_be_used(table: Path, tmp_path: Path) -> No
 
     vector = ModelEmbedder.load(str(folder)).embed([Sample(Modality.TEXT, "a dog")])
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
+    before = (tmp_path / "run" / "log.jsonl").read_text(), (folder / "config.json").read_text()
     again = call(*given)  # there is nothing left to do
     assert again.exit_code == 0
+    assert ((tmp_path / "run" / "log.jsonl").read_text(), (folder / "config.json").read_text()) == before
+    table.write_text(table.read_text() + "0.png,0_ir.png,thermal,train\n")
+    assert "tables with other rows" in " ".join(call(*given).stderr.split())
     other = call(*given, "--seed", 5)
     assert other.exit_code == 2
     assert "another recipe" in other.output + other.stderr

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from xsearch.embed import ModelEmbedder
-from xsearch.models.vocabulary import save_words, unlearned
+from xsearch.models.vocabulary import save_words, unlearned, words_of
 
 
 def test_words_that_no_text_had_are_unlearned(tmp_path):
-    save_words(["A dog on the Beach.", "two boxes, 3 cats"], tmp_path)
+    save_words(words_of(["A dog on the Beach.", "two boxes, 3 cats"]), tmp_path)
     assert unlearned("Dogs and a box by the beach in 1999", tmp_path) == ["and", "box", "by", "in"]
     assert unlearned("the dog, the dog!", tmp_path) == []
     assert unlearned("a quasar? QUASAR", tmp_path) == ["quasar"]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from PIL import Image
 
 from xsearch.errors import ModelError, UsageError
@@ -27,6 +30,9 @@ TINY = replace(
         name: replace(getattr(SMALL, name), width=16, depth=1, heads=2, stem=())
         for name in ("vision", "text", "audio", "depth", "thermal", "imu")
     },
+)
+TINY = replace(  # one with batch norm, and one with dropout
+    TINY, vision=replace(TINY.vision, stem=(4,)), imu=replace(TINY.imu, head_dropout=0.5)
 )
 
 
@@ -51,7 +57,7 @@ def pairs() -> ScenePairs:
 
 def test_a_batch_holds_every_kind_once_and_an_epoch_every_scene(pairs):
     numbered = replace(pairs, arrays={"imu": np.arange(2 * ROUND)})
-    rows = [numbered.batch(step, 3, ["imu"])["imu"].long().numpy() for step in range(2)]
+    rows = [numbered.batch(step, [3], ["imu"])["imu"].long().numpy() for step in range(2)]
     assert all(sorted(pairs.kinds[r]) == list(range(ROUND)) for r in rows)
     assert sorted(np.concatenate(rows)) == list(range(2 * ROUND))
 
@@ -62,7 +68,7 @@ def test_the_sound_of_an_empty_place_comes_with_any_picture_of_it(pairs):
     for step in range(20):
         batch = {
             name: x.long().ravel()
-            for name, x in numbered.batch(step, 3, ["vision", "audio"], silent=True).items()
+            for name, x in numbered.batch(step, [3], ["vision", "audio"], silent=True).items()
         }
         kinds = {name: pairs.kinds[rows].reshape(GRID) for name, rows in batch.items()}
         assert (kinds["vision"][1:] == kinds["audio"][1:]).all()
@@ -76,7 +82,7 @@ BINDS = {name: Bind(temperature=0.1, batch=16) for name in ("text", "audio", "de
 
 def recipe(*stages: tuple[tuple[str, ...], tuple[str, ...], int], **settings) -> Recipe:
     """Of (learn, bind, steps)."""
-    made = tuple(Stage(learn=learn, bind=bind, steps=steps, warmup=1) for learn, bind, steps in stages)
+    made = tuple(Stage(learn=learn, bind=bind, steps=steps) for learn, bind, steps in stages)
     return Recipe(**({"modality": BINDS, "scenes": 1, "stages": made} | settings))
 
 
@@ -99,10 +105,10 @@ class PowerFails(ScenePairs):
         return super().batch(step, seed, names, **how)
 
 
-@pytest.mark.parametrize("during", ["text", "depth"])
+@pytest.mark.parametrize("during", ["text", "imu"])
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_an_interrupted_run_ends_where_another_would_have(pairs, tmp_path, during, ema):
-    given = recipe((("vision", "text"), ("text",), 2), (("depth",), ("depth",), 2), ema=ema)
+    given = recipe((("vision", "text"), ("text", "audio"), 2), (("imu",), ("imu",), 3), ema=ema)
     whole = run(given, tmp_path / "whole", scenes=pairs)
     failing = PowerFails(pairs.arrays, pairs.kinds, during)
     with pytest.raises(KeyboardInterrupt):
@@ -114,7 +120,7 @@ def test_an_interrupted_run_ends_where_another_would_have(pairs, tmp_path, durin
 
 def test_what_rests_does_not_move(pairs, tmp_path):
     model = run(recipe((("audio",), ("audio",), 1), (("imu:head",), ("imu",), 1)), tmp_path, scenes=pairs)
-    untouched = run(recipe((("audio",), ("audio",), 1)), tmp_path / "none", scenes=pairs, checkpoint_s=0)
+    audio_only = run(recipe((("audio",), ("audio",), 1)), tmp_path / "none", scenes=pairs, checkpoint_s=0)
     torch.manual_seed(0)
     start = ImageBind(model.config)
     for name in ("vision", "text", "depth", "thermal"):
@@ -126,7 +132,7 @@ def test_what_rests_does_not_move(pairs, tmp_path):
     }
     assert moved
     assert all(name.startswith("head.") for name in moved)
-    torch.testing.assert_close(model.towers["audio"].state_dict(), untouched.towers["audio"].state_dict())
+    torch.testing.assert_close(model.towers["audio"].state_dict(), audio_only.towers["audio"].state_dict())
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
@@ -146,6 +152,42 @@ def test_a_loss_that_stays_infinite_ends_the_run(pairs, tmp_path):
     spoilt = replace(pairs, arrays=pairs.arrays | {"imu": np.full_like(pairs.arrays["imu"], np.nan)})
     with pytest.raises(ModelError, match="not been finite"):
         run(recipe((("imu",), ("imu",), 40)), tmp_path, scenes=spoilt)
+
+
+@dataclass(frozen=True)
+class Spoilt(ScenePairs):
+    """The second step has a picture that is no number."""
+
+    def batch(self, step, seed, names, **how):
+        made = super().batch(step, seed, names, **how)
+        if step == 1:
+            made["vision"][3, 0, 5, 5] = np.nan
+        return made
+
+
+def test_a_spoilt_step_leaves_nothing_behind(pairs, tmp_path):
+    spoilt = Spoilt(pairs.arrays, pairs.kinds)
+    model = run(recipe((("vision",), ("imu",), 4), ema=0.9), tmp_path, scenes=spoilt)
+    for name, x in model.towers["vision"].state_dict().items():
+        assert torch.isfinite(x).all(), name
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert "norm" in lines[-1]
+
+
+def test_a_modality_of_weight_0_teaches_nothing(pairs, tmp_path):
+    binds = {"imu": Bind(temperature=0.1, weight=0.0)}
+    given = recipe((("imu",), ("imu",), 2), modality=binds)
+    given = replace(given, stages=(replace(given.stages[0], weight_decay=0.0),))
+    model = run(given, tmp_path, scenes=pairs)
+    torch.manual_seed(0)
+    start = ImageBind(model.config).towers["imu"].state_dict()
+    torch.testing.assert_close(model.towers["imu"].state_dict(), start)
+
+
+def test_without_held_out_pairs_no_stage_ends_early(pairs, tmp_path):
+    given = recipe((("imu:head",), ("imu",), 5), check_steps=1, patience=1)
+    run(given, tmp_path, scenes=pairs, held_out=HeldOut({}, Preprocess(TINY)))
+    assert torch.load(tmp_path / "1-imu.pt", weights_only=True)["step"] == 5
 
 
 def test_pairs_that_are_missing_are_said(tmp_path):
@@ -214,14 +256,14 @@ def test_words_and_sounds_meet_though_they_were_never_paired(coloured, tmp_path)
     """64 pairs are learned by heart, held-out ones follow, and sound finds the word: chance is 0.25."""
     binds = {name: Bind(temperature=0.1, batch=16, image="weak") for name in ("text", "audio")}
     stages = (
-        Stage(learn=("vision", "text"), bind=("text",), steps=60, lr=3e-3, warmup=5),
-        Stage(learn=("audio",), bind=("audio",), steps=60, lr=3e-3, warmup=5),
+        Stage(learn=("vision", "text"), bind=("text",), steps=60, lr=3e-3),
+        Stage(learn=("audio",), bind=("audio",), steps=60, lr=3e-3),
     )
     given = Recipe(modality=binds, stages=stages, check_steps=60, ema=0.9)
     torch.manual_seed(0)
     words = [f"something {name}" for name in COLOURS]
     tokenizer = train_tokenizer(words, 400, context=TINY.text.context)
-    small = {name: replace(getattr(TINY, name), width=32) for name in ("vision", "text", "audio")}
+    small = {name: replace(getattr(TINY, name), width=32, stem=()) for name in ("vision", "text", "audio")}
     config = replace(TINY, embed_dim=16, **small)
     config = replace(config, text=replace(config.text, vocab=tokenizer.size))
     preprocess = Preprocess(config, tokenizer)
@@ -234,7 +276,7 @@ def test_words_and_sounds_meet_though_they_were_never_paired(coloured, tmp_path)
     assert found["text>audio"] >= 0.7
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     losses = [line["loss"] for line in lines if line["stage"] == "1-vision-text" and "loss" in line]
-    assert losses[-1] < np.log(4) + 0.05  # of 16 rows, four are right
+    assert losses[-1] < np.log(4) + 0.3  # of 16 rows some four are right; it starts at log(16)
     assert any("audio>text" in line for line in lines)
 
 
@@ -250,3 +292,48 @@ def test_a_stage_ends_when_held_out_pairs_get_no_better(coloured, tmp_path):
     train(ImageBind(config), preprocess, given, {"text": tables["text"]}, tmp_path, held_out=held)
     steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert max(steps) < 50
+
+
+# ---------------------------------------------------------------- two processes
+
+
+PLAIN = replace(TINY, vision=replace(TINY.vision, stem=()), imu=replace(TINY.imu, head_dropout=0.0))
+
+
+def _with_tables(paths, folder) -> ImageBind:
+    """Sounds and words, labels and chunks, and looks at held-out pairs."""
+    torch.set_num_threads(1)
+    tokenizer = train_tokenizer(["something red"], TINY.text.vocab, context=TINY.text.context)
+    config = replace(PLAIN, text=replace(PLAIN.text, vocab=tokenizer.size))
+    preprocess = Preprocess(config, tokenizer)
+    binds = {
+        "text": Bind(temperature=0.1, batch=16, learned=True),
+        "audio": Bind(temperature=0.1, batch=8, balanced=True),
+    }
+    stages = (Stage(learn=("vision", "text", "audio"), bind=("text", "audio"), steps=3, clip_norm=0.5),)
+    given = Recipe(modality=binds, stages=stages, check_steps=2, patience=5, chunk=3, ema=0.5)
+    torch.manual_seed(0)
+    held_out = HeldOut(split(paths, "val"), preprocess)
+    return train(ImageBind(config), preprocess, given, split(paths, "train"), folder, held_out=held_out)
+
+
+def _one_of_two(rank: int, port: int, paths, folder) -> None:
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    model = _with_tables(paths, folder)
+    torch.save(model.state_dict(), folder / f"{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_train_what_one_does(coloured, tmp_path):
+    with socket.socket() as waiting:
+        waiting.bind(("127.0.0.1", 0))
+        port = waiting.getsockname()[1]
+    one = _with_tables(coloured, tmp_path / "one").state_dict()
+    (tmp_path / "two").mkdir()
+    mp.spawn(_one_of_two, args=(port, coloured, tmp_path / "two"), nprocs=2)
+    for rank in range(2):
+        other = torch.load(tmp_path / "two" / f"{rank}.pt", weights_only=True)
+        for name, x in one.items():
+            torch.testing.assert_close(other[name], x, atol=1e-5, rtol=1e-4, msg=f"{rank}: {name}")
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
+    assert len(logs[0]) == len(logs[1])

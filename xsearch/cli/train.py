@@ -58,6 +58,7 @@ def train(
     """
     from xsearch.pairs import check_pairs
     from xsearch.train import Recipe, read_tables, run
+    from xsearch.train.run import CORES
 
     paths = tables or []
     if check:
@@ -72,14 +73,13 @@ def train(
     pairs, bad = read_tables(paths, "train")
     _show(bad, "is left out")
     held_out, _ = read_tables(paths, "val")
-    cores = len(os.sched_getaffinity(0))
     folder = run(
         chosen,
         pairs,
         out,
         held_out=held_out,
         device=device,
-        workers=cores if workers is None else workers,
+        workers=CORES if workers is None else workers,
         command=shlex.join(["xsearch", *sys.argv[1:]]),
     )
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us

@@ -20,7 +20,7 @@ LEAST_SAMPLE = 10_000  # 39 for each of the 256 centroids of an 8-bit quantiser
 PROBED = 16  # one list in so many is visited, until `tune` has measured
 REFINE = 8  # candidates per wanted item; likewise
 GROWTH = 0.5  # of nprobe with a filter, until tuned; enough for 512 equal dimensions (measured)
-EASY = 0.35  # the same where the codes are GOOD (measured)
+EASY = 0.3  # the same where the codes are GOOD (measured)
 CODE_BYTES = 64  # of an item at most; longer codes cost more than they save in the re-rank (measured)
 ID_BYTES = 8
 

@@ -29,6 +29,7 @@ from xsearch.models.config import ImageBindConfig
 from xsearch.models.imagebind import ImageBind, Tower, build_tower
 from xsearch.models.precision import DTYPES
 from xsearch.models.tokenizer import Tokenizer
+from xsearch.models.vocabulary import WORDS, save_words
 
 __all__ = [
     "TowerFile",
@@ -61,9 +62,21 @@ class TowerFile:
 
 
 def save_model(
-    model: ImageBind, tokenizer: Tokenizer, folder: Path, *, dtype: torch.dtype = torch.float16
+    model: ImageBind,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    dtype: torch.dtype = torch.float16,
+    words: Iterable[str] | None = None,
 ) -> None:
-    """Write a model folder; weights are stored as `dtype`, the few single numbers as float32."""
+    """Write a model folder; weights are stored as `dtype`, the few single numbers as float32.
+
+    words: all that it was taught, see `vocabulary`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / WORDS).unlink(missing_ok=True)
+    if words is not None:
+        save_words(words, folder)
     towers = ((name, tower.state_dict()) for name, tower in model.towers.items())
     write_folder(folder, model.config, tokenizer, towers, dtype)
 

@@ -9,23 +9,31 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["WORDS", "save_words", "unlearned"]
+__all__ = ["WORDS", "known_words", "save_words", "unlearned", "words_of"]
 
 WORDS = "words.txt"
 _WORD = re.compile(r"[^\W\d_]{2,}")  # numbers and single letters say little
 
 
-def save_words(texts: Iterable[str], folder: Path) -> None:
-    """Write down all words of these texts, as the model was taught them."""
-    known = sorted({word for text in texts for word in _WORD.findall(text.lower())})
-    (folder / WORDS).write_text("\n".join(known) + "\n", encoding="utf-8")
+def words_of(texts: Iterable[str]) -> frozenset[str]:
+    """In lower case."""
+    return frozenset(word for text in texts for word in _WORD.findall(text.lower()))
+
+
+def save_words(words: Iterable[str], folder: Path) -> None:
+    (folder / WORDS).write_text("\n".join(sorted(words)) + "\n", encoding="utf-8")
+
+
+def known_words(folder: Path) -> frozenset[str] | None:
+    """Those that the model in `folder` was taught; None if it does not say."""
+    path = folder / WORDS
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.exists() else None
 
 
 def unlearned(text: str, folder: Path) -> list[str]:
     """Words that the model in `folder` was never taught, in order; a plural is as known as its word."""
-    path = folder / WORDS
-    if not path.exists():
+    known = known_words(folder)
+    if known is None:
         return []
-    known = set(path.read_text(encoding="utf-8").split())
     words = dict.fromkeys(_WORD.findall(text.lower()))
     return [word for word in words if not {word, word.removesuffix("s"), word.removesuffix("es")} & known]

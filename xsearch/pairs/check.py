@@ -34,20 +34,21 @@ class BadRow(NamedTuple):
     reason: str
 
 
-def check_pairs(pairs: Pairs | Path, *, decode: bool = False) -> list[BadRow]:
+def check_pairs(pairs: Pairs | Path, *, decode: bool = False, pictures: bool = False) -> list[BadRow]:
     """What is wrong with each row: its modality, its weight, a file that is missing or of another kind.
 
-    decode: also decode everything. UsageError only if the table as a whole cannot be read.
+    decode: also decode everything. pictures: a row without one is bad.
+    Raises UsageError only if the table as a whole cannot be read.
     """
     pairs = pairs if isinstance(pairs, Pairs) else Pairs(pairs)
     return [
         BadRow(pairs.path, int(row) + 1, column, reason)
         for at, row in enumerate(pairs.rows)
-        for column, reason in _problems(pairs, at, decode)
+        for column, reason in _problems(pairs, at, decode, pictures)
     ]
 
 
-def _problems(pairs: Pairs, at: int, decode: bool) -> Iterator[tuple[str, str]]:
+def _problems(pairs: Pairs, at: int, decode: bool, pictures: bool) -> Iterator[tuple[str, str]]:
     if not 0 <= pairs.weights[at] < math.inf:
         yield "weight", NO_WEIGHT
     if pairs.modalities[at] not in list(Modality):
@@ -58,6 +59,8 @@ def _problems(pairs: Pairs, at: int, decode: bool) -> Iterator[tuple[str, str]]:
     except (OSError, MediaError) as problem:  # OSError: of a shard
         yield "other", str(problem)
         return
+    if pictures and pair.image is None:
+        yield "image", "there is none"
     for column, source, kind, decoded in (
         ("image", pair.image, Modality.IMAGE, pair.picture),
         ("other", pair.other, pair.modality, pair.partner),

@@ -114,7 +114,10 @@ class Snapshot:
 
         Raises StoreError for an id that is not live.
         """
-        ids = self._checked(ids)
+        return to_float32(self._halves(self._checked(ids)))
+
+    def _halves(self, ids: np.ndarray) -> np.ndarray:
+        """The same as they are stored, for ids that are live: float16 [n, dim], a copy."""
         at = np.searchsorted(self.ids, ids)
         if len(unread := np.unique(ids[~self._read[at]])):
             for segment, part in self._by_segment(unread):
@@ -125,22 +128,26 @@ class Snapshot:
         for owner in np.flatnonzero(self._gaps[: owners.max(initial=-1) + 1]):
             rows[owners == owner] = self._segments[owner].rows(ids[owners == owner])
         if not len(ids):
-            return np.empty((0, self.stamp.dim), np.float32)
+            return np.empty((0, self.stamp.dim), np.float16)
         view, starts = self._maps
-        return to_float32(view[starts[owners] + rows * self.stamp.dim])
+        return view[starts[owners] + rows * self.stamp.dim]
 
     def blocks(
         self, ids: np.ndarray | None = None, *, rows: int = BLOCK_ROWS
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Stream (ids int64 [b], vectors float16 [b, dim]) with b <= rows, ids ascending.
 
-        ids: only these, int64 ascending; without them all live items. Neighbours on the disk come as views
-        of the memory map.
+        ids: only these, int64 ascending; without them all live items, whose neighbours on the disk come as
+        views of the memory map.
         Raises StoreError for an id that is not live.
         """
-        wanted = self.ids if ids is None else self._checked(ids)
-        for segment, part in self._by_segment(wanted):
-            here = wanted[part]
+        if ids is not None:
+            ids = self._checked(ids)
+            for start in range(0, len(ids), rows):
+                yield ids[start : start + rows], self._halves(ids[start : start + rows])
+            return
+        for segment, part in self._by_segment(self.ids):
+            here = self.ids[part]
             at = segment.rows(here)
             for start in range(0, len(here), rows):
                 few = at[start : start + rows]

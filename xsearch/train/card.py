@@ -12,13 +12,14 @@ from xsearch.models.imagebind import ImageBind
 from xsearch.pairs import Pairs
 from xsearch.train.log import read_log
 from xsearch.train.recipe import Recipe
+from xsearch.train.scenes import ROUND
 
 __all__ = ["CARD", "CURVES", "card", "curves"]
 
 CARD, CURVES = "MODEL_CARD.md", "curves.png"
 
 
-def card(recipe: Recipe, model: ImageBind, tables: Mapping[str, Pairs], log: Path, command: str) -> str:
+def card(recipe: Recipe, model: ImageBind, tables: Mapping[str, Pairs], run: Path, command: str) -> str:
     """Markdown, filled from the run: what it started from, its data, its stages, and what it can do."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     lines = [
@@ -36,16 +37,16 @@ def card(recipe: Recipe, model: ImageBind, tables: Mapping[str, Pairs], log: Pat
         labels = len({label for label in pairs.labels.tolist() if label})
         lines.append(f"| {name} | {len(pairs):,} | {labels or ''} | {pairs.path.name} |")
     if recipe.scenes:
-        lines.append(f"| all | {recipe.scenes * 104:,} | | rendered scenes |")
+        lines.append(f"| all | {-(-recipe.scenes // ROUND) * ROUND:,} | | rendered scenes |")
     lines += ["", "## Stages", "", "| learns | bound to pictures | length | peak lr |", "|---|---|---|---|"]
     for stage in recipe.stages:
         length = f"{stage.steps:,} steps" if stage.steps else f"{stage.epochs:g} epochs"
         lines.append(f"| {', '.join(stage.learn)} | {', '.join(stage.bind)} | {length} | {stage.lr:g} |")
-    found = _last_look(log)
+    found = _last_look(run)
     if found:
         lines += ["", "## Held-out pairs", "", "| query > answer | P@1 |", "|---|---|"]
         lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
-    lines += ["", "## Reproduce", "", f"    {command}", ""]
+    lines += ["", "## Reproduce", "", f"    {command}", "", "with the recipe in `recipe.json`.", ""]
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from xsearch.errors import MediaError
 from xsearch.models.imagebind import ImageBind
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
+from xsearch.train.labels import codes_of, same, vocabulary
 from xsearch.train.scenes import GRID, ROUND, ScenePairs
 
 __all__ = ["HeldOut"]
@@ -24,51 +25,53 @@ AT_ONCE = 50
 
 @dataclass(frozen=True)
 class _Set:
-    """Tower inputs of the same things, row by row, and what is a right answer."""
+    """Tower inputs of the same things, row by row, and what is a right answer: rows that share a number."""
 
     inputs: dict[str, Tensor]
-    labels: np.ndarray  # [N]
-    motions: np.ndarray | None = None  # [N]: of scenes, what an IMU can tell
+    codes: Tensor  # int64 [N, M]
+    motions: Tensor | None = None  # [N, 1]: of scenes, what an IMU can tell
 
-    def truth(self, *names: str) -> np.ndarray:
-        return self.motions if self.motions is not None and "imu" in names else self.labels
+    def truth(self, *names: str) -> Tensor:
+        return self.motions if self.motions is not None and "imu" in names else self.codes
 
 
 class HeldOut:
     """Pairs that are not trained on.
 
-    tables: by tower. scenes: rendered with another seed than those of training.
+    tables: by tower; what cannot be decoded is passed over. scenes: rendered with another seed than those
+    of training.
     """
 
     def __init__(
         self, tables: Mapping[str, Pairs], preprocess: Preprocess, scenes: ScenePairs | None = None
     ) -> None:
         self._sets: dict[str, _Set] = {}
+        known = vocabulary(*(pairs.labels.tolist() for pairs in tables.values()))
         for name, pairs in tables.items():
-            rows = np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int)
             pictures, partners, labels = [], [], []
-            for row in rows:
-                pair = pairs[int(row)]
-                with suppress(MediaError):  # those of training are told
+            for row in np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int):
+                with suppress(MediaError):
+                    pair = pairs[int(row)]
                     both = pair.picture(), pair.partner()
                     pictures.append(both[0])
                     partners.append(both[1])
-                    labels.append(pair.label or f"{name} {row}")
+                    labels.append(pair.label)
             if labels:
                 inputs = {"vision": preprocess(pictures), name: preprocess(partners)}
-                self._sets[name] = _Set(inputs, np.array(labels))
+                self._sets[name] = _Set(inputs, torch.from_numpy(codes_of(labels, known)))
         if scenes is not None:
             steps = len(scenes.kinds) // ROUND
-            batches = [scenes.batch(step, 0, list(scenes.arrays)) for step in range(steps)]
+            batches = [scenes.batch(step, [0], list(scenes.arrays)) for step in range(steps)]
             inputs = {name: torch.cat([batch[name] for batch in batches]) for name in scenes.arrays}
-            kinds = np.tile(np.arange(ROUND), steps)
+            kinds = torch.arange(ROUND).repeat(steps)[:, None]
             self._sets["scenes"] = _Set(inputs, kinds, kinds % GRID[1])
 
     @torch.inference_mode()
     def matrix(self, model: ImageBind, device: torch.device) -> dict[str, float]:
         """P@1 of each modality of a set finding each other, such as {"audio/vision>audio": 0.31}.
 
-        Between the partners of two tables, right is the same label; within a modality nothing is asked.
+        Between the partners of two tables ("audio>text"), right is a common label; queries without a right
+        answer do not count, and within a modality nothing is asked.
         """
         rows = {
             (source, name): _embedded(model, name, x, device)
@@ -81,20 +84,15 @@ class HeldOut:
                 emergent = source != other and "vision" not in (a, b) and "scenes" not in (source, other)
                 if a == b or not (source == other or emergent):
                     continue
-                truths = self._sets[source].truth(a, b), self._sets[other].truth(a, b)
-                right = truths[0][:, None] == truths[1][None, :]
-                if emergent and not right.any():
-                    continue
-                asked = right.any(axis=1)
-                nearest = (queries[asked] @ answers.T).argmax(axis=1)
-                hit = right[asked][np.arange(asked.sum()), nearest]
-                key = f"{source}/{a}>{b}" if source == other else f"{a}>{b}"
-                found[key] = round(float(hit.mean()), 4)
+                right = same(self._sets[source].truth(a, b), self._sets[other].truth(a, b))
+                asked = right.any(dim=1)
+                if asked.any():
+                    nearest = (queries[asked] @ answers.T).argmax(dim=1, keepdim=True)
+                    key = f"{source}/{a}>{b}" if source == other else f"{a}>{b}"
+                    found[key] = round(float(right[asked].gather(1, nearest).float().mean()), 4)
         return found
 
 
-def _embedded(model: ImageBind, name: str, x: Tensor, device: torch.device) -> np.ndarray:
+def _embedded(model: ImageBind, name: str, x: Tensor, device: torch.device) -> Tensor:
     """float32 [N, E]."""
-    parts = [model.towers[name](part.to(device)).float().cpu() for part in x.split(AT_ONCE)]
-    found: np.ndarray = torch.cat(parts).numpy()
-    return found
+    return torch.cat([model.towers[name](part.to(device)).float().cpu() for part in x.split(AT_ONCE)])

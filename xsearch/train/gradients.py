@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["backward", "gathered", "share", "summed"]
+__all__ = ["agreed", "average", "backward", "gathered", "processes", "rank", "share", "summed"]
 
 
 def backward(
@@ -47,8 +47,8 @@ def backward(
         gradient = whole[name].grad
         if gradient is not None:  # else the loss did not ask this tower
             of_chunks = gradient[share(len(gradient))].split([len(chunk.x) for chunk in chunks])
-            for part, wanted in zip(chunks, of_chunks, strict=True):
-                part.backward(wanted)
+            for one, wanted in zip(chunks, of_chunks, strict=True):
+                one.backward(wanted)
     return float(value.detach())
 
 
@@ -100,27 +100,46 @@ def _batch_norm_waits(tower: nn.Module) -> Iterator[None]:
 
 def gathered(rows: Tensor) -> Tensor:
     """The rows [B, ...] of all processes, in their order: [B * processes, ...]."""
-    if _count() == 1:
+    if processes() == 1:
         return rows
-    found = [torch.empty_like(rows) for _ in range(_count())]
+    found = [torch.empty_like(rows) for _ in range(processes())]
     dist.all_gather(found, rows.contiguous())
     return torch.cat(found)
 
 
 def summed(parameters: list[nn.Parameter]) -> None:
     """Sum the gradients over the processes: each has only what its own rows say."""
-    for parameter in parameters if _count() > 1 else ():
+    for parameter in parameters if processes() > 1 else ():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
 
 
+def average(statistics: list[Tensor]) -> None:
+    """The mean over the processes, in place: what batch norm has seen is different in each."""
+    for statistic in statistics if processes() > 1 else ():
+        dist.all_reduce(statistic)
+        statistic /= processes()
+
+
+def agreed(figures: tuple[int, float]) -> tuple[int, float]:
+    """What the first process says."""
+    if processes() == 1:
+        return figures
+    said: list[tuple[int, float]] = [figures]
+    dist.broadcast_object_list(said)
+    return said[0]
+
+
 def share(batch: int) -> slice:
     """Which rows of a batch belong to this process."""
-    rank = dist.get_rank() if dist.is_initialized() else 0
-    each = batch // _count()
-    return slice(rank * each, (rank + 1) * each)
+    each = batch // processes()
+    return slice(rank() * each, (rank() + 1) * each)
 
 
-def _count() -> int:
+def processes() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0

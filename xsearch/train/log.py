@@ -1,4 +1,4 @@
-"""The log of a run: lines of JSON, TensorBoard where it is installed, and a picture of both."""
+"""The log of a run: lines of JSON, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ class Log:
         self._stage, self._file, self._board = stage, None, None
         if silent:
             return
-        self._file = (folder / LOG).open("a", encoding="utf-8")
+        path = folder / LOG
+        torn = path.exists() and not path.read_bytes().endswith(b"\n")  # by a crash
+        self._file = path.open("a", encoding="utf-8")
+        if torn:
+            print(file=self._file)
         try:
             board: Any = import_module("torch.utils.tensorboard")
         except ImportError:
@@ -54,6 +58,9 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     entries: dict[tuple[str, int, bool], dict[str, Any]] = {}
     for line in lines:
-        entry = json.loads(line)
+        try:
+            entry = json.loads(line)
+        except ValueError:  # torn by a crash
+            continue
         entries[entry["stage"], entry["step"], "loss" in entry] = entry
     return list(entries.values())

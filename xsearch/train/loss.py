@@ -6,14 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from xsearch.train.labels import same
+
 __all__ = ["binding_loss", "info_nce"]
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float | Tensor, labels: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE (arXiv:1807.03748) of paired unit rows, float [..., B, E] each: a scalar.
 
-    Row i of `a` belongs to row i of `b`; every other row of its batch is a wrong answer, but for rows with
-    the same label, int64 [B], which are as right (arXiv:2004.11362). Batches in front are averaged.
+    Row i of `a` belongs to row i of `b`; every other row of its batch is a wrong answer, but for rows that
+    share one of their labels, int64 [B, M], which are as right (arXiv:2004.11362). Batches in front are
+    averaged.
 
     >>> round(float(info_nce(torch.eye(2), torch.eye(2), temperature=1.0)), 4)  # ln(1 + 1/e)
     0.3133
@@ -21,8 +24,8 @@ def info_nce(a: Tensor, b: Tensor, temperature: float | Tensor, labels: Tensor |
     logits = a @ b.transpose(-2, -1) / temperature  # [..., B, B]
     right = torch.arange(a.shape[-2], device=a.device).expand(a.shape[:-1]).flatten()
     if labels is not None:
-        same = (labels[:, None] == labels[None, :]).to(logits.dtype)
-        right = same / same.sum(dim=1, keepdim=True)  # [B, B]
+        alike = same(labels, labels).to(logits.dtype)
+        right = alike / alike.sum(dim=1, keepdim=True)  # [B, B]
     return (
         F.cross_entropy(logits.flatten(0, -2), right)
         + F.cross_entropy(logits.transpose(-2, -1).flatten(0, -2), right)

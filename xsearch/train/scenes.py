@@ -52,7 +52,7 @@ def tower_inputs(scenes: list[Scene], preprocess: Preprocess) -> dict[str, Tenso
 
 @dataclass(frozen=True)
 class ScenePairs:
-    """Memory-mapped tower inputs, float16 (text int16), `rounds` x 104 scenes."""
+    """Tower inputs, float16 (text int16), `rounds` x 104 scenes."""
 
     arrays: dict[str, np.ndarray]
     kinds: np.ndarray  # int64 [rounds * 104]: rows of one kind show the same subject in the same place
@@ -60,8 +60,7 @@ class ScenePairs:
     @staticmethod
     def render(
         folder: Path,
-        config: ImageBindConfig,
-        tokenizer: Tokenizer,
+        preprocess: Preprocess,
         *,
         rounds: int,
         workers: int,
@@ -69,7 +68,9 @@ class ScenePairs:
     ) -> ScenePairs:
         """Render into `folder`, or continue there after an interruption: finished rounds stay."""
         scenes = _rounds(rounds, seed)
-        digest = hashlib.sha256(config.to_json().encode()).hexdigest()[:12]
+        config, tokenizer = preprocess.config, preprocess.tokenizer
+        assert tokenizer is not None
+        digest = hashlib.sha256((config.to_json() + tokenizer.backend.to_str()).encode()).hexdigest()[:12]
         folder = folder / f"scenes-{seed}-{digest}"
         folder.mkdir(parents=True, exist_ok=True)
         todo = [r for r in range(rounds) if not (folder / f"{r:05d}.done").exists()]
@@ -84,7 +85,9 @@ class ScenePairs:
         kinds = sorted({_kind(scene) for scene in scenes})
         return ScenePairs(arrays, np.array([kinds.index(_kind(scene)) for scene in scenes]))
 
-    def batch(self, step: int, seed: int, names: Sequence[str], *, silent: bool = False) -> dict[str, Tensor]:
+    def batch(
+        self, step: int, seed: Sequence[int], names: Sequence[str], *, silent: bool = False
+    ) -> dict[str, Tensor]:
         """What these towers see in one step: 104 scenes, one of each kind, in the order of GRID.
 
         An epoch shows every scene once. One phrasing and one clip of sound per scene, drawn anew each time.
@@ -93,8 +96,8 @@ class ScenePairs:
         """
         epoch, number = divmod(step, len(self.kinds) // ROUND)
         rows = np.argsort(self.kinds, kind="stable").reshape(ROUND, -1)  # [104, rounds]
-        chosen = np.random.default_rng([seed, epoch]).permuted(rows, axis=1)[:, number]
-        draw = np.random.default_rng([seed, epoch, number])
+        chosen = np.random.default_rng([*seed, epoch]).permuted(rows, axis=1)[:, number]
+        draw = np.random.default_rng([*seed, epoch, number])
         shown = chosen.reshape(GRID).copy()
         if silent:
             shown[0] = shown[draw.integers(GRID[0], size=GRID[1]), np.arange(GRID[1])]
@@ -102,8 +105,9 @@ class ScenePairs:
             name: torch.from_numpy(self.arrays[name][shown.ravel() if name == "vision" else chosen])
             for name in names
         }
-        for name in {"text", "audio"} & inputs.keys():  # of several, one
-            several = inputs[name]
+        for name in ("text", "audio"):  # of several, one
+            if (several := inputs.get(name)) is None:
+                continue
             inputs[name] = several[np.arange(ROUND), draw.integers(several.shape[1], size=ROUND)]
         return {name: x.long() if name == "text" else x.float() for name, x in inputs.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,9 @@ from xsearch.disk import publish
 from xsearch.train.recipe import Stage
 
 __all__ = ["State"]
+
+NO_DECAY = ("cls_token", "pos_embed", "bias_k", "bias_v")
+MOST_SCALE = math.log(100)  # CLIP's, arXiv:2103.00020, section 2.5
 
 
 class State:
@@ -27,18 +31,43 @@ class State:
         self.optimizer = torch.optim.AdamW(
             _groups(learners, scales, stage.weight_decay), lr=stage.lr, betas=stage.betas
         )
-        self.averages = {name: x.detach().clone() for name, x in self._weights().items()} if decay else {}
+        self.averages = {name: x.clone() for name, x in self._weights().items()} if decay else {}
         self.step = 0
         self.best, self.since = -1.0, 0  # the best look at held-out pairs, and how many looks ago
+        self.done = False
 
     @property
     def parameters(self) -> list[nn.Parameter]:
         """Those that learn, without the temperatures, whose gradients every process knows whole."""
         return [parameter for parameter in self.learners.parameters() if parameter.requires_grad]
 
-    def advance(self) -> None:
-        """After an optimiser step."""
+    @property
+    def temperatures(self) -> dict[str, float]:
+        """Those that are learned."""
+        return {f"temperature {name}": float(torch.exp(-x.detach())) for name, x in self.scales.items()}
+
+    def statistics(self, *, copy: bool = True) -> dict[str, Tensor]:
+        """The running means and variances of the batch norms that learn."""
+        return {
+            f"{name}.{which}": getattr(part, which).clone() if copy else getattr(part, which)
+            for name, part in self.learners.named_modules()
+            if isinstance(part, nn.BatchNorm2d) and part.training
+            for which in ("running_mean", "running_var")
+        }
+
+    def skip(self, statistics: dict[str, Tensor]) -> None:
+        """A step that is not taken leaves nothing behind. statistics: as they were before it."""
         self.step += 1
+        for name, x in self.statistics(copy=False).items():
+            x.copy_(statistics[name])
+
+    def advance(self) -> None:
+        """Take the step that the gradients say."""
+        self.optimizer.step()
+        self.step += 1
+        with torch.no_grad():
+            for scale in self.scales.values():
+                scale.clamp_(max=MOST_SCALE)
         decay = min(self.decay, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
         with torch.no_grad():
             for name, x in self._weights().items() if self.averages else ():
@@ -53,9 +82,9 @@ class State:
         try:
             yield
         finally:
-            self._swap()
             for part, mode in modes.items():
                 part.training = mode
+            self._swap()
 
     def finish(self) -> None:
         """The averaged weights are the result."""
@@ -70,6 +99,7 @@ class State:
             "step": self.step,
             "best": self.best,
             "since": self.since,
+            "done": self.done,
         }
         with publish(path) as part:
             torch.save(content, part)
@@ -78,17 +108,18 @@ class State:
         """Go on from `path`, if there is one."""
         if not path.exists():
             return
-        content = torch.load(path, weights_only=True)
+        content = torch.load(path, weights_only=True, map_location="cpu")
         self.learners.load_state_dict(content["learners"])
         self.scales.load_state_dict(content["scales"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.averages = {name: x.to(self.averages[name].device) for name, x in content["averages"].items()}
-        self.step, self.best, self.since = content["step"], content["best"], content["since"]
+        self.step, self.done = content["step"], content["done"]
+        self.best, self.since = content["best"], content["since"]
 
     def _weights(self) -> dict[str, Tensor]:
-        """What is averaged: parameters, and the statistics of batch norms; no masks, no counters."""
-        statistics = {name: x for name, x in self.learners.named_buffers() if ".running_" in name}
-        return {name: x.detach() for name, x in self.learners.named_parameters()} | statistics
+        """What is averaged: parameters that learn, and the statistics of batch norms."""
+        named = self.learners.named_parameters()
+        return {name: x.detach() for name, x in named if x.requires_grad} | self.statistics(copy=False)
 
     def _swap(self) -> None:
         floats = self._weights()
@@ -103,7 +134,7 @@ def _groups(
 ) -> list[dict[str, object]]:
     """Matrices decay; biases, norms, class tokens, positions and temperatures do not."""
     named = [(name, p) for name, p in learners.named_parameters() if p.requires_grad]
-    free = {name for name, p in named if p.ndim < 2 or name.endswith(("cls_token", "pos_embed"))}
+    free = {name for name, p in named if p.ndim < 2 or name.endswith(NO_DECAY)}
     return [
         {"params": [p for name, p in named if name not in free], "weight_decay": weight_decay},
         {

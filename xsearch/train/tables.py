@@ -1,10 +1,11 @@
-"""Batches from pair tables: what step n sees depends on the seed and on n alone."""
+"""Batches from pair tables: what step n of a stage sees depends on the seed and on n alone."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -12,14 +13,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from xsearch.errors import MediaError, Unreadable
-from xsearch.models.config import TOWER_OF
+from xsearch.errors import MediaError, Unreadable, UsageError
 from xsearch.models.transforms import Preprocess
-from xsearch.pairs import Pairs
+from xsearch.pairs import Pair, Pairs
 from xsearch.train.augment import mask_mels, vary
+from xsearch.train.labels import codes_of, vocabulary
 from xsearch.train.recipe import Bind
+from xsearch.types import Modality, Sample
 
-__all__ = ["Batch", "TableBatches"]
+__all__ = ["Batch", "TableBatches", "told"]
 
 Key = tuple[int, int, int]  # step, place in the batch, row
 
@@ -30,13 +32,14 @@ class Batch:
 
     pictures: Tensor  # float32 [B, 3, size, size]; or what the resting tower made of them, [B, E]
     partners: Tensor  # the input of the other tower, [B, ...]
-    labels: Tensor | None = None  # int64 [B]: rows of one label are right answers for each other
+    labels: Tensor  # int64 [B, M]: rows that share a number are right answers for each other
 
 
-class TableBatches(Dataset[dict[str, Tensor]]):
-    """The pairs of one modality.
+class TableBatches:
+    """The pairs of one modality, a batch for each step.
 
-    pictures: float32 [N, E], embeddings to give in place of the pictures.
+    seed: of the stage. processes: that share a batch. pictures: float32 [N, E], embeddings in place of
+    the pictures. Raises UsageError where there are too few pairs, or no labels to balance.
     """
 
     def __init__(
@@ -45,85 +48,110 @@ class TableBatches(Dataset[dict[str, Tensor]]):
         bind: Bind,
         preprocess: Preprocess,
         *,
-        seed: int,
+        seed: list[int],
+        processes: int = 1,
         pictures: np.ndarray | None = None,
     ) -> None:
-        self.pairs, self.bind, self.preprocess = pairs, bind, preprocess
-        self.seed, self.pictures = seed, pictures
-        self.batch = min(bind.batch, len(pairs))
-        names = [label for label in pairs.labels.tolist() if label]
-        self.codes: np.ndarray | None = None  # int64 [N]; a row without a label has one of its own
-        if names:
-            known = {name: code for code, name in enumerate(sorted(set(names)))}
-            own = len(known) + np.arange(len(pairs))
-            self.codes = np.array(
-                [known.get(name, own[row]) for row, name in enumerate(pairs.labels.tolist())]
-            )
+        self.pairs, self.bind, self.seed, self.pictures = pairs, bind, seed, pictures
+        self.batch = min(bind.batch, len(pairs)) // processes * processes
+        labels = pairs.labels.tolist()
+        self.codes = codes_of(labels, vocabulary(labels))  # int64 [N, M]
+        if not self.batch:
+            raise UsageError(f"{pairs.path}: {len(pairs)} pairs are too few for {processes} processes")
+        if bind.balanced and not any(labels):
+            raise UsageError(f"{pairs.path}: there are no labels to balance")
+        self._items = _Items(pairs, bind, preprocess, seed, shown=pictures is None)
+        self._permuted = lru_cache(maxsize=2)(self._permute)
 
     @property
     def steps(self) -> int:
         """Of an epoch."""
-        return len(self.pairs) // self.batch
+        return max(int(len(self.pairs) * self.bind.replicate) // self.batch, 1)
 
     def rows(self, step: int) -> np.ndarray:
-        """int64 [batch]: those of a step. At most once in an epoch; or, balanced, all labels as often."""
+        """int64 [batch]. All equally often, in an order drawn anew each time; by their weights, if these
+        differ; or, balanced, every label equally often."""
         B, N = self.batch, len(self.pairs)
-        weights = self.pairs.weights
-        rng = np.random.default_rng([self.seed, step])
-        if self.bind.balanced and self.codes is not None:
-            _, codes = np.unique(self.codes, return_inverse=True)
-            classes = codes.max() + 1
-            chosen = np.concatenate([rng.permutation(classes) for _ in range(-(-B // classes))])[:B]
-            order = np.argsort(codes, kind="stable")
-            ends = np.cumsum(np.bincount(codes))
-            starts = np.r_[0, ends[:-1]]
+        rng = np.random.default_rng([*self.seed, step])
+        if self.bind.balanced:
+            order, starts, ends = self._classes
+            turns = -(-B // len(starts))
+            chosen = np.concatenate([rng.permutation(len(starts)) for _ in range(turns)])[:B]
             return order[rng.integers(starts[chosen], ends[chosen])]
-        if (weights != weights[0]).any():
-            return rng.choice(N, B, p=weights / weights.sum())
-        epoch, number = divmod(step, self.steps)
-        order = np.random.default_rng([self.seed, epoch]).permutation(N)
-        return order[number * B : (number + 1) * B]
-
-    def __getitem__(self, key: Key) -> dict[str, Tensor]:
-        """What is left out because it cannot be decoded is told, and the next row stands in for it."""
-        step, place, row = key
-        for stand_in in range(row, row + len(self)):
-            try:
-                return self._made(step, place, stand_in % len(self))
-            except MediaError as problem:
-                tqdm.write(f"left out: {problem}", file=sys.stderr)
-        raise Unreadable(f"{self.pairs.path}: no row can be decoded")
-
-    def _made(self, step: int, place: int, row: int) -> dict[str, Tensor]:
-        pair, rng = self.pairs[row], np.random.default_rng([self.seed, step, place])
-        picture = None if self.pictures is not None else pair.picture()
-        picture, partner = vary(picture, pair.partner(), self.bind, rng)
-        x = self.preprocess([partner])[0]
-        if TOWER_OF[partner.modality] == "audio":
-            x = x[np.sort(rng.permutation(len(x))[: self.bind.clips])]
-            x = mask_mels(x, rng) if self.bind.other else x
-        if picture is None:
-            assert self.pictures is not None
-            shown = torch.from_numpy(self.pictures[row])
-        else:
-            shown = self.preprocess([picture])[0]
-        return {"pictures": shown, "partners": x, "rows": torch.tensor(row)}
+        if self._shares is not None:
+            return np.searchsorted(self._shares, rng.random(B), side="right").clip(max=N - 1)
+        at = np.arange(step * B, (step + 1) * B)
+        passes = range(at[0] // N, at[-1] // N + 1)
+        return np.concatenate([self._permuted(turn)[at[at // N == turn] % N] for turn in passes])
 
     def batches(self, first: int, last: int, *, part: slice, workers: int = 0) -> Iterator[Batch]:
         """Those of steps first..last-1; `part` of each batch's rows: that of this process."""
         loader = DataLoader(
-            self,
+            self._items,
             batch_sampler=_Steps(self, range(first, last), part),
             num_workers=workers,
             multiprocessing_context="spawn" if workers else None,
             worker_init_fn=_alone if workers else None,
         )
         for made in loader:
-            labels = None if self.codes is None else torch.from_numpy(self.codes)[made["rows"]]
-            yield Batch(made["pictures"], made["partners"], labels)
+            rows = made["rows"].numpy()
+            pictures = made["pictures"] if self.pictures is None else torch.from_numpy(self.pictures[rows])
+            yield Batch(pictures, made["partners"], torch.from_numpy(self.codes[rows]))
 
-    def __len__(self) -> int:
-        return len(self.pairs)
+    def _permute(self, turn: int) -> np.ndarray:
+        return np.random.default_rng([*self.seed, turn, 0]).permutation(len(self.pairs))
+
+    @cached_property
+    def _classes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows ordered by their first label, and where each label starts and ends."""
+        _, codes = np.unique(self.codes[:, 0], return_inverse=True)
+        ends = np.cumsum(np.bincount(codes))
+        return np.argsort(codes, kind="stable"), np.r_[0, ends[:-1]], ends
+
+    @cached_property
+    def _shares(self) -> np.ndarray | None:
+        """float64 [N]: the weights, summed up to 1; None where all are equal."""
+        weights = self.pairs.weights
+        return None if (weights == weights[0]).all() else np.cumsum(weights / weights.sum())
+
+
+class _Items(Dataset[dict[str, Tensor]]):
+    """Pairs decoded, varied and made ready for the towers; goes to the workers."""
+
+    def __init__(
+        self, pairs: Pairs, bind: Bind, preprocess: Preprocess, seed: list[int], shown: bool
+    ) -> None:
+        self.pairs, self.bind, self.preprocess, self.seed, self.shown = pairs, bind, preprocess, seed, shown
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        """What cannot be decoded is told, and the next row stands in for it."""
+        step, place, row = key
+        for stand_in in range(row, row + len(self.pairs)):
+            at = stand_in % len(self.pairs)
+            rng = np.random.default_rng([*self.seed, step, place])
+            try:
+                return self._made(self.pairs[at], rng) | {"rows": torch.tensor(at)}
+            except MediaError as problem:
+                told(problem)
+        raise Unreadable(f"{self.pairs.path}: no row can be decoded")
+
+    def _made(self, pair: Pair, rng: np.random.Generator) -> dict[str, Tensor]:
+        picture = pair.picture() if self.shown else None
+        picture, partner = vary(picture, self._whole(pair.partner()), self.bind, rng)
+        x = self.preprocess([partner])[0]
+        if partner.modality == Modality.AUDIO:
+            x = x[np.sort(rng.permutation(len(x))[: self.bind.clips])]
+            x = mask_mels(x, rng) if self.bind.other else x
+        made = {"partners": x}
+        if picture is not None:
+            made["pictures"] = self.preprocess([picture])[0]
+        return made
+
+    def _whole(self, sample: Sample) -> Sample:
+        """A depth map's focal length is told before it is cropped: the default one goes by its size."""
+        if sample.modality != Modality.DEPTH or sample.focal_px:
+            return sample
+        return replace(sample, focal_px=self.preprocess.settings.depth_focal * max(sample.data.shape))
 
 
 class _Steps(Sampler[list[Key]]):
@@ -139,6 +167,10 @@ class _Steps(Sampler[list[Key]]):
 
     def __len__(self) -> int:
         return len(self.steps)
+
+
+def told(problem: MediaError) -> None:
+    tqdm.write(f"left out: {problem}", file=sys.stderr)
 
 
 def _alone(worker: int) -> None:

@@ -1,0 +1,181 @@
+"""Batches: which rows a step has, which of them are alike, and what varies in a pair."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from xsearch.errors import UsageError
+from xsearch.models.config import SMALL
+from xsearch.models.transforms import Preprocess
+from xsearch.pairs import Pairs
+from xsearch.train import Bind
+from xsearch.train.augment import mask_mels, vary
+from xsearch.train.labels import codes_of, same, vocabulary
+from xsearch.train.tables import TableBatches
+from xsearch.types import Modality, Sample
+
+BIND = Bind(temperature=0.1, batch=4)
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    """Ten thermal pictures: six of a, three of b and c, one without a label."""
+    lines = ["image,other,modality,label,weight"]
+    for number in range(10):
+        pixels = np.full((8, 8), 20 * number, np.uint8)
+        Image.fromarray(pixels).convert("RGB").save(tmp_path / f"{number}.png")
+        Image.fromarray(pixels).save(tmp_path / f"{number}_ir.png")
+        label = "a" if number < 6 else "b|c" if number < 9 else ""
+        lines.append(f"{number}.png,{number}_ir.png,thermal,{label},{1 + 9 * (number == 2)}")
+    path = tmp_path / "pairs.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return Pairs(path)
+
+
+def of(pairs: Pairs, seed: int = 0, **changes) -> TableBatches:
+    return TableBatches(pairs, replace(BIND, **changes), Preprocess(SMALL), seed=[seed, 1])
+
+
+def unweighted(pairs: Pairs) -> Pairs:
+    equal = Pairs(pairs.path)
+    equal.weights = np.ones(len(equal))
+    return equal
+
+
+def test_without_weights_all_rows_come_equally_often(pairs):
+    table = of(unweighted(pairs))
+    assert table.steps == 2
+    counts = Counter(row for step in range(5) for row in table.rows(step).tolist())
+    assert counts == dict.fromkeys(range(10), 2)
+    np.testing.assert_array_equal(table.rows(3), of(unweighted(pairs)).rows(3))
+    assert any((table.rows(step) != of(unweighted(pairs), seed=1).rows(step)).any() for step in range(5))
+    assert of(unweighted(pairs), replicate=50.0).steps == 125
+
+
+def test_rows_come_by_their_weights(pairs):
+    counts = Counter(row for step in range(500) for row in of(pairs).rows(step).tolist())
+    assert counts[2] / 2000 == pytest.approx(10 / 19, abs=0.04)
+    assert set(counts) == set(range(10))
+
+
+def test_balanced_labels_come_equally_often(pairs):
+    table = of(pairs, balanced=True)
+    labels = Counter(pairs.labels[row] for step in range(300) for row in table.rows(step))
+    assert labels["a"] == pytest.approx(400, abs=60)
+    assert labels["b|c"] == pytest.approx(400, abs=60)
+    assert labels[None] == pytest.approx(400, abs=60)
+
+
+def test_a_small_table_gives_all_it_has_and_processes_share_alike(pairs):
+    assert of(pairs, batch=64).batch == 10
+    assert TableBatches(pairs, replace(BIND, batch=9), Preprocess(SMALL), seed=[0], processes=2).batch == 8
+    with pytest.raises(UsageError, match="too few for 11"):
+        TableBatches(pairs, BIND, Preprocess(SMALL), seed=[0], processes=11)
+
+
+def test_labels_to_balance_are_asked_for(tmp_path, pairs):
+    text = pairs.path.read_text().replace(",a,", ",,").replace(",b|c,", ",,")
+    (tmp_path / "bare.csv").write_text(text)
+    with pytest.raises(UsageError, match="no labels"):
+        of(Pairs(tmp_path / "bare.csv"), balanced=True)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_process_gets_its_part_of_the_same_batches(pairs, workers):
+    whole = list(of(pairs).batches(2, 4, part=slice(0, 4)))
+    half = list(of(pairs).batches(2, 4, part=slice(2, 4), workers=workers))
+    for one, other in zip(whole, half, strict=True):
+        torch.testing.assert_close(one.partners[2:], other.partners)
+        torch.testing.assert_close(one.pictures[2:], other.pictures)
+        torch.testing.assert_close(one.labels[2:], other.labels)
+
+
+def test_embeddings_stand_in_for_pictures(pairs):
+    vectors = np.arange(20, dtype=np.float32).reshape(10, 2)
+    table = TableBatches(pairs, BIND, Preprocess(SMALL), seed=[0], pictures=vectors)
+    (batch,) = table.batches(0, 1, part=slice(0, 4))
+    np.testing.assert_array_equal(batch.pictures.numpy(), vectors[table.rows(0)])
+
+
+def test_what_cannot_be_decoded_is_told_and_stood_in_for(pairs, capsys):
+    (pairs.path.parent / "3.png").write_text("no picture")
+    table = of(unweighted(pairs))
+    list(table.batches(0, 5, part=slice(0, 4)))
+    assert "3.png" in capsys.readouterr().err
+
+
+def test_rows_that_share_a_label_are_the_same():
+    labels = ["dog", "dog|bark", None, "cat", "bark", None, "cat"]
+    codes = torch.from_numpy(codes_of(labels, vocabulary(labels)))
+    wanted = [
+        [i == j or bool(a and b and set(a.split("|")) & set(b.split("|"))) for j, b in enumerate(labels)]
+        for i, a in enumerate(labels)
+    ]
+    assert same(codes, codes).tolist() == wanted
+
+
+# ---------------------------------------------------------------- what varies
+
+
+@pytest.mark.parametrize("modality", [Modality.DEPTH, Modality.THERMAL])
+@pytest.mark.parametrize("seed", range(5))
+def test_depth_and_heat_show_what_their_picture_shows(modality, seed):
+    """A picture whose grey is the depth: they stay equal, whatever part is taken and however it is turned."""
+    plane = np.arange(40 * 30, dtype=np.float32).reshape(30, 40) % 251
+    picture = Sample(Modality.IMAGE, Image.fromarray(plane.astype(np.uint8)).convert("RGB"))
+    bind = Bind(temperature=0.1, image="weak", other=False)
+    shown, partner = vary(picture, Sample(modality, plane), bind, np.random.default_rng(seed))
+    np.testing.assert_array_equal(np.asarray(shown.data)[..., 0], partner.data)
+    assert partner.data.shape[0] == partner.data.shape[1]
+
+
+def test_strong_variation_changes_colours_and_none_changes_nothing():
+    image = Image.new("RGB", (20, 20), (200, 100, 50))
+    picture, text = Sample(Modality.IMAGE, image), Sample(Modality.TEXT, "words")
+    strong, said = vary(picture, text, Bind(temperature=1.0, image="strong"), np.random.default_rng(0))
+    assert np.asarray(strong.data).mean(axis=(0, 1)).tolist() != [200, 100, 50]
+    assert said is text
+    assert vary(picture, text, Bind(temperature=1.0, image="none"), np.random.default_rng(0))[0] is picture
+
+
+def test_sounds_and_motions_keep_their_shape_and_what_is_random_is_seeded():
+    rng = np.random.default_rng(0)
+    for sample in (
+        Sample(Modality.AUDIO, rng.standard_normal(1600).astype(np.float32) * 0.1, rate_hz=16_000),
+        Sample(Modality.IMU, rng.standard_normal((6, 250)).astype(np.float32), rate_hz=50),
+    ):
+        first, again, other = (
+            vary(None, sample, Bind(temperature=1.0), np.random.default_rng(seed))[1].data
+            for seed in (1, 1, 2)
+        )
+        assert first.shape == sample.data.shape
+        assert first.dtype == np.float32
+        np.testing.assert_array_equal(first, again)
+        assert not np.array_equal(first, other)
+
+
+def test_a_motion_is_turned_as_a_whole():
+    """Gravity and rotation keep their lengths, up to one common factor."""
+    data = np.tile(np.array([[0, 0, 9.81, 0, 1, 0]], np.float32).T, (1, 100))
+    _, turned = vary(
+        None, Sample(Modality.IMU, data, rate_hz=50), Bind(temperature=1.0), np.random.default_rng(3)
+    )
+    lengths = np.linalg.norm(turned.data[:3], axis=0) / 9.81, np.linalg.norm(turned.data[3:], axis=0)
+    np.testing.assert_allclose(lengths[0], lengths[1], rtol=1e-4)
+    assert 0.9 <= lengths[0].mean() <= 1.1
+
+
+def test_masks_are_bands():
+    x = torch.ones(2, 1, 64, 204)
+    masked = mask_mels(x.clone(), np.random.default_rng(4))
+    for clip in masked[:, 0]:
+        rows, columns = (clip == 0).all(dim=1), (clip == 0).all(dim=0)
+        assert ((clip == 0) == (rows[:, None] | columns[None])).all()
+        assert rows.sum() <= 6
+        assert columns.sum() <= 41
