@@ -75,13 +75,12 @@ def test_the_shared_index_is_not_changed_by_a_search(data, index):
     np.testing.assert_array_equal(before[1], after[1])
 
 
-@pytest.mark.parametrize("mmap", [True, False])
-def test_saved_and_loaded(data, index, tmp_path, mmap):
+def test_saved_and_loaded(data, index, tmp_path):
     ids, _, queries = data
     folder = tmp_path / "ïndex"
     folder.mkdir()
     index.save(folder)
-    again = Index.load(folder, mmap=mmap)
+    again = Index.load(folder)
     assert again.plan == index.plan
     np.testing.assert_array_equal(again.ids, ids)
     np.testing.assert_array_equal(again.stored(), ids)

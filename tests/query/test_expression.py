@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -22,6 +22,7 @@ QUERIES = st.lists(st.sampled_from(["red", "green", "red blue", "bright"]), min_
     lambda words: sum((q.text(word) for word in words), Query())
 )
 WEIGHTS = st.floats(0.1, 3)
+untimed = settings(deadline=None)
 
 
 def vector(query: Query) -> np.ndarray:
@@ -32,12 +33,14 @@ def close(a: Query, b: Query) -> None:
     np.testing.assert_allclose(vector(a), vector(b), atol=1e-5)
 
 
+@untimed
 @given(QUERIES, QUERIES, QUERIES)
 def test_order_and_grouping_do_not_matter(a: Query, b: Query, c: Query) -> None:
     close(a + b, b + a)
     close((a + b) + c, a + (b + c))
 
 
+@untimed
 @given(QUERIES, QUERIES, WEIGHTS)
 def test_scaling_distributes_and_does_not_turn_the_result(a: Query, b: Query, w: float) -> None:
     close(w * (a + b), w * a + b * w)
@@ -46,6 +49,7 @@ def test_scaling_distributes_and_does_not_turn_the_result(a: Query, b: Query, w:
     close(a / w, a)
 
 
+@untimed
 @given(QUERIES, QUERIES)
 def test_subtraction_is_adding_the_negative(a: Query, b: Query) -> None:
     close(a * 2 - 0.5 * b, 2 * a + -b / 2)

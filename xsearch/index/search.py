@@ -159,9 +159,10 @@ class Index:
         return np.sort(np.concatenate(self._lists()))
 
     @staticmethod
-    def load(folder: Path, sha256: Mapping[str, str] | None = None, *, mmap: bool = True) -> Index:
-        """Read what `save` wrote, memory-mapped unless `mmap` is false, onto the GPU if it was built on one.
+    def load(folder: Path, sha256: Mapping[str, str] | None = None) -> Index:
+        """Read what `save` wrote, onto the GPU if it was built on one.
 
+        All of it: FAISS 1.15 copies 4-bit codes out of a memory map, so that they are there twice.
         sha256: of its files, by name: FAISS may crash on a damaged file, so that it is not given one.
         Without a GPU it is searched on the CPU. Raises StoreError where it is missing or damaged.
         """
@@ -174,7 +175,7 @@ class Index:
             content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in content.pop("covered")]
             points = tuple(OperatingPoint(**point) for point in content.pop("points", ()))
-            index = faiss.read_index(str(folder / INDEX), faiss.IO_FLAG_MMAP_IFC if mmap else 0)
+            index = faiss.read_index(str(folder / INDEX))
             plan, ids = Plan(**content, points=points), np.concatenate(runs)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
             raise StoreError(f"cannot read the index in {folder}: {error}; build it again") from error

@@ -122,8 +122,7 @@ def _drifted(index: Index, items: Items, new: np.ndarray) -> bool:
 def _filled(index: Index, items: Items, new: np.ndarray, *, again: bool) -> Index:
     """A copy with the new items or, `again`, with all of them and nothing else."""
     faiss: Any = import_module("faiss")
-    # Readers go on with the old one. A clone of one that is memory-mapped would share its pages, and abort
-    copy = faiss.deserialize_index(faiss.serialize_index(index.faiss))
+    copy = faiss.clone_index(index.faiss)  # readers go on with the old one
     if again:  # FAISS 1.15 adds into what remove_ids has left in lists of 4-bit codes, and spoils them
         copy.reset()
     for ids, vectors in items.blocks(None if again else new):
