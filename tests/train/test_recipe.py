@@ -87,6 +87,10 @@ def test_what_is_wrong_is_said(change, message):
 def test_files_that_are_none_are_said(tmp_path):
     with pytest.raises(UsageError, match=r"neither a \.toml file nor one of bundled, paper, scenes"):
         Recipe.load("nothing")
+    (tmp_path / "mine.toml").write_text(
+        '[modality.audio]\ntemperature = 1\n[[stage]]\nlearn = ["audio"]\nbind = ["audio"]\nsteps = 1\n'
+    )
+    assert Recipe.load(tmp_path / "mine.toml").name == "mine"
     (tmp_path / "x.toml").write_text("seed = ")
     with pytest.raises(UsageError, match=r"x\.toml"):
         Recipe.load(tmp_path / "x.toml")

@@ -81,6 +81,7 @@ def curves(folder: Path, path: Path) -> None:
     image.save(path)
 
 
+DOTTED = 60  # points, below which each is marked
 COLOURS = ("#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#17becf", "#bcbd22")
 
 
@@ -102,6 +103,8 @@ def _chart(
             (left + x / max(last, 1) * (right - left), bottom - y / high * (bottom - top - 25))
             for x, y in sorted(series[name])
         ]
-        draw.line(points if len(points) > 1 else points * 2, fill=colour, width=2)
+        draw.line(points, fill=colour, width=2)
+        for x, y in points if len(points) < DOTTED else ():
+            draw.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colour)
         if number < 22:
             draw.text((right + 15, top + 25 + 12 * number), f"{name}  {series[name][-1][1]:.2f}", fill=colour)

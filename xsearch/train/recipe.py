@@ -83,7 +83,7 @@ class Stage:
 class Recipe:
     stages: tuple[Stage, ...]
     modality: dict[str, Bind] = field(default_factory=dict)
-    name: str = "unnamed"  # of the model that it makes
+    name: str = "unnamed"  # of the model that it makes; that of the file if there is none in it
     start: str = "scratch"  # "scratch", "bundled", "imagebind" or a model folder
     fresh: tuple[str, ...] = ()  # towers that start from nothing all the same; "text" with a new tokenizer
     seed: int = 0
@@ -108,7 +108,7 @@ class Recipe:
             raise UsageError(f"no recipe {choice}: neither a .toml file nor one of {known}") from None
         except (OSError, ValueError) as error:
             raise UsageError(f"recipe {choice}: {error}") from None
-        return Recipe.of(content, str(choice))
+        return Recipe.of({"name": path.stem, **content}, str(choice))
 
     @staticmethod
     def of(content: dict[str, Any], source: str = "recipe") -> Recipe:
