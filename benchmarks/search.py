@@ -494,11 +494,14 @@ def plot(result: dict, path: Path) -> None:
 
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "xsearch"  # the same file for the same figures
+    matplotlib.rcParams["svg.fonttype"] = "none"  # letters, not their outlines
     from matplotlib import pyplot as plt
 
     sizes = sorted({row["n"] for row in result["rows"]})
     names = list(dict.fromkeys(row["system"] for row in result["rows"]))
-    figure, axes = plt.subplots(1, len(sizes), figsize=(5.5 * len(sizes), 4.5), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        1, len(sizes), figsize=(5.5 * len(sizes), 4.5), squeeze=False, sharex=True, sharey=True
+    )
     for ax, n in zip(axes[0], sizes, strict=True):
         for colour, name in enumerate(names):
             rows = [row for row in result["rows"] if row["n"] == n and row["system"] == name]
@@ -513,7 +516,8 @@ def plot(result: dict, path: Path) -> None:
         ax.set(title=f"{n:,} vectors", xlabel="recall@10, lower of same and cross", yscale="log")
         ax.grid(alpha=0.3)
     axes[0, 0].set_ylabel("queries/s, batched")
-    axes[0, 0].legend()
+    fullest = max(axes[0], key=lambda ax: len(ax.get_legend_handles_labels()[1]))
+    fullest.legend(loc="lower left")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
