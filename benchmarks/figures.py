@@ -144,11 +144,10 @@ def _prop(
     def lines(*points: Point) -> None:
         pen.line(points, fill=ink, width=thin)
 
-    seat = hip[1] + 0.1 * unit
     if prop.endswith("chair"):
         left = hip[0] - (1.3 if prop == "far chair" else 0.35) * unit
         lean = 0.35 * unit if prop == "tilted chair" else 0.0
-        seat = ground - 0.85 * unit if prop == "far chair" else seat
+        seat = ground - 0.85 * unit if prop == "far chair" else hip[1] + 0.1 * unit
         lines(
             (left + lean, seat - unit),
             (left, seat),

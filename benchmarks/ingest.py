@@ -27,9 +27,10 @@ from PIL import Image
 import xsearch
 from benchmarks import command
 from xsearch import media
+from xsearch.cores import CORES
 from xsearch.crop import centre_square
 from xsearch.embed import ModelEmbedder
-from xsearch.ingest import COMMIT_ITEMS, CORES
+from xsearch.ingest import COMMIT_ITEMS
 from xsearch.media import walk
 from xsearch.scenes import sample
 from xsearch.scenes.picture import render as render_picture

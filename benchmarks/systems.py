@@ -20,8 +20,9 @@ __all__ = ["ON_GPU", "SYSTEMS", "Setting", "System"]
 
 Setting = tuple[int, ...]
 
-PROBES = tuple(nprobe for i in range(3, 12) for nprobe in (2**i, 3 * 2 ** (i - 1)))
-DEPTHS = tuple(ef for i in range(4, 13) for ef in (2**i, 3 * 2 ** (i - 1)))[:-1]  # ef of a graph: 16 to 4,096
+STEPS = tuple(step for i in range(3, 13) for step in (2**i, 3 * 2 ** (i - 1)))  # 8, 12, 16, 24 ... 6,144
+PROBES = STEPS[:-2]  # lists to visit, 8 to 3,072
+DEPTHS = STEPS[2:-1]  # ef of a graph, 16 to 4,096
 PART = 100  # queries or rows in a message to a database
 
 

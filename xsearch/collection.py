@@ -285,27 +285,12 @@ class Collection:
         self,
         queries: Sequence[Query | str | Path],
         top: int = 10,
-        *,
-        modality: Kinds | None = None,
-        where: str | None = None,
-        rank: Rank = "balanced",
-        min_score: float | None = None,
-        unique: bool = False,
+        **how: Any,
     ) -> list[Hits]:
-        """`search` with many queries at once: the index and the metadata are asked once for all."""
+        """`search`, with its options, for many queries: the index and the metadata are asked once for all."""
         embedded = [parse(query).embed(self.embedder) for query in queries]
         snapshot = self.snapshot()
-        found = search_many(
-            snapshot,
-            self._index_of(snapshot),
-            embedded,
-            top=top,
-            modality=modality,
-            where=where,
-            rank=rank,
-            min_score=min_score,
-            unique=unique,
-        )
+        found = search_many(snapshot, self._index_of(snapshot), embedded, top=top, **how)
         return [Hits(hits, query) for hits, query in zip(found, embedded, strict=True)]
 
     def remove(

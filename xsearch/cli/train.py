@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cores import CORES
 from xsearch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ def train(
     """
     from xsearch.pairs import check_pairs
     from xsearch.train import Recipe, read_tables, run
-    from xsearch.train.run import CORES
 
     paths = tables or []
     if check:

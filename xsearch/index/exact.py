@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from xsearch.cores import CORES
 from xsearch.halves import to_float32
 
 __all__ = ["exact", "rerank"]
@@ -89,7 +90,7 @@ def _own_products(
 
 def _threads() -> int:
     """As many as the numerical libraries are told to use."""
-    return int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    return int(os.environ.get("OMP_NUM_THREADS") or CORES)
 
 
 class _Best:

@@ -13,7 +13,7 @@ there.
 
 from xsearch.ingest.derived import derive, keep_index
 from xsearch.ingest.report import Progress, Report
-from xsearch.ingest.run import COMMIT_ITEMS, CORES
+from xsearch.ingest.run import COMMIT_ITEMS
 from xsearch.ingest.update import ingest
 
-__all__ = ["COMMIT_ITEMS", "CORES", "Progress", "Report", "derive", "ingest", "keep_index"]
+__all__ = ["COMMIT_ITEMS", "Progress", "Report", "derive", "ingest", "keep_index"]

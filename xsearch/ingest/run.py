@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import signal
 import threading
 import time
@@ -20,6 +19,7 @@ import pyarrow as pa
 
 from xsearch import media
 from xsearch.ahead import Ahead
+from xsearch.cores import CORES
 from xsearch.decoders import Decoders
 from xsearch.errors import ModelError, NotMedia, Unreadable, UsageError, XsearchError
 from xsearch.ingest.copies import Contents, Copy, copied
@@ -32,12 +32,11 @@ if TYPE_CHECKING:
     from xsearch.embed import Embedder
     from xsearch.store import Snapshot, Writer
 
-__all__ = ["COMMIT_ITEMS", "COMMIT_S", "CORES", "Run"]
+__all__ = ["COMMIT_ITEMS", "COMMIT_S", "Run"]
 
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
 BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
 FAIR = 8  # samples of a kind of which none can be embedded: then it is not the files, but the model
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 AHEAD_BYTES = 256 << 20  # of decoded samples that wait for the model
 
 

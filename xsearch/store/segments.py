@@ -184,11 +184,6 @@ class Segment:
         size = self.stored.strides[0]
         self._vectors.check_each(self._start + rows * size, size)
 
-    def vectors(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of `rows` (int64 [n], in any order): float16 [n, dim], a copy."""
-        self.check(rows)
-        return self.stored[rows]
-
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers, int64 [n], of ids that are all in this segment."""
         return np.searchsorted(self.ids, ids)

@@ -118,6 +118,8 @@ class Snapshot:
 
     def _halves(self, ids: np.ndarray) -> np.ndarray:
         """The same as they are stored, for ids that are live: float16 [n, dim], a copy."""
+        if not len(ids):
+            return np.empty((0, self.stamp.dim), np.float16)
         at = np.searchsorted(self.ids, ids)
         if len(unread := np.unique(ids[~self._read[at]])):
             for segment, part in self._by_segment(unread):
@@ -125,10 +127,8 @@ class Snapshot:
             self._read[np.searchsorted(self.ids, unread)] = True
         owners = np.searchsorted(self._first, ids, side="right") - 1
         rows = ids - self._first[owners]
-        for owner in np.flatnonzero(self._gaps[: owners.max(initial=-1) + 1]):
+        for owner in np.flatnonzero(self._gaps[: owners.max() + 1]):
             rows[owners == owner] = self._segments[owner].rows(ids[owners == owner])
-        if not len(ids):
-            return np.empty((0, self.stamp.dim), np.float16)
         view, starts = self._maps
         return view[starts[owners] + rows * self.stamp.dim]
 
@@ -152,8 +152,8 @@ class Snapshot:
             for start in range(0, len(here), rows):
                 few = at[start : start + rows]
                 solid = few[-1] - few[0] + 1 == len(few)
-                vectors = segment.block(few[0], few[-1] + 1) if solid else segment.vectors(few)
-                yield here[start : start + rows], vectors
+                some = here[start : start + rows]
+                yield some, segment.block(few[0], few[-1] + 1) if solid else self._halves(some)
 
     def items(self, ids: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
         """The items of `ids`, in their order, which may repeat.

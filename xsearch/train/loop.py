@@ -192,13 +192,13 @@ class _Stage:
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         state.optimizer.zero_grad(set_to_none=True)
-        before = state.statistics()
+        before = {name: x.clone() for name, x in state.statistics.items()}
         chunk = self.recipe.chunk
         figures["loss"] = backward(towers, given, whole_loss, chunk=chunk, precision=self._precision)
         summed(state.parameters)
         norm = float(nn.utils.clip_grad_norm_(state.parameters, self.stage.clip_norm or math.inf))
         if math.isfinite(figures["loss"]) and math.isfinite(norm):
-            average(list(state.statistics(copy=False).values()))
+            average(list(state.statistics.values()))
             state.advance()
             figures |= {"norm": norm, "lr": lr, **state.temperatures}
         else:

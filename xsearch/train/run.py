@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from xsearch.cores import CORES
 from xsearch.disk import publish
 from xsearch.errors import UsageError
 from xsearch.models.checkpoint import save_model
@@ -34,7 +35,6 @@ __all__ = ["Tables", "read_tables", "run"]
 MADE_OF = "run.json"
 SAID = 20_000  # captions of scenes, for a tokenizer
 HELD_SEED, HELD_ROUNDS = 7, 4
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 Tables = dict[str, Pairs]  # by the tower beside the pictures
 

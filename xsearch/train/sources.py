@@ -34,14 +34,11 @@ class Part:
 
 
 class Seen:
-    """What a resting vision tower makes of the pictures; to be cleared when it has learned."""
+    """What a resting vision tower makes of the pictures."""
 
     def __init__(self, vision: nn.Module, preprocess: Preprocess, device: torch.device) -> None:
         self._vision, self._preprocess, self._device = vision, preprocess, device
         self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-
-    def clear(self) -> None:
-        self._known.clear()
 
     def table(self, name: str, pairs: Pairs) -> tuple[Pairs, np.ndarray]:
         """The pairs whose picture can be decoded, and float32 [N, E]. Raises Unreadable if there are none."""

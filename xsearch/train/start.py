@@ -11,7 +11,7 @@ import torch
 from xsearch.disk import publish
 from xsearch.models.checkpoint import load_config, load_tower
 from xsearch.models.config import SMALL, TOWERS
-from xsearch.models.imagebind import ImageBind, build_tower
+from xsearch.models.imagebind import ImageBind, build_tower, lay_out
 from xsearch.models.registry import resolve
 from xsearch.models.tokenizer import Tokenizer, train_tokenizer
 from xsearch.models.transforms import Preprocess
@@ -63,13 +63,13 @@ def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
     torch.manual_seed(recipe.seed)
     model = ImageBind(config, towers=())
     for name in TOWERS:  # in this order, so that a seed gives the same weights
-        built = source is None or name in fresh
-        model.towers[name] = build_tower(config, name) if built else load_tower(source, name, config)  # type: ignore[arg-type]
+        if source is None or name in fresh:
+            model.towers[name] = tower = build_tower(config, name)
+            lay_out(tower)
+        else:
+            model.towers[name] = load_tower(source, name, config)
     for parameter in model.parameters():  # a map of a file cannot be written to
-        layout = torch.channels_last if parameter.ndim == 4 else torch.preserve_format
-        parameter.data = parameter.data.clone(
-            memory_format=layout
-        )  # convolutions: a quarter faster (measured)
+        parameter.data = parameter.data.clone()
     if known is not None and any("text" in stage.towers for stage in recipe.stages):
         known |= words_of(texts)
     return Start(model, Preprocess(config, tokenizer), known)

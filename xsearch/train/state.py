@@ -46,30 +46,30 @@ class State:
         """Those that are learned."""
         return {f"temperature {name}": float(torch.exp(-x.detach())) for name, x in self.scales.items()}
 
-    def statistics(self, *, copy: bool = True) -> dict[str, Tensor]:
-        """The running means and variances of the batch norms that learn."""
+    @property
+    def statistics(self) -> dict[str, Tensor]:
+        """The running means and variances of the batch norms that learn, as they are, no copies."""
         return {
-            f"{name}.{which}": getattr(part, which).clone() if copy else getattr(part, which)
+            f"{name}.{which}": getattr(part, which)
             for name, part in self.learners.named_modules()
             if isinstance(part, nn.BatchNorm2d) and part.training
             for which in ("running_mean", "running_var")
         }
 
     def skip(self, statistics: dict[str, Tensor]) -> None:
-        """A step that is not taken leaves nothing behind. statistics: as they were before it."""
+        """A step that is not taken leaves nothing behind. statistics: copies from before it."""
         self.step += 1
-        for name, x in self.statistics(copy=False).items():
+        for name, x in self.statistics.items():
             x.copy_(statistics[name])
 
     def advance(self) -> None:
         """Take the step that the gradients say."""
         self.optimizer.step()
         self.step += 1
+        decay = min(self.decay, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
         with torch.no_grad():
             for scale in self.scales.values():
                 scale.clamp_(max=MOST_SCALE)
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))  # the first weights are soon forgotten
-        with torch.no_grad():
             for name, x in self._weights().items() if self.averages else ():
                 self.averages[name].lerp_(x, 1 - decay)
 
@@ -119,7 +119,7 @@ class State:
     def _weights(self) -> dict[str, Tensor]:
         """What is averaged: parameters that learn, and the statistics of batch norms."""
         named = self.learners.named_parameters()
-        return {name: x.detach() for name, x in named if x.requires_grad} | self.statistics(copy=False)
+        return {name: x.detach() for name, x in named if x.requires_grad} | self.statistics
 
     def _swap(self) -> None:
         floats = self._weights()
