@@ -103,10 +103,10 @@ def tune_on(
         of_kind = kinds == kind
         for sort, among in (("same", ids[of_kind]), ("cross", ids[~of_kind])):
             own = np.sort(rng.permutation(among)[:held_out])
+            queries = items.vectors(own)
             for share in (1.0, *SHARES):
                 allowed = np.sort(rng.permutation(ids[of_kind])[: int(share * of_kind.sum())])
                 if len(own) and len(allowed) > least:
-                    queries = items.vectors(own)
                     scores, found = exact(queries, items.blocks(allowed), k + 1)
                     scores[found == own[:, None]] = -np.inf
                     truth = -np.sort(-scores, axis=1)[:, :k]
