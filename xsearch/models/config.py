@@ -224,7 +224,7 @@ HUGE = ImageBindConfig(
 SMALL = ImageBindConfig(
     name="bundled",
     embed_dim=256,
-    vision=VisionConfig(width=192, depth=2, heads=6, image_size=112, patch=16, stem=(24, 48, 96, 160)),
+    vision=VisionConfig(width=256, depth=2, heads=8, image_size=112, patch=16, stem=(32, 64, 128, 256)),
     text=TextConfig(width=192, depth=4, heads=6, context=32, vocab=2048),
     audio=AudioConfig(width=192, depth=2, heads=6, mels=64, stride=(16, 16), stem=(24, 48, 96, 160)),
     depth=DepthConfig(width=192, depth=2, heads=6, image_size=112, stem=(16, 32, 64, 128)),
