@@ -195,6 +195,12 @@ def test_pairs_that_are_missing_are_said(tmp_path):
         run(recipe((("audio",), ("audio",), 1), scenes=0), tmp_path)
 
 
+def test_a_stage_may_leave_the_scenes_out(pairs, tmp_path):
+    given = recipe((("audio",), ("audio",), 1))
+    with pytest.raises(UsageError, match="no pairs of pictures and audio"):
+        run(replace(given, stages=(replace(given.stages[0], scenes=False),)), tmp_path, scenes=pairs)
+
+
 def test_a_learned_temperature_moves(pairs, tmp_path):
     binds = {"imu": Bind(temperature=0.1, learned=True)}
     run(recipe((("imu",), ("imu",), 3), modality=binds), tmp_path, scenes=pairs)

@@ -65,6 +65,7 @@ class Stage:
     betas: tuple[float, float] = (0.9, 0.95)
     clip_norm: float = 1.0  # 0: gradients stay as they are
     size: int = 0  # pixels of the pictures' side; 0: the model's own
+    scenes: bool = True  # beside the tables, if there are any
 
     @property
     def towers(self) -> dict[str, str]:

@@ -94,7 +94,8 @@ class Sources:
         preprocess: Preprocess,
         seen: Seen | None,
     ) -> None:
-        self._recipe, self._stage, self._scenes = recipe, recipe.stages[number - 1], scenes
+        self._recipe, self._stage = recipe, recipe.stages[number - 1]
+        self._scenes = scenes = scenes if self._stage.scenes else None
         self._seed = [recipe.seed, number]
         if self._stage.size:
             vision = replace(preprocess.config.vision, image_size=self._stage.size)
@@ -163,4 +164,4 @@ class Sources:
 
 def missing(stage: Stage, tables: Mapping[str, Pairs], scenes: ScenePairs | None) -> list[str]:
     """Towers that the stage binds without any pairs."""
-    return [name for name in stage.bind if name not in tables and scenes is None]
+    return [name for name in stage.bind if name not in tables and not (scenes and stage.scenes)]
