@@ -37,8 +37,7 @@ SPLITS = {"train": "", "val": "_val"}
 
 
 def words(data: Path) -> Iterator[dict[str, Any]]:
-    """Every picture with one of its names. The captions of 173 pictures are left out: they would name words as
-    learned that nothing could be learned of."""
+    """Every picture with one of its names. Captions of 173 pictures, too few to learn from, are left out."""
     rng = np.random.default_rng(SEED)
     for split, ending in SPLITS.items():
         for row in pq.read_table(data / f"images{ending}.parquet").to_pylist():

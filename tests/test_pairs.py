@@ -21,6 +21,16 @@ from xsearch.pairs import Pairs, check_pairs, read_pairs
 from xsearch.types import Modality
 
 
+def test_what_is_added_to_a_picture_is_checked_too(tmp_path: Path) -> None:
+    table = tmp_path / "triples.jsonl"
+    whole = {"image": None, "other": "b", "modality": "text", "plus": "lost.wav", "plus_modality": "audio"}
+    rows = [whole, whole | {"plus_modality": "smell"}]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    first, second = check_pairs(table)
+    assert (first.row, first.column, first.reason.split(": ")[-1]) == (1, "plus", "No such file or directory")
+    assert "plus_modality 'smell'; it is one of image" in second.reason
+
+
 def encoded(picture: Image.Image, format: str) -> bytes:
     file = io.BytesIO()
     picture.save(file, format)

@@ -15,7 +15,7 @@ from xsearch.embed import ModelEmbedder
 from xsearch.errors import UsageError
 from xsearch.evaluate import draw, evaluate_pairs
 from xsearch.models.registry import BUNDLED
-from xsearch.pairs import Pair
+from xsearch.pairs import Pair, check_pairs, read_pairs
 from xsearch.scenes import render, sample
 from xsearch.types import Modality
 
@@ -55,6 +55,24 @@ def test_pictures_find_their_texts_and_the_labels_their_pictures(pictures: list[
     (gap,) = found.figures["gap"]
     assert gap["distance"] == pytest.approx(np.sqrt(2) * 0.5 / np.sqrt(1.25), abs=0.05)  # along two axes
     assert draw(found, "a title").size[0] == 1720
+
+
+def test_a_picture_and_something_more_find_what_both_mean_together(
+    pictures: list[Path], tmp_path: Path
+) -> None:
+    table = tmp_path / "triples.csv"
+    rows = ["image,other,modality,plus,plus_modality"]
+    for path, plus in zip(pictures, ("blue", "red", "green"), strict=True):
+        word = WORDS[pictures.index(path)]
+        rows.append(f"{path},{word} {plus},text,{plus},text")
+    table.write_text("\n".join([*rows, f"{pictures[0]},dark,text,,", ""]))
+    assert check_pairs(table) == []
+    found = evaluate_pairs(FakeEmbedder(), read_pairs(table)).figures["composition"]
+    assert found == {
+        "image + text -> text": 1,
+        "image only -> text": pytest.approx(2 / 3),  # each word is in two answers
+        "text only -> text": pytest.approx(1 / 3),
+    }
 
 
 def test_partners_that_share_a_picture_are_compared(pictures: list[Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation, gaps, matrix
 from xsearch.evaluate.metrics import nearest
-from xsearch.evaluate.zeroshot import TEMPLATES, text_prototypes
+from xsearch.evaluate.zeroshot import text_prototypes, usual_templates
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def evaluate_collection(
     named = {name: list((classes or {}).get(name, [name.replace("_", " ")])) for name in names.tolist()}
     words = []
     for kind in vectors:
-        prototypes = text_prototypes(embedder, named, templates or TEMPLATES.get(kind, ("{}",)))
+        prototypes = text_prototypes(embedder, named, templates or usual_templates(embedder, kind))
         present = np.isin(names, labels[kind])
         about = {"answer": str(kind), "queries": int(present.sum()), "items": len(vectors[kind])}
         words.append(about | nearest(prototypes[present], vectors[kind], (names[present], labels[kind])))

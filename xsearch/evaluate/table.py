@@ -13,8 +13,8 @@ import numpy as np
 
 from xsearch.errors import MediaError, UsageError
 from xsearch.evaluate.evaluation import Evaluation, gaps, matrix, relation
-from xsearch.evaluate.metrics import Relevant, retrieval
-from xsearch.evaluate.zeroshot import TEMPLATES, class_truth, classify, text_prototypes
+from xsearch.evaluate.metrics import Relevant, composition, retrieval
+from xsearch.evaluate.zeroshot import class_truth, classify, text_prototypes, usual_templates
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ __all__ = ["evaluate_pairs"]
 BATCH = 256  # samples that are decoded before they are embedded
 TOLD = 5  # reasons of skipped media that are kept
 
-Links = dict[tuple[Modality, Modality], list[tuple[int, int]]]
+Kinds = tuple[Modality, Modality]
+Links = dict[Kinds, list[tuple[int, int]]]
 
 
 def evaluate_pairs(
@@ -41,13 +42,15 @@ def evaluate_pairs(
 
     What is in several pairs is embedded once, and everything that it is paired with is a right answer. Two
     kinds of partners that share pictures are compared as well, and so is a partner with the texts in a column
-    `captions`. In the matrix, what shares a label is right.
+    `captions`. In the matrix, what shares a label is right. A pair with a `plus` is a triple: picture and
+    plus added up are to find the partner, among those of all triples, better than either of them alone.
 
-    templates, classes: as for `text_prototypes`; without them TEMPLATES, and the labels themselves.
+    templates, classes: as for `text_prototypes`; without them the usual ones, and the labels themselves.
     progress: called with the number of pairs done. Media that cannot be decoded are counted and left out.
     """
     media = _Media(embedder)
     links: Links = defaultdict(list)
+    triples: dict[Kinds, list[tuple[int, int, int]]] = defaultdict(list)
     for done, pair in enumerate(pairs, start=1):
         if classes and pair.label and (missing := set(pair.label.split("|")) - classes.keys()):
             raise UsageError(f"the prompts have no names for the class {missing.pop()}; add some")
@@ -55,6 +58,10 @@ def evaluate_pairs(
         if pair.image is not None:
             picture = media.add(Modality.IMAGE, pair.image, pair.picture, pair.label)
             _append(links, (Modality.IMAGE, pair.modality), (picture, other))
+            if pair.plus is not None and pair.plus_modality is not None:
+                plus = media.add(pair.plus_modality, pair.plus, pair.addend, None)
+                if picture is not None and plus is not None and other is not None:
+                    triples[pair.plus_modality, pair.modality].append((picture, plus, other))
         captions = pair.extra.get("captions") or []
         for text in [captions] if isinstance(captions, str) else captions:
             described = media.add(Modality.TEXT, text, partial(Sample, Modality.TEXT, text, text=text), None)
@@ -70,6 +77,11 @@ def evaluate_pairs(
         "skipped": len(media.skipped),
         "skipped_first": media.skipped[:TOLD],
         "retrieval": _retrieval(vectors, links),
+        "composition": {
+            f"{name} -> {answer}": share
+            for (plus, answer), rows in triples.items()
+            for name, share in _composition(vectors, plus, answer, np.array(rows)).items()
+        },
     }
     labels = {kind: np.array(media.labels[kind], object) for kind in vectors}
     labelled = {kind: np.flatnonzero(of_kind != None) for kind, of_kind in labels.items()}  # noqa: E711
@@ -174,6 +186,16 @@ def _retrieval(vectors: Mapping[Modality, np.ndarray], links: Links) -> list[dic
     return rows
 
 
+def _composition(
+    vectors: Mapping[Modality, np.ndarray], plus: Modality, answer: Modality, triples: np.ndarray
+) -> dict[str, float]:
+    """triples: int64 [N, 3], rows of the pictures, of what is added, and of what is to be found."""
+    pictures, added, right = triples.T
+    items, right = np.unique(right, return_inverse=True)
+    parts = {"image": vectors[Modality.IMAGE][pictures], str(plus): vectors[plus][added]}
+    return composition(parts, vectors[answer][items], (right, np.arange(len(items))))
+
+
 def _zero_shot(
     embedder: Embedder,
     vectors: Mapping[Modality, np.ndarray],
@@ -186,7 +208,7 @@ def _zero_shot(
     for kind in vectors:
         named = classes or {name: [name.replace("_", " ")] for name in _names(labels[kind])}
         if kind is not Modality.TEXT and len(named) > 1:
-            prototypes = text_prototypes(embedder, named, templates or TEMPLATES[kind])
+            prototypes = text_prototypes(embedder, named, templates or usual_templates(embedder, kind))
             truth = class_truth(labels[kind], list(named))
             rows.append({"modality": str(kind)} | classify(vectors[kind], prototypes, truth))
     return rows

@@ -16,7 +16,15 @@ from xsearch.types import Modality, Sample
 if TYPE_CHECKING:
     from xsearch.embed import Embedder
 
-__all__ = ["TEMPLATES", "class_truth", "classify", "mean_prototypes", "read_prompts", "text_prototypes"]
+__all__ = [
+    "TEMPLATES",
+    "class_truth",
+    "classify",
+    "mean_prototypes",
+    "read_prompts",
+    "text_prototypes",
+    "usual_templates",
+]
 
 # The seven of CLIP's 80 that its authors found to do nearly as well as all
 # (github.com/openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb).
@@ -50,6 +58,11 @@ def text_prototypes(
     ]
     vectors = embedder.embed([Sample(Modality.TEXT, text, text=text) for _, text in prompts])
     return mean_prototypes(vectors, np.array([number for number, _ in prompts]))
+
+
+def usual_templates(embedder: Embedder, kind: Modality) -> Sequence[str]:
+    """Those of TEMPLATES whose words the model has learned."""
+    return [some for some in TEMPLATES.get(kind, ()) if not embedder.unlearned(some)] or ("{}",)
 
 
 def mean_prototypes(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:

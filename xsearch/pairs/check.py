@@ -64,6 +64,7 @@ def _problems(pairs: Pairs, at: int, decode: bool, pictures: bool) -> Iterator[t
     for column, source, kind, decoded in (
         ("image", pair.image, Modality.IMAGE, pair.picture),
         ("other", pair.other, pair.modality, pair.partner),
+        ("plus", pair.plus, pair.plus_modality or pair.modality, pair.addend),
     ):
         reason = None if source is None else _mistaken(source, kind)
         if reason is None and decode and source is not None:

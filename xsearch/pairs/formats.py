@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMED", "PARTNERS", "REQUIRED", "Opened", "cut", "open_table"]
 
 REQUIRED = ("image", "other", "modality")
-NAMED = (*REQUIRED, "weight", "split", "label")
+NAMED = (*REQUIRED, "weight", "split", "label", "plus", "plus_modality")
 PICTURES = ("jpg", "jpeg", "png", "webp")
 PARTNERS = {
     "txt": Modality.TEXT, "wav": Modality.AUDIO, "flac": Modality.AUDIO, "ogg": Modality.AUDIO,
@@ -63,7 +63,7 @@ def open_table(path: Path) -> Opened:
     from pyarrow import json as json_lines
 
     text = pa.string()
-    texts = dict.fromkeys((*REQUIRED, "split", "label"), text)  # also what looks like a number
+    texts = {name: text for name in NAMED if name != "weight"}  # also what looks like a number
     try:
         match path.suffix.lower():
             case ".parquet":
@@ -93,7 +93,7 @@ def open_table(path: Path) -> Opened:
 def _is_large(field: pa.Field) -> bool:
     from pyarrow import types
 
-    nested = field.name in ("image", "other") and types.is_nested(field.type)
+    nested = field.name in ("image", "other", "plus") and types.is_nested(field.type)
     return bool(nested or types.is_binary(field.type) or types.is_large_binary(field.type))
 
 

@@ -36,6 +36,8 @@ class Pair:
     weight: float = 1.0
     split: str = "train"
     label: str | None = None
+    plus: Source | None = None  # a third medium: the picture and it together mean `other`
+    plus_modality: Modality | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # the other columns
 
     def picture(self) -> Sample:
@@ -47,6 +49,12 @@ class Pair:
     def partner(self) -> Sample:
         """A sample of `modality`; of a long file the first window. Raises MediaError."""
         return _decode(self.other, self.modality, self.extra)
+
+    def addend(self) -> Sample:
+        """What is added to the picture. Raises MediaError where nothing is, or it cannot be decoded."""
+        if self.plus is None or self.plus_modality is None:
+            raise Unreadable("this pair has no plus")
+        return _decode(self.plus, self.plus_modality, self.extra)
 
 
 def _decode(source: Source, modality: Modality, extra: dict[str, Any]) -> Sample:

@@ -96,6 +96,10 @@ class Pairs(Sequence[Pair]):
         image = self._source(cells["image"], Modality.IMAGE)
         if isinstance(image, str | np.ndarray):
             raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: image is neither a path nor bytes")
+        plus_modality = cells.get("plus_modality")
+        if plus_modality not in (None, *Modality):
+            raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: plus_{no_modality(str(plus_modality))}")
+        added = plus_modality and Modality(plus_modality)
         return Pair(
             image,
             other,
@@ -103,6 +107,8 @@ class Pairs(Sequence[Pair]):
             weight=float(self.weights[at]),
             split=str(self.splits[at]),
             label=self.labels[at],
+            plus=added and self._source(cells.get("plus"), added),
+            plus_modality=added,
             extra={name: cell for name, cell in cells.items() if name not in NAMED},
         )
 
