@@ -40,6 +40,8 @@ from xsearch.models.config import (
 
 __all__ = ["ImageBind", "Tower", "build_tower"]
 
+TEXTS = 64  # that pass the text tower at once
+
 
 class Stem(nn.Module):
     """Media -> tokens: convolutions if the config asks for them, a projection of patches without bias and,
@@ -296,7 +298,14 @@ class TextTower(Tower):
         if ids.ndim != 2 or ids.shape[1] != context:
             raise ModelError(f"token ids are [B, {context}], got {list(ids.shape)}")
         end = ids.argmax(dim=1)  # [B]  the first, if a text has several
-        L = int(end.max()) + 1  # attention is causal: what follows the last end changes nothing
+        order = (
+            end.argsort()
+        )  # texts of one length together: attention is causal, so what follows an end is idle
+        rows = [self._ended(ids[some], end[some]) for some in order.split(TEXTS)]
+        return torch.cat(rows)[order.argsort()]  # [B, E]
+
+    def _ended(self, ids: Tensor, end: Tensor) -> Tensor:
+        L = int(end.max()) + 1
         x = self.trunk(self.tokens(ids[:, :L]), self.mask[:L, :L], end)  # [B, 1, D]
         return self.head(x[:, 0])  # [B, E]
 
