@@ -37,11 +37,12 @@ SPLITS = {"train": "", "val": "_val"}
 
 
 def words(data: Path) -> Iterator[dict[str, Any]]:
-    """Every picture with one of its names. Captions of 173 pictures, too few to learn from, are left out."""
+    """Every picture with one of its names; rarer ones, and captions of 173 pictures, are left out: too few to
+    learn from."""
     rng = np.random.default_rng(SEED)
     for split, ending in SPLITS.items():
         for row in pq.read_table(data / f"images{ending}.parquet").to_pylist():
-            names = [row["label"], *row["synonyms"], row["concept"]] if split == "train" else [row["label"]]
+            names = [row["label"], row["concept"]] if split == "train" else [row["label"]]
             prompt = str(rng.choice(PROMPTS)) if split == "train" else "a photo of a {}"
             yield {
                 "image": row["jpeg"],

@@ -46,7 +46,8 @@ TOWERS = ("vision", "text", "audio", "depth", "thermal", "imu")
 
 @dataclass(frozen=True, kw_only=True)
 class TowerConfig:
-    """A transformer: `depth` pre-norm blocks of `heads` heads on tokens of `width` numbers."""
+    """A transformer: `depth` pre-norm blocks of `heads` heads on tokens of `width` numbers. Without any block,
+    the mean of the tokens stands for the whole."""
 
     width: int
     depth: int
@@ -224,11 +225,11 @@ HUGE = ImageBindConfig(
 SMALL = ImageBindConfig(
     name="bundled",
     embed_dim=256,
-    vision=VisionConfig(width=256, depth=2, heads=8, image_size=112, patch=16, stem=(32, 64, 128, 256)),
-    text=TextConfig(width=192, depth=4, heads=6, context=32, vocab=2048),
-    audio=AudioConfig(width=192, depth=2, heads=6, mels=64, stride=(16, 16), stem=(24, 48, 96, 160)),
-    depth=DepthConfig(width=192, depth=2, heads=6, image_size=112, stem=(16, 32, 64, 128)),
-    thermal=ThermalConfig(width=192, depth=2, heads=6, image_size=112, stem=(16, 32, 64, 128)),
+    vision=VisionConfig(width=320, depth=0, heads=8, image_size=112, patch=16, stem=(40, 80, 160, 320)),
+    text=TextConfig(width=192, depth=2, heads=6, context=32, vocab=2048),
+    audio=AudioConfig(width=256, depth=0, heads=8, mels=64, stride=(16, 16), stem=(32, 64, 128, 256)),
+    depth=DepthConfig(width=192, depth=0, heads=6, image_size=112, stem=(24, 48, 96, 192)),
+    thermal=ThermalConfig(width=192, depth=0, heads=6, image_size=112, stem=(24, 48, 96, 192)),
     imu=ImuConfig(width=128, depth=3, heads=4, kernel=40, head_dropout=0.0),
     preprocessing=Preprocessing(
         text_cleaning="plain",

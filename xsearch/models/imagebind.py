@@ -111,6 +111,8 @@ class Tower(nn.Module):
     def embed(self, x: Tensor) -> Tensor:
         """A batch without clips -> [B, E], not normalised."""
         tokens = self.tokens(x)  # [B, 1+L, D]
+        if not len(self.trunk.blocks):
+            return self.head(tokens[:, 1:].mean(dim=1))
         first = torch.zeros(len(x), dtype=torch.int64, device=x.device)
         return self.head(self.trunk(tokens, at=first)[:, 0])
 

@@ -190,7 +190,7 @@ class _Stage:
             return total
 
         for group in state.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["share"]
         state.optimizer.zero_grad(set_to_none=True)
         before = {name: x.clone() for name, x in state.statistics.items()}
         chunk = self.recipe.chunk

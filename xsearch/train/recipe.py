@@ -60,6 +60,7 @@ class Stage:
     steps: int = 0  # or
     epochs: float = 0.0  # of the largest of the tables that are bound
     lr: float = 1e-3  # the peak
+    lrs: dict[str, float] = field(default_factory=dict)  # of towers that have another
     warmup: float = 0.05  # share of the steps
     weight_decay: float = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
@@ -149,6 +150,9 @@ def _check(stage: Stage, recipe: Recipe, here: str) -> None:
         raise UsageError(f"{here}: binds {missing[0]}, and [modality.{missing[0]}] is missing")
     if not stage.bind or not stage.learn or bool(stage.steps) == bool(stage.epochs):
         raise UsageError(f"{here}: needs learn, bind, and steps or epochs")
+    _names(tuple(stage.lrs), tuple(stage.towers), here)
+    if any(not isinstance(lr, int | float) or not lr > 0 for lr in stage.lrs.values()):
+        raise UsageError(f"{here}: lrs = {stage.lrs} are not all numbers above 0")
     if idle := set(stage.towers) - {"vision", *stage.bind}:
         raise UsageError(f"{here}: {', '.join(sorted(idle))} learns but is not bound")
 

@@ -28,9 +28,7 @@ class State:
 
     def __init__(self, learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage, decay: float) -> None:
         self.learners, self.scales, self.decay = learners, scales, decay
-        self.optimizer = torch.optim.AdamW(
-            _groups(learners, scales, stage.weight_decay), lr=stage.lr, betas=stage.betas
-        )
+        self.optimizer = torch.optim.AdamW(_groups(learners, scales, stage), lr=stage.lr, betas=stage.betas)
         self.averages = {name: x.clone() for name, x in self._weights().items()} if decay else {}
         self.step = 0
         self.best, self.since = -1.0, 0  # the best look at held-out pairs, and how many looks ago
@@ -129,16 +127,17 @@ class State:
             average.copy_(kept)
 
 
-def _groups(
-    learners: nn.ModuleDict, scales: nn.ParameterDict, weight_decay: float
-) -> list[dict[str, object]]:
-    """Matrices decay; biases, norms, class tokens, positions and temperatures do not."""
-    named = [(name, p) for name, p in learners.named_parameters() if p.requires_grad]
-    free = {name for name, p in named if p.ndim < 2 or name.endswith(NO_DECAY)}
-    return [
-        {"params": [p for name, p in named if name not in free], "weight_decay": weight_decay},
-        {
-            "params": [p for name, p in named if name in free] + list(scales.values()),
-            "weight_decay": 0.0,
-        },
-    ]
+def _groups(learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage) -> list[dict[str, object]]:
+    """Matrices decay; biases, norms, class tokens, positions and temperatures do not.
+
+    share: of the stage's lr at any time.
+    """
+    groups: list[dict[str, object]] = [{"params": list(scales.values()), "weight_decay": 0.0, "share": 1.0}]
+    for tower, learner in learners.items():
+        named = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
+        free = {name for name, p in named if p.ndim < 2 or name.endswith(NO_DECAY)}
+        for decay, some in ((stage.weight_decay, False), (0.0, True)):
+            parameters = [p for name, p in named if (name in free) is some]
+            share = stage.lrs.get(tower, stage.lr) / stage.lr
+            groups.append({"params": parameters, "weight_decay": decay, "share": share})
+    return groups
