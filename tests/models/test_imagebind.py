@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from benchmarks.plain import PlainTower
 from xsearch.errors import ModelError
 from xsearch.models import HUGE, SMALL, TOWERS, ImageBind, build_tower
+from xsearch.models.imagebind import TEXTS
 
 
 @torch.inference_mode()
@@ -93,6 +94,17 @@ def test_what_follows_the_end_token_changes_nothing(model, inputs):
     whole = tower.trunk(tower.tokens(ids), tower.mask)  # the full context
     ends = whole[torch.arange(2), torch.tensor([3, 6])]
     torch.testing.assert_close(tower(ids), F.normalize(tower.head(ends), dim=-1), atol=1e-6, rtol=0)
+
+
+@torch.inference_mode()
+def test_many_texts_keep_their_order(model):
+    tower = model.towers["text"]
+    generator = torch.Generator().manual_seed(0)
+    vocab, context = tower.token_embedding.num_embeddings, len(tower.mask)
+    ids = torch.randint(1, vocab - 1, (2 * TEXTS + 3, context), generator=generator)
+    ids[torch.arange(len(ids)), torch.randint(2, context, (len(ids),), generator=generator)] = vocab - 1
+    one_by_one = torch.cat([tower(row) for row in ids.split(1)])
+    torch.testing.assert_close(tower(ids), one_by_one, atol=1e-5, rtol=0)
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from xsearch.models import ImageBind, ImageBindConfig
 from xsearch.models.blocks import Halving
 from xsearch.models.checkpoint import load_tower, save_model
+from xsearch.models.imagebind import build_tower
 
 PLANES = ("vision", "audio", "depth", "thermal")
 
@@ -22,6 +23,18 @@ def convolved(config: ImageBindConfig) -> ImageBind:
     model = ImageBind(replace(config, **stems)).train()
     model({"vision": torch.randn(4, 3, 32, 32), "audio": torch.randn(4, 1, 32, 204)})
     return model.eval()
+
+
+@torch.inference_mode()
+def test_without_blocks_every_patch_counts_the_same(config):
+    torch.manual_seed(0)
+    depth = replace(config.depth, depth=0, image_size=32, patch=16)
+    tower = build_tower(replace(config, depth=depth), "depth").eval()
+    tower.pos_embed.zero_()
+    x = torch.randn(1, 1, 32, 32)
+    turned = torch.roll(x, (16, 16), (2, 3))  # the same four patches, elsewhere
+    torch.testing.assert_close(tower(x), tower(turned))
+    assert F.cosine_similarity(tower(x), tower(x.flip(3))) < 0.9
 
 
 @torch.inference_mode()

@@ -136,6 +136,23 @@ def test_what_rests_does_not_move(pairs, tmp_path):
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
+def test_a_tower_may_have_its_own_learning_rate(pairs, tmp_path):
+    given = recipe((("vision", "text"), ("text",), 2))
+    slow = replace(given.stages[0], weight_decay=0.0, lrs={"text": 1e-9})
+    model = run(replace(given, stages=(slow,)), tmp_path, scenes=pairs)
+    torch.manual_seed(0)
+    start = ImageBind(model.config)
+    moved = {
+        name: max(
+            float((x - y).abs().max())
+            for x, y in zip(model.towers[name].parameters(), start.towers[name].parameters(), strict=True)
+        )
+        for name in ("vision", "text")
+    }
+    assert moved["text"] < 1e-7
+    assert moved["vision"] > 1e-4
+
+
 def test_lora_changes_only_the_blocks_and_leaves_a_plain_tower(pairs, tmp_path):
     pytest.importorskip("peft", reason="needs the extra train")
     model = run(recipe((("imu:lora",), ("imu",), 2)), tmp_path, scenes=pairs)
