@@ -10,8 +10,8 @@
     bind = ["audio"]               # what is compared with pictures
     epochs = 64
 
-`paper` holds Table 9 of ImageBind (arXiv:2305.05665), `bundled` makes the model in the wheel, and `scenes` needs
-no data.
+`paper` holds Table 9 of ImageBind (arXiv:2305.05665), `bundled` makes the one in the wheel, `scenes` needs no
+data.
 """
 
 from __future__ import annotations
