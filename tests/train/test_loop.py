@@ -144,7 +144,7 @@ def test_a_tower_may_have_its_own_learning_rate(pairs, tmp_path):
     start = ImageBind(model.config)
     moved = {
         name: max(
-            float((x - y).abs().max())
+            float((x - y).detach().abs().max())
             for x, y in zip(model.towers[name].parameters(), start.towers[name].parameters(), strict=True)
         )
         for name in ("vision", "text")
@@ -357,6 +357,11 @@ def test_two_processes_train_what_one_does(coloured, tmp_path):
     for rank in range(2):
         other = torch.load(tmp_path / "two" / f"{rank}.pt", weights_only=True)
         for name, x in one.items():
-            torch.testing.assert_close(other[name], x, atol=1e-5, rtol=1e-4, msg=f"{rank}: {name}")
+            y = other[name]
+            # Where no learned key stands beside them, softmax does not see the bias of the keys: its gradient
+            # is rounding, which Adam makes large.
+            if name.endswith("in_proj_bias") and name.replace("in_proj_bias", "bias_k") not in one:
+                x, y = (torch.cat([bias.chunk(3)[0], bias.chunk(3)[2]]) for bias in (x, y))
+            torch.testing.assert_close(y, x, atol=1e-5, rtol=1e-4, msg=f"{rank}: {name}")
     logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("one", "two")]
     assert len(logs[0]) == len(logs[1])

@@ -300,9 +300,8 @@ class TextTower(Tower):
         if ids.ndim != 2 or ids.shape[1] != context:
             raise ModelError(f"token ids are [B, {context}], got {list(ids.shape)}")
         end = ids.argmax(dim=1)  # [B]  the first, if a text has several
-        order = (
-            end.argsort()
-        )  # texts of one length together: attention is causal, so what follows an end is idle
+        # Texts of one length together: attention is causal, so what follows an end is idle.
+        order = end.argsort(stable=True)
         rows = [self._ended(ids[some], end[some]) for some in order.split(TEXTS)]
         return torch.cat(rows)[order.argsort()]  # [B, E]
 
