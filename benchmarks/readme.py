@@ -15,7 +15,19 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import corpus, crash, emergence, footprint, ingest, ranking, scenes, search, startup, towers
+from benchmarks import (
+    corpus,
+    crash,
+    emergence,
+    footprint,
+    ingest,
+    ranking,
+    resume,
+    scenes,
+    search,
+    startup,
+    towers,
+)
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -49,6 +61,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "footprint": lambda: result("footprint", footprint.markdown),
     "ingest": lambda: result("ingest", ingest.markdown),
     "ranking": lambda: result("ranking", ranking.markdown),
+    "resume": lambda: result("resume", resume.markdown),
     "crash": lambda: result("crash", crash.markdown),
     "search": lambda: result("search", search.markdown),
     "search-data": lambda: result("search-data", search.markdown),

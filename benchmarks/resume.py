@@ -30,7 +30,6 @@ from xsearch.pairs import read_pairs
 from xsearch.train import Recipe, train
 from xsearch.train.log import read_log
 
-STEPS = 150  # of a stage
 CHECKPOINT_S = 0.5
 WEIGHTS = "weights.pt"
 
@@ -47,15 +46,15 @@ def make_table(folder: Path) -> Path:
     return table
 
 
-def work(table: Path, out: Path) -> None:
+def work(table: Path, out: Path, steps: int) -> None:
     """Train as far as it goes; what comes out is kept as WEIGHTS."""
     recipe = Recipe.of(
         {
             "ema": 0.9,
             "modality": {"text": {"temperature": 0.1, "batch": 16, "learned": True}},
             "stage": [
-                {"learn": ["vision", "text"], "bind": ["text"], "steps": STEPS},
-                {"learn": ["text"], "bind": ["text"], "steps": STEPS},
+                {"learn": ["vision", "text"], "bind": ["text"], "steps": steps},
+                {"learn": ["text"], "bind": ["text"], "steps": steps},
             ],
         }
     )
@@ -70,10 +69,10 @@ def work(table: Path, out: Path) -> None:
     torch.save(model.state_dict(), out / WEIGHTS)
 
 
-def killed(table: Path, out: Path, after_s: float | None) -> bool:
+def killed(table: Path, out: Path, steps: int, after_s: float | None) -> bool:
     """Run a process, for so long at most; whether it was killed."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.resume", "--work", str(table), str(out)],
+        [sys.executable, "-m", "benchmarks.resume", "--work", str(table), str(out), str(steps)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
@@ -92,26 +91,27 @@ def outcome(out: Path) -> tuple[dict[str, torch.Tensor], dict[tuple[str, int], f
     return torch.load(out / WEIGHTS, weights_only=True), losses
 
 
-def run(kills: int, seed: int) -> dict:
+def run(kills: int, seed: int, steps: int = 150) -> dict:
+    """steps: of each stage."""
     rng = random.Random(seed)
     done, runs = 0, 0
     with tempfile.TemporaryDirectory() as scratch:
         table = make_table(Path(scratch))
         start = time.perf_counter()
-        assert not killed(table, Path(scratch) / "undisturbed", None)
+        assert not killed(table, Path(scratch) / "undisturbed", steps, None)
         usual_s = time.perf_counter() - start
         weights, losses = outcome(Path(scratch) / "undisturbed")
         while done < kills:
             runs += 1
             out = Path(scratch) / f"{runs}"
-            while killed(table, out, rng.uniform(0.3, 1) * usual_s if done < kills else None):
+            while killed(table, out, steps, rng.uniform(0.3, 1) * usual_s if done < kills else None):
                 done += 1
             again, lost = outcome(out)
             assert lost == losses, f"run {runs}: other losses"
             assert all(torch.equal(again[name], x) for name, x in weights.items()), (
                 f"run {runs}: other weights"
             )
-    return {"kills": done, "runs": runs, "steps": 2 * STEPS, "losses": len(losses)}
+    return {"kills": done, "runs": runs, "steps": 2 * steps, "losses": len(losses)}
 
 
 def markdown(result: dict) -> str:
@@ -125,10 +125,11 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", nargs=2, type=Path, metavar=("TABLE", "OUT"), help="only this")
+    parser.add_argument("--work", nargs=3, metavar=("TABLE", "OUT", "STEPS"), help="only this")
     options = parser.parse_args()
     if options.work:
-        work(*options.work)
+        table, out, steps = options.work
+        work(Path(table), Path(out), int(steps))
         return
     command.report(run(options.kills, options.seed), markdown, options.json)
 

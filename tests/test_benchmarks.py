@@ -8,7 +8,19 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from benchmarks import corpus, crash, emergence, footprint, ingest, ranking, readme, scenes, search, vectors
+from benchmarks import (
+    corpus,
+    crash,
+    emergence,
+    footprint,
+    ingest,
+    ranking,
+    readme,
+    resume,
+    scenes,
+    search,
+    vectors,
+)
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
@@ -89,6 +101,12 @@ def test_killed_ingests_end_as_if_nothing_had_happened():
     result = crash.run(kills=3, seed=4, files=24)
     assert sum(result["kills"].values()) == 3
     assert "3 kills" in crash.markdown(result)
+
+
+def test_a_killed_training_run_ends_as_another():
+    result = resume.run(kills=1, seed=0, steps=20)
+    assert result["kills"] == 1
+    assert "1 kills during" in resume.markdown(result)
 
 
 def test_an_ingest_is_compared_with_its_parts():
