@@ -67,8 +67,9 @@ def test_a_picture_and_something_more_find_what_both_mean_together(
         rows.append(f"{path},{word} {plus},text,{plus},text")
     table.write_text("\n".join([*rows, f"{pictures[0]},dark,text,,", ""]))
     assert check_pairs(table) == []
-    found = evaluate_pairs(FakeEmbedder(), read_pairs(table)).figures["composition"]
-    assert found == {
+    found = evaluate_pairs(FakeEmbedder(), read_pairs(table)).figures
+    assert {row["queries"] for row in found["retrieval"]} == {1}  # the pair that is no triple
+    assert found["composition"] == {
         "image + text -> text": 1,
         "image only -> text": pytest.approx(2 / 3),  # each word is in two answers
         "text only -> text": pytest.approx(1 / 3),

@@ -57,8 +57,9 @@ def evaluate_pairs(
         other = media.add(pair.modality, pair.other, pair.partner, pair.label)
         if pair.image is not None:
             picture = media.add(Modality.IMAGE, pair.image, pair.picture, pair.label)
-            _append(links, (Modality.IMAGE, pair.modality), (picture, other))
-            if pair.plus is not None and pair.plus_modality is not None:
+            if pair.plus is None or pair.plus_modality is None:
+                _append(links, (Modality.IMAGE, pair.modality), (picture, other))
+            else:
                 plus = media.add(pair.plus_modality, pair.plus, pair.addend, None)
                 if picture is not None and plus is not None and other is not None:
                     triples[pair.plus_modality, pair.modality].append((picture, plus, other))
