@@ -1,7 +1,7 @@
 """Pair tables for the bundled model: real media of everyday things, each bound to pictures.
 
     python -m benchmarks.bundled DATA OUT               # DATA: images.parquet, audio.parquet ...
-    xsearch train OUT/*.arrow --recipe bundled --scenes 20800 --out RUN
+    xsearch train OUT/*.arrow --recipe bundled --out RUN
 
 Words, depth maps and thermal pictures come with pictures of their own. A sound comes with
 pictures of the same concept, and a motion with drawings of somebody who moves like that (`figures`), so that

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-__all__ = ["parser", "report", "table"]
+__all__ = ["killed", "parser", "report", "table"]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -22,6 +25,26 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Markdown."""
     return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))
+
+
+def killed(module: str, *arguments: str, after_s: float | None) -> bool:
+    """Run a module of this folder, and kill it when it takes longer; whether it died of a SIGKILL.
+
+    AssertionError if it failed by itself.
+    """
+    child = subprocess.Popen(
+        [sys.executable, "-m", f"benchmarks.{module}", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        _, problem = child.communicate(timeout=after_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        _, problem = child.communicate()
+    if child.returncode not in (0, -signal.SIGKILL):
+        raise AssertionError(f"the process failed by itself: {problem.decode()}")
+    return child.returncode != 0
 
 
 def report(result: dict, markdown: Callable[[dict], str], path: Path | None) -> None:

@@ -13,8 +13,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -120,18 +118,7 @@ def work(index: Path, media: Path, point: Point) -> None:
 
 def die(index: Path, media: Path, name: str, count: int, after_s: float | None) -> bool:
     """Run a process; whether it was killed."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.crash", "--work", str(index), str(media), name, str(count)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    if after_s is not None:
-        time.sleep(after_s)
-        child.kill()
-    _, problem = child.communicate()
-    if child.returncode not in (0, -signal.SIGKILL):
-        raise AssertionError(f"the process failed by itself: {problem.decode()}")
-    return child.returncode != 0
+    return command.killed("crash", "--work", str(index), str(media), name, str(count), after_s=after_s)
 
 
 def rows(index: Path) -> Rows:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from benchmarks import command
 from xsearch.embed import ModelEmbedder
-from xsearch.evaluate import class_truth, classify, precision_at_k, recall_at_k, relevance, text_prototypes
+from xsearch.evaluate import class_truth, classify, nearest, recall_at_k, text_prototypes
 from xsearch.pairs import Pair
 from xsearch.types import Modality
 
@@ -94,13 +94,8 @@ def kept_apart(embedder: ModelEmbedder, data: Path) -> tuple[dict[str, Any], set
         ("text -> picture", asked, np.array(names), seen),
         ("picture -> sound", seen.vectors, seen.labels, heard),
     ):
-        right = labels, items.labels
-        share = float(relevance(right).mean())
-        found[f"{what}: first hit"] = [
-            precision_at_k(queries, items.vectors, right, 1),
-            share,
-            len(queries),
-        ]
+        figures = nearest(queries, items.vectors, (labels, items.labels))
+        found[f"{what}: first hit"] = [figures[name] for name in ("p_at_1", "chance", "queries")]
     for modality in (Modality.DEPTH, Modality.THERMAL):
         planes = [
             Pair(r["rgb_jpeg"], r[f"{modality}_png"], modality, extra={"focal_px": r.get("fx")})
@@ -108,9 +103,8 @@ def kept_apart(embedder: ModelEmbedder, data: Path) -> tuple[dict[str, Any], set
         ]
         maps = embedded(embedder, planes)
         own = embedder.embed([pair.picture() for pair in planes])
-        right = np.eye(len(planes), dtype=bool)
         found[f"{modality} -> its picture: R@10"] = [
-            recall_at_k(maps.vectors, own, right, 10),
+            recall_at_k(maps.vectors, own, np.eye(len(planes), dtype=bool), 10),
             10 / len(planes),
             len(planes),
         ]
@@ -137,12 +131,11 @@ def corpus(embedder: ModelEmbedder, folder: Path, concepts: set[str]) -> dict[st
     for a, b in (("text", "photo"), ("sound", "photo"), ("photo", "sound"), ("text", "sound")):
         (ask, of_asked), (items, of_items) = queries[a], queries[b]
         right = np.array([[bool(x & y) for y in of_items] for x in of_asked])
-        some = right.any(axis=1)
-        at_best = np.minimum(right[some].sum(axis=1), 5).mean() / 5
+        figures = nearest(ask, items, right, 5)
+        most = right.sum(axis=1)
+        at_best = np.minimum(most[most > 0], 5).mean() / 5
         found[f"{a} -> {b}: P@5 among {len(items)}"] = [
-            precision_at_k(ask[some], items, right[some], 5),
-            float(right[some].mean()),
-            int(some.sum()),
+            *(figures[name] for name in ("p_at_5", "chance", "queries")),
             float(at_best),
         ]
     return found

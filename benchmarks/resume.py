@@ -10,9 +10,6 @@ undisturbed run, to the bit.
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -71,19 +68,7 @@ def work(table: Path, out: Path, steps: int) -> None:
 
 def killed(table: Path, out: Path, steps: int, after_s: float | None) -> bool:
     """Run a process, for so long at most; whether it was killed."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.resume", "--work", str(table), str(out), str(steps)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        _, problem = child.communicate(timeout=after_s)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        _, problem = child.communicate()
-    if child.returncode not in (0, -signal.SIGKILL):
-        raise AssertionError(f"the process failed by itself: {problem.decode()}")
-    return child.returncode != 0
+    return command.killed("resume", "--work", str(table), str(out), str(steps), after_s=after_s)
 
 
 def outcome(out: Path) -> tuple[dict[str, torch.Tensor], dict[tuple[str, int], float]]:

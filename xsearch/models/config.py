@@ -46,8 +46,8 @@ TOWERS = ("vision", "text", "audio", "depth", "thermal", "imu")
 
 @dataclass(frozen=True, kw_only=True)
 class TowerConfig:
-    """A transformer: `depth` pre-norm blocks of `heads` heads on tokens of `width` numbers; with none the
-    mean of the tokens stands for the whole."""
+    """A transformer: `depth` pre-norm blocks of `heads` heads on tokens of `width` numbers. Without blocks,
+    which all towers but text may be, the mean of the tokens stands for the whole."""
 
     width: int
     depth: int

@@ -136,8 +136,8 @@ def _groups(learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage) -> 
     for tower, learner in learners.items():
         named = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
         free = {name for name, p in named if p.ndim < 2 or name.endswith(NO_DECAY)}
+        share = stage.lrs.get(tower, stage.lr) / stage.lr
         for decay, some in ((stage.weight_decay, False), (0.0, True)):
             parameters = [p for name, p in named if (name in free) is some]
-            share = stage.lrs.get(tower, stage.lr) / stage.lr
             groups.append({"params": parameters, "weight_decay": decay, "share": share})
     return groups
