@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import (
     corpus,
     crash,
+    edition,
     emergence,
     footprint,
     ingest,
@@ -55,6 +56,7 @@ def result(name: str, table: Callable[[dict], str]) -> str:
 BLOCKS: dict[str, Callable[[], str]] = {
     "help": help_blocks,
     "emergence": lambda: result("emergence", emergence.markdown),
+    "edition": lambda: result("edition", edition.markdown),
     "corpus": lambda: result("corpus", corpus.markdown),
     "startup": lambda: result("startup", startup.markdown),
     "towers": lambda: result("towers", towers.markdown),

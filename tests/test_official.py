@@ -149,8 +149,9 @@ def test_outputs_have_the_official_lengths_and_our_directions(media, tiny_model)
 
 
 def test_tensors_pass_as_they_are(tiny_model):
-    x = torch.randn(2, 1, 112, 112, generator=torch.Generator().manual_seed(0))
-    tower = ModelEmbedder(tiny_model).tower("thermal")
+    embedder = ModelEmbedder(tiny_model)
+    tower, side = embedder.tower("thermal"), embedder.config.thermal.image_size
+    x = torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(0))
     outputs = xsearch.embed_official({"thermal": x, "imu": []}, str(tiny_model))
     torch.testing.assert_close(outputs["thermal"], tower(x) * 10, rtol=1e-3, atol=0)
     assert outputs["imu"].shape == (0, 24)

@@ -85,7 +85,7 @@ def test_models_are_listed_and_described(run, pull):
     assert about["towers"]["text"]["vocab"] == 49_408
     assert about["towers"]["text"]["dtype"] == "bf16"
     assert about["settings"]["audio_mean"] == -4.268
-    assert json.loads(run("models", "info", "bundled", "--json").stdout)["licence"] == "Apache-2.0"
+    assert json.loads(run("models", "info", "bundled", "--json").stdout)["licence"] == "research only"
 
 
 def test_a_download_is_listed_with_the_command_that_goes_on(run, pull, web):

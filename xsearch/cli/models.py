@@ -89,7 +89,7 @@ def info(
     about: dict[str, Any] = {
         "name": config.name,
         "path": str(choice.folder),
-        "licence": made.get("licence", "Apache-2.0" if choice.name == "bundled" else "unknown"),
+        "licence": made.get("licence", "research only" if choice.name == "bundled" else "unknown"),
         "accepted": made.get("accepted"),
         "source": made.get("source"),
         "digest": digest,

@@ -225,11 +225,11 @@ HUGE = ImageBindConfig(
 SMALL = ImageBindConfig(
     name="bundled",
     embed_dim=256,
-    vision=VisionConfig(width=320, depth=0, heads=8, image_size=112, patch=16, stem=(40, 80, 160, 320)),
+    vision=VisionConfig(width=320, depth=0, heads=8, image_size=80, patch=16, stem=(40, 80, 160, 320)),
     text=TextConfig(width=192, depth=2, heads=6, context=32, vocab=2048),
     audio=AudioConfig(width=256, depth=0, heads=8, mels=64, stride=(16, 16), stem=(32, 64, 128, 256)),
-    depth=DepthConfig(width=192, depth=0, heads=6, image_size=112, stem=(24, 48, 96, 192)),
-    thermal=ThermalConfig(width=192, depth=0, heads=6, image_size=112, stem=(24, 48, 96, 192)),
+    depth=DepthConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
+    thermal=ThermalConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
     imu=ImuConfig(width=128, depth=3, heads=4, kernel=40, head_dropout=0.0),
     preprocessing=Preprocessing(
         text_cleaning="plain",
