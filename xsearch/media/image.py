@@ -22,8 +22,9 @@ from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["check_pixels", "is_deep", "opened", "read", "to_rgb"]
 
-# Pixels that a JPEG's short side keeps, over twice what ImageBind takes, 224: embeddings of 60 photographs of
-# 12 MP by the bundled model have cosines of 0.9995 to 1 with those of the whole, read in a third of the time.
+# Pixels that a JPEG's short side keeps, over twice what ImageBind takes, 224: embeddings of 40 photographs of
+# 12 MP by the bundled model have cosines of 0.9987 to 1, median 0.99999, with those of the whole, read in a
+# third of the time.
 SIDE = 512
 
 
