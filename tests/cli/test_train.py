@@ -78,6 +78,19 @@ def test_a_run_makes_a_model_that_can_be_used(table: Path, tmp_path: Path) -> No
     assert "another recipe" in other.output + other.stderr
 
 
+def test_a_run_continues_in_the_precision_that_it_began_in(table: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(RECIPE)
+    given = (table, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run", "--workers", 0)
+    assert call(*given).exit_code == 0
+    made_of = tmp_path / "run" / "run.json"  # as a CPU of the other kind would have written it
+    other = {"fp32": "bf16", "bf16": "fp32"}
+    text = json.loads(made_of.read_text())
+    text["recipe"]["precision"] = other[text["recipe"]["precision"]]
+    made_of.write_text(json.dumps(text, indent=1))
+    assert call(*given).exit_code == 0
+    assert json.loads((tmp_path / "run" / "model" / "recipe.json").read_text()) == text["recipe"]
+
+
 def test_a_table_is_checked_before(table: Path) -> None:
     found = call(table, "--check")
     assert found.exit_code == 1
@@ -111,4 +124,7 @@ def test_the_log_is_json(table: Path, tmp_path: Path) -> None:
     call(table, "--recipe", tmp_path / "mine.toml", "--out", tmp_path / "run", "--workers", 0)
     lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert any("loss" in line for line in lines)
+    recipe = json.loads((tmp_path / "run" / "model" / "recipe.json").read_text())
+    assert {line["precision"] for line in lines} == {recipe["precision"]} <= {"fp32", "bf16"}
+    assert f"computed in {recipe['precision']}" in (tmp_path / "run" / "model" / "MODEL_CARD.md").read_text()
     assert any("thermal/vision>thermal" in line for line in lines)

@@ -83,7 +83,7 @@ BINDS = {name: Bind(temperature=0.1, batch=16) for name in ("text", "audio", "de
 def recipe(*stages: tuple[tuple[str, ...], tuple[str, ...], int], **settings) -> Recipe:
     """Of (learn, bind, steps)."""
     made = tuple(Stage(learn=learn, bind=bind, steps=steps) for learn, bind, steps in stages)
-    return Recipe(**({"modality": BINDS, "scenes": 1, "stages": made} | settings))
+    return Recipe(**({"modality": BINDS, "scenes": 1, "stages": made, "precision": "fp32"} | settings))
 
 
 def run(given: Recipe, folder, tables=None, **how) -> ImageBind:
@@ -282,7 +282,7 @@ def test_words_and_sounds_meet_though_they_were_never_paired(coloured, tmp_path)
         Stage(learn=("vision", "text"), bind=("text",), steps=60, lr=3e-3),
         Stage(learn=("audio",), bind=("audio",), steps=60, lr=3e-3),
     )
-    given = Recipe(modality=binds, stages=stages, check_steps=60, ema=0.9)
+    given = Recipe(modality=binds, stages=stages, check_steps=60, ema=0.9, precision="fp32")
     torch.manual_seed(0)
     words = [f"something {name}" for name in COLOURS]
     tokenizer = train_tokenizer(words, 400, context=TINY.text.context)
@@ -334,7 +334,8 @@ def _with_tables(paths, folder) -> ImageBind:
         "audio": Bind(temperature=0.1, batch=8, balanced=True),
     }
     stages = (Stage(learn=("vision", "text", "audio"), bind=("text", "audio"), steps=3, clip_norm=0.5),)
-    given = Recipe(modality=binds, stages=stages, check_steps=2, patience=5, chunk=3, ema=0.5)
+    settings = {"check_steps": 2, "patience": 5, "chunk": 3, "ema": 0.5, "precision": "fp32"}
+    given = Recipe(modality=binds, stages=stages, **settings)
     torch.manual_seed(0)
     held_out = HeldOut(split(paths, "val"), preprocess)
     return train(ImageBind(config), preprocess, given, split(paths, "train"), folder, held_out=held_out)

@@ -7,7 +7,7 @@ import torch
 from xsearch.errors import UsageError
 from xsearch.models.config import ImageBindConfig
 
-__all__ = ["DTYPES", "has_fast_bf16", "precision"]
+__all__ = ["DTYPES", "has_fast_bf16", "precision", "training_precision"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NARROW = 384  # narrower towers wait for memory and Python, not for products: half the bits win nothing
@@ -31,6 +31,13 @@ def precision(wanted: str, device: torch.device, config: ImageBindConfig) -> tup
         torch.float32,
         f"computing in fp32: this {device} has nothing for bf16 (AVX512-BF16, AMX)",
     )
+
+
+def training_precision(requested: str, device: torch.device) -> str:
+    """ "fp32" or "bf16" (autocast): what "auto" resolves to on `device`, or `requested` itself."""
+    if requested != "auto":
+        return requested
+    return "bf16" if has_fast_bf16(device) else "fp32"
 
 
 def has_fast_bf16(device: torch.device) -> bool:

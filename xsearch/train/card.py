@@ -26,7 +26,7 @@ def card(recipe: Recipe, model: ImageBind, tables: Mapping[str, Pairs], run: Pat
         f"# {recipe.name}",
         "",
         f"Six towers, {parameters / 1e6:.1f} M parameters, one space of {model.config.embed_dim} dimensions. "
-        f"Started from {recipe.start}; seed {recipe.seed}.",
+        f"Started from {recipe.start}; seed {recipe.seed}; computed in {recipe.precision}.",
         "",
         "## Data",
         "",

@@ -23,17 +23,17 @@ def backward(
     loss: Callable[[dict[str, Tensor]], Tensor],
     *,
     chunk: int = 0,
-    precision: Callable[[], AbstractContextManager[None]] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> float:
     """Add the gradients of `loss` to the parameters of the towers, and to those that `loss` itself has.
 
     inputs: for each tower what this process has of its batch, [B, ...].
     loss: of the rows float32 [B * processes, E] of each tower, in the order of the processes.
-    chunk: rows that a tower takes at once; 0: all. precision: what the towers run in. Returns the loss.
+    chunk: rows that a tower takes at once; 0: all. autocast: the context that towers run in. Returns the loss.
     """
     made = {
         name: [
-            _Chunk(towers[name], x, len(batch) > len(x), precision) for x in batch.split(chunk or len(batch))
+            _Chunk(towers[name], x, len(batch) > len(x), autocast) for x in batch.split(chunk or len(batch))
         ]
         for name, batch in inputs.items()
     }
@@ -60,15 +60,15 @@ class _Chunk:
         tower: nn.Module,
         x: Tensor,
         again: bool,
-        precision: Callable[[], AbstractContextManager[None]],
+        autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        self.tower, self.x, self.precision = tower, x, precision
+        self.tower, self.x, self.autocast = tower, x, autocast
         self.learns = any(parameter.requires_grad for parameter in tower.parameters())
         self.again = again and self.learns
         if self.again:
             self.random = torch.get_rng_state(), torch.cuda.get_rng_state(x.device) if x.is_cuda else None
         waits = _batch_norm_waits(tower) if self.again else nullcontext()
-        with torch.set_grad_enabled(self.learns and not again), precision(), waits:
+        with torch.set_grad_enabled(self.learns and not again), autocast(), waits:
             self.rows: Tensor = tower(x)
 
     def backward(self, gradient: Tensor) -> None:
@@ -79,7 +79,7 @@ class _Chunk:
                 torch.set_rng_state(self.random[0])
                 if self.random[1] is not None:
                     torch.cuda.set_rng_state(self.random[1], self.x.device)
-                with self.precision():
+                with self.autocast():
                     self.rows = self.tower(self.x)
         self.rows.backward(gradient.to(self.rows.dtype))
 

@@ -15,10 +15,11 @@ LOG = "log.jsonl"
 
 
 class Log:
-    """Figures of one stage, by step."""
+    """Figures of one stage, by step. precision: what they were computed in, written beside them."""
 
-    def __init__(self, folder: Path, stage: str, *, silent: bool = False) -> None:
-        self._stage, self._file, self._board = stage, None, None
+    def __init__(self, folder: Path, stage: str, precision: str, *, silent: bool = False) -> None:
+        self._about = {"stage": stage, "precision": precision}
+        self._file, self._board = None, None
         if silent:
             return
         path = folder / LOG
@@ -47,7 +48,7 @@ class Log:
         known = {name: value for name, value in figures.items() if math.isfinite(value)}
         if self._file is not None:
             rounded = {name: float(f"{value:.5g}") for name, value in known.items()}
-            print(json.dumps({"stage": self._stage, "step": step, **rounded}), file=self._file, flush=True)
+            print(json.dumps({**self._about, "step": step, **rounded}), file=self._file, flush=True)
         if self._board is not None:
             for name, value in known.items():
                 self._board.add_scalar(name, value, step)

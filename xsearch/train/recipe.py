@@ -89,6 +89,7 @@ class Recipe:
     start: str = "scratch"  # "scratch", "bundled", "imagebind" or a model folder
     fresh: tuple[str, ...] = ()  # towers that start from nothing all the same; "text" with a new tokenizer
     seed: int = 0
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device multiplies it faster
     scenes: int = 0  # rendered scenes beside the tables, rounded up to rounds of 104
     scenes_weight: float = 1.0  # of their loss, times that of the modality
     ema: float = 0.0  # decay of the averaged weights, which are the result; 0: the last weights are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from xsearch.disk import publish
 from xsearch.errors import UsageError
 from xsearch.models.checkpoint import save_model
 from xsearch.models.config import TOWER_OF
+from xsearch.models.precision import training_precision
 from xsearch.pairs import BadRow, Pairs, check_pairs
 from xsearch.scenes import caption, sample
 from xsearch.train.card import CARD, CURVES, card, curves
@@ -79,6 +81,7 @@ def run(
     other tables.
     """
     with _group(device) as here:
+        recipe = dataclasses.replace(recipe, precision=_precision(recipe, out, here))
         begun = _first(partial(_begin, recipe, tables, out))
         model, preprocess = begun.model, begun.preprocess
         scenes = seen = None
@@ -97,6 +100,14 @@ def run(
             (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
             curves(out, folder / CURVES)
         return folder
+
+
+def _precision(recipe: Recipe, out: Path, device: str) -> str:
+    """ "auto" resolved: to that of the run in `out` if there is one, so that it continues as it began."""
+    if recipe.precision == "auto" and (out / MADE_OF).exists():
+        made_of = json.loads((out / MADE_OF).read_text(encoding="utf-8"))
+        return str(made_of["recipe"].get("precision", "fp32"))
+    return training_precision(recipe.precision, torch.device(device))
 
 
 def _begin(recipe: Recipe, tables: Tables, out: Path) -> Start:
