@@ -27,8 +27,6 @@ from PIL import Image
 import xsearch
 from benchmarks import command
 from xsearch import media
-from xsearch.cores import CORES
-from xsearch.crop import centre_square
 from xsearch.embed import ModelEmbedder
 from xsearch.ingest import COMMIT_ITEMS
 from xsearch.media import walk
@@ -36,6 +34,8 @@ from xsearch.scenes import sample
 from xsearch.scenes.picture import render as render_picture
 from xsearch.scenes.sound import render as render_sound
 from xsearch.store import Store
+from xsearch.system.cores import CORES
+from xsearch.system.crop import centre_square
 from xsearch.types import MediaFile, Modality, Sample
 
 SCENES = 24  # are rendered; the files are these, shifted and scaled, each with bytes of its own

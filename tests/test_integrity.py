@@ -15,13 +15,13 @@ import pytest
 from tests.fakes import FakeEmbedder
 from tests.make_fixture import make
 from xsearch.collection import Collection
-from xsearch.disk import digest
 from xsearch.errors import Damaged, Locked, NoCollection, StoreError, XsearchError
 from xsearch.ingest import ingest
 from xsearch.integrity import verify
 from xsearch.store import Store
 from xsearch.store.manifest import read_manifest, write_manifest
 from xsearch.store.segments import write_segment
+from xsearch.system.durable import digest
 
 OLD = Path(__file__).parent / "fixtures" / "format-1"  # made by the release that wrote it
 

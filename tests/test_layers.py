@@ -12,7 +12,7 @@ import xsearch
 
 PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
-    0: ("ahead", "cores", "crop", "disk", "errors", "halves", "heap", "types"),
+    0: ("errors", "system", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("decoders", "embed", "metadata", "pairs"),
     3: ("ingest", "query", "train", "evaluate", "generate", "gallery", "official", "exchange"),

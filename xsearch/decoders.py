@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 
 from xsearch import media
-from xsearch.crop import centre_square
 from xsearch.errors import MediaError, Unreadable
-from xsearch.heap import keep_memory
+from xsearch.system.crop import centre_square
+from xsearch.system.memory import keep_memory
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["MOST_DECODERS", "Decoders", "Event", "work"]

@@ -26,11 +26,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xsearch.disk import fsync, publish
 from xsearch.errors import UsageError
 from xsearch.metadata import user_column
 from xsearch.store.segments import conform, unify
 from xsearch.store.writer import UNIT_TOLERANCE
+from xsearch.system.durable import fsync, publish
 from xsearch.types import Modality, ModelStamp
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsearch.halves import to_float32
 from xsearch.index import exact, rerank
+from xsearch.system.float16 import to_float32
 
 
 def unit(rng: np.random.Generator, n: int, dim: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
-from xsearch.cores import CORES
 from xsearch.errors import UsageError
+from xsearch.system.cores import CORES
 
 if TYPE_CHECKING:
     from xsearch.pairs import BadRow

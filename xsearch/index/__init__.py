@@ -6,11 +6,11 @@ knows of models or of the store. FAISS is imported inside functions: an exact sc
 
 from xsearch.index.build import build
 from xsearch.index.exact import exact, rerank
+from xsearch.index.index import SCAN, Index, Subset
+from xsearch.index.maintain import Items, draw, new_index, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
 from xsearch.index.plot import plot
-from xsearch.index.search import SCAN, Index, Subset
 from xsearch.index.tune import recall_at_k, tune, tune_on
-from xsearch.index.update import Items, draw, new_index, update
 
 __all__ = [
     "SCAN",

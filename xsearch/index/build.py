@@ -10,8 +10,8 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index.gpu import to_gpu
+from xsearch.index.index import Index
 from xsearch.index.plan import Plan
-from xsearch.index.search import Index
 
 __all__ = ["build"]
 

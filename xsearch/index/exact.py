@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from xsearch.cores import CORES
-from xsearch.halves import to_float32
+from xsearch.system.cores import CORES
+from xsearch.system.float16 import to_float32
 
 __all__ = ["exact", "rerank"]
 

@@ -11,9 +11,9 @@ import numpy as np
 
 from xsearch.index.exact import exact, rerank
 from xsearch.index.gpu import GPU_MOST
+from xsearch.index.index import SCAN, Index, Subset
+from xsearch.index.maintain import Items
 from xsearch.index.plan import OperatingPoint
-from xsearch.index.search import SCAN, Index, Subset
-from xsearch.index.update import Items
 
 __all__ = ["OperatingPoint", "recall_at_k", "tune", "tune_on"]
 

@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch import media
-from xsearch.ahead import Ahead
-from xsearch.cores import CORES
 from xsearch.decoders import Decoders
 from xsearch.errors import ModelError, NotMedia, Unreadable, UsageError, XsearchError
 from xsearch.ingest.copies import Contents, Copy, copied
 from xsearch.ingest.report import Progress
 from xsearch.ingest.survey import Known, Survey, as_text, changed_since, known_files, sidecar
 from xsearch.media import Skipped
+from xsearch.system.cores import CORES
+from xsearch.system.readahead import ReadAhead
 from xsearch.types import MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Run:
 
     def embed_all(self, decoders: Decoders) -> None:
         """Decode, embed and commit; remember the files that only need a copy."""
-        with Ahead(self._decode_all(decoders), AHEAD_BYTES, _size) as events:
+        with ReadAhead(self._decode_all(decoders), AHEAD_BYTES, _size) as events:
             # The cores that no decoder is at; all, where those wait for the embedder.
             self._spare_threads = lambda: CORES if events.full else max(CORES - decoders.at_work, 1)
             for event in self._waited(events):

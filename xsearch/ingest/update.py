@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from xsearch.cores import CORES
 from xsearch.decoders import MOST_DECODERS, Decoders
-from xsearch.heap import keep_memory
 from xsearch.ingest.derived import derive
 from xsearch.ingest.report import Progress, Report
 from xsearch.ingest.run import COMMIT_ITEMS, COMMIT_S, Run
 from xsearch.ingest.survey import Survey
+from xsearch.system.cores import CORES
+from xsearch.system.memory import keep_memory
 from xsearch.types import Modality
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from xsearch.disk import digest
 from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
 from xsearch.media import container, depth, imu, text, thermal
+from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
 __all__ = [

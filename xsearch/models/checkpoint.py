@@ -23,13 +23,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from xsearch.disk import digest, publish
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
 from xsearch.models.imagebind import ImageBind, Tower, build_tower, lay_out
 from xsearch.models.precision import DTYPES
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.models.vocabulary import WORDS, save_words
+from xsearch.system.durable import digest, publish
 
 __all__ = [
     "TowerFile",

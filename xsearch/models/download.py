@@ -18,8 +18,8 @@ from pathlib import Path
 from urllib import request
 from urllib.error import HTTPError
 
-from xsearch.disk import digest
 from xsearch.errors import ModelError, UsageError
+from xsearch.system.durable import digest
 
 __all__ = ["Part", "Progress", "Say", "Source", "disk_error", "fetch", "need_room", "size", "unfinished"]
 

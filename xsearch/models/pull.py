@@ -19,13 +19,13 @@ from typing import Any, Literal
 
 from filelock import FileLock, Timeout
 
-from xsearch.disk import fsync
 from xsearch.errors import ModelError
 from xsearch.models.config import HUGE, ImageBindConfig
 from xsearch.models.convert import convert_official
 from xsearch.models.download import Progress, Say, Source, disk_error, fetch, need_room, unfinished
 from xsearch.models.precision import DTYPES
 from xsearch.models.registry import home, imagebind_folder
+from xsearch.system.durable import fsync
 
 __all__ = [
     "CHECKPOINT",

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from xsearch.crop import centre_square, margin, resized, spare
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
 from xsearch.models.mel import RATE_HZ, log_mel_clips
 from xsearch.models.tokenizer import Tokenizer
+from xsearch.system.crop import centre_square, margin, resized, spare
 from xsearch.types import Sample
 
 __all__ = ["Preprocess"]

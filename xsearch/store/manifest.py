@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xsearch.disk import publish
 from xsearch.errors import Damaged, NoCollection, StoreError
+from xsearch.system.durable import publish
 from xsearch.types import ModelStamp
 
 __all__ = [

@@ -16,11 +16,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xsearch.disk import digest, fsync
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SegmentEntry
 from xsearch.store.mapped import MappedTable
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
+from xsearch.system.durable import digest, fsync
 
 __all__ = [
     "CHECKSUMS",

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from numpy.lib.stride_tricks import as_strided
 
 from xsearch.errors import StoreError
-from xsearch.halves import to_float32
 from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
 from xsearch.store.segments import Segment, read_table, unify
+from xsearch.system.float16 import to_float32
 from xsearch.types import Modality, ModelStamp
 
 __all__ = ["SCHEMAS", "Snapshot"]

@@ -13,12 +13,12 @@ from pathlib import Path
 import pyarrow as pa
 from filelock import FileLock, Timeout
 
-from xsearch.disk import fsync
 from xsearch.errors import Locked, StoreError
 from xsearch.store.manifest import COPY, FOLDERS, NAME, Manifest, read_manifest, write_manifest
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.verify import current
 from xsearch.store.writer import Writer
+from xsearch.system.durable import fsync
 from xsearch.types import ModelStamp
 
 __all__ = ["Store"]

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from xsearch.disk import digest
 from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.manifest import COPY, NAME, QUARANTINE, Manifest, SegmentEntry, read_manifest
 from xsearch.store.segments import ITEMS, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
+from xsearch.system.durable import digest
 from xsearch.types import Modality
 
 __all__ = ["Finding", "current", "verify_files"]

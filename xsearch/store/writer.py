@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xsearch.disk import digest, fsync
 from xsearch.errors import Damaged, StoreError
 from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
 from xsearch.store.segments import MAPPED, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
+from xsearch.system.durable import digest, fsync
 from xsearch.types import Modality
 
 __all__ = ["Compaction", "Writer"]

@@ -15,14 +15,14 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from xsearch.cores import CORES
-from xsearch.disk import publish
 from xsearch.errors import UsageError
 from xsearch.models.checkpoint import save_model
 from xsearch.models.config import TOWER_OF
 from xsearch.models.precision import training_precision
 from xsearch.pairs import BadRow, Pairs, check_pairs
 from xsearch.scenes import caption, sample
+from xsearch.system.cores import CORES
+from xsearch.system.durable import publish
 from xsearch.train.card import CARD, CURVES, card, curves
 from xsearch.train.check import HeldOut
 from xsearch.train.gradients import rank

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from xsearch.disk import publish
 from xsearch.models.checkpoint import load_config, load_tower
 from xsearch.models.config import SMALL, TOWERS
 from xsearch.models.imagebind import ImageBind, build_tower, lay_out
@@ -16,6 +15,7 @@ from xsearch.models.registry import resolve
 from xsearch.models.tokenizer import Tokenizer, train_tokenizer
 from xsearch.models.transforms import Preprocess
 from xsearch.models.vocabulary import known_words, words_of
+from xsearch.system.durable import publish
 from xsearch.train.recipe import Recipe
 
 __all__ = ["Start", "start"]

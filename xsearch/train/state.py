@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from xsearch.disk import publish
+from xsearch.system.durable import publish
 from xsearch.train.recipe import Stage
 
 __all__ = ["State"]

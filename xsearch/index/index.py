@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.disk import digest
 from xsearch.errors import StoreError, UsageError
 from xsearch.index.gpu import GPU_MOST, to_gpu
 from xsearch.index.plan import OperatingPoint, Plan
+from xsearch.system.durable import digest
 
 __all__ = ["SCAN", "Index", "Subset"]
 

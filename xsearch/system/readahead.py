@@ -7,12 +7,12 @@ from collections.abc import Callable, Generator, Iterator
 from threading import Condition, Thread
 from typing import Generic, TypeVar
 
-__all__ = ["Ahead"]
+__all__ = ["ReadAhead"]
 
 T = TypeVar("T")
 
 
-class Ahead(Generic[T]):
+class ReadAhead(Generic[T]):
     """Iterates `source` in a thread until what has not been read yet holds `room` or more, by `size`.
 
     What the source raises is raised here, in its place. A context manager: a reader that leaves ends the
@@ -28,7 +28,7 @@ class Ahead(Generic[T]):
         self._changed = Condition()
         Thread(target=self._run, name="ahead", daemon=True).start()
 
-    def __enter__(self) -> Ahead[T]:
+    def __enter__(self) -> ReadAhead[T]:
         return self
 
     def __exit__(self, *problem: object) -> None:

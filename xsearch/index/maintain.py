@@ -10,8 +10,8 @@ import numpy as np
 
 from xsearch.index.build import build
 from xsearch.index.gpu import to_gpu
+from xsearch.index.index import MEASURED, Index
 from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
-from xsearch.index.search import MEASURED, Index
 
 __all__ = ["Items", "draw", "new_index", "update"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from xsearch.ahead import Ahead
+from xsearch.system.readahead import ReadAhead
 
 
 def test_it_is_bounded_in_order_and_passes_exceptions_on() -> None:
@@ -19,7 +19,7 @@ def test_it_is_bounded_in_order_and_passes_exceptions_on() -> None:
             yield number
         raise OSError("gone")
 
-    with Ahead(source(), 30, lambda number: 10) as ahead:
+    with ReadAhead(source(), 30, lambda number: 10) as ahead:
         read = iter(ahead)
         assert next(read) == 0
         time.sleep(0.05)
@@ -41,7 +41,7 @@ def test_a_reader_that_leaves_ends_it() -> None:
         finally:
             made.append("closed")
 
-    with Ahead(endless(), 1, lambda number: 1) as ahead:
+    with ReadAhead(endless(), 1, lambda number: 1) as ahead:
         assert next(iter(ahead)) == 0
     time.sleep(0.05)
     assert made[-1] == "closed"
