@@ -57,7 +57,7 @@ def run(folder: Path, labels: Path | None, model: str | None) -> dict:
     files = {str(path) for path in kinds}
     companions = {str(found.companion) for found in walk([folder]) if not isinstance(found, Skipped)}
     return {
-        "model": collection.embedder.stamp.name,
+        "model": collection.backend.fingerprint.name,
         "cores": len(os.sched_getaffinity(0)),
         "files": len(kinds) + len(rest),
         "files_by_kind": dict(Counter(str(kind) for kind in kinds.values())),

@@ -26,22 +26,21 @@ from PIL import Image
 
 import xsearch
 from benchmarks import command
+from xsearch.backend import Capabilities
 from xsearch.collection import Collection
 from xsearch.index import make_plan
 from xsearch.store import Store, Writer
-from xsearch.types import ModelStamp, Sample
+from xsearch.types import Fingerprint, Modality, Sample
 
 DIM = 16
 COMMIT_ITEMS = 12  # so that a run has many commits
 Rows = dict[tuple[str, str, float], bytes]  # vector by path, kind and start
 
 
-class Embedder:
+class Backend:
     """A vector is drawn from the bytes of its sample: as good as a model, to compare, and fast."""
 
-    stamp = ModelStamp("bytes", "0", "1", DIM)
-    line = ""
-    picture_side = None
+    fingerprint = Fingerprint("bytes", "0", "1", DIM)
 
     def __init__(self, point: Point | None = None) -> None:
         self._point = point
@@ -53,7 +52,11 @@ class Embedder:
         vectors = np.stack([np.random.default_rng(seed).normal(size=DIM) for seed in seeds])
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
-    def use_threads(self, count: int) -> None: ...
+    def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
+        return self.embed(samples)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(tuple(Modality), DIM, None, None, "cpu", "fp32")
 
 
 def hash_of(sample: Sample) -> list[int]:
@@ -109,9 +112,9 @@ def work(index: Path, media: Path, point: Point) -> None:
     xsearch.ingest.make_plan = partial(make_plan, device="cpu", recipe="IVF1,Flat")
     store = DyingStore(index)
     store.point = point
-    collection = Collection(store, embedder=Embedder(point))
+    collection = Collection(store, backend=Backend(point))
     point.reached("start")
-    xsearch.ingest.ingest(store, [media], collection.embedder, prune=True, commit_items=COMMIT_ITEMS)
+    xsearch.ingest.ingest(store, [media], collection.backend, prune=True, commit_items=COMMIT_ITEMS)
     point.reached("ingested")
     collection.compact()
 
@@ -123,7 +126,7 @@ def die(index: Path, media: Path, name: str, count: int, after_s: float | None) 
 
 def rows(index: Path) -> Rows:
     """Everything in the collection. AssertionError if something is there twice."""
-    collection = Collection(Store.open(index), embedder=Embedder())
+    collection = Collection(Store.open(index), backend=Backend())
     snapshot = collection.snapshot()
     items = snapshot.items(snapshot.ids, ["path", "modality", "start_s"]).to_pylist()
     keys = [(item["path"], item["modality"], item["start_s"] or 0.0) for item in items]
@@ -142,7 +145,7 @@ def run(kills: int, seed: int, files: int = 60) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         media = Path(scratch) / "media"
         make_media(media, files, seed)
-        Store.create(Path(scratch) / "undisturbed", Embedder.stamp)
+        Store.create(Path(scratch) / "undisturbed", Backend.fingerprint)
         start = time.perf_counter()
         assert not die(Path(scratch) / "undisturbed", media, "never", 0, None)
         usual_s = time.perf_counter() - start
@@ -161,7 +164,7 @@ def run(kills: int, seed: int, files: int = 60) -> dict:
         while sum(points.values()) < kills:
             collections += 1
             index = Path(scratch) / f"{collections}"
-            Store.create(index, Embedder.stamp)
+            Store.create(index, Backend.fingerprint)
             killed = True
             while killed:
                 enough = sum(points.values()) >= kills

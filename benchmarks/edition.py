@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from benchmarks import command
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import class_truth, classify, nearest, recall_at_k, text_prototypes
 from xsearch.pairs import Pair
 from xsearch.types import Modality
@@ -41,10 +41,10 @@ class Embedded:
         return Embedded(self.vectors[which], self.labels[which])
 
 
-def embedded(embedder: ModelEmbedder, pairs: Sequence[Pair]) -> Embedded:
+def embedded(backend: ImageBindBackend, pairs: Sequence[Pair]) -> Embedded:
     """What the pictures of these pairs belong to."""
     batches = [pairs[at : at + BATCH] for at in range(0, len(pairs), BATCH)]
-    vectors = [embedder.embed([pair.partner() for pair in batch]) for batch in batches]
+    vectors = [backend.embed([pair.partner() for pair in batch]) for batch in batches]
     return Embedded(np.concatenate(vectors), np.array([str(pair.label) for pair in pairs]))
 
 
@@ -53,22 +53,22 @@ def rows_of(data: Path, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def zero_shot(embedder: ModelEmbedder, media: Embedded, words: Sequence[str]) -> dict[str, float]:
+def zero_shot(backend: ImageBindBackend, media: Embedded, words: Sequence[str]) -> dict[str, float]:
     names = sorted(set(media.labels))
-    prototypes = text_prototypes(embedder, {name: [name] for name in names}, words)
+    prototypes = text_prototypes(backend, {name: [name] for name in names}, words)
     return classify(media.vectors, prototypes, class_truth(media.labels.tolist(), names))
 
 
-def kept_apart(embedder: ModelEmbedder, data: Path) -> tuple[dict[str, Any], set[str]]:
+def kept_apart(backend: ImageBindBackend, data: Path) -> tuple[dict[str, Any], set[str]]:
     """Figures of the held-out rows as {what: [figure, chance, samples]}, and the concepts seen and heard."""
     images, audio = rows_of(data, "images"), rows_of(data, "audio")
-    pictures = embedded(embedder, [Pair(None, r["jpeg"], Modality.IMAGE, label=r["concept"]) for r in images])
+    pictures = embedded(backend, [Pair(None, r["jpeg"], Modality.IMAGE, label=r["concept"]) for r in images])
     classes = Embedded(pictures.vectors, np.array([r["label"] for r in images]))
-    sounds = embedded(embedder, [Pair(None, r["ogg"], Modality.AUDIO, label=r["concept"]) for r in audio])
+    sounds = embedded(backend, [Pair(None, r["ogg"], Modality.AUDIO, label=r["concept"]) for r in audio])
     both = set(pictures.labels) & set(sounds.labels)
     seen, heard = pictures.of(both), sounds.of(both)
     motions = embedded(
-        embedder,
+        backend,
         [
             Pair(None, np.array(r["samples"], np.float32), Modality.IMU,
                  label=r["label"], extra={"rate_hz": r["rate_hz"]})
@@ -82,12 +82,12 @@ def kept_apart(embedder: ModelEmbedder, data: Path) -> tuple[dict[str, Any], set
         ("sounds, their concept", heard, PICTURE_WORDS),
         ("motions, their activity", motions, MOTION_WORDS),
     ):
-        figures = zero_shot(embedder, media, words)
+        figures = zero_shot(backend, media, words)
         count, samples = figures["classes"], figures["samples"]
         found[f"{what}: top-1 of {count}"] = [figures["top1"], 1 / count, samples]
         found[f"{what}: top-5 of {count}"] = [figures["top5"], 5 / count, samples]
     names = sorted(both)
-    asked = text_prototypes(embedder, {name: [name] for name in names}, PICTURE_WORDS)
+    asked = text_prototypes(backend, {name: [name] for name in names}, PICTURE_WORDS)
     for what, queries, labels, items in (
         ("sound -> picture", heard.vectors, heard.labels, seen),
         ("text -> sound", asked, np.array(names), heard),
@@ -101,8 +101,8 @@ def kept_apart(embedder: ModelEmbedder, data: Path) -> tuple[dict[str, Any], set
             Pair(r["rgb_jpeg"], r[f"{modality}_png"], modality, extra={"focal_px": r.get("fx")})
             for r in rows_of(data, modality)
         ]
-        maps = embedded(embedder, planes)
-        own = embedder.embed([pair.picture() for pair in planes])
+        maps = embedded(backend, planes)
+        own = backend.embed([pair.picture() for pair in planes])
         found[f"{modality} -> its picture: R@10"] = [
             recall_at_k(maps.vectors, own, np.eye(len(planes), dtype=bool), 10),
             10 / len(planes),
@@ -111,20 +111,20 @@ def kept_apart(embedder: ModelEmbedder, data: Path) -> tuple[dict[str, Any], set
     return found, both
 
 
-def corpus(embedder: ModelEmbedder, folder: Path, concepts: set[str]) -> dict[str, Any]:
+def corpus(backend: ImageBindBackend, folder: Path, concepts: set[str]) -> dict[str, Any]:
     """P@5 among real photographs at full size and real sounds, whether taught or not."""
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["modality"] in ("image", "audio")]
     media: dict[str, tuple[np.ndarray, list[set[str]]]] = {}
     for modality in (Modality.IMAGE, Modality.AUDIO):
         some = [row for row in rows if row["modality"] == modality]
-        shown = embedded(embedder, [Pair(None, folder / row["path"], modality) for row in some])
+        shown = embedded(backend, [Pair(None, folder / row["path"], modality) for row in some])
         media[modality] = (
             shown.vectors,
             [{row["concept"], *row["concepts_all"].split("|")} & concepts for row in some],
         )
     names = sorted(concepts)
-    asked = text_prototypes(embedder, {name: [name] for name in names}, PICTURE_WORDS)
+    asked = text_prototypes(backend, {name: [name] for name in names}, PICTURE_WORDS)
     queries = {"text": (asked, [{name} for name in names]), "photo": media[Modality.IMAGE],
                "sound": media[Modality.AUDIO]}  # fmt: skip
     found = {}
@@ -142,9 +142,9 @@ def corpus(embedder: ModelEmbedder, folder: Path, concepts: set[str]) -> dict[st
 
 
 def run(data: Path, folder: Path, model: str) -> dict:
-    embedder = ModelEmbedder.load(model)
-    held_out, concepts = kept_apart(embedder, data)
-    return {"digest": embedder.stamp.digest, "figures": held_out | corpus(embedder, folder, concepts)}
+    backend = ImageBindBackend.load(model)
+    held_out, concepts = kept_apart(backend, data)
+    return {"digest": backend.fingerprint.digest, "figures": held_out | corpus(backend, folder, concepts)}
 
 
 def markdown(result: dict) -> str:

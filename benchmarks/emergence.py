@@ -11,7 +11,7 @@ recording holds the wearer's motion, which only the place decides, so with IMU o
 from __future__ import annotations
 
 from benchmarks import command
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, evaluate_scenes
 
 
@@ -41,9 +41,9 @@ def markdown(result: dict) -> str:
 
 
 def run(model: str | None, *, scenes: int, triples: int) -> dict:
-    embedder = ModelEmbedder.load(model)
-    stamp = {"model": embedder.stamp.name, "digest": embedder.stamp.digest}
-    return stamp | evaluate_scenes(embedder, scenes, triples=triples).figures
+    backend = ImageBindBackend.load(model)
+    fingerprint = {"model": backend.fingerprint.name, "digest": backend.fingerprint.digest}
+    return fingerprint | evaluate_scenes(backend, scenes, triples=triples).figures
 
 
 def main() -> None:

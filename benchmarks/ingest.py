@@ -27,7 +27,7 @@ from PIL import Image
 import xsearch
 from benchmarks import command
 from xsearch import media
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.ingest import COMMIT_ITEMS
 from xsearch.media import walk
 from xsearch.scenes import sample
@@ -71,8 +71,8 @@ def _path(folder: Path, i: int, suffix: str) -> Path:
 def parts(folder: Path) -> dict[str, float]:
     """CPU seconds of decoding, embedding and writing everything in `folder`, one after the other."""
     torch.set_num_threads(1)
-    embedder = ModelEmbedder.load("bundled", device="cpu")
-    side = embedder.config.vision.image_size
+    backend = ImageBindBackend.load("bundled", device="cpu")
+    side = backend.config.vision.image_size
     samples: list[Sample] = []
 
     def decode() -> None:
@@ -87,14 +87,14 @@ def parts(folder: Path) -> dict[str, float]:
 
     def embed() -> None:
         starts = range(0, len(samples), BATCH)
-        vectors.extend(embedder.embed(samples[first : first + BATCH]) for first in starts)
+        vectors.extend(backend.embed(samples[first : first + BATCH]) for first in starts)
 
     def write() -> None:
         import pyarrow as pa
 
         unit = np.concatenate(vectors)
         with tempfile.TemporaryDirectory() as scratch:
-            store = Store.create(Path(scratch) / "index", embedder.stamp)
+            store = Store.create(Path(scratch) / "index", backend.fingerprint)
             with store.writer() as writer:
                 for first in range(0, len(unit), COMMIT_ITEMS):
                     some = unit[first : first + COMMIT_ITEMS]
@@ -102,7 +102,7 @@ def parts(folder: Path) -> dict[str, float]:
                     writer.add(pa.table({"path": paths, "modality": ["image"] * len(some)}), some)
                     writer.commit()
 
-    embedder.embed([Sample(Modality.TEXT, "warm")])
+    backend.embed([Sample(Modality.TEXT, "warm")])
     return {name: _cpu_s(part) for name, part in (("decode", decode), ("embed", embed), ("write", write))}
 
 
@@ -116,7 +116,7 @@ def ingest_here(folder: Path, runs: int) -> dict[str, float]:
     """In this process, into a collection that is thrown away."""
     with tempfile.TemporaryDirectory() as scratch, Watch() as watch:
         collection = xsearch.Collection.create(Path(scratch) / "index", "bundled")
-        collection.embedder.embed([Sample(Modality.TEXT, "warm")])
+        collection.backend.embed([Sample(Modality.TEXT, "warm")])
         walls = []
         for _ in range(runs):
             start = time.perf_counter()

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import command
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, calibrate, search
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
@@ -44,7 +44,7 @@ MAD = 1.4826  # times the median absolute deviation: the standard deviation of n
 class Mixed:
     """A collection: vectors of unit length by modality, and what each item shows."""
 
-    model: ModelEmbedder
+    model: ImageBindBackend
     vectors: dict[Modality, np.ndarray]  # float32 [n, D] each
     scenes: list[Scene]  # the first n of them in each modality
 
@@ -79,7 +79,7 @@ class Mixed:
         """The same as the program keeps it; the files are mapped and may go."""
         rows = {"path": [f"/{row}" for row in range(len(self.kinds))], "modality": self.kinds.tolist()}
         with TemporaryDirectory() as folder:
-            store = Store.create(Path(folder) / "mixed", self.model.stamp)
+            store = Store.create(Path(folder) / "mixed", self.model.fingerprint)
             with store.writer() as writer:
                 writer.add(pa.table(rows), self.items)
                 writer.commit()
@@ -210,12 +210,12 @@ def measures(found: np.ndarray, worth: np.ndarray) -> dict[str, float]:
 
 
 def run(model: str | None, *, scenes: int, seeds: int, subjects: Sequence[str] = SUBJECTS) -> dict:
-    embedder, rows = ModelEmbedder.load(model), []
+    backend, rows = ImageBindBackend.load(model), []
     n = len(subjects) * len(PLACES)  # that many scenes in a row have each subject at each place once
     for seed in range(seeds):
         shown = sample(scenes, seed=ITEMS + seed, subjects=subjects)
         asking = sample(2 * n, seed=QUERIES + seed, subjects=subjects)
-        items, queries = embed_scenes(embedder, shown), embed_scenes(embedder, asking)
+        items, queries = embed_scenes(backend, shown), embed_scenes(backend, asking)
         first, second = (
             [(scene.subject, scene.place) for scene in some] for some in (asking[:n], asking[n:])
         )
@@ -227,13 +227,13 @@ def run(model: str | None, *, scenes: int, seeds: int, subjects: Sequence[str] =
         ]
         few = {kind: items[kind][: scenes if kind == Modality.IMAGE else scenes // 5] for kind in MODALITIES}
         for collection, vectors in (("even", items), ("uneven", few)):
-            mixed = Mixed(embedder, vectors, shown)
+            mixed = Mixed(backend, vectors, shown)
             for asked in forms:
                 about = {"collection": collection, "seed": seed, "query": " + ".join(asked.parts)}
                 worth = mixed.worth(asked)
                 for way, found in best(mixed, asked).items():
                     rows.append(about | {"way": way} | measures(found, worth))
-    return {"model": embedder.stamp.name, "scenes": scenes, "queries": n, "seeds": seeds, "rows": rows}
+    return {"model": backend.fingerprint.name, "scenes": scenes, "queries": n, "seeds": seeds, "rows": rows}
 
 
 def markdown(result: dict) -> str:

@@ -60,20 +60,20 @@ class Ours:
     def __init__(self, threads: int, device: str) -> None:
         import faiss
 
+        import xsearch.derive
         import xsearch.index
-        import xsearch.ingest
         import xsearch.store
 
         faiss.omp_set_num_threads(threads)
         self._index_module, self._store = xsearch.index, xsearch.store
-        self._derive = xsearch.ingest.derive
+        self._derive = xsearch.derive.derive
 
     def build(self, folder: Path, data: Data) -> None:
         import pyarrow as pa
 
-        from xsearch.types import ModelStamp
+        from xsearch.types import Fingerprint
 
-        store = self._store.Store.create(folder / "collection", ModelStamp("made up", "0", "1", data.dim))
+        store = self._store.Store.create(folder / "collection", Fingerprint("made up", "0", "1", data.dim))
         with store.writer() as writer:
             for ids, vectors in data.blocks():
                 kinds = np.array(ITEM_KINDS)[data.kinds[ids]]

@@ -153,13 +153,13 @@ def _drawer(recipe: Cones) -> Callable[[np.ndarray, list[int]], np.ndarray]:
 
 def scenes(folder: Path, n: int, queries: int = 200, seed: int = 0, device: str = "cpu") -> Data:
     """About n embeddings of scenes in `folder`, five of each scene, made if they are not there."""
-    from xsearch.embed import ModelEmbedder
+    from xsearch.backend.imagebind import ImageBindBackend
     from xsearch.evaluate import MODALITIES, embed_scenes
     from xsearch.scenes import sample
 
     target = folder / f"scenes-{n}-s{seed}-q{queries}"
     if not (target / "about.json").exists():
-        model = ModelEmbedder.load("bundled")
+        model = ImageBindBackend.load("bundled")
         kinds = [m for m in MODALITIES if m in ITEM_KINDS]
         seen = embed_scenes(model, sample(n // len(kinds), seed=seed))
         asked = embed_scenes(model, sample(queries, seed=seed + 1_000_003))
@@ -168,7 +168,7 @@ def scenes(folder: Path, n: int, queries: int = 200, seed: int = 0, device: str 
         order = np.random.default_rng([seed, 2]).permutation(len(kinds) * len(seen[kinds[0]]))
         vectors = np.concatenate([seen[kind] for kind in kinds])[order]
         codes = np.repeat([ITEM_KINDS.index(kind) for kind in kinds], len(seen[kinds[0]]))[order]
-        about = {"n": len(vectors), "dim": model.stamp.dim, "queries": queries, "seed": seed}
+        about = {"n": len(vectors), "dim": model.fingerprint.dim, "queries": queries, "seed": seed}
         blocks = (vectors[start : start + BLOCK] for start in range(0, len(vectors), BLOCK))
         _write(target, about, blocks, codes.astype(np.uint8), np.stack([same, cross]), seed, device)
     return Data(target)

@@ -1,4 +1,4 @@
-"""An embedder that can be checked by hand: what a sample is about is an axis of the space."""
+"""An backend that can be checked by hand: what a sample is about is an axis of the space."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.types import Modality, ModelStamp, Sample
+from xsearch.backend import Capabilities
+from xsearch.types import Fingerprint, Modality, Sample
 
 WORDS = ("red", "green", "blue", "dark", "bright")
 DIM = 16
 GAP = 8  # axes from here on belong to the kinds: every kind has its own corner of the space
 
 
-class FakeEmbedder:
+class FakeBackend:
     """Vector = what the sample is about + `gap` x the axis of its kind, normalised.
 
     A text is about its words in WORDS (a word it does not know is "dark"). Pictures (also depth and thermal,
@@ -23,18 +24,16 @@ class FakeEmbedder:
     """
 
     def __init__(self, *, gap: float = 0.5, name: str = "fake", fail_after: int | None = None) -> None:
-        self.stamp = ModelStamp(name=name, digest=f"{name}-{gap}", preprocessing="1", dim=DIM)
-        self.line = "computing by hand"
-        self.picture_side: int | None = None
+        self.fingerprint = Fingerprint(name=name, digest=f"{name}-{gap}", preprocessing="1", dim=DIM)
         self.gap = gap
         self.fail_after = fail_after  # samples, then KeyboardInterrupt: a run that is stopped
         self.seen: list[Sample] = []
 
-    def unlearned(self, text: str) -> list[str]:
-        return []
+    def capabilities(self) -> Capabilities:
+        return Capabilities(tuple(Modality), DIM, None, None, "cpu", "fp32")
 
-    def use_threads(self, count: int) -> None:
-        pass
+    def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
+        return self.embed(samples)
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
         if self.fail_after is not None and len(self.seen) + len(samples) > self.fail_after:

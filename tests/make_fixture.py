@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tests.fakes import DIM, WORDS, FakeEmbedder
+from tests.fakes import DIM, WORDS, FakeBackend
 from xsearch.index import build, make_plan
 from xsearch.query.calibrate import calibrate
 from xsearch.store import Store
@@ -24,11 +24,11 @@ __all__ = ["make"]
 
 def make(path: Path) -> Store:
     """Ten texts and five pictures, of which a text is removed. Only the uuids differ from run to run."""
-    embedder = FakeEmbedder()
+    backend = FakeBackend()
     words = [*WORDS, *map(" ".join, pairwise([*WORDS, WORDS[0]]))]
     texts = [Sample(Modality.TEXT, text, text=text) for text in words]
     pictures = [Sample(Modality.IMAGE, np.roll([250, 20 * i, 0], i)) for i in range(5)]
-    store = Store.create(path, embedder.stamp, "bundled")
+    store = Store.create(path, backend.fingerprint, "bundled")
     with store.writer() as writer:
         for samples in (texts, pictures):
             paths = [f"/media/{sample.modality}-{i}" for i, sample in enumerate(samples)]
@@ -41,7 +41,7 @@ def make(path: Path) -> Store:
                 "text": pa.array([sample.text for sample in samples], pa.string()),
                 "year": [2000 + i for i in range(len(samples))],
             }
-            writer.add(pa.table(items), embedder.embed(samples))
+            writer.add(pa.table(items), backend.embed(samples))
             writer.commit()
         writer.remove([3])
         writer.skip([{"path": "/media/bad", "reason": "torn", "error": "Unreadable", "when": "2025-01-01"}])

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import xsearch
-from tests.fakes import DIM, FakeEmbedder
+from tests.fakes import DIM, FakeBackend
 from xsearch.collection import Collection, Hits
 from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
 from xsearch.index import Index, Items, build, make_plan, new_index
@@ -26,7 +26,7 @@ def damage_plan(path: Path) -> None:
     (path / "plan.json").write_text("{")
 
 
-HIT_COLUMNS = ["rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+HIT_COLUMNS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def collection(tmp_path: Path, folder: Path) -> Collection:
-    collection = Collection.create(tmp_path / "c", embedder=FakeEmbedder())
+    collection = Collection.create(tmp_path / "c", backend=FakeBackend())
     collection.ingest(folder)
     return collection
 
@@ -70,15 +70,15 @@ def test_a_sum_finds_what_has_both(collection: Collection, folder: Path) -> None
 def test_options_reach_the_search(collection: Collection) -> None:
     assert len(collection.search("red", top=2)) == 2
     assert [hit.extra["year"] for hit in collection.search("red", where="year = 1999")] == [1999, 1999]
-    assert len(collection.search("red", min_score=2.0)) == 0
+    assert len(collection.search("red", min_cosine=2.0)) == 0
     by_cosine = collection.search("red", rank="cosine")
     assert [hit.score for hit in by_cosine] == sorted((hit.score for hit in by_cosine), reverse=True)
 
 
 def test_scores_are_cosines(collection: Collection, folder: Path) -> None:
     vectors = collection.snapshot().vectors(collection.snapshot().ids)
-    query = collection.embedder.embed(xsearch.text("red").parts[0].samples())[0]
-    found = {hit.id: hit.score for hit in collection.search("red", top=100)}
+    query = collection.backend.embed(xsearch.text("red").parts[0].samples())[0]
+    found = {hit.id: hit.cosine for hit in collection.search("red", top=100)}
     np.testing.assert_allclose([found[id] for id in collection.snapshot().ids], vectors @ query, atol=1e-6)
 
 
@@ -94,10 +94,10 @@ def test_hits_are_an_immutable_sequence(collection: Collection) -> None:
 def test_hits_become_tables(collection: Collection) -> None:
     hits = collection.search("red", top=6)
     rows, table, frame = hits.to_dicts(), hits.to_arrow(), hits.to_pandas()
-    assert [list(row)[:9] for row in rows] == [HIT_COLUMNS] * 6
+    assert [list(row)[:10] for row in rows] == [HIT_COLUMNS] * 6
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]  # not the user's column of that name
     assert {row.get("year") for row in rows} == {1999, None}
-    assert table.column_names[:9] == HIT_COLUMNS
+    assert table.column_names[:10] == HIT_COLUMNS
     assert table["modality"].to_pylist() == [str(hit.modality) for hit in hits]
     assert frame["path"].tolist() == [hit.path for hit in hits]
     assert Hits([]).to_arrow().column_names == HIT_COLUMNS
@@ -162,7 +162,7 @@ def test_remove_where_narrows_what_is_named(
     ],
 )
 def test_globs_of_paths(tmp_path: Path, what: str, numbers: list[int]) -> None:
-    collection = Collection.create(tmp_path / "c", embedder=FakeEmbedder())
+    collection = Collection.create(tmp_path / "c", backend=FakeBackend())
     paths = ["/m/a.png", "/m/dé/b.png", "/m/dé/[b].png", "/m/c.txt", "https://x.org/b"]
     with collection.store.writer() as writer:
         writer.add(pa.table({"path": paths, "modality": ["image"] * 5}), np.eye(5, DIM, dtype=np.float32))
@@ -187,7 +187,7 @@ def build_index(collection: Collection) -> Path:
     """A small FAISS index, as ingest would make of many items."""
     with collection.store.writer() as writer:
         snapshot = writer.snapshot
-        plan = make_plan(len(snapshot), snapshot.stamp.dim, device="cpu", recipe="IVF1,Flat")
+        plan = make_plan(len(snapshot), snapshot.fingerprint.dim, device="cpu", recipe="IVF1,Flat")
         path = writer.new_index_folder()
         build(plan, snapshot.vectors(snapshot.ids), snapshot.blocks()).save(path)
         writer.set_index(path)
@@ -212,7 +212,7 @@ def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
     def small(index: Index | None, items: Items) -> Index | None:
         return index or new_index(items, device="cpu", recipe="IVF1,Flat")
 
-    monkeypatch.setattr("xsearch.ingest.derived.update", small)
+    monkeypatch.setattr("xsearch.derive.update", small)
     collection.ingest(folder)  # nothing new
     assert collection.stats()["index"] == "IVF1,Flat"
     assert collection.search("red") == before
@@ -245,7 +245,7 @@ def test_stats_items_and_skipped(collection: Collection, folder: Path) -> None:
 
 
 def test_a_search_sees_what_others_commit(collection: Collection, tmp_path: Path) -> None:
-    other = Collection(xsearch.open(tmp_path / "c").store, embedder=FakeEmbedder())
+    other = Collection(xsearch.open(tmp_path / "c").store, backend=FakeBackend())
     assert len(collection) == len(other) == 6
     other.remove(where="modality = 'text'")
     assert len(collection) == 3
@@ -260,9 +260,9 @@ def test_one_writer_at_a_time(collection: Collection, folder: Path) -> None:
 
 def test_another_model_is_refused(collection: Collection, tmp_path: Path) -> None:
     with pytest.raises(ModelMismatch, match="'fake', this run uses 'other'"):
-        Collection(collection.store, embedder=FakeEmbedder(name="other"))
+        Collection(collection.store, backend=FakeBackend(name="other"))
     with pytest.raises(ModelMismatch, match="weights"):
-        Collection(collection.store, embedder=FakeEmbedder(gap=0.1))
+        Collection(collection.store, backend=FakeBackend(gap=0.1))
     with pytest.raises(ModelMismatch, match="'fake'"):
         xsearch.open(tmp_path / "c").search("red")
 
@@ -277,10 +277,10 @@ def test_opening_nothing_and_creating_twice(tmp_path: Path, collection: Collecti
     with pytest.raises(NoCollection):
         xsearch.open(tmp_path / "nothing")
     with pytest.raises(StoreError):
-        Collection.create(tmp_path / "c", embedder=FakeEmbedder())
+        Collection.create(tmp_path / "c", backend=FakeBackend())
 
 
 def test_hits_equal_by_content() -> None:
-    hit = Hit(1, 0.5, None, 7, "/a", Modality.TEXT)
+    hit = Hit(1, 0.5, 0.5, None, 7, "/a", Modality.TEXT)
     assert Hits([hit]) == Hits([hit])
     assert Hits([hit]) != Hits([])

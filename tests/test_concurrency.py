@@ -6,7 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from xsearch.collection import Collection
 from xsearch.ingest import ingest
 from xsearch.store import Store
@@ -17,7 +17,7 @@ FILES = 12
 def test_queries_see_one_snapshot_while_others_ingest_prune_and_compact(tmp_path: Path) -> None:
     media = tmp_path / "media"
     media.mkdir()
-    store = Store.create(tmp_path / "c", FakeEmbedder().stamp)
+    store = Store.create(tmp_path / "c", FakeBackend().fingerprint)
 
     def bring(text: str, count: int) -> None:
         """So many files are left, and all of them are about the same; in a single commit."""
@@ -25,13 +25,13 @@ def test_queries_see_one_snapshot_while_others_ingest_prune_and_compact(tmp_path
             (media / f"{i}.txt").write_text(f"{text} {i}") if i < count else (media / f"{i}.txt").unlink(
                 missing_ok=True
             )
-        ingest(store, [media], FakeEmbedder(), prune=True, decoders=0)
+        ingest(store, [media], FakeBackend(), prune=True, decoders=0)
 
     bring("red", FILES)
     wrong, seen, done = [], set(), threading.Event()
 
     def read() -> None:
-        collection = Collection(Store.open(store.path), embedder=FakeEmbedder())
+        collection = Collection(Store.open(store.path), backend=FakeBackend())
         while not done.is_set():
             hits = [hit.text for hit in collection.search("red green", top=2 * FILES)]
             for texts in (hits, collection.items()["text"].to_pylist()):

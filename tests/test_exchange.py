@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from xsearch import exchange
 from xsearch.collection import Collection
 from xsearch.errors import ModelError, UsageError
 from xsearch.exchange import export, load, read
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
-from xsearch.types import ModelStamp
+from xsearch.types import Fingerprint
 
 DIM = 8
-STAMP = ModelStamp("tiny", "d1", "p1", DIM)
+STAMP = Fingerprint("tiny", "d1", "p1", DIM)
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_vectors_are_made_unit_and_useless_ones_left_out(
     pq.write_table(pa.table(items | {"VECTOR": pa.array(vectors, kind)}), tmp_path / "x.parquet")
     store = Store.create(tmp_path / "c", STAMP)
     source = read(tmp_path / "x.parquet")
-    assert (source.rows, source.dim, source.stamp) == (7, DIM, None)
+    assert (source.rows, source.dim, source.fingerprint) == (7, DIM, None)
     report = take(store, tmp_path / "x.parquet")
     assert (report.new, report.unusable, report.scaled) == ({"image": 3}, 4, 3)
     snapshot = store.snapshot()
@@ -364,7 +364,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def collection(tmp_path: Path, folder: Path) -> Collection:
-    collection = Collection.create(tmp_path / "own", embedder=FakeEmbedder())
+    collection = Collection.create(tmp_path / "own", backend=FakeBackend())
     collection.ingest(folder)
     return collection
 
@@ -377,14 +377,14 @@ def test_an_imported_collection_answers_and_knows_its_files(
     assert Collection.import_(source, path, dry_run=True).new == {"image": 2, "text": 1}
     assert not path.exists()
     Collection.import_(source, path)
-    embedder = FakeEmbedder()
-    new = Collection(Store.open(path), embedder=embedder)
+    backend = FakeBackend()
+    new = Collection(Store.open(path), backend=backend)
     assert new.snapshot().manifest.calibration is not None
     assert [hit.path for hit in new.search("red")] == [hit.path for hit in collection.search("red")]
-    embedder.seen.clear()
+    backend.seen.clear()
     assert new.ingest(folder).unchanged == 3
     report = new.ingest(folder.rename(tmp_path / "where they are on this machine"))
-    assert (report.moved, embedder.seen) == (3, [])
+    assert (report.moved, backend.seen) == (3, [])
     assert len(new.items(where="year = 1999")) == 1
 
 
@@ -392,7 +392,7 @@ def test_vectors_of_another_model_are_refused(
     collection: Collection, tmp_path: Path, tiny_model: Path, clip: Path
 ) -> None:
     collection.export(tmp_path / "all.parquet")
-    Collection.create(tmp_path / "other", embedder=FakeEmbedder(name="other"))
+    Collection.create(tmp_path / "other", backend=FakeBackend(name="other"))
     with pytest.raises(ModelError, match="other was embedded with 'other', not with 'fake'"):
         Collection.import_(tmp_path / "all.parquet", tmp_path / "other")
     with pytest.raises(ModelError, match=r"all\.parquet was embedded with 'fake', not with 'tiny'"):

@@ -18,7 +18,7 @@ from xsearch.errors import MediaError, UsageError, XsearchError
 from xsearch.media import identify, read
 from xsearch.metadata import Metadata
 from xsearch.store.manifest import Manifest, SegmentEntry, read_manifest
-from xsearch.types import Modality, ModelStamp, Sample
+from xsearch.types import Fingerprint, Modality, Sample
 
 fuzz = settings(derandomize=True, max_examples=150, deadline=None, database=None)
 
@@ -151,14 +151,14 @@ def check_columns(columns: dict[str, object]) -> None:
 
 MANIFEST = asdict(
     Manifest(
-        ModelStamp("fake", "0", "1", 16),
+        Fingerprint("fake", "0", "1", 16),
         segments=(SegmentEntry("a", 1, 0, 0, {"items.parquet": "0"}),),
         tombstones=("b",),
         skipped=("c",),
     )
 )
-MANIFEST = {**MANIFEST, "model": MANIFEST["stamp"], "format": 1}
-del MANIFEST["stamp"]
+MANIFEST = {**MANIFEST, "model": MANIFEST["fingerprint"], "format": 1}
+del MANIFEST["fingerprint"]
 
 
 @fuzz

@@ -57,7 +57,7 @@ def embedded(page, mime):
 
 
 def hit(path, modality, rank=1, **more):
-    return Hit(rank, 0.5, 1.25, rank, str(path), Modality(modality), **more)
+    return Hit(rank, 1.25, 0.5, 1.25, rank, str(path), Modality(modality), **more)
 
 
 @pytest.fixture(scope="module")

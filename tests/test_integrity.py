@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from tests.make_fixture import make
 from xsearch.collection import Collection
 from xsearch.errors import Damaged, Locked, NoCollection, StoreError, XsearchError
@@ -44,9 +44,9 @@ def path(whole: Path, tmp_path: Path) -> Path:
 
 def answers(path: Path) -> list[Any]:
     """What is to be had from a collection, opened anew: hits of two searches, items, skipped files."""
-    collection = Collection(Store.open(path), embedder=FakeEmbedder())
+    collection = Collection(Store.open(path), backend=FakeBackend())
     hits = [collection.search("red", top=20), collection.search("green blue", top=3, modality="text")]
-    found = [sorted((hit.id, round(hit.score, 4)) for hit in some) for some in hits]  # ties in any order
+    found = [sorted((hit.id, round(hit.cosine, 4)) for hit in some) for some in hits]  # ties in any order
     return [*found, collection.items().to_pylist(), collection.skipped().to_pylist()]
 
 
@@ -119,11 +119,11 @@ def flip(file: Path) -> None:
 
 
 def test_the_files_of_a_broken_segment_are_named_and_embedded_again(tmp_path):
-    media, store = tmp_path / "media", Store.create(tmp_path / "c", FakeEmbedder().stamp)
+    media, store = tmp_path / "media", Store.create(tmp_path / "c", FakeBackend().fingerprint)
     media.mkdir()
     for word in ("red", "green", "blue"):
         (media / f"{word}.txt").write_text(word)
-        ingest(store, [media], FakeEmbedder(), decoders=0)
+        ingest(store, [media], FakeBackend(), decoders=0)
     first, second, third = read_manifest(store.path).segments
     flip(store.path / second.folder / "vectors.arrow")
 
@@ -133,9 +133,9 @@ def test_the_files_of_a_broken_segment_are_named_and_embedded_again(tmp_path):
     assert (store.path / "quarantine" / second.folder / "vectors.arrow").exists()
     assert read_manifest(store.path).segments == (first, third)
 
-    embedder = FakeEmbedder()
-    ingest(store, [media], embedder, decoders=0)
-    assert [sample.data for sample in embedder.seen] == ["green"]
+    backend = FakeBackend()
+    ingest(store, [media], backend, decoders=0)
+    assert [sample.data for sample in backend.seen] == ["green"]
     assert [item["text"] for item in answers(store.path)[2]] == ["red", "blue", "green"]
 
 
@@ -217,7 +217,7 @@ def test_an_index_or_a_calibration_with_right_checksums_and_wrong_content(path):
     digests = {**manifest.digests, str(plan.relative_to(path)): digest(plan)}
     pairs = {"next_id": 15, "pairs": {"text,text": [float("nan"), 1.0, 9]}}
     write_manifest(path, replace(manifest, digests=digests, calibration=pairs))
-    collection = Collection(Store.open(path), embedder=FakeEmbedder())
+    collection = Collection(Store.open(path), backend=FakeBackend())
     assert collection.verify() == verify(path)
     calibration, index = collection.verify(repair=True)
     assert "calibration: not finite" in calibration.problem
@@ -260,7 +260,7 @@ def test_format_1_opens_answers_and_is_verified_as_far_as_it_has_checksums(old, 
 def test_format_1_becomes_format_2_with_the_first_commit(old, tmp_path):
     before = answers(old)
     (tmp_path / "new.txt").write_text("bright blue")
-    ingest(Store.open(old), [tmp_path / "new.txt"], FakeEmbedder(), decoders=0)
+    ingest(Store.open(old), [tmp_path / "new.txt"], FakeBackend(), decoders=0)
     assert read_manifest(old).format == 2
     assert answers(old)[2][:-1] == before[2]
     assert verify(old) == []

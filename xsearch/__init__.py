@@ -12,9 +12,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from xsearch.backend.official import embed_official
     from xsearch.collection import Collection, Hits, open
     from xsearch.errors import XsearchError
-    from xsearch.official import embed_official
     from xsearch.query import Query, audio, depth, image, imu, text, thermal, vector, video
     from xsearch.types import Hit, Modality
 
@@ -43,7 +43,7 @@ __all__ = [
 _HOMES = {
     "xsearch.collection": ("Collection", "Hits", "open"),
     "xsearch.errors": ("XsearchError",),
-    "xsearch.official": ("embed_official",),
+    "xsearch.backend.official": ("embed_official",),
     "xsearch.query": ("Query", "audio", "depth", "image", "imu", "text", "thermal", "vector", "video"),
     "xsearch.types": ("Hit", "Modality"),
 }

@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xsearch import exchange, integrity, media
+from xsearch.derive import derive
 from xsearch.errors import ModelError, ModelMismatch, NoCollection, StoreError, UsageError
-from xsearch.ingest import Progress, Report, derive, ingest
+from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Embedded, Query, parse, search_many
-from xsearch.query.searcher import Rank, as_modalities
+from xsearch.query.searcher import as_modalities
 from xsearch.store import Snapshot, Store
-from xsearch.types import Hit, Modality, ModelStamp
+from xsearch.types import DEFAULT_COLLECTION, HIT_COLUMNS, Fingerprint, Hit, Modality, Rank
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
     from xsearch.exchange import Imported
     from xsearch.index import Index
     from xsearch.store import Compaction, Finding
 
-__all__ = ["DEFAULT", "Collection", "Hits", "open"]
+__all__ = ["Collection", "Hits", "open"]
 
-DEFAULT = Path("indexes/default")
 NAMED = ("bundled", "imagebind")  # models that need no folder
 LOG = logging.getLogger("xsearch")
 
@@ -42,7 +42,11 @@ Kinds = Modality | str | Sequence[Modality | str]
 
 
 def open(
-    path: str | Path = DEFAULT, model: str | None = None, *, device: str = "auto", dtype: str = "auto"
+    path: str | Path = DEFAULT_COLLECTION,
+    model: str | None = None,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
 ) -> Collection:
     """Open the collection at `path`.
 
@@ -93,10 +97,10 @@ class Hits(Sequence[Hit]):
         import pyarrow as pa
 
         rows = self.to_dicts()
-        names = dict.fromkeys([*_HIT_FIELDS, *(name for row in rows for name in row)])
-        types = {"rank": pa.int64(), "score": pa.float64(), "balanced": pa.float64(), "id": pa.int64()}
+        names = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
+        types = dict.fromkeys(("score", "cosine", "balanced", "start_s", "end_s"), pa.float64())
+        types |= {"rank": pa.int64(), "id": pa.int64()}
         types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
-        types |= {"start_s": pa.float64(), "end_s": pa.float64()}
         return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
 
     def to_pandas(self) -> pd.DataFrame:
@@ -113,9 +117,6 @@ class Hits(Sequence[Hit]):
         return gallery.table(self._hits)
 
 
-_HIT_FIELDS = ("rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text")
-
-
 class Collection:
     """A collection and the model that embedded it. The model is loaded when something has to be embedded.
 
@@ -127,41 +128,41 @@ class Collection:
         store: Store,
         *,
         model: str | None = None,
-        embedder: Embedder | None = None,
+        backend: Backend | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> None:
-        """`embedder` takes the place of the model that would be loaded."""
+        """`backend` takes the place of the model that would be loaded."""
         self.store = store
         self._model = model
         self._computing = device, dtype
-        self._embedder = embedder
+        self._embedder = backend
         self._version: tuple[int, int] | None = None
         self._snapshot = self.snapshot()
         self._index: tuple[Path, Index | None] | None = None
-        if embedder is not None:
-            self._check(embedder.stamp)
+        if backend is not None:
+            self._check(backend.fingerprint)
 
     @staticmethod
     def create(
-        path: str | Path = DEFAULT,
+        path: str | Path = DEFAULT_COLLECTION,
         model: str | None = None,
         *,
-        embedder: Embedder | None = None,
+        backend: Backend | None = None,
         device: str = "auto",
         dtype: str = "auto",
     ) -> Collection:
         """Make an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
         source = None
-        if embedder is None:
+        if backend is None:
             source = _source(model)
-            embedder = _load(source, device, dtype)
-        return Collection(Store.create(Path(path), embedder.stamp, source), embedder=embedder)
+            backend = _load(source, device, dtype)
+        return Collection(Store.create(Path(path), backend.fingerprint, source), backend=backend)
 
     @staticmethod
     def import_(
         source: str | Path,
-        path: str | Path = DEFAULT,
+        path: str | Path = DEFAULT_COLLECTION,
         model: str | None = None,
         *,
         dry_run: bool = False,
@@ -180,26 +181,29 @@ class Collection:
         except NoCollection:
             store = None
         before = store.snapshot() if store else None
-        stamp, home = found.stamp, found.model
+        made_by, home = found.fingerprint, found.model
         if model is not None:
             home = _source(model)
-            stamp = _load(home, "cpu", "auto").stamp
-        if stamp is None:
+            made_by = _load(home, "cpu", "auto").fingerprint
+        if made_by is None:
             raise UsageError(f"{source} does not say which model made its vectors; name it: --model NAME")
-        for where, theirs in ((source, found.stamp), (path, None if before is None else before.stamp)):
-            if theirs not in (None, stamp):
+        for where, theirs in (
+            (source, found.fingerprint),
+            (path, None if before is None else before.fingerprint),
+        ):
+            if theirs not in (None, made_by):
                 raise ModelError(
-                    f"{where} was embedded with {_full_name(theirs, stamp)!r}, not with "
-                    f"{_full_name(stamp, theirs)!r}; leave --model out, or import into another collection"
+                    f"{where} was embedded with {_full_name(theirs, made_by)!r}, not with "
+                    f"{_full_name(made_by, theirs)!r}; leave --model out, or import into another collection"
                 )
-        if found.dim not in (None, stamp.dim):
+        if found.dim not in (None, made_by.dim):
             raise ModelError(
-                f"{source}: vectors of {found.dim} dimensions, those of {stamp.name} have {stamp.dim}; "
+                f"{source}: vectors of {found.dim} dimensions, those of {made_by.name} have {made_by.dim}; "
                 "say which model made them: --model NAME"
             )
         if dry_run:
             return exchange.load(found, before, progress=progress)
-        store = store or Store.create(Path(path), stamp, home)
+        store = store or Store.create(Path(path), made_by, home)
         with store.writer() as writer:
             done = exchange.load(found, writer.snapshot, writer, progress=progress)
             derive(writer)
@@ -210,16 +214,16 @@ class Collection:
         return self.store.path
 
     @property
-    def embedder(self) -> Embedder:
+    def backend(self) -> Backend:
         """The model at work. Raises ModelMismatch if it is not the one of the stored vectors."""
         if self._embedder is None:
             if self._model is None:
                 manifest = self._snapshot.manifest
-                self._embedder = _load_stamped(self._snapshot.stamp, manifest.source, *self._computing)
+                self._embedder = _load_stamped(self._snapshot.fingerprint, manifest.source, *self._computing)
             else:
-                embedder = _load(self._model, *self._computing)
-                self._check(embedder.stamp)
-                self._embedder = embedder
+                backend = _load(self._model, *self._computing)
+                self._check(backend.fingerprint)
+                self._embedder = backend
         return self._embedder
 
     def snapshot(self) -> Snapshot:
@@ -234,7 +238,7 @@ class Collection:
         return len(self.snapshot())
 
     def __repr__(self) -> str:
-        return f"<Collection {self.path}: {len(self)} items, model {self._snapshot.stamp.name}>"
+        return f"<Collection {self.path}: {len(self)} items, model {self._snapshot.fingerprint.name}>"
 
     def ingest(
         self,
@@ -250,7 +254,7 @@ class Collection:
         return ingest(
             self.store,
             [paths] if isinstance(paths, str | Path) else paths,
-            None if dry_run else self.embedder,
+            None if dry_run else self.backend,
             kinds=kinds,
             metadata=metadata,
             prune=prune,
@@ -265,8 +269,8 @@ class Collection:
         *,
         modality: Kinds | None = None,
         where: str | None = None,
-        rank: Rank = "balanced",
-        min_score: float | None = None,
+        rank: Rank | str = Rank.BALANCED,
+        min_cosine: float | None = None,
         unique: bool = False,
     ) -> Hits:
         """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`."""
@@ -276,7 +280,7 @@ class Collection:
             modality=modality,
             where=where,
             rank=rank,
-            min_score=min_score,
+            min_cosine=min_cosine,
             unique=unique,
         )
         return hits
@@ -288,7 +292,7 @@ class Collection:
         **how: Any,
     ) -> list[Hits]:
         """`search`, with its options, for many queries: the index and the metadata are asked once for all."""
-        embedded = [parse(query).embed(self.embedder) for query in queries]
+        embedded = [parse(query).embed(self.backend) for query in queries]
         snapshot = self.snapshot()
         found = search_many(snapshot, self._index_of(snapshot), embedded, top=top, **how)
         return [Hits(hits, query) for hits, query in zip(found, embedded, strict=True)]
@@ -365,8 +369,8 @@ class Collection:
             "modalities": {str(kind): count for kind, count in snapshot.counts().items()},
             "files": len(snapshot.files()),
             "skipped": len(snapshot.skipped()),
-            "model": snapshot.stamp.name,
-            "dim": snapshot.stamp.dim,
+            "model": snapshot.fingerprint.name,
+            "dim": snapshot.fingerprint.dim,
             "index": index.plan.recipe if index else "Flat",
             "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
             "generation": snapshot.manifest.generation,
@@ -381,8 +385,8 @@ class Collection:
         """What is wrong with it; see `xsearch.integrity.verify`, also for one that does not open."""
         return integrity.verify(self.path, repair=repair)
 
-    def _check(self, given: ModelStamp) -> None:
-        stored = self._snapshot.stamp
+    def _check(self, given: Fingerprint) -> None:
+        stored = self._snapshot.fingerprint
         if given != stored:
             raise ModelMismatch(
                 stored=_full_name(stored, given),
@@ -458,13 +462,15 @@ def _source(model: str | None) -> str:
     return choice.name if choice.name in NAMED else str(media.absolute(choice.folder))
 
 
-def _load(model: str | None, device: str, dtype: str) -> Embedder:
-    from xsearch.embed import ModelEmbedder  # torch: a second that only embedding has to wait for
+def _load(model: str | None, device: str, dtype: str) -> Backend:
+    from xsearch.backend.imagebind import (
+        ImageBindBackend,  # torch: a second that only embedding has to wait for
+    )
 
-    return ModelEmbedder.load(model, device, dtype)
+    return ImageBindBackend.load(model, device, dtype)
 
 
-def _load_stamped(stamp: ModelStamp, source: str | None, device: str, dtype: str) -> Embedder:
+def _load_stamped(wanted: Fingerprint, source: str | None, device: str, dtype: str) -> Backend:
     """The model that made the vectors, if it is here: at its source, the default one, or one with a name."""
     found = []
     for choice in dict.fromkeys((source, None, *NAMED)):
@@ -472,16 +478,17 @@ def _load_stamped(stamp: ModelStamp, source: str | None, device: str, dtype: str
             found.append(_load(choice, device, dtype))
         except ModelError:
             continue
-        if found[-1].stamp == stamp:
+        if found[-1].fingerprint == wanted:
             return found[-1]
-    given = ", ".join(dict.fromkeys(_full_name(embedder.stamp, stamp) for embedder in found))
+    given = ", ".join(dict.fromkeys(_full_name(backend.fingerprint, wanted) for backend in found))
     raise ModelMismatch(
-        stored=_full_name(stamp, found[0].stamp) if found else stamp.name, given=given or "none"
+        stored=_full_name(wanted, found[0].fingerprint) if found else wanted.name,
+        given=given or "none",
     )
 
 
-def _full_name(stamp: ModelStamp, other: ModelStamp) -> str:
+def _full_name(fingerprint: Fingerprint, other: Fingerprint) -> str:
     """The name, and where that is not what differs, what does."""
-    if stamp.name != other.name:
-        return stamp.name
-    return f"{stamp.name} (weights {stamp.digest[:8]}, preprocessing {stamp.preprocessing})"
+    if fingerprint.name != other.name:
+        return fingerprint.name
+    return f"{fingerprint.name} (weights {fingerprint.digest[:8]}, preprocessing {fingerprint.preprocessing})"

@@ -31,7 +31,7 @@ from xsearch.metadata import user_column
 from xsearch.store.segments import conform, unify
 from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.system.durable import fsync, publish
-from xsearch.types import Modality, ModelStamp
+from xsearch.types import Fingerprint, Modality
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
@@ -96,11 +96,11 @@ def export(
 
 def _schema(snapshot: Snapshot, dtype: type[np.floating]) -> pa.Schema:
     """The columns of the items and `vector`; a column that the user calls so becomes `vector_`."""
-    kind = pa.list_(pa.field("element", pa.from_numpy_dtype(dtype), nullable=False), snapshot.stamp.dim)
+    kind = pa.list_(pa.field("element", pa.from_numpy_dtype(dtype), nullable=False), snapshot.fingerprint.dim)
     fields = [
         field.with_name("vector_") if field.name.lower() == "vector" else field for field in snapshot.schema
     ]
-    about = {"model": asdict(snapshot.stamp), "source": snapshot.manifest.source}
+    about = {"model": asdict(snapshot.fingerprint), "source": snapshot.manifest.source}
     return pa.schema([*fields, pa.field("vector", kind, nullable=False)], {KEY: json.dumps(about)})
 
 
@@ -121,7 +121,7 @@ class Source:
 
     rows: int
     dim: int | None  # None where there are no rows
-    stamp: ModelStamp | None  # the model that made the vectors, if the source says so
+    fingerprint: Fingerprint | None  # the model that made the vectors, if the source says so
     model: str | None  # where that model was: a `--model` value
     parts: Parts
 
@@ -143,9 +143,9 @@ def read(path: Path) -> Source:
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; check the path")
     clip = (path / "img_emb").is_dir() or (path / "text_emb").is_dir()
-    rows, parts, stamp, model = _clip_retrieval(path) if clip else _exported(path)
+    rows, parts, fingerprint, model = _clip_retrieval(path) if clip else _exported(path)
     some = next((vectors for part in parts for _, vectors in part()), None)
-    return Source(rows, None if some is None else some.shape[1], stamp, model, parts)
+    return Source(rows, None if some is None else some.shape[1], fingerprint, model, parts)
 
 
 def load(
@@ -262,7 +262,7 @@ def _open(file: Path) -> pq.ParquetFile:
     return pq.ParquetFile(file, buffer_size=1 << 20, page_checksum_verification=True)
 
 
-def _exported(path: Path) -> tuple[int, Parts, ModelStamp | None, str | None]:
+def _exported(path: Path) -> tuple[int, Parts, Fingerprint | None, str | None]:
     """Rows, parts, model and where that was: of one Parquet file or all those in a folder."""
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     if not files:
@@ -270,12 +270,12 @@ def _exported(path: Path) -> tuple[int, Parts, ModelStamp | None, str | None]:
             f"{path}: neither *.parquet nor img_emb/*.npy in it; give a Parquet file or a folder of them, "
             "such as `xsearch export` makes of a collection"
         )
-    rows, models = 0, dict[ModelStamp | None, str | None]()
+    rows, models = 0, dict[Fingerprint | None, str | None]()
     for file in files:
         with _reading(file):
             parquet = _open(file)
             said = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
-            models |= {ModelStamp(**said["model"]): said["source"]} if said else {None: None}
+            models |= {Fingerprint(**said["model"]): said["source"]} if said else {None: None}
         names = [name.lower() for name in parquet.schema_arrow.names]
         if not {"path", "modality", "vector"} <= set(names):
             raise UsageError(f"{file}: expected columns path, modality and vector; found {', '.join(names)}")

@@ -54,7 +54,7 @@ TURBO = np.array(
 def table(hits: Sequence[Hit]) -> str:
     """HTML of a small table with a picture per hit; inherits the colours of the page it stands in."""
     rows = "".join(
-        f"<tr><td>{hit.rank}</td><td>{_show(_of_hit(hit), players=False)}</td><td>{hit.score:.3f}</td>"
+        f"<tr><td>{hit.rank}</td><td>{_show(_of_hit(hit), players=False)}</td><td>{hit.cosine:.3f}</td>"
         f"<td>{_balanced(hit)}</td><td>{hit.modality}</td><td>{escape(hit.path)} {_window(hit)}</td></tr>"
         for hit in hits
     )
@@ -172,7 +172,7 @@ def _card(hit: Hit) -> str:
         f"<article class='card {hit.modality}'><div class=well>{_show(_of_hit(hit))}</div><div class=about>"
         f"<p class=top><b>{hit.rank}</b><span class=kind>{hit.modality}</span><span>{_window(hit)}</span></p>"
         f"<p class=path title='{escape(hit.path)}'>{where}<wbr>{_link(hit.path)}</p>"
-        f"<dl><dt>cosine</dt><dd>{hit.score:.3f}</dd><dt>balanced</dt><dd>{_balanced(hit)}</dd></dl>"
+        f"<dl><dt>cosine</dt><dd>{hit.cosine:.3f}</dd><dt>balanced</dt><dd>{_balanced(hit)}</dd></dl>"
         "</div></article>"
     )
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from xsearch.derive import derive
 from xsearch.errors import StoreError
-from xsearch.ingest import derive
 from xsearch.query.calibrate import Calibration
 from xsearch.store import Finding, Store
 from xsearch.store.verify import current, verify_files
@@ -67,7 +67,7 @@ def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
     name = f"index/{manifest.index}"
     try:
         index = Index.load(path / name, manifest.index_digests)
-        if index.plan.dim != manifest.stamp.dim or not np.array_equal(index.stored(), index.ids):
+        if index.plan.dim != manifest.fingerprint.dim or not np.array_equal(index.stored(), index.ids):
             raise StoreError("it does not hold the items that its plan.json says it covers")
     except StoreError as error:
         yield Finding(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Hit", "MediaFile", "Modality", "ModelStamp", "Sample"]
+__all__ = [
+    "DEFAULT_COLLECTION",
+    "HIT_COLUMNS",
+    "Fingerprint",
+    "Hit",
+    "MediaFile",
+    "Modality",
+    "Rank",
+    "Sample",
+]
+
+DEFAULT_COLLECTION = Path("indexes/default")
 
 
 class Modality(StrEnum):
@@ -69,8 +80,8 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelStamp:
-    """Which model made a vector; stored with the collection, compared before every query."""
+class Fingerprint:
+    """The model that made a vector; stored with the collection, compared before every query."""
 
     name: str
     digest: str  # sha256 of the weights
@@ -78,13 +89,21 @@ class ModelStamp:
     dim: int
 
 
+class Rank(StrEnum):
+    """What orders an answer."""
+
+    BALANCED = "balanced"  # spreads above the baseline of this pair of modalities: comparable across kinds
+    COSINE = "cosine"
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One item of an answer."""
 
     rank: int  # from 1
-    score: float  # cosine, always
-    balanced: float | None  # standard deviations above the usual cosine of this pair of modalities
+    score: float  # the figure that made the order: `balanced` or `cosine`
+    cosine: float
+    balanced: float | None  # standard deviations above the baseline cosine of this pair of modalities
     id: int
     path: str
     modality: Modality
@@ -92,3 +111,6 @@ class Hit:
     end_s: float | None = None
     text: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
+
+
+HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name != "extra")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from xsearch.store import Store
-from xsearch.types import ModelStamp
+from xsearch.types import Fingerprint
 
 RECIPE = "PCAR16,IVF16,PQ16x4fs"
 
@@ -23,7 +23,7 @@ def many(tmp_path: Path) -> Path:
     rows = centres[rng.integers(0, 40, 2_000)] + 0.3 * rng.standard_normal((2_000, 32))
     rows[1_500:] += 2 * rng.standard_normal(32)
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    store = Store.create(tmp_path / "many", ModelStamp("fake", "0", "1", 32))
+    store = Store.create(tmp_path / "many", Fingerprint("fake", "0", "1", 32))
     with store.writer() as writer:
         writer.add(pa.table({"path": [f"/{i}" for i in range(2_000)], "modality": kinds}), rows)
         writer.commit()

@@ -9,7 +9,7 @@ import pytest
 
 from xsearch.cli.query import split_weight
 
-FIELDS = ["rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+FIELDS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
 
 
 def test_a_picture_finds_itself_first(run, media, index):
@@ -18,7 +18,7 @@ def test_a_picture_finds_itself_first(run, media, index):
     assert [list(hit) for hit in hits] == [FIELDS] * 3
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert hits[0]["path"] == str(media / "two.png")
-    assert hits[0]["score"] == pytest.approx(1, abs=1e-3)
+    assert hits[0]["cosine"] == pytest.approx(1, abs=1e-3)
 
 
 def test_the_forms_agree(run, index):
@@ -48,8 +48,8 @@ def test_filters_and_limits(run, index):
     assert len(json.loads(run(*asked, "--top", 2).stdout)) == 2
     late = json.loads(run(*asked, "--where", "start_s >= 10").stdout)
     assert sorted(hit["start_s"] for hit in late) == [10, 20]
-    assert json.loads(run(*asked, "--min-score", 2).stdout) == []
-    nothing = run("query", "dog", "--min-score", 2, "--index", index)
+    assert json.loads(run(*asked, "--min-cosine", 2).stdout) == []
+    nothing = run("query", "dog", "--min-cosine", 2, "--index", index)
     assert (nothing.stdout, nothing.stderr) == ("", "no items match\n")
     assert len(json.loads(run(*asked, "--modality", "image", "--modality", "text").stdout)) == 4
 

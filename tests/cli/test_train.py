@@ -62,10 +62,10 @@ def test_a_run_makes_a_model_that_can_be_used(table: Path, tmp_path: Path) -> No
     }
     assert "| thermal | 6 |" in (folder / "MODEL_CARD.md").read_text()
     assert Image.open(io.BytesIO((folder / "curves.png").read_bytes())).width == 1000
-    from xsearch.embed import ModelEmbedder
+    from xsearch.backend.imagebind import ImageBindBackend
     from xsearch.types import Modality, Sample
 
-    vector = ModelEmbedder.load(str(folder)).embed([Sample(Modality.TEXT, "a dog")])
+    vector = ImageBindBackend.load(str(folder)).embed([Sample(Modality.TEXT, "a dog")])
     assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-3)
     before = (tmp_path / "run" / "log.jsonl").read_text(), (folder / "config.json").read_text()
     again = call(*given)  # there is nothing left to do

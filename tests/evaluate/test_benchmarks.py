@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from xsearch.cli.eval import Benchmark
 from xsearch.errors import UsageError
 from xsearch.evaluate import BENCHMARKS, evaluate_benchmark
@@ -121,10 +121,10 @@ MAKERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def evaluated(name: str, folder: Path) -> tuple[dict, FakeEmbedder]:
+def evaluated(name: str, folder: Path) -> tuple[dict, FakeBackend]:
     MAKERS[name](folder)
-    embedder = FakeEmbedder()
-    return evaluate_benchmark(embedder, name, folder).figures, embedder
+    backend = FakeBackend()
+    return evaluate_benchmark(backend, name, folder).figures, backend
 
 
 def test_every_benchmark_is_offered_and_tested() -> None:
@@ -163,8 +163,8 @@ def test_captions_find_their_sounds(tmp_path, name, captions, skipped) -> None:
 
 
 def test_depth_of_sun_rgbd_is_rotated_back_and_knows_its_camera(tmp_path) -> None:
-    _, embedder = evaluated("sun-d", tmp_path)
-    depth = [sample for sample in embedder.seen if sample.modality is Modality.DEPTH]
+    _, backend = evaluated("sun-d", tmp_path)
+    depth = [sample for sample in backend.seen if sample.modality is Modality.DEPTH]
     assert [sample.data.max() for sample in depth] == pytest.approx([1, 3])  # the cafe is none of its classes
     assert [sample.baseline_m for sample in depth] == [0.075, 0.095]
     assert depth[0].focal_px == 518.9
@@ -190,10 +190,10 @@ def test_people_are_cut_out_and_background_shows_none(tmp_path) -> None:
 def test_another_folder_is_one_clear_error(tmp_path, name) -> None:
     for folder in (tmp_path, tmp_path / "none"):
         with pytest.raises(UsageError, match=f"{BENCHMARKS[name].title} has "):
-            evaluate_benchmark(FakeEmbedder(), name, folder)
+            evaluate_benchmark(FakeBackend(), name, folder)
 
 
 def test_a_table_with_other_columns_is_one_clear_error(tmp_path) -> None:
     table(tmp_path / "meta" / "esc50.csv", [{"file": "a.wav"}])
     with pytest.raises(UsageError, match="ESC-50 has meta"):
-        evaluate_benchmark(FakeEmbedder(), "esc50", tmp_path)
+        evaluate_benchmark(FakeBackend(), "esc50", tmp_path)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from xsearch.collection import Collection
 from xsearch.errors import StoreError, UsageError
 from xsearch.evaluate import draw, evaluate_collection, evaluate_scenes
@@ -29,13 +29,13 @@ def collection(tmp_path: Path) -> Collection:
         lines.append(f"{name}.txt,{name},")
     Image.new("RGB", (8, 8), "white").save(media / "unknown.png")
     (media / "metadata.csv").write_text("\n".join(lines))
-    made = Collection.create(tmp_path / "index", embedder=FakeEmbedder())
+    made = Collection.create(tmp_path / "index", backend=FakeBackend())
     made.ingest(media)
     return made
 
 
 def test_items_find_their_label_and_so_do_its_words(collection: Collection) -> None:
-    found = evaluate_collection(collection.embedder, collection.snapshot(), "colour")
+    found = evaluate_collection(collection.backend, collection.snapshot(), "colour")
     assert found.figures["samples"] == {"image": 6, "text": 3}
     matrix = {(row["query"], row["answer"]): row for row in found.figures["matrix"]}
     assert {pair: row["p_at_1"] for pair, row in matrix.items() if row["queries"]} == {
@@ -48,19 +48,19 @@ def test_items_find_their_label_and_so_do_its_words(collection: Collection) -> N
 
 
 def test_fewer_may_ask(collection: Collection) -> None:
-    found = evaluate_collection(collection.embedder, collection.snapshot(), "colour", queries=2)
+    found = evaluate_collection(collection.backend, collection.snapshot(), "colour", queries=2)
     matrix = {(row["query"], row["answer"]): row for row in found.figures["matrix"]}
     assert (matrix["image", "image"]["queries"], matrix["image", "image"]["p_at_1"]) == (2, 1)
 
 
 def test_a_column_has_to_be_there_and_to_say_something(collection: Collection) -> None:
     with pytest.raises(StoreError, match="no column smell"):
-        evaluate_collection(collection.embedder, collection.snapshot(), "smell")
+        evaluate_collection(collection.backend, collection.snapshot(), "smell")
     with pytest.raises(UsageError, match="no item has a nothing"):
-        evaluate_collection(collection.embedder, collection.snapshot(), "nothing")
+        evaluate_collection(collection.backend, collection.snapshot(), "nothing")
 
 
 def test_scenes_are_measured_by_hand() -> None:
-    found = evaluate_scenes(FakeEmbedder(), 6).figures
+    found = evaluate_scenes(FakeBackend(), 6).figures
     assert len(found["matrix"]) == 36
     assert set(found["composition"]) == {"picture + sound", "picture only", "sound only"}

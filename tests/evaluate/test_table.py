@@ -1,4 +1,4 @@
-"""Pair tables, with an embedder that can be checked by hand."""
+"""Pair tables, with an backend that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from tests.fakes import FakeEmbedder
-from xsearch.embed import ModelEmbedder
+from tests.fakes import FakeBackend
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.errors import UsageError
 from xsearch.evaluate import draw, evaluate_pairs
 from xsearch.models.registry import BUNDLED
@@ -37,12 +37,12 @@ def rows(figures: dict, section: str, *names: str) -> dict[tuple[str, ...], dict
 
 
 def test_pictures_find_their_texts_and_the_labels_their_pictures(pictures: list[Path]) -> None:
-    embedder = FakeEmbedder()
+    backend = FakeBackend()
     # Two texts for each picture; "dark blue" is nearer to the second picture than to none.
     pairs = [Pair(path, word, TEXT, label=word) for path, word in zip(pictures, WORDS, strict=True)]
     pairs += [Pair(path, f"{word} {word} dark", TEXT) for path, word in zip(pictures, WORDS, strict=True)]
-    found = evaluate_pairs(embedder, pairs)
-    assert len(embedder.seen) - 3 * 7 == 3 + 6  # every picture once; the rest are prompts
+    found = evaluate_pairs(backend, pairs)
+    assert len(backend.seen) - 3 * 7 == 3 + 6  # every picture once; the rest are prompts
     found_rows = rows(found.figures, "retrieval", "query", "answer")
     there, back = found_rows["image", "text"], found_rows["text", "image"]
     assert (there["queries"], there["items"], there["r_at_1"], there["map"]) == (3, 6, 1, 1)
@@ -67,7 +67,7 @@ def test_a_picture_and_something_more_find_what_both_mean_together(
         rows.append(f"{path},{word} {plus},text,{plus},text")
     table.write_text("\n".join([*rows, f"{pictures[0]},dark,text,,", ""]))
     assert check_pairs(table) == []
-    found = evaluate_pairs(FakeEmbedder(), read_pairs(table)).figures
+    found = evaluate_pairs(FakeBackend(), read_pairs(table)).figures
     assert {row["queries"] for row in found["retrieval"]} == {1}  # the pair that is no triple
     assert found["composition"] == {
         "image + text -> text": 1,
@@ -81,7 +81,7 @@ def test_partners_that_share_a_picture_are_compared(pictures: list[Path], tmp_pa
         Image.new("L", (8, 8), grey).save(tmp_path / f"{path.stem}_ir.png")
     pairs = [Pair(path, word, TEXT) for path, word in zip(pictures, WORDS, strict=True)]
     pairs += [Pair(path, tmp_path / f"{path.stem}_ir.png", THERMAL) for path in pictures]
-    found = evaluate_pairs(FakeEmbedder(), pairs)
+    found = evaluate_pairs(FakeBackend(), pairs)
     found_rows = rows(found.figures, "retrieval", "query", "answer", "relation")
     assert ("text", "thermal", "emergent") in found_rows
     assert ("thermal", "text", "emergent") in found_rows
@@ -93,21 +93,21 @@ def test_bad_media_are_counted_and_left_out(pictures: list[Path], tmp_path: Path
     pairs = [Pair(path, word, TEXT) for path, word in zip(pictures, WORDS, strict=True)]
     pairs.append(Pair(tmp_path / "none.png", "dark", TEXT))
     done: list[int] = []
-    found = evaluate_pairs(FakeEmbedder(), pairs, progress=done.append)
+    found = evaluate_pairs(FakeBackend(), pairs, progress=done.append)
     assert (found.figures["skipped"], done) == (1, [1, 2, 3, 4])
     assert "none.png" in found.figures["skipped_first"][0]
     assert found.figures["samples"] == {"image": 3, "text": 4}
     with pytest.raises(UsageError, match="nothing to evaluate"):
-        evaluate_pairs(FakeEmbedder(), [Pair(None, tmp_path / "none.wav", AUDIO)])
+        evaluate_pairs(FakeBackend(), [Pair(None, tmp_path / "none.wav", AUDIO)])
 
 
 def test_classes_may_have_other_names_and_several(pictures: list[Path]) -> None:
     pairs = [Pair(None, path, PICTURES, label=label) for path, label in zip(pictures, "abc", strict=True)]
     classes = {"a": ["red"], "b": ["green", "green green"], "c": ["blue"]}
-    found = evaluate_pairs(FakeEmbedder(), pairs, templates=["{}"], classes=classes)
+    found = evaluate_pairs(FakeBackend(), pairs, templates=["{}"], classes=classes)
     assert found.figures["zero_shot"][0]["top1"] == 1
     with pytest.raises(UsageError, match="no names for the class c"):
-        evaluate_pairs(FakeEmbedder(), pairs, classes={"a": ["red"], "b": ["green"]})
+        evaluate_pairs(FakeBackend(), pairs, classes={"a": ["red"], "b": ["green"]})
 
 
 def test_shared_labels_are_right_when_there_are_several(pictures: list[Path]) -> None:
@@ -116,7 +116,7 @@ def test_shared_labels_are_right_when_there_are_several(pictures: list[Path]) ->
         Pair(path, word, TEXT, label=label) for path, word, label in zip(pictures, WORDS, labels, strict=True)
     ]
     pairs.append(Pair(pictures[0], WORDS[0], TEXT, label="bright"))  # the same once more, with another label
-    found = rows(evaluate_pairs(FakeEmbedder(), pairs).figures, "matrix", "query", "answer")
+    found = rows(evaluate_pairs(FakeBackend(), pairs).figures, "matrix", "query", "answer")
     assert found["image", "text"]["chance"] == pytest.approx((2 + 2 + 3) / 9)
     assert found["image", "text"]["p_at_1"] == 1
 
@@ -131,7 +131,7 @@ def test_the_bundled_model_binds_scenes_that_it_has_not_seen() -> None:
         for other, kind in ((sound.getvalue(), AUDIO), (moment[TEXT].data, TEXT)):
             pairs.append(Pair(picture.getvalue(), other, kind, label=scene.subject))
     found = evaluate_pairs(
-        ModelEmbedder(BUNDLED), pairs, templates=["a {} on the beach", "a {} in the street"]
+        ImageBindBackend(BUNDLED), pairs, templates=["a {} on the beach", "a {} in the street"]
     )
     retrieved = rows(found.figures, "retrieval", "query", "answer")
     assert len(retrieved) == 6

@@ -1,4 +1,4 @@
-"""Classes from words, on an embedder that can be checked by hand."""
+"""Classes from words, on an backend that can be checked by hand."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.fakes import WORDS, FakeEmbedder
+from tests.fakes import WORDS, FakeBackend
 from xsearch.errors import UsageError
 from xsearch.evaluate import class_truth, classify, mean_prototypes, read_prompts, text_prototypes
 from xsearch.types import Modality, Sample
 
 
 def test_a_prototype_is_the_mean_of_all_names_in_all_templates() -> None:
-    embedder = FakeEmbedder()
+    backend = FakeBackend()
     classes = {"colour": ["red", "green"], "light": ["bright"]}
-    found = text_prototypes(embedder, classes, ["{}", "dark {}"])
+    found = text_prototypes(backend, classes, ["{}", "dark {}"])
     texts = [["red", "dark red", "green", "dark green"], ["bright", "dark bright"]]
     for prototype, prompts in zip(found, texts, strict=True):
-        mean = embedder.embed([Sample(Modality.TEXT, prompt) for prompt in prompts]).mean(axis=0)
+        mean = backend.embed([Sample(Modality.TEXT, prompt) for prompt in prompts]).mean(axis=0)
         np.testing.assert_allclose(prototype, mean / np.linalg.norm(mean), atol=1e-6)
     assert found[0][WORDS.index("red")] == pytest.approx(found[0][WORDS.index("green")])
 

@@ -16,7 +16,7 @@ import soundfile
 from PIL import Image
 
 import xsearch.ingest
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from xsearch import media
 from xsearch.errors import MissingPackage, ModelError, UsageError
 from xsearch.ingest import Progress, Report
@@ -29,7 +29,7 @@ IMAGE, TEXT, AUDIO = Modality.IMAGE, Modality.TEXT, Modality.AUDIO
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store.create(tmp_path / "collection", FakeEmbedder().stamp)
+    return Store.create(tmp_path / "collection", FakeBackend().fingerprint)
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def names(store: Store) -> list[str]:
     return [Path(row["path"]).name for row in rows(store)]
 
 
-def run(store: Store, folder: Path, **options: Any) -> tuple[Report, FakeEmbedder]:
-    embedder = FakeEmbedder()
-    return ingest(store, [folder], embedder, **options), embedder
+def run(store: Store, folder: Path, **options: Any) -> tuple[Report, FakeBackend]:
+    backend = FakeBackend()
+    return ingest(store, [folder], backend, **options), backend
 
 
 def test_every_file_is_an_item_or_a_skip_or_no_media(store: Store, folder: Path) -> None:
@@ -96,23 +96,23 @@ def test_an_item_says_where_it_is_from(store: Store, folder: Path) -> None:
 
 
 def test_vectors_belong_to_their_items(store: Store, folder: Path) -> None:
-    _, embedder = run(store, folder)
-    for sample in embedder.seen:
+    _, backend = run(store, folder)
+    for sample in backend.seen:
         mine = [
             row
             for row in rows(store)
             if row["modality"] == sample.modality and row["start_s"] == sample.start_s
-            if np.allclose(row["vector"], embedder.embed([sample])[0], atol=1e-3)
+            if np.allclose(row["vector"], backend.embed([sample])[0], atol=1e-3)
         ]
         assert len(mine) == 1
-        embedder.seen = []
+        backend.seen = []
 
 
 def test_a_second_run_embeds_nothing_and_tries_no_bad_file_again(store: Store, folder: Path) -> None:
     first, _ = run(store, folder)
     before, generation = rows(store), store.snapshot().manifest.generation
-    report, embedder = run(store, folder)
-    assert embedder.seen == []
+    report, backend = run(store, folder)
+    assert backend.seen == []
     assert report.unchanged == 4
     assert report.new == {}
     assert report.skipped == first.skipped
@@ -132,8 +132,8 @@ def test_a_bad_file_is_tried_again_when_it_changes(store: Store, folder: Path) -
 def test_a_changed_file_replaces_its_items(store: Store, folder: Path) -> None:
     run(store, folder)
     (folder / "green.txt").write_text("red red")
-    report, embedder = run(store, folder)
-    assert [sample.data for sample in embedder.seen] == ["red red"]
+    report, backend = run(store, folder)
+    assert [sample.data for sample in backend.seen] == ["red red"]
     assert (report.changed, report.unchanged) == (1, 3)
     assert [row["text"] for row in rows(store) if row["modality"] == TEXT] == ["red red"]
 
@@ -212,8 +212,8 @@ def test_a_missing_package_makes_a_file_be_tried_again(
 def test_a_touched_file_is_hashed_but_not_embedded(store: Store, folder: Path) -> None:
     run(store, folder)
     os.utime(folder / "red.png", ns=(1, 1))
-    report, embedder = run(store, folder)
-    assert embedder.seen == []
+    report, backend = run(store, folder)
+    assert backend.seen == []
     assert (report.unchanged, report.changed, report.duplicates) == (4, 0, 0)
     assert [row["mtime_ns"] for row in rows(store) if row["path"].endswith("red.png")] == [1]
     assert run(store, folder)[0].unchanged == 4
@@ -224,8 +224,8 @@ def test_a_moved_file_keeps_its_vectors_and_user_columns(store: Store, folder: P
     run(store, folder)
     (folder / "low.json").unlink()
     (folder / "low.wav").rename(folder / "deep" / "sea.wav")
-    report, embedder = run(store, folder)
-    assert embedder.seen == []
+    report, backend = run(store, folder)
+    assert backend.seen == []
     assert (report.moved, report.duplicates, report.removed) == (1, 0, 0)
     moved = [row for row in rows(store) if row["modality"] == AUDIO]
     assert [row["path"] for row in moved] == [str(folder / "deep" / "sea.wav")] * 3
@@ -237,9 +237,9 @@ def test_two_files_that_swap_their_names(store: Store, folder: Path) -> None:
     before = {row["path"]: row["vector"] for row in rows(store) if row["modality"] == IMAGE}
     red, blue = folder / "red.png", folder / "deep" / "blue.png"
     red.rename(folder / "x"), blue.rename(red), (folder / "x").rename(blue)
-    report, embedder = run(store, folder)
+    report, backend = run(store, folder)
     after = {row["path"]: row["vector"] for row in rows(store) if row["modality"] == IMAGE}
-    assert embedder.seen == []
+    assert backend.seen == []
     assert report.changed == 2
     assert after == {str(red): before[str(blue)], str(blue): before[str(red)]}
 
@@ -250,8 +250,8 @@ def test_a_copy_of_a_changed_file_has_its_new_content(store: Store, folder: Path
     shutil.copy(folder / "green.txt", old)
     for path in (folder / "green.txt", new):
         path.write_text("red red")
-    report, embedder = run(store, folder)
-    assert len(embedder.seen) == 1
+    report, backend = run(store, folder)
+    assert len(backend.seen) == 1
     assert (report.duplicates, report.changed) == (2, 1)
     texts = {Path(row["path"]).name: row["text"] for row in rows(store) if row["modality"] == TEXT}
     assert texts == {"green.txt": "red red", "new.txt": "red red", "old.txt": "green"}
@@ -264,8 +264,8 @@ def test_duplicates_are_embedded_once(store: Store, folder: Path, in_one_run: bo
         run(store, folder)
     shutil.copy(folder / "low.wav", folder / "deep" / "copy.wav")
     shutil.copy(folder / "broken.png", folder / "deep" / "broken2.png")
-    report, embedder = run(store, folder)
-    assert len(embedder.seen) == (6 if in_one_run else 0)
+    report, backend = run(store, folder)
+    assert len(backend.seen) == (6 if in_one_run else 0)
     assert report.duplicates == 1
     copies = [row for row in rows(store) if row["path"].endswith("copy.wav")]
     originals = [row for row in rows(store) if row["path"].endswith("low.wav")]
@@ -338,11 +338,11 @@ def test_the_collection_itself_is_no_media(store: Store, folder: Path) -> None:
 def test_a_stopped_run_is_finished_by_the_next(
     tmp_path: Path, folder: Path, commit_items: int, fail_after: int
 ) -> None:
-    whole = Store.create(tmp_path / "whole", FakeEmbedder().stamp)
+    whole = Store.create(tmp_path / "whole", FakeBackend().fingerprint)
     run(whole, folder)
-    store = Store.create(tmp_path / "stopped", FakeEmbedder().stamp)
+    store = Store.create(tmp_path / "stopped", FakeBackend().fingerprint)
     with pytest.raises(KeyboardInterrupt):
-        ingest(store, [folder], FakeEmbedder(fail_after=fail_after), commit_items=commit_items)
+        ingest(store, [folder], FakeBackend(fail_after=fail_after), commit_items=commit_items)
     run(store, folder)
     assert rows(store) == rows(whole)
 
@@ -353,11 +353,11 @@ def test_what_is_committed_is_not_embedded_again(store: Store, tmp_path: Path) -
     for number in range(100):
         (folder / f"{number:03}.txt").write_text(f"red {number}")
     with pytest.raises(KeyboardInterrupt):
-        ingest(store, [folder], FakeEmbedder(fail_after=70), commit_items=10)
+        ingest(store, [folder], FakeBackend(fail_after=70), commit_items=10)
     kept = len(store.snapshot())
     assert kept == 64  # two batches of 32
-    _, embedder = run(store, folder)
-    assert len(embedder.seen) == 100 - kept
+    _, backend = run(store, folder)
+    assert len(backend.seen) == 100 - kept
 
 
 @pytest.mark.parametrize("step", ["items", "manifest", "published"])
@@ -393,7 +393,7 @@ def test_commits_follow_the_clock(store: Store, folder: Path) -> None:
 # ---------------------------------------------------------------- bad files and bad models
 
 
-class Choosy(FakeEmbedder):
+class Choosy(FakeBackend):
     """Fails for dark texts, for everything of one kind, or for everything."""
 
     def __init__(
@@ -493,8 +493,8 @@ def test_an_inner_table_wins_over_an_outer_one(store: Store, folder: Path) -> No
 def test_new_metadata_reaches_known_files_without_embedding(store: Store, folder: Path) -> None:
     run(store, folder)
     (folder / "metadata.csv").write_text("path,place\nlow.wav,sea\n")
-    report, embedder = run(store, folder)
-    assert embedder.seen == []
+    report, backend = run(store, folder)
+    assert backend.seen == []
     assert (report.unchanged, report.described) == (4, 1)
     assert [row["place"] for row in rows(store)] == [None, None, "sea", "sea", "sea", None]
     generation = store.snapshot().manifest.generation

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from tests.odd_files import Odd, write_odd_files
 from xsearch.ingest import ingest
 from xsearch.store import Store
@@ -88,10 +88,10 @@ def test_what_was_too_large_is_tried_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)  # which is set, and put back here
     (tmp_path / "media").mkdir()
     Image.new("RGB", (8, 8)).save(tmp_path / "media" / "a.png")
-    store = Store.create(tmp_path / "collection", FakeEmbedder().stamp)
+    store = Store.create(tmp_path / "collection", FakeBackend().fingerprint)
     for limit, skipped in (("63", 1), ("64", 0)):
         monkeypatch.setenv("XSEARCH_MAX_PIXELS", limit)
-        report = ingest(store, [tmp_path / "media"], FakeEmbedder())
+        report = ingest(store, [tmp_path / "media"], FakeBackend())
         assert (len(report.skipped), len(store.snapshot())) == (skipped, 1 - skipped)
 
 
@@ -99,8 +99,8 @@ def test_an_ingest_ends_with_every_file_in_one_place(
     odd_files: list[Odd], folder: Path, tmp_path: Path
 ) -> None:
     roots = sorted(path for path in folder.iterdir() if path.name != "hours")
-    store = Store.create(tmp_path / "collection", FakeEmbedder().stamp)
-    report = ingest(store, roots, FakeEmbedder())
+    store = Store.create(tmp_path / "collection", FakeBackend().fingerprint)
+    report = ingest(store, roots, FakeBackend())
 
     snapshot = store.snapshot()
     items = set(snapshot.items(snapshot.ids, ["path"])["path"].to_pylist())
@@ -113,7 +113,7 @@ def test_an_ingest_ends_with_every_file_in_one_place(
     assert {odd.outcome for odd in others} == {"not media"}
     assert len(others) == report.not_media
 
-    again = FakeEmbedder()
+    again = FakeBackend()
     second = ingest(store, roots, again)
     assert again.seen == []
     assert (second.new, second.removed) == ({}, 0)

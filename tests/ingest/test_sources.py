@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
 from xsearch.collection import Collection
 from xsearch.errors import UsageError
 from xsearch.ingest import Report, ingest
@@ -90,12 +90,12 @@ def memory(media: Path) -> Iterator[str]:
 
 @pytest.fixture
 def collection(tmp_path: Path) -> Collection:
-    return Collection.create(tmp_path / "index", embedder=FakeEmbedder())
+    return Collection.create(tmp_path / "index", backend=FakeBackend())
 
 
 def fill(collection: Collection, source: str | Path, **options: Any) -> Report:
     """`collection.ingest` in this process, which starts faster."""
-    return ingest(collection.store, [source], collection.embedder, decoders=0, **options)
+    return ingest(collection.store, [source], collection.backend, decoders=0, **options)
 
 
 FILES = ["a b/blue", "a b/depth/1.png", "note.txt", "red.jpg", "walk_accel.csv"]
@@ -113,7 +113,7 @@ def test_a_url_gives_what_its_files_give(source, request, media, collection, tmp
     assert rows[f"{url}/red.jpg"]["place"] == "beach"
     assert rows[f"{url}/note.txt"]["by"] == "me"
 
-    local = Collection.create(tmp_path / "local", embedder=FakeEmbedder())
+    local = Collection.create(tmp_path / "local", backend=FakeBackend())
     fill(local, media)
     columns = ["sha256", "modality", "bytes", "mime", "place", "by"]
     ours, theirs = (sorted(map(str, each.items(columns=columns).to_pylist())) for each in (collection, local))
@@ -161,7 +161,7 @@ def test_items_are_removed_by_url(memory, collection):
 def test_one_file_is_a_source_and_a_query(memory, collection):
     fill(collection, f"{memory}/red.jpg")
     assert len(collection) == 1
-    assert collection.search(f"{memory}/red.jpg")[0].score == pytest.approx(1, abs=1e-3)
+    assert collection.search(f"{memory}/red.jpg")[0].cosine == pytest.approx(1, abs=1e-3)
 
 
 def test_a_file_that_cannot_be_fetched_is_skipped_with_its_reason(server, media, collection):

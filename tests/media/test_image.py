@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.errors import TooLarge, Unreadable
 from xsearch.media import identify, read
 
@@ -128,7 +128,7 @@ def test_the_embedding_of_a_jpeg_that_is_decoded_small_is_that_of_the_whole(tmp_
     Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "a.jpg", quality=92)
     small = samples(tmp_path / "a.jpg")
     monkeypatch.setenv("XSEARCH_EXACT_JPEG", "1")
-    a, b = ModelEmbedder.load("bundled").embed(small + samples(tmp_path / "a.jpg"))
+    a, b = ImageBindBackend.load("bundled").embed(small + samples(tmp_path / "a.jpg"))
     assert small[0].data.size == (700, 550)
     assert a @ b > 0.999
 

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.fakes import DIM, FakeEmbedder
+from tests.fakes import DIM, FakeBackend
 from xsearch import query as q
 from xsearch.errors import EmptyQuery, Unreadable, UsageError
 from xsearch.query import Query
 from xsearch.types import Modality
 
-EMBEDDER = FakeEmbedder()
+EMBEDDER = FakeBackend()
 QUERIES = st.lists(st.sampled_from(["red", "green", "red blue", "bright"]), min_size=1, max_size=3).map(
     lambda words: sum((q.text(word) for word in words), Query())
 )

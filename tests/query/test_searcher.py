@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,17 @@ from xsearch.query import searcher as module
 from xsearch.query.calibrate import SAMPLE, Usual
 from xsearch.query.expression import Embedded, Query
 from xsearch.store import Snapshot, Store
-from xsearch.types import Hit, Modality, ModelStamp
+from xsearch.types import Fingerprint, Hit, Modality
 
 DIM = 16
-STAMP = ModelStamp("fake", "0", "1", DIM)
+STAMP = Fingerprint("fake", "0", "1", DIM)
 KINDS = (Modality.IMAGE, Modality.TEXT, Modality.AUDIO)
 
 
 class Dim:
     """All that embedding a vector needs to know."""
 
-    stamp = STAMP
+    fingerprint = STAMP
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -89,7 +90,7 @@ def oracle(
 
 def check(hits: list[Hit], expected: list[tuple[int, float]], *, balanced: bool) -> None:
     assert [hit.id for hit in hits] == [id for id, _ in expected]
-    scores = [hit.balanced if balanced else hit.score for hit in hits]
+    scores = [hit.balanced if balanced else hit.cosine for hit in hits]
     np.testing.assert_allclose(scores, [score for _, score in expected], atol=1e-4)
     assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
 
@@ -211,15 +212,15 @@ def test_balancing_keeps_the_order_within_a_kind(store: Store, rng: np.random.Ge
                 search(snapshot, None, query, top=1000, modality=kind, rank=rank)  # type: ignore[arg-type]
                 for rank in ("balanced", "cosine")
             )
-            assert balanced == plain
+            assert [replace(hit, score=hit.cosine) for hit in balanced] == plain
             assert [hit.id for hit in mixed if hit.modality == kind] == [hit.id for hit in plain]
 
 
-def test_min_score_is_a_cosine(store: Store, rng: np.random.Generator) -> None:
+def test_min_cosine_is_a_cosine(store: Store, rng: np.random.Generator) -> None:
     snapshot, query = store.snapshot(), ask(rng)
     everything = search(snapshot, None, query, top=1000)
-    some = search(snapshot, None, query, top=1000, min_score=0.5)
-    assert [hit.id for hit in some] == [hit.id for hit in everything if hit.score >= 0.5]
+    some = search(snapshot, None, query, top=1000, min_cosine=0.5)
+    assert [hit.id for hit in some] == [hit.id for hit in everything if hit.cosine >= 0.5]
     assert 0 < len(some) < len(everything)
 
 

@@ -14,9 +14,9 @@ import pytest
 import xsearch
 from xsearch.errors import NoCollection
 from xsearch.store import Store, Writer
-from xsearch.types import ModelStamp
+from xsearch.types import Fingerprint
 
-STAMP = ModelStamp("tiny", "d1", "p1", 8)
+STAMP = Fingerprint("tiny", "d1", "p1", 8)
 
 
 def add(writer: Writer, start: int, n: int = 3) -> None:

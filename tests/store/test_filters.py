@@ -13,12 +13,12 @@ import pytest
 
 from xsearch.errors import BadFilter
 from xsearch.store import Snapshot, Store, filters
-from xsearch.types import Modality, ModelStamp
+from xsearch.types import Fingerprint, Modality
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
-    store = Store.create(tmp_path_factory.mktemp("store"), ModelStamp("tiny", "d", "p", 4))
+    store = Store.create(tmp_path_factory.mktemp("store"), Fingerprint("tiny", "d", "p", 4))
     with store.writer() as writer:
         for start in (0, 20):
             rows = range(start, start + 20)

@@ -18,7 +18,7 @@ from xsearch.store import Store
 from xsearch.store.manifest import read_manifest, write_manifest
 from xsearch.store.pages import PAGE, CheckedFile, checksums
 from xsearch.store.segments import MAPPED, MAPPED_SUMS
-from xsearch.types import ModelStamp
+from xsearch.types import Fingerprint
 
 DIM = 96  # 192 bytes a vector: some lie on two pages
 ROWS = 20_000  # three row groups
@@ -58,7 +58,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     rng = np.random.default_rng(1)
     vectors = rng.standard_normal((ROWS, DIM)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    store = Store.create(tmp_path_factory.mktemp("store") / "c", ModelStamp("tiny", "d", "p", DIM))
+    store = Store.create(tmp_path_factory.mktemp("store") / "c", Fingerprint("tiny", "d", "p", DIM))
     items = {"path": [f"{rng.integers(10**9)}" for _ in range(ROWS)], "modality": ["text"] * ROWS}
     with store.writer() as writer:
         writer.add(pa.table(items), vectors)
@@ -154,7 +154,7 @@ COLUMNS = {
 
 
 def test_items_of_every_type_are_those_of_an_older_release(tmp_path: Path):
-    store = Store.create(tmp_path / "c", ModelStamp("tiny", "d", "p", 2))
+    store = Store.create(tmp_path / "c", Fingerprint("tiny", "d", "p", 2))
     with store.writer() as writer:
         for some in (["flag", "note"], list(COLUMNS), ["Note", "tags"]):
             known = {"path": [f"/{i}" for i in range(2_100)], "modality": ["text"] * 2_100}

@@ -20,10 +20,10 @@ import pytest
 from xsearch.errors import Locked, NoCollection, StoreError
 from xsearch.store import ITEM_COLUMNS, Store
 from xsearch.store.manifest import read_manifest, write_manifest
-from xsearch.types import Modality, ModelStamp
+from xsearch.types import Fingerprint, Modality
 
 DIM = 8
-STAMP = ModelStamp("tiny", "d1", "p1", DIM)
+STAMP = Fingerprint("tiny", "d1", "p1", DIM)
 
 
 def unit(rng: np.random.Generator, n: int, dim: int = DIM) -> np.ndarray:
@@ -71,7 +71,7 @@ def test_what_is_added_comes_back(store, rng):
     seen = Store.open(store.path).snapshot()
 
     assert seen.ids.tolist() == list(range(13))
-    assert (seen.stamp, seen.manifest.generation, len(seen)) == (STAMP, 3, 13)
+    assert (seen.fingerprint, seen.manifest.generation, len(seen)) == (STAMP, 3, 13)
     some = np.array([12, 0, 5, 5])  # any order, repeated
     np.testing.assert_array_equal(seen.vectors(some), vectors[some].astype(np.float16).astype(np.float32))
     rows = seen.items(some)

@@ -10,6 +10,7 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.errors import UsageError
+from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from xsearch.collection import Collection
@@ -20,7 +21,7 @@ ITEM_COLUMNS = ("id", "modality", "path", "start_s", "end_s", "text")
 
 
 def info(
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Print counts by kind, model, index and size."""
@@ -43,7 +44,7 @@ def list_items(
         bool, typer.Option("--duplicates", help="List files with the same content, in groups.")
     ] = False,
     json: options.Json = False,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """List the items of a collection, by id."""
     collection = _open(index)
@@ -95,7 +96,7 @@ def remove(
     where: options.Where = None,
     dry_run: options.DryRun = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """Remove items from a collection. The media files themselves are not touched."""
     if not what and where is None:
@@ -111,7 +112,7 @@ def remove(
     typer.echo(f"removed {_items(collection.remove(ids, paths=paths, where=where))}")
 
 
-def skipped(json: options.Json = False, index: options.Index = options.DEFAULT_INDEX) -> None:
+def skipped(json: options.Json = False, index: options.Index = DEFAULT_COLLECTION) -> None:
     """List the files that could not be read, and why."""
     rows = _open(index).skipped().to_pylist()
     if json:
@@ -124,7 +125,7 @@ def skipped(json: options.Json = False, index: options.Index = options.DEFAULT_I
         output.note("nothing was skipped")
 
 
-def compact(index: options.Index = options.DEFAULT_INDEX) -> None:
+def compact(index: options.Index = DEFAULT_COLLECTION) -> None:
     """Merge small files and delete what nothing refers to."""
     done = _open(index).compact()
     segments = f"{done.segments_before} segments are now {done.segments_after}"
@@ -134,7 +135,7 @@ def compact(index: options.Index = options.DEFAULT_INDEX) -> None:
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Go on without what is broken.")] = False,
     json: options.Json = False,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """Check every byte of a collection.
 

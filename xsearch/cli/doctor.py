@@ -13,13 +13,14 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.errors import XsearchError
+from xsearch.types import DEFAULT_COLLECTION
 
 __all__ = ["doctor"]
 
 PACKAGES = ("torch", "faiss", "duckdb", "pyarrow", "numpy", "PIL", "av", "librosa", "soundfile", "tokenizers")
 
 
-def doctor(index: options.Index = options.DEFAULT_INDEX) -> None:
+def doctor(index: options.Index = DEFAULT_COLLECTION) -> None:
     """Check that what xsearch needs works on this machine.
 
     The exit code is 1 if something does not.
@@ -77,7 +78,9 @@ def _precision() -> str:
     from xsearch.models import HUGE
     from xsearch.models.precision import precision
 
-    return precision("auto", torch.device("cuda" if torch.cuda.is_available() else "cpu"), HUGE)[1]
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = str(precision("auto", torch.device(device), HUGE)).removeprefix("torch.")
+    return f"{dtype} on {device} for models of ImageBind's size"
 
 
 def _faiss() -> str:

@@ -86,7 +86,7 @@ def evaluate(
             raise UsageError(f"{file}: its folder does not exist")
 
     import xsearch
-    from xsearch.embed import ModelEmbedder
+    from xsearch.backend.imagebind import ImageBindBackend
     from xsearch.evaluate import (
         draw,
         evaluate_benchmark,
@@ -101,20 +101,20 @@ def evaluate(
     if index is not None:
         assert label is not None
         collection = xsearch.open(index, model, device=device, dtype=dtype)
-        embedder, what = collection.embedder, f"{index}, {label}"
+        backend, what = collection.backend, f"{index}, {label}"
         found = evaluate_collection(
-            embedder, collection.snapshot(), label, templates=templates, classes=classes
+            backend, collection.snapshot(), label, templates=templates, classes=classes
         )
     else:
         pairs = None if table is None or benchmark else read_pairs(table, split=split, label=label or "label")
-        embedder = ModelEmbedder.load(model, device, dtype)
+        backend = ImageBindBackend.load(model, device, dtype)
         with _progress_bar(None if pairs is None else len(pairs)) as progress:
             if scenes is not None:
-                what, found = f"{scenes:,} rendered scenes", evaluate_scenes(embedder, scenes)
+                what, found = f"{scenes:,} rendered scenes", evaluate_scenes(backend, scenes)
             elif pairs is not None:
                 what = f"{table}, {split}" if split else str(table)
                 found = evaluate_pairs(
-                    embedder,
+                    backend,
                     pairs,
                     templates=templates,
                     classes=classes,
@@ -125,14 +125,14 @@ def evaluate(
                 assert benchmark is not None
                 what = f"{benchmark}, {table}"
                 found = evaluate_benchmark(
-                    embedder, benchmark, table, templates=templates, classes=classes, progress=progress
+                    backend, benchmark, table, templates=templates, classes=classes, progress=progress
                 )
     _print(found)
     if json is not None:
-        about = {"what": what, "model": embedder.stamp.name, "digest": embedder.stamp.digest}
+        about = {"what": what, "model": backend.fingerprint.name, "digest": backend.fingerprint.digest}
         json.write_text(json_text.dumps(output.finite(about | found.figures), indent=1), encoding="utf-8")
     if png is not None:
-        draw(found, f"{embedder.stamp.name}: {what}").save(png, "PNG")
+        draw(found, f"{backend.fingerprint.name}: {what}").save(png, "PNG")
 
 
 def _check(

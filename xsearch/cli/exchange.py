@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from xsearch.cli import options, output
+from xsearch.types import DEFAULT_COLLECTION
 
 __all__ = ["export", "import_"]
 
@@ -21,7 +22,7 @@ def export(
     float32: Annotated[
         bool, typer.Option("--float32", help="Vectors as float32, not as the float16 that is stored.")
     ] = False,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """Write items and their vectors as plain Parquet."""
     import xsearch
@@ -37,7 +38,7 @@ def import_(
     source: Annotated[
         Path, typer.Argument(metavar="SOURCE", help="Parquet, a folder of it, or one of clip-retrieval's.")
     ],
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="What made the vectors, if SOURCE does not say so."),

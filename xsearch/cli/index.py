@@ -11,6 +11,7 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.errors import StoreError, UsageError
+from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from xsearch.index import Index, OperatingPoint, Plan
@@ -50,7 +51,7 @@ def plan(
     recipe: Recipe = None,
     device: On = Device.AUTO,
     memory_mb: Memory = None,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """Say in one paragraph which index the items would get, and why."""
     typer.echo(_plan(_snapshot(index), items, recipe, device, memory_mb).why)
@@ -61,14 +62,14 @@ def build(
     recipe: Recipe = None,
     device: On = Device.AUTO,
     memory_mb: Memory = None,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """Train a new index on a sample of the items and put all of them in.
 
     Searches go on with the old one meanwhile. A recipe that is given is kept for later.
     """
+    from xsearch.derive import keep_index
     from xsearch.index import new_index
-    from xsearch.ingest import keep_index
     from xsearch.store import Store
 
     with Store.open(index).writer() as writer:
@@ -90,14 +91,14 @@ def tune(
     plot_file: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it, as SVG.")
     ] = None,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
 ) -> None:
     """Measure recall against the exact answer, and keep the cheapest that is enough.
 
     Items are the queries: for each kind, some of this kind (same) and of the others (cross).
     """
+    from xsearch.derive import keep_index
     from xsearch.index import plot, tune_on
-    from xsearch.ingest import keep_index
     from xsearch.store import Store
 
     with Store.open(index).writer() as writer:
@@ -117,7 +118,7 @@ def tune(
 
 @app.command()
 def info(
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Print recipe, parameters, measured recall, coverage and size."""
@@ -179,7 +180,7 @@ def _plan(
 ) -> Plan:
     from xsearch.index import draw, make_plan
 
-    n, dim, memory_bytes = items or len(snapshot), snapshot.stamp.dim, _bytes(memory_mb)
+    n, dim, memory_bytes = items or len(snapshot), snapshot.fingerprint.dim, _bytes(memory_mb)
     rough = make_plan(n, dim, device=device.value, recipe=recipe, memory_bytes=memory_bytes)
     if recipe is not None or rough.recipe == "Flat" or not len(snapshot):
         return rough

@@ -13,7 +13,7 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.errors import UsageError
-from xsearch.types import Modality
+from xsearch.types import DEFAULT_COLLECTION, Modality
 
 if TYPE_CHECKING:
     from xsearch.collection import Collection
@@ -36,7 +36,7 @@ def ingest(
         list[str],
         typer.Argument(metavar="PATH...", callback=_there, help="Folders and files of media, or their URLs."),
     ],
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -131,7 +131,8 @@ def open_or_create(index: Path, model: str | None, device: str = "auto", dtype: 
 
     output.note(resolve(model).line)
     collection = xsearch.Collection.create(index, model, device=device, dtype=dtype)
-    output.note(collection.embedder.line)
+    able = collection.backend.capabilities()
+    output.note(f"computing in {able.dtype} on {able.device}")
     return collection
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from xsearch.types import Modality
+from xsearch.types import Modality, Rank
 
 __all__ = [
-    "DEFAULT_INDEX",
     "Csv",
     "Device",
     "DryRun",
@@ -19,24 +17,15 @@ __all__ = [
     "Html",
     "Index",
     "Json",
-    "MinScore",
+    "MinCosine",
     "Modalities",
     "Model",
     "Paths",
-    "Rank",
     "RankBy",
     "Top",
     "Unique",
     "Where",
 ]
-
-DEFAULT_INDEX = Path("indexes/default")
-
-
-class Rank(StrEnum):
-    BALANCED = "balanced"
-    COSINE = "cosine"
-
 
 Index = Annotated[
     Path, typer.Option("--index", envvar="XSEARCH_INDEX", metavar="DIR", help="Folder of the collection.")
@@ -76,8 +65,8 @@ Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="How many re
 RankBy = Annotated[
     Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the bare similarity.")
 ]
-MinScore = Annotated[
-    float | None, typer.Option("--min-score", metavar="X", help="Only items with at least this cosine.")
+MinCosine = Annotated[
+    float | None, typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine.")
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]

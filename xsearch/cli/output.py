@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from xsearch.errors import UsageError
-from xsearch.types import Hit, Modality
+from xsearch.types import HIT_COLUMNS, Hit, Modality
 
 if TYPE_CHECKING:
     from xsearch.query import Embedded
@@ -33,8 +33,6 @@ __all__ = [
     "relative",
     "window",
 ]
-
-HIT_COLUMNS = ("rank", "score", "balanced", "id", "path", "modality", "start_s", "end_s", "text")
 
 
 class Form(StrEnum):
@@ -82,7 +80,7 @@ def print_hits(hits: Sequence[Hit], form: Form = Form.TABLE) -> None:
         rows = [
             (
                 str(hit.rank),
-                f"{hit.score:.3f}",
+                f"{hit.cosine:.3f}",
                 "-" if hit.balanced is None else f"{hit.balanced:+.2f}",
                 hit.modality,
                 relative(hit.path),

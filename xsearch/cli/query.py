@@ -10,7 +10,7 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.errors import UsageError
-from xsearch.types import Modality
+from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.query import Query
@@ -41,14 +41,14 @@ def query(
     top: options.Top = 10,
     modality: options.Modalities = None,
     where: options.Where = None,
-    rank: options.RankBy = options.Rank.BALANCED,
-    min_score: options.MinScore = None,
+    rank: options.RankBy = Rank.BALANCED,
+    min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
     html: options.Html = None,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -99,14 +99,14 @@ def compose(
     top: options.Top = 10,
     modality: options.Modalities = None,
     where: options.Where = None,
-    rank: options.RankBy = options.Rank.BALANCED,
-    min_score: options.MinScore = None,
+    rank: options.RankBy = Rank.BALANCED,
+    min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
     html: options.Html = None,
-    index: options.Index = options.DEFAULT_INDEX,
+    index: options.Index = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -130,16 +130,18 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
     """Search, print, and write the page, as the options of the command say."""
     form = output.choose_form(json=given["json"], csv=given["csv"], paths=given["paths"])
     import xsearch
+    from xsearch.models.vocabulary import unlearned
 
     collection = xsearch.open(given["index"], given["model"], device=given["device"], dtype=given["dtype"])
-    names = ("top", "where", "rank", "min_score", "unique")
+    names = ("top", "where", "rank", "min_cosine", "unique")
     hits = collection.search(
         asked, **{name: given[name] for name in names}, modality=given["modality"] or None
     )
+    vocabulary = collection.backend.capabilities().vocabulary
     for part in asked.parts:
-        if isinstance(part.source, str) and (words := collection.embedder.unlearned(part.source)):
-            told = ", ".join(map(repr, words))
-            output.note(f"the {collection.embedder.stamp.name} model has not learned: {told}")
+        if isinstance(part.source, str) and (words := unlearned(part.source, vocabulary)):
+            model = collection.backend.fingerprint.name
+            output.note(f"the {model} model has not learned: {', '.join(map(repr, words))}")
     if composed:
         output.print_parts(hits.query)
     output.print_hits(hits, form)

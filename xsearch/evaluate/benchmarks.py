@@ -22,7 +22,7 @@ from xsearch.pairs import Pair
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
 
 __all__ = ["BENCHMARKS", "Benchmark", "evaluate_benchmark"]
 
@@ -47,7 +47,7 @@ class Benchmark:
 
 
 def evaluate_benchmark(
-    embedder: Embedder,
+    backend: Backend,
     name: str,
     folder: Path,
     *,
@@ -61,7 +61,7 @@ def evaluate_benchmark(
     """
     benchmark = BENCHMARKS[name]
     found = evaluate_pairs(
-        embedder,
+        backend,
         _read(benchmark, folder),
         templates=templates,
         classes=classes or benchmark.classes(folder),

@@ -14,7 +14,7 @@ from xsearch.evaluate.zeroshot import text_prototypes, usual_templates
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
     from xsearch.store import Snapshot
 
 __all__ = ["evaluate_collection"]
@@ -23,7 +23,7 @@ QUERIES = 1_000  # items of each kind that ask, at most
 
 
 def evaluate_collection(
-    embedder: Embedder,
+    backend: Backend,
     snapshot: Snapshot,
     label: str,
     *,
@@ -55,7 +55,7 @@ def evaluate_collection(
     named = {name: list((classes or {}).get(name, [name.replace("_", " ")])) for name in names.tolist()}
     words = []
     for kind in vectors:
-        prototypes = text_prototypes(embedder, named, templates or usual_templates(embedder, kind))
+        prototypes = text_prototypes(backend, named, templates or usual_templates(backend, kind))
         present = np.isin(names, labels[kind])
         about = {"answer": str(kind), "queries": int(present.sum()), "items": len(vectors[kind])}
         words.append(about | nearest(prototypes[present], vectors[kind], (names[present], labels[kind])))

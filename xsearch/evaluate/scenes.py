@@ -18,7 +18,7 @@ from xsearch.scenes import PLACES, SUBJECTS, Scene, render, sample
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
 
 __all__ = ["MODALITIES", "embed_scenes", "evaluate_scenes"]
 
@@ -28,13 +28,13 @@ MODALITIES = (
 HELD_OUT, QUERIES = 1_000_003, 2_000_003  # seeds; the trainer's is 1
 
 
-def evaluate_scenes(embedder: Embedder, scenes: int, *, triples: int | None = None) -> Evaluation:
+def evaluate_scenes(backend: Backend, scenes: int, *, triples: int | None = None) -> Evaluation:
     """Every modality searched with every other, modalities added up, and what colours alone achieve.
 
     triples: of picture + sound -> picture; without it a third of the scenes.
     """
     held_out = sample(scenes, seed=HELD_OUT)
-    vectors = embed_scenes(embedder, held_out)
+    vectors = embed_scenes(backend, held_out)
     truth = {place_only: _classes(held_out, place_only=place_only) for place_only in (False, True)}
     rows = matrix(vectors, lambda a, b: (truth[Modality.IMU in (a, b)],) * 2)
     for row in rows:
@@ -42,20 +42,20 @@ def evaluate_scenes(embedder: Embedder, scenes: int, *, triples: int | None = No
     figures = {
         "scenes": scenes,
         "matrix": rows,
-        "composition": _composition(embedder, vectors[Modality.IMAGE], held_out, triples or -(-scenes // 3)),
+        "composition": _composition(backend, vectors[Modality.IMAGE], held_out, triples or -(-scenes // 3)),
         "colour_histogram": _colour_histogram(held_out),
         "gap": gaps(vectors),
     }
     return Evaluation(figures, vectors)
 
 
-def embed_scenes(embedder: Embedder, scenes: Sequence[Scene]) -> dict[Modality, np.ndarray]:
+def embed_scenes(backend: Backend, scenes: Sequence[Scene]) -> dict[Modality, np.ndarray]:
     """Unit vectors float32 [scenes, D] of each modality."""
     parts: dict[Modality, list[np.ndarray]] = {m: [] for m in MODALITIES}
     for start in range(0, len(scenes), 50):
         moments = [_moment(scene) for scene in scenes[start : start + 50]]
         for m in MODALITIES:
-            parts[m].append(embedder.embed([moment[m] for moment in moments]))
+            parts[m].append(backend.embed([moment[m] for moment in moments]))
     return {m: np.concatenate(rows) for m, rows in parts.items()}
 
 
@@ -75,7 +75,7 @@ def _classes(scenes: Sequence[Scene], *, place_only: bool) -> np.ndarray:
 
 
 def _composition(
-    embedder: Embedder, gallery: np.ndarray, scenes: Sequence[Scene], triples: int
+    backend: Backend, gallery: np.ndarray, scenes: Sequence[Scene], triples: int
 ) -> dict[str, float]:
     """picture(S at A) + sound of place B: share of first hits, among pictures, that show S at B."""
     rng = np.random.default_rng(QUERIES)
@@ -86,8 +86,8 @@ def _composition(
         for s, p in zip(pictured, others, strict=True)
     ]
     parts = {
-        "picture": embedder.embed([render(s, width=149, height=112)[Modality.IMAGE] for s in pictured]),
-        "sound": embedder.embed([render(s)[Modality.AUDIO] for s in heard]),
+        "picture": backend.embed([render(s, width=149, height=112)[Modality.IMAGE] for s in pictured]),
+        "sound": backend.embed([render(s)[Modality.AUDIO] for s in heard]),
     }
     wanted = _classes([replace(s, place=p) for s, p in zip(pictured, others, strict=True)], place_only=False)
     return composition(parts, gallery, (wanted, _classes(scenes, place_only=False)))

@@ -18,7 +18,7 @@ from xsearch.evaluate.zeroshot import class_truth, classify, text_prototypes, us
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
     from xsearch.pairs import Pair
 
 __all__ = ["evaluate_pairs"]
@@ -31,7 +31,7 @@ Links = dict[Kinds, list[tuple[int, int]]]
 
 
 def evaluate_pairs(
-    embedder: Embedder,
+    backend: Backend,
     pairs: Iterable[Pair],
     *,
     templates: Sequence[str] = (),
@@ -48,7 +48,7 @@ def evaluate_pairs(
     templates, classes: as for `text_prototypes`; without them the usual ones, and the labels themselves.
     progress: called with the number of pairs done. Media that cannot be decoded are counted and left out.
     """
-    media = _Media(embedder)
+    media = _Media(backend)
     links: Links = defaultdict(list)
     triples: dict[Kinds, list[tuple[int, int, int]]] = defaultdict(list)
     for done, pair in enumerate(pairs, start=1):
@@ -88,7 +88,7 @@ def evaluate_pairs(
     labelled = {kind: np.flatnonzero(of_kind != None) for kind, of_kind in labels.items()}  # noqa: E711
     known = {kind: labels[kind][rows].tolist() for kind, rows in labelled.items() if len(rows)}
     with_label = {kind: vectors[kind][labelled[kind]] for kind in known}
-    figures["zero_shot"] = _zero_shot(embedder, with_label, known, templates, classes)
+    figures["zero_shot"] = _zero_shot(backend, with_label, known, templates, classes)
     if len(with_label) > 1:
         figures["matrix"] = matrix(with_label, _same_label(known))
     return Evaluation(figures | {"gap": gaps(vectors)}, vectors)
@@ -97,10 +97,10 @@ def evaluate_pairs(
 class _Media:
     """Different media by kind, embedded once each, some at a time."""
 
-    def __init__(self, embedder: Embedder) -> None:
+    def __init__(self, backend: Backend) -> None:
         self.labels: dict[Modality, list[str | None]] = defaultdict(list)
         self.skipped: list[str] = []
-        self._embedder = embedder
+        self._embedder = backend
         self._rows: dict[tuple[Modality, str | bytes], int | None] = {}
         self._waiting: list[Sample] = []
         self._vectors: dict[Modality, list[np.ndarray]] = defaultdict(list)
@@ -198,7 +198,7 @@ def _composition(
 
 
 def _zero_shot(
-    embedder: Embedder,
+    backend: Backend,
     vectors: Mapping[Modality, np.ndarray],
     labels: Mapping[Modality, list[str]],
     templates: Sequence[str],
@@ -209,7 +209,7 @@ def _zero_shot(
     for kind in vectors:
         named = classes or {name: [name.replace("_", " ")] for name in _names(labels[kind])}
         if kind is not Modality.TEXT and len(named) > 1:
-            prototypes = text_prototypes(embedder, named, templates or usual_templates(embedder, kind))
+            prototypes = text_prototypes(backend, named, templates or usual_templates(backend, kind))
             truth = class_truth(labels[kind], list(named))
             rows.append({"modality": str(kind)} | classify(vectors[kind], prototypes, truth))
     return rows

@@ -11,10 +11,11 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.evaluate.metrics import average_precision
+from xsearch.models.vocabulary import unlearned
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
 
 __all__ = [
     "TEMPLATES",
@@ -44,7 +45,7 @@ TEMPLATES = {
 
 
 def text_prototypes(
-    embedder: Embedder, classes: Mapping[str, Sequence[str]], templates: Sequence[str]
+    backend: Backend, classes: Mapping[str, Sequence[str]], templates: Sequence[str]
 ) -> np.ndarray:
     """float32 [C, dim], unit rows: the mean of every name of a class in every template, normalised.
 
@@ -56,13 +57,14 @@ def text_prototypes(
         for name in names
         for template in templates
     ]
-    vectors = embedder.embed([Sample(Modality.TEXT, text, text=text) for _, text in prompts])
+    vectors = backend.embed([Sample(Modality.TEXT, text, text=text) for _, text in prompts])
     return mean_prototypes(vectors, np.array([number for number, _ in prompts]))
 
 
-def usual_templates(embedder: Embedder, kind: Modality) -> Sequence[str]:
+def usual_templates(backend: Backend, kind: Modality) -> Sequence[str]:
     """Those of TEMPLATES whose words the model has learned."""
-    return [some for some in TEMPLATES.get(kind, ()) if not embedder.unlearned(some)] or ("{}",)
+    known = backend.capabilities().vocabulary
+    return [some for some in TEMPLATES.get(kind, ()) if not unlearned(some, known)] or ("{}",)
 
 
 def mean_prototypes(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -4,16 +4,14 @@
     survey     what there is to do: the files compared with the store
     run        decode, embed, commit
     copies     files whose vectors are there already
-    derived    the calibration and the index
 
 A file is finished when all its samples are embedded, and only finished files are committed, every so many
 items or seconds: a run that is killed loses the work since its last commit, and the next run goes on from
 there.
 """
 
-from xsearch.ingest.derived import derive, keep_index
 from xsearch.ingest.report import Progress, Report
 from xsearch.ingest.run import COMMIT_ITEMS
 from xsearch.ingest.update import ingest
 
-__all__ = ["COMMIT_ITEMS", "Progress", "Report", "derive", "ingest", "keep_index"]
+__all__ = ["COMMIT_ITEMS", "Progress", "Report", "ingest"]

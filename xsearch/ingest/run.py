@@ -24,12 +24,12 @@ from xsearch.ingest.copies import Contents, Copy, copied
 from xsearch.ingest.report import Progress
 from xsearch.ingest.survey import Known, Survey, as_text, changed_since, known_files, sidecar
 from xsearch.media import Skipped
-from xsearch.system.cores import CORES
+from xsearch.system.cores import CORES, use_threads
 from xsearch.system.readahead import ReadAhead
 from xsearch.types import MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
     from xsearch.store import Snapshot, Writer
 
 __all__ = ["COMMIT_ITEMS", "COMMIT_S", "Run"]
@@ -61,14 +61,14 @@ class Run:
     def __init__(
         self,
         writer: Writer,
-        embedder: Embedder,
+        backend: Backend,
         survey: Survey,
         progress: Callable[[Progress], None] | None,
         commit_items: int,
         commit_s: float,
         start_s: float,
     ) -> None:
-        self.writer, self.embedder, self.survey, self.progress = writer, embedder, survey, progress
+        self.writer, self.backend, self.survey, self.progress = writer, backend, survey, progress
         self.commit_items, self.commit_s, self.start_s = commit_items, commit_s, start_s
         self.spent: dict[str, float] = defaultdict(float, look=time.perf_counter() - start_s)
         self.new: Counter[Modality] = Counter()
@@ -117,7 +117,7 @@ class Run:
     def embed_all(self, decoders: Decoders) -> None:
         """Decode, embed and commit; remember the files that only need a copy."""
         with ReadAhead(self._decode_all(decoders), AHEAD_BYTES, _size) as events:
-            # The cores that no decoder is at; all, where those wait for the embedder.
+            # The cores that no decoder is at; all, where those wait for the backend.
             self._spare_threads = lambda: CORES if events.full else max(CORES - decoders.at_work, 1)
             for event in self._waited(events):
                 match event:
@@ -215,9 +215,9 @@ class Run:
         Raises ModelError if none of FAIR samples can be embedded and nothing of their kind has been before.
         """
         try:
-            self.embedder.use_threads(self._spare_threads())
+            use_threads(self._spare_threads())
             with self.timed("embed"):
-                vectors = self.embedder.embed(samples)
+                vectors = self.backend.embed(samples)
         except (ModelError, MemoryError):
             raise
         except Exception as problem:

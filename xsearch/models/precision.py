@@ -13,24 +13,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NARROW = 384  # narrower towers wait for memory and Python, not for products: half the bits win nothing
 
 
-def precision(wanted: str, device: torch.device, config: ImageBindConfig) -> tuple[torch.dtype, str]:
-    """The type that `wanted` ("auto" or a name in DTYPES) means on `device`, and a line for people.
+def precision(requested: str, device: torch.device, config: ImageBindConfig) -> torch.dtype:
+    """The dtype that `requested` ("auto" or a name in DTYPES) means on `device`.
 
     auto: bfloat16 for the published model where the device is fast with it (cosine with float32 above 0.999,
     benchmarks/README.md), else float32. Raises UsageError for another name.
     """
-    if wanted != "auto":
-        if wanted not in DTYPES:
-            raise UsageError(f"unknown dtype {wanted!r}; expected auto, {', '.join(DTYPES)}")
-        return DTYPES[wanted], f"computing in {wanted} on {device}"
-    if config.vision.width < NARROW:
-        return torch.float32, f"computing in fp32 on {device}: the model is small"
-    if has_fast_bf16(device):
-        return torch.bfloat16, f"computing in bf16 on {device}; exactly: --dtype fp32"
-    return (
-        torch.float32,
-        f"computing in fp32: this {device} has nothing for bf16 (AVX512-BF16, AMX)",
-    )
+    if requested != "auto":
+        if requested not in DTYPES:
+            raise UsageError(f"unknown dtype {requested!r}; expected auto, {', '.join(DTYPES)}")
+        return DTYPES[requested]
+    return torch.bfloat16 if config.vision.width >= NARROW and has_fast_bf16(device) else torch.float32
 
 
 def training_precision(requested: str, device: torch.device) -> str:

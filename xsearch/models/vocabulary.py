@@ -30,9 +30,11 @@ def known_words(folder: Path) -> frozenset[str] | None:
     return frozenset(path.read_text(encoding="utf-8").split()) if path.exists() else None
 
 
-def unlearned(text: str, folder: Path) -> list[str]:
-    """Words that the model in `folder` was never taught, in order; a plural is as known as its word."""
-    known = known_words(folder)
+def unlearned(text: str, known: frozenset[str] | None) -> list[str]:
+    """Words of `text` that are not `known`, in order; a plural is as known as its singular.
+
+    known: in lower case; None: the model does not list them, so that every word passes.
+    """
     if known is None:
         return []
     words = dict.fromkeys(_WORD.findall(text.lower()))

@@ -22,7 +22,7 @@ from xsearch.types import Modality, Sample
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from xsearch.embed import Embedder
+    from xsearch.backend import Backend
 
 __all__ = [
     "Embedded",
@@ -134,7 +134,7 @@ class Query:
             terms += f"{sign}{factor}{part.modality}({label})"
         return terms or "Query()"
 
-    def embed(self, embedder: Embedder) -> Embedded:
+    def embed(self, backend: Backend) -> Embedded:
         """Read, embed and sum the parts.
 
         Raises Unreadable for a part that is not what it is said to be, and EmptyQuery when nothing is
@@ -142,7 +142,7 @@ class Query:
         """
         if not self.parts:
             raise EmptyQuery("the query is empty: give a text or a media file")
-        parts = np.stack([_embed(part, embedder) for part in self.parts])  # [P, dim]
+        parts = np.stack([_embed(part, backend) for part in self.parts])  # [P, dim]
         weights = np.array([part.weight for part in self.parts], np.float32)  # [P]
         total = weights @ parts  # [dim]
         norm = float(np.linalg.norm(total))
@@ -278,19 +278,19 @@ def _fetched(url: str, modality: Modality | None = None) -> list[Sample]:
         return _read(path, modality or media.identify(path).modality)
 
 
-def _embed(part: Part, embedder: Embedder) -> np.ndarray:
+def _embed(part: Part, backend: Backend) -> np.ndarray:
     """float32 [dim], length 1: the mean direction of the part's windows."""
     if isinstance(part.source, np.ndarray):
         mean = part.source
-        if len(mean) != embedder.stamp.dim:
-            raise UsageError(f"vector query: expected {embedder.stamp.dim} numbers, got {len(mean)}")
+        if len(mean) != backend.fingerprint.dim:
+            raise UsageError(f"vector query: expected {backend.fingerprint.dim} numbers, got {len(mean)}")
     else:
-        mean = _mean(embedder, part.samples())
+        mean = _mean(backend, part.samples())
     norm = float(np.linalg.norm(mean))
     if norm < CANCELLED:
         raise EmptyQuery(f"{part.label}: its windows cancel out and nothing is left to search for")
     return np.asarray(mean / norm, np.float32)
 
 
-def _mean(embedder: Embedder, samples: Sequence[Sample]) -> np.ndarray:
-    return np.asarray(embedder.embed(samples), np.float32).mean(axis=0)
+def _mean(backend: Backend, samples: Sequence[Sample]) -> np.ndarray:
+    return np.asarray(backend.embed(samples), np.float32).mean(axis=0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -16,16 +16,14 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.index import SCAN, exact
 from xsearch.query.calibrate import Calibration, Usual
-from xsearch.types import Hit, Modality
+from xsearch.types import Hit, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
     from xsearch.query.expression import Embedded
     from xsearch.store import Snapshot
 
-__all__ = ["Rank", "as_modalities", "search", "search_many"]
-
-Rank = Literal["balanced", "cosine"]
+__all__ = ["as_modalities", "search", "search_many"]
 
 SAME = 0.995  # cosine above which two items of one kind look or sound the same
 FILTERS = 8  # whose items are remembered
@@ -131,8 +129,8 @@ def search_many(
     top: int = 10,
     modality: Modality | str | Sequence[Modality | str] | None = None,
     where: str | None = None,
-    rank: Rank = "balanced",
-    min_score: float | None = None,
+    rank: Rank | str = Rank.BALANCED,
+    min_cosine: float | None = None,
     unique: bool = False,
 ) -> list[list[Hit]]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
@@ -141,7 +139,7 @@ def search_many(
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the usual cosine of these two kinds, so that no
         kind crowds out the others. With one kind to choose from, both give the same order.
-    min_score: the least cosine.
+    min_cosine: the least cosine.
     unique: of items of one kind with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
 
@@ -149,8 +147,9 @@ def search_many(
     """
     if top < 1:
         raise UsageError(f"top: expected at least 1, got {top}")
-    if rank not in ("balanced", "cosine"):
-        raise UsageError(f"rank: expected balanced or cosine, got {rank!r}")
+    if rank not in tuple(Rank):
+        raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
+    rank = Rank(rank)
     kinds = as_modalities(modality)
     layout = LAYOUTS.get(snapshot) or LAYOUTS.setdefault(snapshot, _Layout(snapshot))
     groups = layout.groups(snapshot, index, where, kinds, apart=rank == "balanced")
@@ -164,11 +163,11 @@ def search_many(
         usual = calibration.usual(query, snapshot)
         of_query = [ids[row] for ids in near]
         if unique:
-            best = _unlike(snapshot, index, query, groups, of_query, top, usual, rank, min_score)
+            best = _unlike(snapshot, index, query, groups, of_query, top, usual, rank, min_cosine)
         else:
-            best = _least(_ranked(snapshot, query, np.concatenate(of_query), usual, rank), min_score)
+            best = _least(_ranked(snapshot, query, np.concatenate(of_query), usual, rank), min_cosine)
         found.append(best[np.arange(min(top, len(best.ids)))])
-    return _hits(snapshot, found)
+    return _hits(snapshot, found, rank)
 
 
 def _unlike(
@@ -180,7 +179,7 @@ def _unlike(
     top: int,
     usual: dict[Modality, Usual],
     rank: Rank,
-    min_score: float | None,
+    min_cosine: float | None,
 ) -> _Found:
     """The best of all groups that are no near duplicates; looks deeper where too few are left.
 
@@ -189,7 +188,7 @@ def _unlike(
     depth, unfinished = top, list(range(len(groups)))  # groups that may have more to say
     while True:
         fetched = _ranked(snapshot, query, np.concatenate(near), usual, rank)
-        found = _least(fetched, min_score)
+        found = _least(fetched, min_cosine)
         found = found[_representatives(snapshot, found, top)]
         bar = found.by(rank)[top - 1] if len(found.ids) >= top else -np.inf
         worst = {
@@ -200,7 +199,7 @@ def _unlike(
             for at in unfinished
             if len(groups[at].ids) > depth
             and (worst[at].by(rank) > bar).all()
-            and (min_score is None or (worst[at].cosines >= min_score).all())
+            and (min_cosine is None or (worst[at].cosines >= min_cosine).all())
         ]
         if not unfinished:
             return found
@@ -209,8 +208,8 @@ def _unlike(
             near[at] = _nearest(snapshot, index, query.vector[None], groups[at], depth)[0]
 
 
-def _least(found: _Found, min_score: float | None) -> _Found:
-    return found if min_score is None else found[np.flatnonzero(found.cosines >= min_score)]
+def _least(found: _Found, min_cosine: float | None) -> _Found:
+    return found if min_cosine is None else found[np.flatnonzero(found.cosines >= min_cosine)]
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -272,15 +271,16 @@ def _representatives(snapshot: Snapshot, found: _Found, top: int) -> np.ndarray:
     return np.array(kept, np.int64)
 
 
-def _hits(snapshot: Snapshot, found: list[_Found]) -> list[list[Hit]]:
+def _hits(snapshot: Snapshot, found: list[_Found], rank: Rank) -> list[list[Hit]]:
     """With the metadata, which is read once for all queries."""
     rows = iter(snapshot.items(np.concatenate([one.ids for one in found])).to_pylist())
-    return [[_hit(next(rows), one, at) for at in range(len(one.ids))] for one in found]
+    return [[_hit(next(rows), one, at, rank) for at in range(len(one.ids))] for one in found]
 
 
-def _hit(row: dict[str, Any], found: _Found, at: int) -> Hit:
+def _hit(row: dict[str, Any], found: _Found, at: int, rank: Rank) -> Hit:
     own = {name: row.pop(name) for name in ("id", "path", "start_s", "end_s", "text")}
     kind = Modality(row.pop("modality"))
     extra = {name: value for name, value in row.items() if value is not None}
-    score, balanced = float(found.cosines[at]), float(found.balanced[at])
-    return Hit(at + 1, score, balanced, modality=kind, extra=extra, **own)
+    score = float(found.by(rank)[at])
+    cosine, balanced = float(found.cosines[at]), float(found.balanced[at])
+    return Hit(at + 1, score, cosine, balanced, modality=kind, extra=extra, **own)

@@ -12,7 +12,7 @@ from typing import Any
 
 from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.system.durable import publish
-from xsearch.types import ModelStamp
+from xsearch.types import Fingerprint
 
 __all__ = [
     "COPY",
@@ -54,7 +54,7 @@ class SegmentEntry:
 class Manifest:
     """What one generation of a collection consists of: the content of `manifest.json`."""
 
-    stamp: ModelStamp  # `model` in the file
+    fingerprint: Fingerprint  # `model` in the file
     format: int = FORMAT
     generation: int = 0  # counts commits
     next_id: int = 0  # ids are never used twice
@@ -63,7 +63,9 @@ class Manifest:
     skipped: tuple[str, ...] = ()
     index: str | None = None
     calibration: Mapping[str, Any] | None = None
-    source: str | None = None  # where the model came from: a `--model` value; the stamp says which it is
+    source: str | None = (
+        None  # where the model came from: a `--model` value; the fingerprint says which it is
+    )
     previous: tuple[
         str, ...
     ] = ()  # what the generation before named and this one does not; kept for its readers
@@ -115,7 +117,7 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
     try:
         if found != 1:
             del content["sha256"]
-        content["stamp"] = ModelStamp(**content.pop("model"))
+        content["fingerprint"] = Fingerprint(**content.pop("model"))
         content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])
         for field_name in ("tombstones", "skipped", "previous"):
             content[field_name] = tuple(content[field_name])
@@ -127,7 +129,7 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest, step: Callable[[str], None] = lambda name: None) -> None:
     """Make `manifest` the current one. What it names must be on the disk already."""
     content = asdict(manifest)
-    content["model"] = content.pop("stamp")
+    content["model"] = content.pop("fingerprint")
     written = _sealed(json.dumps(content, indent=1).removesuffix("\n}").encode())
     with publish(folder / NAME) as part:
         part.write_bytes(written)

@@ -18,7 +18,7 @@ from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.system.float16 import to_float32
-from xsearch.types import Modality, ModelStamp
+from xsearch.types import Fingerprint, Modality
 
 __all__ = ["SCHEMAS", "Snapshot"]
 
@@ -39,7 +39,7 @@ class Snapshot:
     def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.path = folder
         self.manifest = manifest
-        self._segments = [Segment(folder, entry, self.stamp.dim) for entry in manifest.segments]
+        self._segments = [Segment(folder, entry, self.fingerprint.dim) for entry in manifest.segments]
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
         spans = [entry.last_id - entry.first_id + 1 - entry.rows for entry in manifest.segments]
         self._gaps = np.array(spans, np.int64) > 0  # segments whose ids are not all there
@@ -54,9 +54,9 @@ class Snapshot:
         return pa.concat_tables([schema.empty_table(), *tables])
 
     @property
-    def stamp(self) -> ModelStamp:
+    def fingerprint(self) -> Fingerprint:
         """The model that made the vectors."""
-        return self.manifest.stamp
+        return self.manifest.fingerprint
 
     @property
     def index_path(self) -> Path | None:
@@ -82,7 +82,7 @@ class Snapshot:
         low, size = int(addresses.min()), int((addresses + sizes).max() - addresses.min())
         raw: Any = (ctypes.c_char * size).from_address(low)
         memory = np.frombuffer(raw, np.float16)
-        shape = len(memory) - self.stamp.dim + 1, self.stamp.dim
+        shape = len(memory) - self.fingerprint.dim + 1, self.fingerprint.dim
         return as_strided(memory, shape, (2, 2), writeable=False), (addresses - low) // 2
 
     @cached_property
@@ -119,7 +119,7 @@ class Snapshot:
     def _halves(self, ids: np.ndarray) -> np.ndarray:
         """The same as they are stored, for ids that are live: float16 [n, dim], a copy."""
         if not len(ids):
-            return np.empty((0, self.stamp.dim), np.float16)
+            return np.empty((0, self.fingerprint.dim), np.float16)
         at = np.searchsorted(self.ids, ids)
         if len(unread := np.unique(ids[~self._read[at]])):
             for segment, part in self._by_segment(unread):
@@ -130,7 +130,7 @@ class Snapshot:
         for owner in np.flatnonzero(self._gaps[: owners.max() + 1]):
             rows[owners == owner] = self._segments[owner].rows(ids[owners == owner])
         view, starts = self._maps
-        return view[starts[owners] + rows * self.stamp.dim]
+        return view[starts[owners] + rows * self.fingerprint.dim]
 
     def blocks(
         self, ids: np.ndarray | None = None, *, rows: int = BLOCK_ROWS

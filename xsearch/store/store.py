@@ -19,7 +19,7 @@ from xsearch.store.snapshot import Snapshot
 from xsearch.store.verify import current
 from xsearch.store.writer import Writer
 from xsearch.system.durable import fsync
-from xsearch.types import ModelStamp
+from xsearch.types import Fingerprint
 
 __all__ = ["Store"]
 
@@ -31,7 +31,7 @@ class Store:
         self.path = path
 
     @staticmethod
-    def create(path: Path, stamp: ModelStamp, source: str | None = None) -> Store:
+    def create(path: Path, fingerprint: Fingerprint, source: str | None = None) -> Store:
         """Make an empty collection for the vectors of one model.
 
         source: where that model is, kept for those who open the collection.
@@ -47,7 +47,7 @@ class Store:
             made = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
             for name in FOLDERS:
                 (path / name).mkdir(parents=True, exist_ok=True)
-            write_manifest(path, Manifest(stamp, source=source))
+            write_manifest(path, Manifest(fingerprint, source=source))
             for folder in made:
                 fsync(folder.absolute().parent)
         except OSError as error:

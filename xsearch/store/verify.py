@@ -65,7 +65,7 @@ def verify_files(collection: Path, manifest: Manifest) -> Iterator[Finding]:
     """What is wrong with the files that `manifest` names and that are not derived. All of them are read."""
     taken = 0  # so are the ids below it
     for entry in manifest.segments:
-        problems = list(_segment(collection, entry, manifest.stamp.dim))
+        problems = list(_segment(collection, entry, manifest.fingerprint.dim))
         if entry.first_id < taken or entry.last_id >= manifest.next_id:
             problems.append((entry.folder, f"its ids, from {entry.first_id} to {entry.last_id}, are taken"))
         taken = max(taken, entry.last_id + 1)

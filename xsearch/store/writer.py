@@ -76,7 +76,7 @@ class Writer:
         Raises StoreError where one of this does not hold.
         """
         vectors = np.asarray(vectors)
-        n, dim = len(items), self.manifest.stamp.dim
+        n, dim = len(items), self.manifest.fingerprint.dim
         if vectors.shape != (n, dim) or vectors.dtype not in (np.float16, np.float32):
             raise StoreError(
                 f"vectors are {vectors.dtype} {list(vectors.shape)}; give float16 or float32 [{n}, {dim}]"

@@ -4,3 +4,5 @@ durable      writes that last, and checksums     readahead   an iterator that ru
 cores        how many this process may use       memory      what the allocator keeps
 float16      widening stored vectors             crop        the part of a picture that models see
 """
+
+__all__: list[str] = []

@@ -29,7 +29,8 @@ def backward(
 
     inputs: for each tower what this process has of its batch, [B, ...].
     loss: of the rows float32 [B * processes, E] of each tower, in the order of the processes.
-    chunk: rows that a tower takes at once; 0: all. autocast: the context that towers run in. Returns the loss.
+    chunk: rows that a tower takes at once; 0: all. autocast: the context that towers run in.
+    Returns the loss.
     """
     made = {
         name: [

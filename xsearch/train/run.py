@@ -102,7 +102,7 @@ def run(
         return folder
 
 
-def _precision(recipe: Recipe, out: Path, device: str) -> str:
+def _precision(recipe: Recipe, out: Path, device: str) -> Any:
     """ "auto" resolved: to that of the run in `out` if there is one, so that it continues as it began."""
     if recipe.precision == "auto" and (out / MADE_OF).exists():
         made_of = json.loads((out / MADE_OF).read_text(encoding="utf-8"))

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from xsearch import media
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.errors import Unreadable, UsageError
 from xsearch.media import container
 from xsearch.media.image import opened
@@ -60,23 +60,23 @@ def embed_official(
     """
     if unknown := sorted(inputs.keys() - set(TOWERS)):
         raise UsageError(f"{', '.join(unknown)}: no tower of that name; there are {', '.join(TOWERS)}")
-    embedder = ModelEmbedder.load(model, device, dtype)
-    preprocess = embedder.preprocess
+    backend = ImageBindBackend.load(model, device, dtype)
+    preprocess = backend.preprocess
     if preprocessing == "official":
-        settings = dataclasses.replace(embedder.config.preprocessing, audio_dc="official")
-        preprocess = Preprocess(dataclasses.replace(embedder.config, preprocessing=settings))
+        settings = dataclasses.replace(backend.config.preprocessing, audio_dc="official")
+        preprocess = Preprocess(dataclasses.replace(backend.config, preprocessing=settings))
     outputs = {}
     for name, given in inputs.items():
-        tower = embedder.tower(name)
-        preprocess.tokenizer = embedder.preprocess.tokenizer
+        tower = backend.tower(name)
+        preprocess.tokenizer = backend.preprocess.tokenizer
         if isinstance(given, Tensor):
-            outputs[name] = tower.official(embedder.move(given)).cpu()
+            outputs[name] = tower.official(backend.move(given)).cpu()
             continue
         rows = []
         for what in given:
             samples = _samples(name, what, preprocessing)
-            rows.append(tower.official(embedder.move(preprocess(samples))).mean(dim=0).cpu())
-        outputs[name] = torch.stack(rows) if rows else torch.empty(0, embedder.stamp.dim)
+            rows.append(tower.official(backend.move(preprocess(samples))).mean(dim=0).cpu())
+        outputs[name] = torch.stack(rows) if rows else torch.empty(0, backend.fingerprint.dim)
     return outputs
 
 

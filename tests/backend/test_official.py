@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 
 import xsearch
-from xsearch.embed import ModelEmbedder
+from xsearch.backend.imagebind import ImageBindBackend
+from xsearch.backend.official import read_official
 from xsearch.errors import Unreadable, UsageError
 from xsearch.media import identify, read
 from xsearch.models import HUGE, TOWERS, Preprocess
-from xsearch.official import read_official
 from xsearch.types import Modality
 
 PARITY = Path(__file__).parents[2] / "shared" / "parity"
@@ -140,17 +140,17 @@ def test_outputs_have_the_official_lengths_and_our_directions(media, tiny_model)
     torch.testing.assert_close(lengths["depth"], torch.full((1,), 5.0), rtol=1e-3, atol=0)
     assert 10 < lengths["audio"] < 20  # of several clips the plain mean
 
-    embedder = ModelEmbedder(tiny_model)
+    backend = ImageBindBackend(tiny_model)
     for name, kind in (("vision", "image"), ("depth", "depth")):
-        ours = embedder.embed(list(read(identify(media[name][0]))))
+        ours = backend.embed(list(read(identify(media[name][0]))))
         np.testing.assert_allclose(outputs[name] / lengths[name][:, None], ours, atol=1e-5, err_msg=kind)
     as_ingested = xsearch.embed_official({"audio": media["audio"]}, str(tiny_model), preprocessing="xsearch")
     assert 0.9 < torch.cosine_similarity(as_ingested["audio"], outputs["audio"]).item() < 1
 
 
 def test_tensors_pass_as_they_are(tiny_model):
-    embedder = ModelEmbedder(tiny_model)
-    tower, side = embedder.tower("thermal"), embedder.config.thermal.image_size
+    backend = ImageBindBackend(tiny_model)
+    tower, side = backend.tower("thermal"), backend.config.thermal.image_size
     x = torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(0))
     outputs = xsearch.embed_official({"thermal": x, "imu": []}, str(tiny_model))
     torch.testing.assert_close(outputs["thermal"], tower(x) * 10, rtol=1e-3, atol=0)

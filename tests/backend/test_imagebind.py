@@ -1,4 +1,4 @@
-"""ModelEmbedder: order, laziness, agreement with the towers."""
+"""ImageBindBackend: order, laziness, agreement with the towers."""
 
 import numpy as np
 import pytest
@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 import xsearch
-from tests.fakes import FakeEmbedder
+from tests.fakes import FakeBackend
+from xsearch.backend import Backend
+from xsearch.backend.imagebind import ImageBindBackend, in_parts
 from xsearch.collection import Collection
-from xsearch.embed import Embedder, ModelEmbedder, in_parts
 from xsearch.errors import ModelError, ModelMismatch, UsageError
 from xsearch.models import ImageBind, Preprocess, load_config
 from xsearch.types import Modality, Sample
@@ -19,9 +20,9 @@ def test_a_collection_remembers_the_folder_of_its_model(tiny_model, tmp_path, mo
     Collection.create(tmp_path / "c", model=tiny_model.name)
     monkeypatch.chdir("/")
     collection = xsearch.open(tmp_path / "c")
-    assert collection.embedder.stamp == collection.snapshot().stamp
+    assert collection.backend.fingerprint == collection.snapshot().fingerprint
     with pytest.raises(ModelMismatch, match=f"--model {tiny_model}"):
-        Collection(collection.store, embedder=FakeEmbedder())
+        Collection(collection.store, backend=FakeBackend())
 
 
 def draw(modality: Modality, seed: int) -> Sample:
@@ -43,29 +44,29 @@ def draw(modality: Modality, seed: int) -> Sample:
 
 def test_a_mixed_batch_is_its_samples_one_by_one(tiny_model):
     samples = [draw(modality, seed) for seed in range(3) for modality in Modality]
-    embedder = ModelEmbedder(tiny_model, device="cpu")
-    together = embedder.embed(samples)
+    backend = ImageBindBackend(tiny_model, device="cpu")
+    together = backend.embed(samples)
     assert together.dtype == np.float32
     assert together.shape == (21, 24)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
-    apart = np.concatenate([embedder.embed([sample]) for sample in samples])
+    apart = np.concatenate([backend.embed([sample]) for sample in samples])
     np.testing.assert_allclose(together, apart, atol=1e-5)
     assert len(np.unique(together.round(5), axis=0)) == 21
 
 
 def test_more_samples_than_a_batch(tiny_model):
     samples = [draw(Modality.IMU, seed % 7) for seed in range(70)]
-    vectors = ModelEmbedder(tiny_model).embed(samples)
+    vectors = ImageBindBackend(tiny_model).embed(samples)
     np.testing.assert_allclose(vectors[:7], vectors[63:], atol=1e-6)
 
 
 def test_only_the_towers_that_are_asked_for_are_read(tiny_model, tmp_path):
     for name in ("config.json", "tokenizer.json", "text.safetensors"):
         (tmp_path / name).write_bytes((tiny_model / name).read_bytes())
-    embedder = ModelEmbedder(tmp_path)
-    assert embedder.embed([draw(Modality.TEXT, 0)]).shape == (1, 24)
+    backend = ImageBindBackend(tmp_path)
+    assert backend.embed([draw(Modality.TEXT, 0)]).shape == (1, 24)
     with pytest.raises(ModelError, match="vision tower"):
-        embedder.embed([draw(Modality.IMAGE, 0)])
+        backend.embed([draw(Modality.IMAGE, 0)])
 
 
 def test_vectors_are_the_models_own(tiny_model):
@@ -74,17 +75,17 @@ def test_vectors_are_the_models_own(tiny_model):
     model = ImageBind(config).eval()  # as in the fixture, but not rounded to float16
     sample = draw(Modality.THERMAL, 1)
     expected = model.towers["thermal"](Preprocess(config)([sample])).detach()
-    embedder: Embedder = ModelEmbedder.load(str(tiny_model), device="cpu")
-    np.testing.assert_allclose(embedder.embed([sample]), expected, atol=5e-3)
-    assert embedder.stamp.name == "tiny"
-    assert embedder.stamp.digest == digest
-    assert embedder.stamp.preprocessing == config.preprocessing.stamp
-    assert embedder.stamp.dim == 24
+    backend: Backend = ImageBindBackend.load(str(tiny_model), device="cpu")
+    np.testing.assert_allclose(backend.embed([sample]), expected, atol=5e-3)
+    assert backend.fingerprint.name == "tiny"
+    assert backend.fingerprint.digest == digest
+    assert backend.fingerprint.preprocessing == config.preprocessing.stamp
+    assert backend.fingerprint.dim == 24
 
 
 @pytest.mark.parametrize("modality", Modality)
 def test_bf16_keeps_the_directions(modality, tiny_model):
-    exact, half = (ModelEmbedder(tiny_model, device="cpu", dtype=name) for name in ("fp32", "bf16"))
+    exact, half = (ImageBindBackend(tiny_model, device="cpu", dtype=name) for name in ("fp32", "bf16"))
     assert {p.dtype for p in half.tower("text").parameters() if p.ndim} == {torch.bfloat16}
     sample = draw(modality, 1)
     a, b = exact.embed([sample]), half.embed([sample])
@@ -110,9 +111,9 @@ def test_a_batch_too_large_for_the_memory_is_halved_until_it_fits():
 
 
 def test_nothing_becomes_no_rows(tiny_model):
-    assert ModelEmbedder(tiny_model).embed([]).shape == (0, 24)
+    assert ImageBindBackend(tiny_model).embed([]).shape == (0, 24)
 
 
 def test_an_unknown_device_is_refused(tiny_model):
     with pytest.raises(UsageError, match="nonsense"):
-        ModelEmbedder(tiny_model, device="nonsense")
+        ImageBindBackend(tiny_model, device="nonsense")

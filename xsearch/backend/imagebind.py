@@ -1,0 +1,134 @@
+"""ImageBind's towers as a backend: samples of any kind -> unit vectors."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from xsearch.backend.protocol import Capabilities, Scaling
+from xsearch.errors import UsageError
+from xsearch.models import TOWER_OF, TOWERS, Preprocess, Tokenizer, Tower, load_config, load_tower, resolve
+from xsearch.models.precision import DTYPES, precision
+from xsearch.models.vocabulary import known_words
+from xsearch.types import Fingerprint, Modality, Sample
+
+__all__ = ["ImageBindBackend", "in_parts"]
+
+_BATCH = {Modality.VIDEO: 4, Modality.AUDIO: 16}  # these have several clips each
+_BATCH_DEFAULT = 32
+_GPU_BATCHES = 8  # times as many on a GPU, or as many of them as fit
+
+
+class ImageBindBackend:
+    """A model folder at work. A tower is loaded when its first sample comes, and then kept.
+
+    Safe to share between threads: a tower is loaded once, and embeds one batch at a time.
+    """
+
+    def __init__(self, folder: Path, *, device: str = "auto", dtype: str = "auto") -> None:
+        """device: a torch device, or "auto": CUDA where there is one. dtype: see `models.precision`."""
+        self.folder = folder
+        self.config, digest = load_config(folder)
+        self.device = _device(device)
+        self.dtype = precision(dtype, self.device, self.config)
+        self.fingerprint = Fingerprint(
+            name=self.config.name,
+            digest=digest,
+            preprocessing=self.config.preprocessing.stamp,
+            dim=self.config.embed_dim,
+        )
+        self.preprocess = Preprocess(self.config)
+        self._towers: dict[str, Tower] = {}
+        self._locks = {name: Lock() for name in TOWERS}
+
+    @staticmethod
+    def load(choice: str | None = None, device: str = "auto", dtype: str = "auto") -> ImageBindBackend:
+        """The model that `resolve(choice)` names."""
+        return ImageBindBackend(resolve(choice).folder, device=device, dtype=dtype)
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            modalities=tuple(Modality),
+            dim=self.config.embed_dim,
+            image_side=self.config.vision.image_size,
+            vocabulary=known_words(self.folder),
+            device=str(self.device),
+            dtype=next(name for name, dtype in DTYPES.items() if dtype is self.dtype),
+        )
+
+    def warm(self, modalities: Iterable[Modality] = tuple(Modality)) -> None:
+        """Load the towers of these modalities now, not with their first sample."""
+        for name in dict.fromkeys(TOWER_OF[modality] for modality in modalities):
+            self.tower(name)
+
+    @torch.inference_mode()
+    def embed(self, samples: Sequence[Sample], *, scaling: Scaling = "unit") -> np.ndarray:
+        """Any mix of modalities -> float32 [N, dim], in the order of `samples`.
+
+        scaling: "unit": rows of length 1. "official": as the official code scales its outputs; of several
+        clips the plain mean, times the modality's learned scale.
+        """
+        rows: dict[Modality, list[int]] = defaultdict(list)
+        for row, sample in enumerate(samples):
+            rows[sample.modality].append(row)
+        vectors = np.empty((len(samples), self.config.embed_dim), np.float32)
+        for modality, of_kind in rows.items():
+            tower = self.tower(TOWER_OF[modality])
+            forward = tower if scaling == "unit" else tower.official
+            size = _BATCH.get(modality, _BATCH_DEFAULT)
+            if self.device.type == "cuda":
+                size *= _GPU_BATCHES
+            for first in range(0, len(of_kind), size):
+                batch = of_kind[first : first + size]
+                x = self.move(self.preprocess([samples[row] for row in batch]))
+                with self._locks[TOWER_OF[modality]]:
+                    vectors[batch] = in_parts(forward, x).float().cpu().numpy()
+        return vectors
+
+    def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
+        """The same as `embed`: one space serves all targets."""
+        return self.embed(samples)
+
+    def move(self, x: Tensor) -> Tensor:
+        """A batch as the towers take it: on the device, numbers in the type that they compute with."""
+        return x.to(self.device, self.dtype if x.is_floating_point() else None)
+
+    def tower(self, name: str) -> Tower:
+        """One of TOWERS, read from its file when first asked for."""
+        with self._locks[name]:
+            if name not in self._towers:
+                if name == "text":
+                    self.preprocess.tokenizer = Tokenizer.load(
+                        self.folder / "tokenizer.json",
+                        context=self.config.text.context,
+                        cleaning=self.config.preprocessing.text_cleaning,
+                    )
+                tower = load_tower(self.folder, name, self.config, dtype=self.dtype)
+                self._towers[name] = tower.to(self.device)
+            return self._towers[name]
+
+
+def in_parts(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """forward(x), in halves of the batch, and halves of those, as far as the device's memory requires."""
+    try:
+        return forward(x)
+    except torch.OutOfMemoryError:
+        if len(x) == 1:
+            raise
+    torch.cuda.empty_cache()  # out here, where the exception no longer holds what was computed
+    return torch.cat([in_parts(forward, half) for half in x.chunk(2)])
+
+
+def _device(requested: str) -> torch.device:
+    if requested == "auto":
+        requested = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=requested).device
+    except (AssertionError, RuntimeError) as error:  # what torch raises without CUDA, or for a wrong name
+        raise UsageError(f"cannot use device {requested!r}: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,51 @@
+"""The seam between xsearch and a model: samples in, unit vectors out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+
+from xsearch.types import Fingerprint, Modality, Sample
+
+__all__ = ["Backend", "Capabilities", "Scaling"]
+
+Scaling = Literal["unit", "official"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do, and what it computes on and with."""
+
+    modalities: tuple[Modality, ...]  # that it embeds
+    dim: int
+    image_side: int | None  # pixels of the square that an image is reduced to, if nothing else of it is used
+    vocabulary: (
+        frozenset[str] | None
+    )  # words of the texts that it was trained on, lower case; None: not listed
+    device: str  # such as "cpu" or "cuda:1"
+    dtype: str  # "fp32", "bf16" or "fp16"
+
+
+class Backend(Protocol):
+    """A model at work. Safe to share between threads."""
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Stored with a collection; vectors of different fingerprints are never compared."""
+        ...
+
+    def capabilities(self) -> Capabilities: ...
+
+    def embed(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Any mix of modalities -> float32 [N, dim], rows of length 1 in the order of `samples`."""
+        ...
+
+    def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
+        """Like `embed`, for samples that are searched with.
+
+        target: the only modality that may answer, for models that embed a query differently for each.
+        """
+        ...
