@@ -47,8 +47,8 @@ class System(Protocol):
         """
 
 
-class Ours:
-    """A collection on the disk with the index that `ingest` derives, searched as `query` does it.
+class Inner:
+    """A collection on the disk with the index that `ingest` derives: its index and re-rank alone, ids only.
 
     A filter is given as the items that pass, found and made ready before, by `where`.
     """
@@ -113,6 +113,33 @@ class Ours:
         ids = self._snapshot.select(f"shelf < {limit}")
         few = self._index is None or len(ids) <= self._index_module.SCAN + K * self._index.plan.refine
         return ids if few else self._index.subset(ids)
+
+
+class Ours(Inner):
+    """The same through the public search, by cosine as the others do it: hits with all their metadata."""
+
+    def open(self, folder: Path, data: Data) -> str:
+        from xsearch.query import Embedded, View, search_many, vector
+
+        about = super().open(folder, data)
+        self._view = cache(
+            lambda *setting: View(
+                self._snapshot,
+                self._index and self._index.tuned(**dict(zip(self.knobs, setting, strict=True))),
+            )
+        )
+        self._embedded = lambda row: Embedded(vector(row, "image"), row, row[None], 1.0)
+        self._search_many = search_many
+        return about
+
+    def search(self, queries: np.ndarray, setting: Setting, limit: int = SHELVES) -> np.ndarray:
+        where = None if limit == SHELVES else f"shelf < {limit}"
+        asked = [self._embedded(row) for row in queries]
+        answers = self._search_many(self._view(*setting), asked, top=K, rank="cosine", where=where)
+        ids = np.full((len(queries), K), -1, np.int64)
+        for row, hits in zip(ids, answers, strict=True):
+            row[: len(hits)] = [hit.id for hit in hits]
+        return ids
 
 
 class Hnswlib:
@@ -479,6 +506,7 @@ class IvfPqGpu(OnGpu):
 
 SYSTEMS: dict[str, type] = {
     "xsearch": Ours,
+    "xsearch, index alone": Inner,
     "hnswlib": Hnswlib,
     "usearch": Usearch,
     "lancedb": LanceDB,
@@ -486,4 +514,4 @@ SYSTEMS: dict[str, type] = {
     "milvus-lite": Milvus,
     "qdrant-local": Qdrant,
 }
-ON_GPU: dict[str, type] = {"xsearch": Ours, "ivfpq": IvfPqGpu, "flat": FlatGpu}
+ON_GPU: dict[str, type] = {"xsearch": Ours, "xsearch, index alone": Inner, "ivfpq": IvfPqGpu, "flat": FlatGpu}

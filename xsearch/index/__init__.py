@@ -5,7 +5,7 @@ knows of models or of the store. FAISS is imported inside functions: an exact sc
 """
 
 from xsearch.index.build import build
-from xsearch.index.exact import cosines, exact, rerank
+from xsearch.index.exact import cosines, exact, exact_by_group, rerank
 from xsearch.index.index import SCAN, Index, Subset
 from xsearch.index.maintain import Items, draw, new_index, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
@@ -24,6 +24,7 @@ __all__ = [
     "cosines",
     "draw",
     "exact",
+    "exact_by_group",
     "make_plan",
     "new_index",
     "plan_for",

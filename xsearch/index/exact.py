@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from xsearch.system.cores import CORES
 from xsearch.system.float16 import to_float32
 
-__all__ = ["cosines", "exact", "rerank"]
+__all__ = ["cosines", "exact", "exact_by_group", "rerank"]
 
 CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
 TABLE = 1 << 19  # components of candidates in a thread's hand: 2 MB of float32 (measured)
@@ -28,18 +28,44 @@ def exact(
     Returns (scores float32 [Q, k], ids int64 [Q, k]): cosines, best first, of equal ones the lower id first;
     score -inf and id -1 where there are fewer than k.
     """
+    best = _Best(len(queries), k)
+    for scores, ids in _scores(queries, blocks):
+        best.offer(scores, ids)
+    return best.sorted()
+
+
+def exact_by_group(
+    queries: np.ndarray,
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    k: int,
+    group_of: Callable[[np.ndarray], np.ndarray],
+    groups: Sequence[int],
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `exact` returns, for each of `groups`, in one pass. group_of: the groups of ids, int [b]."""
+    best = {group: _Best(len(queries), k) for group in groups}
+    for scores, ids in _scores(queries, blocks):
+        codes = group_of(ids)
+        for group, of_group in best.items():
+            at = np.flatnonzero(codes == group)
+            if len(at):
+                of_group.offer(scores[:, at], ids[at])
+    return [of_group.sorted() for of_group in best.values()]
+
+
+def _scores(
+    queries: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Cosines of all queries with some vectors at a time, float32 [Q, b], and the ids of these."""
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
     rows = max(min(CHUNK // D, SCORES // max(Q, 1)), 64)
     buffer = np.empty((rows, D), np.float32)
-    best = _Best(Q, k)
     for ids, vectors in blocks:
         for start in range(0, len(ids), rows):
             part = vectors[start : start + rows]
             chunk = buffer[: len(part)]
             to_float32(part, chunk)
-            best.offer(queries @ chunk.T, ids[start : start + rows])  # [Q, rows]
-    return best.sorted()
+            yield queries @ chunk.T, ids[start : start + rows]
 
 
 def rerank(

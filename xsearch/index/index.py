@@ -216,15 +216,16 @@ class Index:
         faiss: Any = import_module("faiss")
         x, Q = self._rotated(queries), len(queries)
         distances, ids = np.full((Q, k), np.inf, np.float32), np.full((Q, k), -1, np.int64)
-        # Lists without allowed ids are not visited: those of one kind are often far from queries of another,
-        # so that the nearest lists hold none of them (recall 0.00 instead of 0.95, measured)
+        # Lists without allowed ids are not visited: those of one modality are often far from queries of
+        # another, so that the nearest lists hold none of them (recall 0.00 instead of 0.95, measured)
         if len(subset.lists):
             more = max(subset.share, 1e-6) ** -self.plan.growth
             nprobe = min(math.ceil(nprobe * more), len(subset.lists))
             coarse, rows = subset.quantizer.search(x, nprobe)
             lists = subset.lists[rows]
             pointers = map(faiss.swig_ptr, (lists, coarse, distances, ids))
-            params = faiss.SearchParametersIVF(nprobe=nprobe, sel=subset.selector)
+            selector = subset.selector if subset.share < 1 else None
+            params = faiss.SearchParametersIVF(nprobe=nprobe, sel=selector)
             self._ivf.search_preassigned_c(Q, faiss.swig_ptr(x), k, *pointers, False, params)
         return self._cosines(distances, ids), ids
 

@@ -10,6 +10,7 @@ absolute deviation all are (benchmarks/ranking.py, which also compares quotas an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
@@ -39,10 +40,17 @@ class Baseline:
 
     @classmethod
     def of(cls, cosines: np.ndarray) -> Baseline:
-        if not cosines.size:
-            return EMPTY
-        centre, high = np.quantile(cosines, (0.5, TAIL))
-        return cls(float(centre), float(high - centre) / NORMAL_TAIL, cosines.size)
+        """cosines: float32 [n], n > 0."""
+        return cls.of_each(cosines[None])[0]
+
+    @classmethod
+    def of_each(cls, cosines: np.ndarray) -> list[Baseline]:
+        """The baseline of each row. cosines: float32 [N, n], n > 0."""
+        ordered = np.sort(cosines, axis=1)
+        centres, highs = (_quantile(ordered, q) for q in (0.5, TAIL))
+        spreads = (highs - centres) / NORMAL_TAIL
+        count = cosines.shape[1]
+        return [cls(*pair, count) for pair in zip(centres.tolist(), spreads.tolist(), strict=True)]
 
     @classmethod
     def pooled(cls, parts: list[Baseline]) -> Baseline:
@@ -56,6 +64,13 @@ class Baseline:
 
 
 EMPTY = Baseline(0.0, 1.0, 0)
+
+
+def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
+    """Of each sorted row, linearly interpolated; np.quantile takes ten times as long for short rows."""
+    at = q * (ordered.shape[1] - 1)
+    low, high = int(at), math.ceil(at)
+    return np.asarray(ordered[:, low] + (at - low) * (ordered[:, high] - ordered[:, low]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +120,6 @@ def calibrate(snapshot: Snapshot) -> Calibration:
         cosines = samples.vectors(a) @ samples.vectors(b).T  # [A, B]
         if a == b:
             cosines = cosines[np.triu_indices(len(cosines), k=1)]
-        pairs[a, b] = pairs[b, a] = Baseline.of(cosines)
-    measured = {pair: baseline for pair, baseline in pairs.items() if baseline.count}
-    return Calibration(measured, snapshot.manifest.next_id)
+        if cosines.size:
+            pairs[a, b] = pairs[b, a] = Baseline.of(cosines.ravel())
+    return Calibration(pairs, snapshot.manifest.next_id)

@@ -92,7 +92,7 @@ def embed(
     modalities = iter(kinds)
     return [
         _sum(
-            Query(tuple(replace(part, modality=next(modalities)) for part in query.parts)),
+            Query(tuple(_resolved(part, next(modalities)) for part in query.parts)),
             np.stack([next(units) for _ in query.parts]),
         )
         for query in queries
@@ -153,6 +153,10 @@ def _stored(part: Part, backend: Backend, snapshot: Snapshot | None) -> tuple[Mo
     if len(part.source) != backend.fingerprint.dim:
         raise UsageError(f"vector query: expected {backend.fingerprint.dim} numbers, got {len(part.source)}")
     return part.modality, part.source
+
+
+def _resolved(part: Part, modality: Modality) -> Part:
+    return part if part.modality == modality else replace(part, modality=modality)
 
 
 def _unit(part: Part, vector: np.ndarray) -> np.ndarray:

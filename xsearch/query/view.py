@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from itertools import compress
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xsearch.index import SCAN, exact
+from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import Baseline, Calibration, Samples
 from xsearch.types import Modality
 
@@ -18,18 +20,26 @@ if TYPE_CHECKING:
     from xsearch.query.embedding import Embedded
     from xsearch.store import Snapshot
 
-__all__ = ["Group", "View"]
+__all__ = ["Candidates", "Group", "View"]
 
 PRIOR = 8  # cosines that the pooled baseline counts for; it leads while a modality has only a few items
 SPREAD_FLOOR = 1e-3  # two rounding steps of a float16 near 1: less is not a difference
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
+LEAST_PROBED = 8  # lists of each modality
 FILTERS = 8  # whose items are remembered
 CLOCK = re.compile(r"\b(now|today|age|(get_)?current_\w+)\b", re.I)  # filters that let other items pass later
 
 
+class Candidates(NamedTuple):
+    """What may be nearest, [Q, c] each; -inf and -1 where there are fewer."""
+
+    scores: np.ndarray  # float32: cosines, of an index's codes approximate ones
+    ids: np.ndarray  # int64
+
+
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Items that compete with each other, and which of them the index covers."""
+    """Items that compete with each other, all or of one modality, and which of them the index covers."""
 
     ids: np.ndarray  # int64, ascending
     uncovered: np.ndarray  # those of them that the index does not cover
@@ -83,24 +93,53 @@ class View:
             self._groups[key] = groups
         return groups
 
-    def nearest(self, vectors: np.ndarray, group: Group, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Candidates that contain the k nearest items of `group` to each of `vectors`, float32 [Q, dim].
+    def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
+        """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].
 
-        A small group is scanned; of a large one, what the index does not cover.
-        Returns (approximate cosines float32 [Q, c], ids int64 [Q, c]), -inf and -1 where there are fewer.
+        Small groups are scanned, all in one pass; of a large one, what the index does not cover.
         """
-        index, scanned, requested = self.index, group.ids, 0
-        if index is not None and group.covered:
-            candidates = index.candidates(k)
-            if group.covered > SCAN + candidates:  # which have to be read too
-                scanned, requested = group.uncovered, candidates
-        found = []
-        if len(scanned):
-            found.append(exact(vectors, self.snapshot.blocks(scanned), min(k, len(scanned))))
-        if index is not None and requested:
-            found.append(index.search(vectors, requested, allowed=group.subset))
-        scores, ids = (np.concatenate(some, axis=1) for some in zip(*found, strict=True))
-        return scores, ids
+        requested = 0 if self.index is None else self.index.candidates(k)
+        indexed = [group.covered > SCAN + requested > SCAN for group in groups]  # else scanning reads less
+        scanned = [group.uncovered if at else group.ids for group, at in zip(groups, indexed, strict=True)]
+        candidates = self._scan(vectors, scanned, k)
+        for at, group in enumerate(groups):
+            if self.index is not None and indexed[at]:
+                nprobe = self._nprobe(group, list(compress(groups, indexed)))
+                more = self.index.search(vectors, requested, allowed=group.subset, nprobe=nprobe)
+                both = zip(candidates[at], more, strict=True)
+                candidates[at] = Candidates(*(np.concatenate(some, axis=1) for some in both))
+        return candidates
+
+    def _nprobe(self, group: Group, others: Sequence[Group]) -> int | None:
+        """Lists to visit for `group` where all of `others` are searched: together as many as for one search.
+
+        Each modality has lists of its own. A million items' balanced ten are so found as well as the ten
+        nearest of all (recall 0.96, measured), where as many lists for each modality take three times as long.
+        """
+        if self.index is None or group.subset is None or len(others) == 1:
+            return None
+        lists = [len(other.subset.lists) for other in others if other.subset is not None]
+        share = len(group.subset.lists) / sum(lists)
+        return max(math.ceil(share * self.index.plan.nprobe), LEAST_PROBED)
+
+    def _scan(self, vectors: np.ndarray, parts: Sequence[np.ndarray], k: int) -> list[Candidates]:
+        """The exact k nearest of each part, ids int64 ascending; the parts are disjoint."""
+        snapshot, filled = self.snapshot, [part for part in parts if len(part)]
+        count = sum(map(len, filled))
+        ids = (
+            None if count == len(snapshot) else np.sort(np.concatenate([part[:0] for part in parts] + filled))
+        )
+        if len(filled) == 1:
+            found = [exact(vectors, snapshot.blocks(ids), k)]
+        else:
+            codes = [int(snapshot.kinds_of(part[:1])[0]) for part in filled]
+            found = exact_by_group(vectors, snapshot.blocks(ids), k, snapshot.kinds_of, codes)
+        each = iter(found)
+        nothing = np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
+        return [
+            Candidates(*(some[:, : len(part)] for some in (next(each) if len(part) else nothing)))
+            for part in parts
+        ]
 
     def baselines(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
         """Centres and spreads, float32 [Q, modalities] each, of each query's cosines with unrelated items.
@@ -117,33 +156,38 @@ class View:
         the items itself. Modalities with few items lean on the pooled baseline.
         """
         scales = np.empty((len(queries), 2, len(Modality)), np.float32)
+        parts = iter(self._scales_of(queries))
         for row, query in enumerate(queries):
             weights = np.array([part.weight for part in query.query.parts], np.float32) / query.norm  # [P]
-            parts = np.stack(
-                [
-                    self._scale(part.modality, vector)
-                    for part, vector in zip(query.query.parts, query.parts, strict=True)
-                ]
-            )  # [P, 2, modalities]
-            scales[row, 0] = weights @ parts[:, 0]
-            scales[row, 1] = np.sqrt((weights**2) @ parts[:, 1] ** 2)
+            each = np.stack([next(parts) for _ in weights])  # [P, 2, modalities]
+            scales[row, 0] = weights @ each[:, 0]
+            scales[row, 1] = np.sqrt((weights**2) @ each[:, 1] ** 2)
         return scales[:, 0], np.maximum(scales[:, 1], SPREAD_FLOOR)
 
-    def _scale(self, asking: Modality | None, vector: np.ndarray) -> np.ndarray:
-        """Centres and spreads of one part of a query: float32 [2, modalities]."""
-        assert asking is not None
-        if (scale := self._scales.get(asking)) is not None:
-            return scale
-        pairs = {kind: self._calibration.pairs.get((asking, kind)) for kind in self._samples.kinds}
-        baselines = {
-            kind: pair or Baseline.of(self._samples.vectors(kind) @ vector) for kind, pair in pairs.items()
-        }
-        pooled = Baseline.pooled(list(baselines.values()))
-        prior = Baseline(pooled.centre, pooled.spread, PRIOR if pooled.count else 0)
-        scale = np.array([[0.0], [1.0]], np.float32).repeat(len(Modality), axis=1)
-        for kind, baseline in baselines.items():
-            both = Baseline.pooled([baseline, prior])
-            scale[:, CODES[kind]] = both.centre, both.spread
-        if all(pairs.values()):  # it does not depend on the vector
-            self._scales[asking] = scale
-        return scale
+    def _scales_of(self, queries: Sequence[Embedded]) -> list[np.ndarray]:
+        """Centres and spreads of every part of every query: float32 [2, modalities] each."""
+        kinds = [Modality(str(part.modality)) for query in queries for part in query.query.parts]
+        unknown = [row for row, kind in enumerate(kinds) if kind not in self._scales]
+        measured: dict[Modality, list[Baseline]] = {}
+        if unknown:
+            vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
+            samples = {kind: self._samples.vectors(kind) for kind in self._samples.kinds}
+            measured = {kind: Baseline.of_each(vectors @ some.T) for kind, some in samples.items()}
+        scales = dict[int, np.ndarray]()
+        for at, row in enumerate(unknown):
+            pairs = {kind: self._calibration.pairs.get((kinds[row], kind)) for kind in self._samples.kinds}
+            scales[row] = _scale({kind: pair or measured[kind][at] for kind, pair in pairs.items()})
+            if all(pairs.values()):  # it does not depend on the vector
+                self._scales[kinds[row]] = scales[row]
+        return [scales[row] if row in scales else self._scales[kind] for row, kind in enumerate(kinds)]
+
+
+def _scale(baselines: dict[Modality, Baseline]) -> np.ndarray:
+    """Centres and spreads, float32 [2, modalities], each pooled with what all of them have in common."""
+    pooled = Baseline.pooled(list(baselines.values()))
+    prior = Baseline(pooled.centre, pooled.spread, PRIOR if pooled.count else 0)
+    scale = np.array([[0.0], [1.0]], np.float32).repeat(len(Modality), axis=1)
+    for kind, baseline in baselines.items():
+        both = Baseline.pooled([baseline, prior])
+        scale[:, CODES[kind]] = both.centre, both.spread
+    return scale

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xsearch.store.pages import CheckedFile
+from xsearch.store.pages import PAGE, CheckedFile
 
 __all__ = ["MappedTable"]
 
@@ -56,14 +56,18 @@ class MappedTable:
 
     def record(self, row: int) -> dict[str, Any]:
         """The values of one row, by column."""
-        check = self._file.check
+        flags = self._file.flags
         for start, bits, texts in self._places:
-            if texts is None:
-                check(start + row * bits // 8, start + (row * bits + bits + 7) // 8)
-            else:
-                check(start + row * 4, start + row * 4 + 8)
+            first, last = start + row * bits // 8, start + (row * bits + bits - 1) // 8
+            if texts is not None:
+                last += 4  # and the next offset
+            if not (flags[first // PAGE] and flags[last // PAGE]):
+                self._file.check(first, last + 1)
+            if texts is not None:
                 offsets, text = texts
-                check(text + int(offsets[row]), text + int(offsets[row + 1]))
+                first, last = text + int(offsets[row]), text + int(offsets[row + 1])
+                if not (flags[first // PAGE] and flags[(last - 1) // PAGE] and last - first < PAGE):
+                    self._file.check(first, last)
         return {name: column[row].as_py() for name, column in self._columns}
 
     @cached_property

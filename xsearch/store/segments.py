@@ -182,10 +182,10 @@ class Segment:
         self._vectors.check(self._start + start * size, self._start + stop * size)
         return self.stored[start:stop]
 
-    def check(self, rows: np.ndarray) -> None:
-        """Raises Damaged unless the vectors of `rows`, int64 [n], are as written."""
+    def place(self, rows: np.ndarray) -> tuple[CheckedFile, np.ndarray, int]:
+        """The file that the vectors of `rows`, int64 [n], are in, where they start, and the bytes of each."""
         size = self.stored.strides[0]
-        self._vectors.check_each(self._start + rows * size, size)
+        return self._vectors, self._start + rows * size, size
 
     @cached_property
     def kinds(self) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 from xsearch.errors import StoreError
 from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
+from xsearch.store.pages import check_all
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.system.float16 import to_float32
 from xsearch.types import Fingerprint, Modality
@@ -26,6 +28,7 @@ SCHEMAS = {
 
 BLOCK_ROWS = 16_384  # of a block: 8 MB of float16 at 256 dimensions
 KINDS = tuple(Modality)
+FEW = 16  # records of a segment, below which reading them one by one is faster (measured)
 
 
 class Snapshot:
@@ -140,17 +143,19 @@ class Snapshot:
     def _stored(self, rows: np.ndarray) -> np.ndarray:
         """Vectors as they are stored: float16 [n, dim], a copy, in the order of `rows`, which may repeat."""
         vectors = np.empty((len(rows), self.fingerprint.dim), np.float16)
-        unchecked = not self._checked[rows].all()
         owners = np.searchsorted(self._starts, rows, side="right") - 1  # empty segments share their start
         order = np.argsort(owners, kind="stable")
-        for part in np.split(order, np.flatnonzero(np.diff(owners[order])) + 1) if len(rows) else ():
-            owner = owners[part[0]]
-            segment, local = self._segments[owner], self._local(owner, rows[part])
-            if unchecked:
-                segment.check(np.unique(local))
-            vectors[part] = segment.stored[local]
-        if unchecked:
+        firsts = np.flatnonzero(np.diff(owners[order], prepend=-1)).tolist()
+        parts = []
+        for start, stop in pairwise([*firsts, len(rows)]):
+            part = order[start:stop]
+            owner = int(owners[part[0]])
+            parts.append((self._segments[owner], part, self._local(owner, rows[part])))
+        if not self._checked[rows].all():
+            check_all(segment.place(local) for segment, _, local in parts)
             self._checked[rows] = True
+        for segment, part, local in parts:
+            vectors[part] = segment.stored[local]
         return vectors
 
     def _local(self, owner: int, rows: np.ndarray) -> np.ndarray:
@@ -194,11 +199,11 @@ class Snapshot:
         return pa.concat_tables([schema.empty_table(), *parts]).take(back)
 
     def records(self, ids: np.ndarray) -> list[dict[str, Any]]:
-        """The items of `ids` as dictionaries of Python values, in their order, with all columns of `schema`.
-
-        For a few items of many segments: reads each value where it lies.
-        """
+        """The items of `ids` as dictionaries of Python values, in their order, by columns of `schema`."""
         rows = self.rows(ids)
+        if len(rows) > FEW * max(len(self._segments), 1):
+            columns = [_values(column) for column in self.items(ids).columns]
+            return [dict(zip(self.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
         owners = np.searchsorted(self._starts, rows, side="right") - 1
         empty = dict.fromkeys(self.schema.names)
         records = []
@@ -268,6 +273,18 @@ class Snapshot:
         for owner in np.unique(owners):
             start, end = np.searchsorted(owners, [owner, owner + 1])
             yield self._segments[owner], slice(start, end)
+
+
+def _values(column: pa.ChunkedArray) -> list[Any]:
+    """The same as `to_pylist`, several times as fast."""
+    kind = column.type
+    if pa.types.is_string(kind) or (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)):
+        if pa.types.is_string(kind) or not column.null_count:
+            values: list[Any] = column.to_numpy().tolist()
+            return values
+        if column.null_count == len(column):
+            return [None] * len(column)
+    return column.to_pylist()
 
 
 def _is_in(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
