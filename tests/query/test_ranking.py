@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -163,11 +164,16 @@ class HalfIndex:
     def covers(self, ids: np.ndarray) -> np.ndarray:
         return np.isin(ids, self.ids)
 
-    def subset(self, ids: np.ndarray) -> np.ndarray:
-        return ids
+    plan = SimpleNamespace(nprobe=1)
+
+    def subset(self, ids: np.ndarray) -> Any:
+        return SimpleNamespace(ids=ids, lists=ids)
 
     def candidates(self, k: int) -> int:
         return 2 * k
+
+    def search_each(self, queries: np.ndarray, k: int, subsets: list[tuple[Any, int | None]]) -> list[Any]:
+        return [self.search(queries, k, allowed=subset and subset.ids) for subset, _ in subsets]
 
     def search(
         self, queries: np.ndarray, k: int, *, allowed: np.ndarray | None = None

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -121,23 +121,42 @@ class Index:
 
         Raises UsageError if the recipe cannot do this.
         """
-        queries = np.ascontiguousarray(queries, np.float32)
-        nprobe = nprobe or self.plan.nprobe
         subset = self.subset(allowed) if isinstance(allowed, np.ndarray) else allowed
-        there = min(k, len(self.ids) if subset is None else len(subset.ids))
+        return self.search_each(queries, k, [(subset, nprobe)])[0]
+
+    def search_each(
+        self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """What `search` returns, for each of `subsets` with its nprobe."""
+        queries = np.ascontiguousarray(queries, np.float32)
+        rotated = cache(lambda: self._rotated(queries))
         try:
-            found = self._on_gpu(queries, k, there, nprobe, subset)
-            if found is None:
-                with _alone() if len(queries) == 1 else nullcontext():
-                    found = self._on_cpu(queries, k, nprobe, subset)
-            short = np.flatnonzero((found[1] >= 0).sum(axis=1) < there)
-            if len(short):  # the lists that were visited do not hold k
-                rest = self._on_cpu(queries[short], k, self.plan.lists, subset)
-                for some, all in zip(found, rest, strict=True):
-                    some[short] = all
+            with _alone() if len(queries) == 1 else nullcontext():
+                return [
+                    self._search(queries, rotated, k, nprobe or self.plan.nprobe, subset)
+                    for subset, nprobe in subsets
+                ]
         except RuntimeError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise UsageError(f"index {self.plan.recipe}: {reason}; build it with another recipe") from error
+
+    def _search(
+        self,
+        queries: np.ndarray,
+        rotated: Callable[[], np.ndarray],
+        k: int,
+        nprobe: int,
+        subset: Subset | None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        there = min(k, len(self.ids) if subset is None else len(subset.ids))
+        found = self._on_gpu(queries, k, there, nprobe, subset)
+        if found is None:
+            found = self._on_cpu(queries, rotated, k, nprobe, subset)
+        short = np.flatnonzero((found[1] >= 0).sum(axis=1) < there)
+        if len(short):  # the lists that were visited do not hold k
+            rest = self._on_cpu(queries[short], lambda: rotated()[short], k, self.plan.lists, subset)
+            for some, all in zip(found, rest, strict=True):
+                some[short] = all
         return found
 
     def save(self, folder: Path) -> None:
@@ -208,13 +227,18 @@ class Index:
         return None if ((ids >= 0).sum(axis=1) < there).any() else (scores, ids)
 
     def _on_cpu(
-        self, queries: np.ndarray, k: int, nprobe: int, subset: Subset | None
+        self,
+        queries: np.ndarray,
+        rotated: Callable[[], np.ndarray],
+        k: int,
+        nprobe: int,
+        subset: Subset | None,
     ) -> tuple[np.ndarray, np.ndarray]:
         if subset is None:
             distances, ids = self.faiss.search(queries, k, params=_parameters(self.faiss, nprobe))
             return self._cosines(distances, ids), ids
         faiss: Any = import_module("faiss")
-        x, Q = self._rotated(queries), len(queries)
+        x, Q = rotated(), len(queries)
         distances, ids = np.full((Q, k), np.inf, np.float32), np.full((Q, k), -1, np.int64)
         # Lists without allowed ids are not visited: those of one modality are often far from queries of
         # another, so that the nearest lists hold none of them (recall 0.00 instead of 0.95, measured)

@@ -30,7 +30,7 @@ SEED = 1
 class _Case:
     """Queries of one sort with their true answers."""
 
-    sort: str  # "same", "cross"
+    sort: str  # "same", "cross", "all"
     queries: np.ndarray  # float32 [Q, D]
     own: np.ndarray  # int64 [Q]: the id of each query, which is not an answer to it; -1: it has none
     truth: np.ndarray  # float32 [Q, k]
@@ -90,7 +90,8 @@ def tune_on(
 ) -> tuple[Index, list[OperatingPoint]]:
     """The same with items as queries: for each kind, `held_out` of this kind and as many of the others.
 
-    Only items of that kind answer, but not the query itself. Both, same and cross, are to reach `target`.
+    Only items of that kind answer, but not the query itself. Both, same and cross, are to reach `target`, and
+    so are as many queries of any kind that items of all kinds answer.
     """
     inside = index.covers(items.ids)
     ids, kinds = items.ids[inside], items.modalities[inside]
@@ -99,6 +100,10 @@ def tune_on(
     least = SCAN if sizes.max() > SCAN else k  # fewer are scanned, where there are more
     cases: list[_Case] = []
     filtered: list[_Case] = []
+    if len(names) > 1:
+        own = np.sort(rng.permutation(ids)[:held_out])
+        queries = items.vectors(own)
+        cases.append(_Case("all", queries, own, _truth(queries, own, items.blocks(ids), k), None))
     for kind in names:
         of_kind = kinds == kind
         for sort, among in (("same", ids[of_kind]), ("cross", ids[~of_kind])):
@@ -107,14 +112,21 @@ def tune_on(
             for share in (1.0, *SHARES):
                 allowed = np.sort(rng.permutation(ids[of_kind])[: int(share * of_kind.sum())])
                 if len(own) and len(allowed) > least:
-                    scores, found = exact(queries, items.blocks(allowed), k + 1)
-                    scores[found == own[:, None]] = -np.inf
-                    truth = -np.sort(-scores, axis=1)[:, :k]
+                    truth = _truth(queries, own, items.blocks(allowed), k)
                     subset = None if len(allowed) == len(ids) else index.subset(allowed)
                     case = _Case(sort, queries, own, truth, subset)
                     (cases if share == 1 else filtered).append(case)
     tuned, points = _tune(cases, index, items.vectors, target, latency_ms)
     return _grow(filtered, tuned, items.vectors, target), points
+
+
+def _truth(
+    queries: np.ndarray, own: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]], k: int
+) -> np.ndarray:
+    """The exact k best scores of each query without itself: float32 [Q, k]."""
+    scores, found = exact(queries, blocks, k + 1)
+    scores[found == own[:, None]] = -np.inf
+    return -np.sort(-scores, axis=1)[:, :k]
 
 
 def _grow(

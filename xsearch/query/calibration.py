@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
@@ -110,6 +111,12 @@ class Samples:
                 ids = np.sort(np.random.default_rng(SEED).choice(ids, SAMPLE, replace=False))
             self._vectors[kind] = self._snapshot.vectors(ids)
         return self._vectors[kind]
+
+    @cached_property
+    def together(self) -> tuple[np.ndarray, list[int]]:
+        """The vectors of all kinds, float32 [n, dim], and where those of each but the first begin."""
+        vectors = [self.vectors(kind) for kind in self.kinds]
+        return np.concatenate(vectors), np.cumsum([len(some) for some in vectors])[:-1].tolist()
 
 
 def calibrate(snapshot: Snapshot) -> Calibration:

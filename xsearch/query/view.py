@@ -102,19 +102,20 @@ class View:
         indexed = [group.covered > SCAN + requested > SCAN for group in groups]  # else scanning reads less
         scanned = [group.uncovered if at else group.ids for group, at in zip(groups, indexed, strict=True)]
         candidates = self._scan(vectors, scanned, k)
-        for at, group in enumerate(groups):
-            if self.index is not None and indexed[at]:
-                nprobe = self._nprobe(group, list(compress(groups, indexed)))
-                more = self.index.search(vectors, requested, allowed=group.subset, nprobe=nprobe)
-                both = zip(candidates[at], more, strict=True)
+        if self.index is not None and any(indexed):
+            large = list(compress(groups, indexed))
+            subsets = [(group.subset, self._nprobe(group, large)) for group in large]
+            found = iter(self.index.search_each(vectors, requested, subsets))
+            for at in np.flatnonzero(indexed):
+                both = zip(candidates[at], next(found), strict=True)
                 candidates[at] = Candidates(*(np.concatenate(some, axis=1) for some in both))
         return candidates
 
     def _nprobe(self, group: Group, others: Sequence[Group]) -> int | None:
         """Lists to visit for `group` where all of `others` are searched: together as many as for one search.
 
-        Each modality has lists of its own. A million items' balanced ten are so found as well as the ten
-        nearest of all (recall 0.96, measured), where as many lists for each modality take three times as long.
+        Each modality has lists of its own. The balanced ten of a million items are so found as well as their
+        ten nearest (recall 0.96, measured); as many lists for each modality take three times as long.
         """
         if self.index is None or group.subset is None or len(others) == 1:
             return None
@@ -158,6 +159,10 @@ class View:
         scales = np.empty((len(queries), 2, len(Modality)), np.float32)
         parts = iter(self._scales_of(queries))
         for row, query in enumerate(queries):
+            if len(query.parts) == 1:  # of weight 1 or -1, as it is normalised
+                (scales[row, 0], scales[row, 1]), sign = next(parts), np.sign(query.query.parts[0].weight)
+                scales[row, 0] *= sign
+                continue
             weights = np.array([part.weight for part in query.query.parts], np.float32) / query.norm  # [P]
             each = np.stack([next(parts) for _ in weights])  # [P, 2, modalities]
             scales[row, 0] = weights @ each[:, 0]
@@ -171,8 +176,11 @@ class View:
         measured: dict[Modality, list[Baseline]] = {}
         if unknown:
             vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
-            samples = {kind: self._samples.vectors(kind) for kind in self._samples.kinds}
-            measured = {kind: Baseline.of_each(vectors @ some.T) for kind, some in samples.items()}
+            samples, starts = self._samples.together
+            parts = np.split(vectors @ samples.T, starts, axis=1)
+            measured = {
+                kind: Baseline.of_each(part) for kind, part in zip(self._samples.kinds, parts, strict=True)
+            }
         scales = dict[int, np.ndarray]()
         for at, row in enumerate(unknown):
             pairs = {kind: self._calibration.pairs.get((kinds[row], kind)) for kind in self._samples.kinds}

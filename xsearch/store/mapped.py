@@ -55,7 +55,7 @@ class MappedTable:
         return pa.table(batch)
 
     def record(self, row: int) -> dict[str, Any]:
-        """The values of one row, by column."""
+        """The values of one row, by column; columns without any value are left out."""
         flags = self._file.flags
         for start, bits, texts in self._places:
             first, last = start + row * bits // 8, start + (row * bits + bits - 1) // 8
@@ -72,7 +72,9 @@ class MappedTable:
 
     @cached_property
     def _columns(self) -> list[tuple[str, pa.Array]]:
-        return list(zip(self.schema.names, self._batch.columns, strict=True))
+        """Names and values of the columns that have any."""
+        columns = zip(self.schema.names, self._batch.columns, strict=True)
+        return [(name, column) for name, column in columns if column.null_count < len(column)]
 
     @cached_property
     def _places(self) -> list[tuple[int, int, tuple[np.ndarray, int] | None]]:
@@ -82,9 +84,9 @@ class MappedTable:
         """
         places: list[tuple[int, int, tuple[np.ndarray, int] | None]] = []
         base = self._file.buffer.address
-        for column in self._batch:
+        for _, column in self._columns:
             validity, *buffers = column.buffers()
-            if validity:
+            if validity and column.null_count:
                 places.append((validity.address - base, 1, None))
             if pa.types.is_primitive(column.type):
                 places.append((buffers[0].address - base, column.type.bit_width, None))

@@ -204,6 +204,14 @@ class Segment:
         assert self._mapped is not None
         return self._mapped.record(row)
 
+    @property
+    def first_id(self) -> int:
+        return int(self.ids[0])
+
+    def row(self, id: int) -> int:
+        """Row number of an id that is in this segment."""
+        return int(np.searchsorted(self.ids, id))
+
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers, int64 [n], of ids that are all in this segment."""
         return np.searchsorted(self.ids, ids)

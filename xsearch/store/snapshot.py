@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,24 +144,29 @@ class Snapshot:
         """Vectors as they are stored: float16 [n, dim], a copy, in the order of `rows`, which may repeat."""
         vectors = np.empty((len(rows), self.fingerprint.dim), np.float16)
         owners = np.searchsorted(self._starts, rows, side="right") - 1  # empty segments share their start
-        order = np.argsort(owners, kind="stable")
-        firsts = np.flatnonzero(np.diff(owners[order], prepend=-1)).tolist()
-        parts = []
-        for start, stop in pairwise([*firsts, len(rows)]):
-            part = order[start:stop]
-            owner = int(owners[part[0]])
-            parts.append((self._segments[owner], part, self._local(owner, rows[part])))
-        if not self._checked[rows].all():
-            check_all(segment.place(local) for segment, _, local in parts)
-            self._checked[rows] = True
-        for segment, part, local in parts:
-            vectors[part] = segment.stored[local]
-        return vectors
-
-    def _local(self, owner: int, rows: np.ndarray) -> np.ndarray:
-        """Positions inside of a segment of these rows, all of which are in it."""
+        order = None if (owners[:-1] <= owners[1:]).all() else np.argsort(owners, kind="stable")
+        if order is not None:
+            rows, owners = rows[order], owners[order]
         ids = self.ids[rows]
-        return self._segments[owner].rows(ids) if self._gaps[owner] else ids - self._first[owner]
+        local = ids - self._first[owners]  # positions in the segments
+        ends = [*(np.flatnonzero(owners[1:] != owners[:-1]) + 1).tolist(), len(rows)]
+        parts = []
+        start = 0
+        for end in ends if len(rows) else ():
+            owner = owners[start]
+            if self._gaps[owner]:
+                local[start:end] = self._segments[owner].rows(ids[start:end])
+            parts.append((self._segments[owner], start, end))
+            start = end
+        if not self._checked[rows].all():
+            check_all(segment.place(local[start:end]) for segment, start, end in parts)
+            self._checked[rows] = True
+        for segment, start, end in parts:
+            # with mode="raise" numpy would buffer; no position is out of bounds
+            np.take(segment.stored, local[start:end], axis=0, out=vectors[start:end], mode="clip")
+        if order is not None:
+            vectors[order] = vectors.copy()
+        return vectors
 
     def blocks(
         self, ids: np.ndarray | None = None, *, rows: int = BLOCK_ROWS
@@ -204,15 +209,25 @@ class Snapshot:
         if len(rows) > FEW * max(len(self._segments), 1):
             columns = [_values(column) for column in self.items(ids).columns]
             return [dict(zip(self.schema.names, row, strict=True)) for row in zip(*columns, strict=True)]
-        owners = np.searchsorted(self._starts, rows, side="right") - 1
-        empty = dict.fromkeys(self.schema.names)
         records = []
-        for row, owner in zip(rows, owners.tolist(), strict=True):
+        for id, row in zip(self.ids[rows].tolist(), rows.tolist(), strict=True):
+            owner = bisect_right(self._row_starts, row) - 1
+            segment = self._segments[owner]
             if self._plain[owner]:
-                records.append(empty | self._segments[owner].record(int(self._local(owner, row))))
+                local = segment.row(id) if self._gaps[owner] else id - segment.first_id
+                records.append(self._empty | segment.record(local))
             else:
-                records += self.items(self.ids[row : row + 1]).to_pylist()
+                records += self.items(np.array([id])).to_pylist()
         return records
+
+    @cached_property
+    def _row_starts(self) -> list[int]:
+        starts: list[int] = self._starts.tolist()
+        return starts
+
+    @cached_property
+    def _empty(self) -> dict[str, None]:
+        return dict.fromkeys(self.schema.names)
 
     @cached_property
     def _plain(self) -> list[bool]:

@@ -29,6 +29,7 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._manifest = os.fspath(path / NAME)
 
     @staticmethod
     def create(path: Path, fingerprint: Fingerprint, source: str | None = None) -> Store:
@@ -66,7 +67,7 @@ class Store:
 
     def version(self) -> tuple[int, int]:
         """Differs after every commit, also of other processes."""
-        status = (self.path / NAME).stat()  # replaced, never rewritten
+        status = os.stat(self._manifest)  # noqa: PTH116  for every search; replaced, never rewritten
         return status.st_ino, status.st_mtime_ns
 
     def snapshot(self, previous: Snapshot | None = None) -> Snapshot:
