@@ -16,10 +16,10 @@ from PIL import Image
 
 import xsearch
 from tests.fakes import DIM, FakeBackend
-from xsearch.collection import Collection, Hits
+from xsearch.collection import Collection
 from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
 from xsearch.index import Index, Items, build, make_plan, new_index
-from xsearch.query import read
+from xsearch.query import Hits, read
 from xsearch.types import Hit, Modality
 
 

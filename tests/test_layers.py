@@ -16,7 +16,7 @@ LAYERS = {
     1: ("media", "models", "store", "index", "scenes"),
     2: ("backend", "decoders", "metadata", "pairs", "preview"),
     3: ("query", "train", "evaluate", "generate", "locate"),
-    4: ("derive", "gallery"),
+    4: ("derive", "gallery", "model"),
     5: ("ingest", "exchange", "integrity"),
     6: ("collection", "cluster"),
     7: ("serve", "cli"),

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xsearch.backend.official import embed_official
-    from xsearch.collection import Collection, Hits, open
+    from xsearch.collection import Collection, open
     from xsearch.errors import XsearchError
-    from xsearch.query import Query, audio, depth, image, imu, text, thermal, vector, video
+    from xsearch.model import Model, load_model
+    from xsearch.query import Hits, Query, audio, depth, image, imu, item, text, thermal, vector, video
     from xsearch.types import Hit, Modality
 
     __version__: str
@@ -25,6 +26,7 @@ __all__ = [
     "Hit",
     "Hits",
     "Modality",
+    "Model",
     "Query",
     "XsearchError",
     "__version__",
@@ -33,6 +35,8 @@ __all__ = [
     "embed_official",
     "image",
     "imu",
+    "item",
+    "load_model",
     "open",
     "text",
     "thermal",
@@ -41,10 +45,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "xsearch.collection": ("Collection", "Hits", "open"),
-    "xsearch.errors": ("XsearchError",),
     "xsearch.backend.official": ("embed_official",),
-    "xsearch.query": ("Query", "audio", "depth", "image", "imu", "text", "thermal", "vector", "video"),
+    "xsearch.collection": ("Collection", "open"),
+    "xsearch.errors": ("XsearchError",),
+    "xsearch.model": ("Model", "load_model"),
     "xsearch.types": ("Hit", "Modality"),
 }
 
@@ -54,10 +58,10 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("xsearch")
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(import_module(home), name)
-    raise AttributeError(f"module 'xsearch' has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module 'xsearch' has no attribute {name!r}")
+    home = next((home for home, names in _HOMES.items() if name in names), "xsearch.query")
+    return getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import RLock
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xsearch import exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.derive import keep_index, load_index
-from xsearch.errors import ModelMismatch, NoCollection, StoreError, UsageError
+from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
-from xsearch.query import Embedded, Query, View, as_modalities, embed, parse, search_many
+from xsearch.query import Embedded, Hits, Query, View, as_modalities, embed, parse, search_many
 from xsearch.store import Snapshot, Store
-from xsearch.types import DEFAULT_COLLECTION, HIT_COLUMNS, Fingerprint, Hit, Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Modality, Rank
 
 if TYPE_CHECKING:
-    import pandas as pd
     import pyarrow as pa
 
     from xsearch.backend import Backend
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from xsearch.index import Device, Index, Plan
     from xsearch.store import Compaction, Finding
 
-__all__ = ["Collection", "Hits", "open"]
+__all__ = ["Collection", "open"]
 
 LOG = logging.getLogger("xsearch")
 
@@ -63,66 +61,6 @@ def open(
             raise
         return Collection.create(path, model, device=device, dtype=dtype)
     return Collection(store, model=model, device=device, dtype=dtype)
-
-
-class Hits(Sequence[Hit]):
-    """The answer to a query, best first; immutable."""
-
-    def __init__(self, hits: Iterable[Hit], query: Embedded | None = None) -> None:
-        self._hits = tuple(hits)
-        self.query = query  # what was searched for, as vectors
-
-    def __len__(self) -> int:
-        return len(self._hits)
-
-    @overload
-    def __getitem__(self, at: int) -> Hit: ...
-    @overload
-    def __getitem__(self, at: slice) -> Hits: ...
-    def __getitem__(self, at: int | slice) -> Hit | Hits:
-        return Hits(self._hits[at], self.query) if isinstance(at, slice) else self._hits[at]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Hits) and self._hits == other._hits
-
-    __hash__ = None  # type: ignore[assignment]  # hits hold dictionaries
-
-    def __repr__(self) -> str:
-        lines = [f"{hit.rank:>3}  {hit.score:.3f}  {hit.modality:<7}  {hit.path}" for hit in self._hits]
-        return "\n".join(lines) or "no hits"
-
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """One flat dictionary per hit: its own fields, then its other columns."""
-        rows = []
-        for hit in self._hits:
-            own = asdict(hit)
-            extra = own.pop("extra")
-            rows.append(own | {name: value for name, value in extra.items() if name not in own})
-        return rows
-
-    def to_arrow(self) -> pa.Table:
-        """The same as an Arrow table; what a hit lacks is null."""
-        import pyarrow as pa
-
-        rows = self.to_dicts()
-        names = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
-        types = dict.fromkeys(("score", "cosine", "balanced", "start_s", "end_s"), pa.float64())
-        types |= {"rank": pa.int64(), "id": pa.int64()}
-        types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
-        return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The same as a pandas data frame."""
-        try:
-            import pandas  # noqa: F401  pyarrow's own message does not say what to do
-        except ImportError:
-            raise UsageError("to_pandas needs pandas, which is not installed: pip install pandas") from None
-        return self.to_arrow().to_pandas()
-
-    def _repr_html_(self) -> str:
-        from xsearch import gallery
-
-        return gallery.table(self._hits)
 
 
 class Collection:
@@ -299,7 +237,7 @@ class Collection:
         view, kinds = self.view(), as_modalities(modality)
         target = kinds[0] if kinds is not None and len(kinds) == 1 else None
         embedded = self._embed(view.snapshot, queries, target)
-        answers = search_many(
+        return search_many(
             view,
             embedded,
             top=top,
@@ -309,7 +247,6 @@ class Collection:
             min_cosine=min_cosine,
             unique=unique,
         )
-        return [Hits(hits, query) for hits, query in zip(answers, embedded, strict=True)]
 
     def _embed(
         self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None

@@ -14,7 +14,7 @@ import pytest
 from xsearch.errors import BadFilter, UsageError
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
-from xsearch.query.calibration import SAMPLE, Baseline
+from xsearch.query.calibration import SAMPLE, Baseline, pooled
 from xsearch.store import Snapshot, Store
 from xsearch.types import Fingerprint, Hit, Modality
 
@@ -227,7 +227,7 @@ def test_balancing_keeps_the_order_within_a_kind(store: Store, rng: np.random.Ge
                 search(View(snapshot), query, top=1000, modality=kind, rank=rank)  # type: ignore[arg-type]
                 for rank in ("balanced", "cosine")
             )
-            assert [replace(hit, score=hit.cosine) for hit in balanced] == plain
+            assert [replace(hit, score=hit.cosine) for hit in balanced] == list(plain)
             assert [hit.id for hit in mixed if hit.modality == kind] == [hit.id for hit in plain]
 
 
@@ -279,7 +279,7 @@ def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Gen
 
 
 def test_no_kinds_at_all_have_no_hits(store: Store, rng: np.random.Generator) -> None:
-    assert search(View(store.snapshot()), ask(rng), modality=[]) == []
+    assert list(search(View(store.snapshot()), ask(rng), modality=[])) == []
 
 
 def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -310,7 +310,7 @@ def test_a_bad_filter_says_so(store: Store, rng: np.random.Generator) -> None:
 def test_an_empty_collection_has_no_hits(tmp_path: Path, rng: np.random.Generator) -> None:
     snapshot = Store.create(tmp_path / "c", STAMP).snapshot()
     for unique in (False, True):
-        assert search(View(snapshot), ask(rng), unique=unique) == []
+        assert list(search(View(snapshot), ask(rng), unique=unique)) == []
 
 
 def test_one_item_is_found(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -377,9 +377,9 @@ def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
 
 def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> None:
     a, b = rng.normal(1, 2, 30), rng.normal(-1, 1, 50)
-    parts = [Baseline(some.mean(), some.std(), some.size) for some in (a, b)]  # as of normal figures
-    pooled, both = Baseline.pooled(parts), np.concatenate([a, b])
-    assert (pooled.centre, pooled.spread, pooled.count) == pytest.approx((both.mean(), both.std(), 80))
+    parts = [np.array([some.mean(), some.std(), some.size]) for some in (a, b)]  # as of normal figures
+    both = np.concatenate([a, b])
+    assert pooled(*np.stack(parts, axis=1)) == pytest.approx((both.mean(), both.std(), 80))
 
 
 def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random.Generator) -> None:

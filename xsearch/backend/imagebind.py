@@ -67,13 +67,16 @@ class ImageBindBackend:
         for name in dict.fromkeys(TOWER_OF[modality] for modality in modalities):
             self.tower(name)
 
-    @torch.inference_mode()
-    def embed(self, samples: Sequence[Sample], *, scaling: Scaling = "unit") -> np.ndarray:
-        """Any mix of modalities -> float32 [N, dim], in the order of `samples`.
+    def embed(self, samples: Sequence[Sample]) -> np.ndarray:
+        """Any mix of modalities -> float32 [N, dim], rows of length 1 in the order of `samples`."""
+        return self._embed(samples, "unit")
 
-        scaling: "unit": rows of length 1. "official": as the official code scales its outputs; of several
-        clips the plain mean, times the modality's learned scale.
-        """
+    def embed_official(self, samples: Sequence[Sample]) -> np.ndarray:
+        """The same as long as the official code makes them; see `Tower.official`."""
+        return self._embed(samples, "official")
+
+    @torch.inference_mode()
+    def _embed(self, samples: Sequence[Sample], scaling: Scaling) -> np.ndarray:
         rows: dict[Modality, list[int]] = defaultdict(list)
         for row, sample in enumerate(samples):
             rows[sample.modality].append(row)

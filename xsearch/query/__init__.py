@@ -25,12 +25,14 @@ from xsearch.query.expression import (
     vector,
     video,
 )
+from xsearch.query.hits import Hits
 from xsearch.query.ranking import as_modalities, search, search_many
 from xsearch.query.view import View
 
 __all__ = [
     "Calibration",
     "Embedded",
+    "Hits",
     "Part",
     "Query",
     "Read",

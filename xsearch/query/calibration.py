@@ -24,7 +24,7 @@ from xsearch.types import Modality
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
-__all__ = ["Baseline", "Calibration", "Samples", "calibrate"]
+__all__ = ["Baseline", "Calibration", "Samples", "baselines", "calibrate", "pooled"]
 
 SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
@@ -42,36 +42,30 @@ class Baseline:
     @classmethod
     def of(cls, cosines: np.ndarray) -> Baseline:
         """cosines: float32 [n], n > 0."""
-        return cls.of_each(cosines[None])[0]
-
-    @classmethod
-    def of_each(cls, cosines: np.ndarray) -> list[Baseline]:
-        """The baseline of each row. cosines: float32 [N, n], n > 0."""
-        ordered = np.sort(cosines, axis=1)
-        centres, highs = (_quantile(ordered, q) for q in (0.5, TAIL))
-        spreads = (highs - centres) / NORMAL_TAIL
-        count = cosines.shape[1]
-        return [cls(*pair, count) for pair in zip(centres.tolist(), spreads.tolist(), strict=True)]
-
-    @classmethod
-    def pooled(cls, parts: list[Baseline]) -> Baseline:
-        """The baseline of all their cosines together, if those are normal."""
-        count = sum(part.count for part in parts)
-        if not count:
-            return EMPTY
-        centre = sum(part.count * part.centre for part in parts) / count
-        square = sum(part.count * (part.spread**2 + (part.centre - centre) ** 2) for part in parts) / count
-        return cls(centre, square**0.5, count)
+        centre, spread, count = baselines(cosines[None])[:, 0].tolist()
+        return cls(centre, spread, int(count))
 
 
-EMPTY = Baseline(0.0, 1.0, 0)
+def baselines(cosines: np.ndarray) -> np.ndarray:
+    """Centre, spread and count of each row of cosines, float32 [N, n], n > 0: float64 [3, N]."""
+    ordered = np.sort(cosines, axis=1)
+    centres, highs = (_quantile(ordered, q) for q in (0.5, TAIL))
+    return np.stack([centres, (highs - centres) / NORMAL_TAIL, np.full(len(ordered), cosines.shape[1])])
+
+
+def pooled(centres: np.ndarray, spreads: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """The baseline of all cosines along the last axis together, if those are normal: [3, ...]."""
+    count = counts.sum(axis=-1)
+    centre = (counts * centres).sum(axis=-1) / count
+    square = (counts * (spreads**2 + (centres - centre[..., None]) ** 2)).sum(axis=-1) / count
+    return np.stack([centre, np.sqrt(square), count])
 
 
 def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
     """Of each sorted row, linearly interpolated; np.quantile takes ten times as long for short rows."""
     at = q * (ordered.shape[1] - 1)
     low, high = int(at), math.ceil(at)
-    return np.asarray(ordered[:, low] + (at - low) * (ordered[:, high] - ordered[:, low]))
+    return np.asarray(ordered[:, low] + (at - low) * (ordered[:, high] - ordered[:, low]), np.float64)
 
 
 @dataclass(frozen=True, slots=True)

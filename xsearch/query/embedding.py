@@ -169,6 +169,8 @@ def _unit(part: Part, vector: np.ndarray) -> np.ndarray:
 
 def _sum(query: Query, parts: np.ndarray) -> Embedded:
     """parts: float32 [P, dim], unit rows."""
+    if len(parts) == 1 and (weight := query.parts[0].weight):
+        return Embedded(query, parts[0] if weight > 0 else -parts[0], parts, abs(weight))
     weights = np.array([part.weight for part in query.parts], np.float32)  # [P]
     total = weights @ parts  # [dim]
     norm = float(np.linalg.norm(total))

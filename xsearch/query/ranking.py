@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index import cosines
-from xsearch.types import Hit, Modality, Rank
+from xsearch.query.hits import Hits
+from xsearch.types import Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.query.embedding import Embedded
@@ -41,7 +43,7 @@ class _Ranked:
         )
 
 
-def search(view: View, query: Embedded, **options: Any) -> list[Hit]:
+def search(view: View, query: Embedded, **options: Any) -> Hits:
     """`search_many` with one query."""
     return search_many(view, [query], **options)[0]
 
@@ -56,7 +58,7 @@ def search_many(
     rank: Rank | str = Rank.BALANCED,
     min_cosine: float | None = None,
     unique: bool = False,
-) -> list[list[Hit]]:
+) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
@@ -73,7 +75,7 @@ def search_many(
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
     if not groups or not queries:
-        return [[] for _ in queries]
+        return [Hits(query=query) for query in queries]
     ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
     vectors = np.stack([query.vector for query in queries])
     scales = view.baselines(queries)
@@ -85,7 +87,7 @@ def search_many(
         ]
     else:
         found = ask.best(vectors, scales)
-    return _hits(view.snapshot, found)
+    return _hits(view.snapshot, found, queries)
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -213,36 +215,15 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     return np.array(kept, np.int64)
 
 
-def _hits(snapshot: Snapshot, found: list[_Ranked]) -> list[list[Hit]]:
+def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded]) -> list[Hits]:
     """With the metadata, which is read once for all queries."""
-    records = iter(snapshot.records(np.concatenate([one.ids for one in found])))
+    records = snapshot.records(np.concatenate([one.ids for one in found]))
+    ends = np.cumsum([len(one.ids) for one in found]).tolist()
     return [
-        [
-            _hit(next(records), *figures)
-            for figures in zip(
-                range(1, len(one.ids) + 1),
-                one.scores.tolist(),
-                one.cosines.tolist(),
-                one.balanced.tolist(),
-                strict=True,
-            )
-        ]
-        for one in found
+        Hits.of(
+            (one.scores, one.cosines, one.balanced),
+            partial(records, end - len(one.ids), end),
+            query,
+        )
+        for one, end, query in zip(found, ends, queries, strict=True)
     ]
-
-
-def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float) -> Hit:
-    """item: all columns, of which the user's may be called as the figures of a hit are."""
-    return Hit(
-        rank,
-        score,
-        cosine,
-        balanced,
-        item.pop("id"),
-        item.pop("path"),
-        Modality(item.pop("modality")),
-        item.pop("start_s"),
-        item.pop("end_s"),
-        item.pop("text"),
-        {name: value for name, value in item.items() if value is not None},
-    )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
-from xsearch.query.calibration import Baseline, Calibration, Samples
+from xsearch.query.calibration import Calibration, Samples, baselines, pooled
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -173,29 +173,37 @@ class View:
         """Centres and spreads of every part of every query: float32 [2, modalities] each."""
         kinds = [Modality(str(part.modality)) for query in queries for part in query.query.parts]
         unknown = [row for row, kind in enumerate(kinds) if kind not in self._scales]
-        measured: dict[Modality, list[Baseline]] = {}
-        if unknown:
-            vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
-            samples, starts = self._samples.together
-            parts = np.split(vectors @ samples.T, starts, axis=1)
-            measured = {
-                kind: Baseline.of_each(part) for kind, part in zip(self._samples.kinds, parts, strict=True)
-            }
-        scales = dict[int, np.ndarray]()
-        for at, row in enumerate(unknown):
-            pairs = {kind: self._calibration.pairs.get((kinds[row], kind)) for kind in self._samples.kinds}
-            scales[row] = _scale({kind: pair or measured[kind][at] for kind, pair in pairs.items()})
-            if all(pairs.values()):  # it does not depend on the vector
-                self._scales[kinds[row]] = scales[row]
-        return [scales[row] if row in scales else self._scales[kind] for row, kind in enumerate(kinds)]
+        if not unknown:
+            return [self._scales[kind] for kind in kinds]
+        vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
+        centres, spreads, counts = self._measured(vectors, [kinds[row] for row in unknown])  # [U, present]
+        common = pooled(centres, spreads, counts)  # [3, U]
+        common[2] = PRIOR
+        centres, spreads, counts = (
+            np.stack(np.broadcast_arrays(values, some[:, None]), axis=-1)
+            for values, some in zip((centres, spreads, counts), common, strict=True)
+        )  # [U, present, 2]
+        present = self._samples.kinds
+        scales = np.tile(np.array([[0.0], [1.0]], np.float32), (len(unknown), 1, len(Modality)))
+        codes = [CODES[kind] for kind in present]
+        scales[:, 0, codes], scales[:, 1, codes], _ = pooled(centres, spreads, counts)
+        for scale, row in zip(scales, unknown, strict=True):
+            if all((kinds[row], kind) in self._calibration.pairs for kind in present):
+                self._scales[kinds[row]] = scale  # it does not depend on the vector
+        new = dict(zip(unknown, scales, strict=True))
+        return [new[row] if row in new else self._scales[kind] for row, kind in enumerate(kinds)]
 
+    def _measured(self, vectors: np.ndarray, asking: Sequence[Modality]) -> np.ndarray:
+        """Centre, spread and count of each of `vectors`, float32 [U, dim], with each present modality.
 
-def _scale(baselines: dict[Modality, Baseline]) -> np.ndarray:
-    """Centres and spreads, float32 [2, modalities], each pooled with what all of them have in common."""
-    pooled = Baseline.pooled(list(baselines.values()))
-    prior = Baseline(pooled.centre, pooled.spread, PRIOR if pooled.count else 0)
-    scale = np.array([[0.0], [1.0]], np.float32).repeat(len(Modality), axis=1)
-    for kind, baseline in baselines.items():
-        both = Baseline.pooled([baseline, prior])
-        scale[:, CODES[kind]] = both.centre, both.spread
-    return scale
+        asking: the modality of each vector; where its pair is calibrated, that is taken.
+        Returns float64 [3, U, present].
+        """
+        samples, starts = self._samples.together
+        cosines = np.split(vectors @ samples.T, starts, axis=1)
+        measured = np.stack([baselines(part) for part in cosines], axis=-1)
+        for at, kind in enumerate(self._samples.kinds):
+            for row, other in enumerate(asking):
+                if pair := self._calibration.pairs.get((other, kind)):
+                    measured[:, row, at] = astuple(pair)
+        return measured

@@ -13,6 +13,7 @@ from xsearch.store.pages import PAGE, CheckedFile
 
 __all__ = ["MappedTable"]
 
+WINDOW = 1 << 16  # bytes that are checked around a value; the system reads as many ahead
 # A buffer, and where in it bytes start and how many they are
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
@@ -62,7 +63,7 @@ class MappedTable:
             if texts is not None:
                 last += 4  # and the next offset
             if not (flags[first // PAGE] and flags[last // PAGE]):
-                self._file.check(first, last + 1)
+                self._file.check(first // WINDOW * WINDOW, last // WINDOW * WINDOW + WINDOW)
             if texts is not None:
                 offsets, text = texts
                 first, last = text + int(offsets[row]), text + int(offsets[row + 1])

@@ -1,0 +1,57 @@
+"""A model by itself: vectors of media without a collection.
+
+model = xsearch.load_model("bundled")
+vectors = model.embed(["a dog", Path("dog.jpg"), xsearch.audio("dog.wav")])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from xsearch.backend import Backend, Scaling, load_backend
+from xsearch.errors import UsageError
+from xsearch.query import Query, embed, parse, read
+
+__all__ = ["Model", "load_model"]
+
+
+def load_model(model: str | None = None, *, device: str = "auto", dtype: str = "auto") -> Model:
+    """Load a model: "bundled", "imagebind", a folder, or None for the best that is installed.
+
+    device, dtype: what it computes on and with, such as "cuda" and "bf16"; "auto" takes the fastest.
+    Raises ModelError where it is not there.
+    """
+    return Model(load_backend(model, device=device, dtype=dtype))
+
+
+class Model:
+    """Media of any kind -> vectors of one space. Safe to share between threads."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def embed(self, media: Sequence[str | Path | Query], *, scaling: Scaling = "unit") -> np.ndarray:
+        """Vectors float32 [N, dim], in the order of `media`.
+
+        media: texts, paths, URLs, or queries such as `xsearch.image(pixels)` and sums of them. Of a recording of
+        several windows, the mean direction.
+        scaling: "unit": rows of length 1. "official": as long as the official code makes the output for this
+        modality (vision 1, text 14.3, audio at most 20, depth 5, thermal 10, IMU 5), for what it was made for:
+        softmax over cosines, decoders. Sums have no such length.
+        Raises UsageError for a file of unknown kind or without a length, MediaError for one that cannot be read.
+        """
+        queries = [parse(what) for what in media]
+        if scaling == "unit":
+            rows = [query.vector for query in embed(queries, self.backend)]
+            return np.stack(rows) if rows else np.empty((0, self.backend.fingerprint.dim), np.float32)
+        if (official := getattr(self.backend, "embed_official", None)) is None:
+            raise UsageError(f"{self.backend.fingerprint.name} has no official scaling; leave it at unit")
+        rows = []
+        for query in queries:
+            if len(query.parts) != 1 or query.parts[0].weight != 1:
+                raise UsageError(f"{query!r}: a weighted query has no official scaling; leave it at unit")
+            rows.append(official(read(query.parts[0])).mean(axis=0))
+        return np.stack(rows)

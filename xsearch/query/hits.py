@@ -1,0 +1,123 @@
+"""Answers: the hits of a query, as columns, as tables, and as objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+
+from xsearch.errors import UsageError
+from xsearch.types import HIT_COLUMNS, Hit, Modality
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from xsearch.query.embedding import Embedded
+
+__all__ = ["Hits"]
+
+
+class Hits(Sequence[Hit]):
+    """The answer to a query, best first; immutable."""
+
+    def __init__(self, hits: Iterable[Hit] = (), query: Embedded | None = None) -> None:
+        """query: what was searched for, as vectors."""
+        self.query = query
+        self._read: Callable[[], Iterable[Hit]] = lambda: tuple(hits)
+
+    @classmethod
+    def of(
+        cls,
+        figures: Sequence[np.ndarray],
+        items: Callable[[], Iterable[dict[str, Any]]],
+        query: Embedded | None = None,
+    ) -> Hits:
+        """Hits that become objects on first access.
+
+        figures: score, cosine and balanced, float32 [n] each. items: all columns of each hit's item.
+        """
+        answer = cls(query=query)
+        answer._read = lambda: (
+            _hit(item, rank, *of_hit)
+            for rank, (item, *of_hit) in enumerate(
+                zip(items(), *(values.tolist() for values in figures), strict=True), start=1
+            )
+        )
+        return answer
+
+    @cached_property
+    def _hits(self) -> tuple[Hit, ...]:
+        return tuple(self._read())
+
+    def __len__(self) -> int:
+        return len(self._hits)
+
+    @overload
+    def __getitem__(self, at: int) -> Hit: ...
+    @overload
+    def __getitem__(self, at: slice) -> Hits: ...
+    def __getitem__(self, at: int | slice) -> Hit | Hits:
+        return Hits(self._hits[at], self.query) if isinstance(at, slice) else self._hits[at]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hits) and self._hits == other._hits
+
+    __hash__ = None  # type: ignore[assignment]  # hits hold dictionaries
+
+    def __repr__(self) -> str:
+        lines = [f"{hit.rank:>3}  {hit.score:.3f}  {hit.modality:<7}  {hit.path}" for hit in self._hits]
+        return "\n".join(lines) or "no hits"
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One flat dictionary per hit: its own fields, then its other columns."""
+        rows = []
+        for hit in self._hits:
+            own = asdict(hit)
+            extra = own.pop("extra")
+            rows.append(own | {name: value for name, value in extra.items() if name not in own})
+        return rows
+
+    def to_arrow(self) -> pa.Table:
+        """The same as an Arrow table; what a hit lacks is null."""
+        import pyarrow as pa
+
+        rows = self.to_dicts()
+        names = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
+        types = dict.fromkeys(("score", "cosine", "balanced", "start_s", "end_s"), pa.float64())
+        types |= {"rank": pa.int64(), "id": pa.int64()}
+        types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
+        return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The same as a pandas data frame."""
+        try:
+            import pandas  # noqa: F401  pyarrow's own message does not say what to do
+        except ImportError:
+            raise UsageError("to_pandas needs pandas, which is not installed: pip install pandas") from None
+        return self.to_arrow().to_pandas()
+
+    def _repr_html_(self) -> str:
+        from xsearch import gallery
+
+        return gallery.table(self._hits)
+
+
+def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float) -> Hit:
+    """item: all columns, of which the user's may be called as the figures of a hit are."""
+    return Hit(
+        rank,
+        score,
+        cosine,
+        balanced,
+        item.pop("id"),
+        item.pop("path"),
+        Modality(item.pop("modality")),
+        item.pop("start_s"),
+        item.pop("end_s"),
+        item.pop("text"),
+        {name: value for name, value in item.items() if value is not None},
+    )
