@@ -36,12 +36,12 @@ class Model:
     def embed(self, media: Sequence[str | Path | Query], *, scaling: Scaling = "unit") -> np.ndarray:
         """Vectors float32 [N, dim], in the order of `media`.
 
-        media: texts, paths, URLs, or queries such as `xsearch.image(pixels)` and sums of them. Of a recording of
-        several windows, the mean direction.
-        scaling: "unit": rows of length 1. "official": as long as the official code makes the output for this
-        modality (vision 1, text 14.3, audio at most 20, depth 5, thermal 10, IMU 5), for what it was made for:
-        softmax over cosines, decoders. Sums have no such length.
-        Raises UsageError for a file of unknown kind or without a length, MediaError for one that cannot be read.
+        media: texts, paths, URLs, or queries such as `xsearch.image(pixels)` and sums of them. Of a recording
+        of several windows, the mean direction.
+        scaling: "unit": rows of length 1. "official": the length of the official code's outputs (vision 1,
+        text 14.3, audio at most 20, depth 5, thermal 10, IMU 5), for a softmax over products, or a decoder.
+        Raises UsageError for a file of unknown kind, and for a weighted query with official scaling;
+        MediaError for a file that cannot be read.
         """
         queries = [parse(what) for what in media]
         if scaling == "unit":

@@ -14,7 +14,7 @@ from xsearch.system.float16 import to_float32
 __all__ = ["cosines", "exact", "exact_by_group", "rerank"]
 
 CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
-TABLE = 1 << 20  # components of candidates in a thread's hand: 4 MB of float32 (measured)
+TABLE = 1 << 21  # components of candidates in a thread's hand: 8 MB of float32 (measured)
 SCORES = 1 << 24  # scores in hand at a time: 64 MB
 
 

@@ -69,6 +69,8 @@ def embed(
     if not all(query.parts for query in queries):
         raise EmptyQuery("the query is empty: give a text or a media file")
     parts = [part for query in queries for part in query.parts]
+    if not parts:
+        return []
     samples: list[Sample] = []
     pieces: list[np.ndarray | slice] = []  # of each part: its vector, or its samples
     kinds: list[Modality] = []
@@ -83,20 +85,20 @@ def embed(
             samples += some
         kinds.append(kind)
     vectors = backend.embed_query(samples, target) if samples else np.empty((0, 0), np.float32)
-    units = iter(
-        [
-            _unit(part, piece if isinstance(piece, np.ndarray) else vectors[piece].mean(axis=0))
-            for part, piece in zip(parts, pieces, strict=True)
-        ]
+    units = _units(
+        parts,
+        np.stack(
+            [piece if isinstance(piece, np.ndarray) else vectors[piece].mean(axis=0) for piece in pieces]
+        ),
     )
     modalities = iter(kinds)
-    return [
-        _sum(
-            Query(tuple(_resolved(part, next(modalities)) for part in query.parts)),
-            np.stack([next(units) for _ in query.parts]),
-        )
-        for query in queries
-    ]
+    embedded, first = [], 0
+    for query in queries:
+        rows = units[first : first + len(query.parts)]
+        first += len(query.parts)
+        resolved = tuple(_resolved(part, next(modalities)) for part in query.parts)
+        embedded.append(_sum(query if resolved == query.parts else Query(resolved), rows))
+    return embedded
 
 
 def read(part: Part, guarded: Read = media.read) -> list[Sample]:
@@ -159,12 +161,13 @@ def _resolved(part: Part, modality: Modality) -> Part:
     return part if part.modality == modality else replace(part, modality=modality)
 
 
-def _unit(part: Part, vector: np.ndarray) -> np.ndarray:
-    """The direction of a part, float32 [dim]."""
-    norm = float(np.linalg.norm(vector))
-    if norm < CANCELLED:
-        raise EmptyQuery(f"{part.label}: its windows cancel out and nothing is left to search for")
-    return np.asarray(vector / norm, np.float32)
+def _units(parts: Sequence[Part], vectors: np.ndarray) -> np.ndarray:
+    """The directions of all parts: float32 [P, dim]."""
+    norms = np.linalg.norm(vectors, axis=1)
+    if norms.min() < CANCELLED:
+        label = parts[int(norms.argmin())].label
+        raise EmptyQuery(f"{label}: its windows cancel out and nothing is left to search for")
+    return np.asarray(vectors / norms[:, None], np.float32)
 
 
 def _sum(query: Query, parts: np.ndarray) -> Embedded:

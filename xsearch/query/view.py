@@ -84,8 +84,11 @@ class View:
         if where is not None:
             ids = self.snapshot.select(where)
             codes = codes[self.snapshot.rows(ids)]
-        parts = [[kind] for kind in present] if apart else [present]
-        groups = [Group.of(self.index, ids[np.isin(codes, [CODES[kind] for kind in part])]) for part in parts]
+        if apart:
+            parts = [codes == CODES[kind] for kind in present]
+        else:
+            parts = [np.isin(codes, [CODES[kind] for kind in present])]
+        groups = [Group.of(self.index, ids[part]) for part in parts]
         groups = [group for group in groups if len(group.ids)]
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
@@ -105,10 +108,13 @@ class View:
         if self.index is not None and any(indexed):
             large = list(compress(groups, indexed))
             subsets = [(group.subset, self._nprobe(group, large)) for group in large]
-            found = iter(self.index.search_each(vectors, requested, subsets))
-            for at in np.flatnonzero(indexed):
-                both = zip(candidates[at], next(found), strict=True)
-                candidates[at] = Candidates(*(np.concatenate(some, axis=1) for some in both))
+            answers = self.index.search_each(vectors, requested, subsets)
+            for at, answer in zip(np.flatnonzero(indexed), answers, strict=True):
+                if len(scanned[at]):
+                    both = zip(candidates[at], answer, strict=True)
+                    candidates[at] = Candidates(*(np.concatenate(some, axis=1) for some in both))
+                else:
+                    candidates[at] = Candidates(*answer)
         return candidates
 
     def _nprobe(self, group: Group, others: Sequence[Group]) -> int | None:
@@ -126,6 +132,9 @@ class View:
     def _scan(self, vectors: np.ndarray, parts: Sequence[np.ndarray], k: int) -> list[Candidates]:
         """The exact k nearest of each part, ids int64 ascending; the parts are disjoint."""
         snapshot, filled = self.snapshot, [part for part in parts if len(part)]
+        nothing = Candidates(np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64))
+        if not filled:
+            return [nothing for _ in parts]
         count = sum(map(len, filled))
         ids = (
             None if count == len(snapshot) else np.sort(np.concatenate([part[:0] for part in parts] + filled))
@@ -136,9 +145,8 @@ class View:
             codes = [int(snapshot.kinds_of(part[:1])[0]) for part in filled]
             found = exact_by_group(vectors, snapshot.blocks(ids), k, snapshot.kinds_of, codes)
         each = iter(found)
-        nothing = np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64)
         return [
-            Candidates(*(some[:, : len(part)] for some in (next(each) if len(part) else nothing)))
+            Candidates(*(some[:, : len(part)] for some in next(each))) if len(part) else nothing
             for part in parts
         ]
 

@@ -11,11 +11,16 @@ import pyarrow as pa
 
 from xsearch.store.pages import PAGE, CheckedFile
 
-__all__ = ["MappedTable"]
+__all__ = ["MappedTable", "view"]
 
 WINDOW = 1 << 16  # bytes that are checked around a value; the system reads as many ahead
 # A buffer, and where in it bytes start and how many they are
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
+
+
+def view(array: pa.Array, dtype: type) -> np.ndarray:
+    """The values of a primitive array without nulls, no copy. (`to_numpy` imports pandas, 0.2 s.)"""
+    return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * np.dtype(dtype).itemsize)
 
 
 class MappedTable:
@@ -42,7 +47,7 @@ class MappedTable:
 
     @cached_property
     def _ids(self) -> np.ndarray:
-        return self.columns(["id"])["id"].to_numpy()
+        return view(self.columns(["id"])["id"].chunk(0), np.int64)
 
     @property
     def schema(self) -> pa.Schema:
@@ -53,7 +58,7 @@ class MappedTable:
         batch = self._batch.select(list(names))
         for column in batch:
             self._check(column.buffers())
-        return pa.table(batch)
+        return pa.Table.from_batches([batch])
 
     def record(self, row: int) -> dict[str, Any]:
         """The values of one row, by column; columns without any value are left out."""
@@ -106,7 +111,7 @@ class MappedTable:
         texts = [column.buffers() for column in batch if pa.types.is_string(column.type)]
         ends = [(text, np.frombuffer(offsets, np.int32)) for _, offsets, text in texts]  # checked by now
         self._check_each((text, end[rows], end[rows + 1] - end[rows]) for text, end in ends)
-        return pa.table(batch.take(pa.array(rows)))
+        return pa.Table.from_batches([batch.take(pa.array(rows))])
 
     def _parts(self, column: pa.Array, rows: np.ndarray) -> Iterator[Part]:
         """Where these rows are, except for the text of strings; lists and the like are checked as a whole."""

@@ -15,12 +15,11 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SegmentEntry
-from xsearch.store.mapped import MappedTable
+from xsearch.store.mapped import MappedTable, view
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 from xsearch.system.durable import digest, fsync
 from xsearch.types import Modality
@@ -110,6 +109,8 @@ def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The columns of `schema`, null where the table lacks one."""
+    if table.schema.equals(schema):
+        return table
     present = {name.lower(): name for name in table.column_names}
     columns = []
     for field in schema:
@@ -150,8 +151,8 @@ class Segment:
             batch.validate()
             ids, column = batch.column("id"), batch.column("vector")
             file.check_view(ids.buffers()[1])
-            self.ids: np.ndarray = ids.to_numpy()
-            self.stored: np.ndarray = column.values.to_numpy().reshape(len(ids), dim)
+            self.ids: np.ndarray = view(ids, np.int64)
+            self.stored: np.ndarray = view(column.values, np.float16).reshape(len(ids), dim)
             self._start: int = column.values.buffers()[1].address - file.buffer.address
             found = [batches.num_record_batches, len(ids), *self.ids[[0, -1]]]
         except (pa.ArrowException, LookupError, ValueError) as error:
@@ -190,9 +191,11 @@ class Segment:
     @cached_property
     def kinds(self) -> np.ndarray:
         """The modality of each row as its position in `Modality`: int8 [n]."""
-        names = pa.array([str(modality) for modality in Modality])
         column = self.columns(pa.schema([ITEM_SCHEMA.field("modality")]))["modality"]
-        return pc.index_in(column, value_set=names).to_numpy().astype(np.int8)
+        encoded = column.combine_chunks().dictionary_encode()
+        names = [str(modality) for modality in Modality]
+        codes = np.array([names.index(name) for name in encoded.dictionary.to_pylist()], np.int8)
+        return codes[view(encoded.indices, np.int32)]
 
     def is_plain(self, schema: pa.Schema) -> bool:
         """Whether `record` gives values as `schema` has them, without conversion."""

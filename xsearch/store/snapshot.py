@@ -14,6 +14,7 @@ import pyarrow as pa
 from xsearch.errors import StoreError
 from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
+from xsearch.store.mapped import view
 from xsearch.store.pages import check_all
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.system.float16 import to_float32
@@ -50,7 +51,8 @@ class Snapshot:
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
         spans = [entry.last_id - entry.first_id + 1 - entry.rows for entry in manifest.segments]
         self._gaps = np.array(spans, np.int64) > 0  # segments whose ids are not all there
-        self._dead: np.ndarray = np.unique(self._tables("tombstones")["id"].to_numpy())
+        dead = [view(chunk, np.int64) for chunk in self._tables("tombstones")["id"].chunks]
+        self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
         self._skipped = self._tables("skipped")
 
     def _tables(self, kind: str) -> pa.Table:
@@ -58,7 +60,7 @@ class Snapshot:
         names = [name for name in self.manifest.tables() if name.startswith(kind)]
         schema, digests = SCHEMAS[kind], self.manifest.digests
         tables = [read_table(self.path, name, schema, digests.get(name)) for name in names]
-        return pa.concat_tables([schema.empty_table(), *tables])
+        return pa.concat_tables(tables) if tables else pa.Table.from_batches([], schema)
 
     @property
     def fingerprint(self) -> Fingerprint:
