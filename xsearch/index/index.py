@@ -311,8 +311,8 @@ class Index:
     def _list_of(self) -> np.ndarray:
         """The inverted list of each of `ids`: int32 [n]."""
         found = np.zeros(len(self.ids), np.int32)
-        for number, ids in enumerate(self._lists()):
-            found[self._rows(ids)] = number
+        lists = self._lists()
+        found[self._rows(np.concatenate(lists))] = np.repeat(np.arange(len(lists)), self._sizes)
         return found
 
     @cached_property
