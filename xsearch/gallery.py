@@ -83,7 +83,7 @@ def view(item: Hit | Part, *, players: bool = True) -> View:
             case Modality.VIDEO if players and not isinstance(piece, Sample):
                 return _player(piece)
         return View(picture=preview.thumbnail(piece).uri)
-    except XsearchError as problem:
+    except (XsearchError, OSError) as problem:
         return View(problem=str(problem))
 
 
