@@ -15,12 +15,13 @@ LAYERS = {
     0: ("errors", "system", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("backend", "decoders", "metadata", "pairs", "preview"),
-    3: ("query", "train", "evaluate", "generate", "locate"),
-    4: ("derive", "gallery", "model"),
-    5: ("ingest", "exchange", "integrity"),
-    6: ("collection", "cluster"),
-    7: ("serve", "cli"),
-    8: ("__main__",),
+    3: ("gallery",),
+    4: ("query", "train", "evaluate", "generate", "locate"),
+    5: ("derive", "model"),
+    6: ("ingest", "exchange", "integrity"),
+    7: ("collection", "cluster"),
+    8: ("serve", "cli"),
+    9: ("__main__",),
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

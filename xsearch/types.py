@@ -16,6 +16,7 @@ __all__ = [
     "Modality",
     "Rank",
     "Sample",
+    "Url",
 ]
 
 DEFAULT_COLLECTION = Path("indexes/default")
@@ -49,6 +50,13 @@ class MediaFile:
     def name(self) -> str:
         """As it is stored and shown."""
         return self.url or str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A file that is not on this machine."""
+
+    address: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,8 +16,8 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import EmptyQuery, MediaError, UsageError
-from xsearch.query.expression import Part, Query, Url
-from xsearch.types import MediaFile, Modality, Sample
+from xsearch.query.expression import Part, Query
+from xsearch.types import MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend

@@ -18,7 +18,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import EmptyQuery, NotMedia, UsageError
-from xsearch.types import Modality, Sample
+from xsearch.types import Modality, Sample, Url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -27,7 +27,6 @@ __all__ = [
     "Part",
     "Query",
     "Source",
-    "Url",
     "audio",
     "depth",
     "image",
@@ -41,13 +40,6 @@ __all__ = [
 ]
 
 RATE_HZ = 16_000  # of the sounds that models take
-
-
-@dataclass(frozen=True, slots=True)
-class Url:
-    """A file that is not on this machine."""
-
-    address: str
 
 
 # A literal text, a file here or elsewhere, a file's content, a stored item's id, decoded media, or a vector

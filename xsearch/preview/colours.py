@@ -1,0 +1,50 @@
+"""Numbers -> colours: Inferno for heat and loudness, Turbo for depth."""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["INFERNO", "TURBO", "colour", "of_depth", "of_heat"]
+
+
+def _table(colours: str) -> np.ndarray:
+    return np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
+
+
+# matplotlib's Inferno (CC0), every eighth of the way.
+INFERNO = _table("000004 1f0c48 550f6d 88226a ba3655 e35933 f98c0a f9c932 fcffa4")
+# Google's Turbo, by R. Du's polynomials (Apache-2.0), every sixteenth of the way.
+TURBO = _table(
+    "23171b 493eaf 446aee 3295f7 26bde1 29ddbb 40f392 66fd6d 96fa50 "
+    "c6eb3b eed02d ffab24 ff801d ee5415 c92d0c a11202 900d00"
+)
+
+
+def colour(values: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Float [...] in 0..1 -> uint8 [..., 3].
+
+    >>> colour(np.array([0.0, 1.0]), INFERNO).tolist()
+    [[0, 0, 4], [252, 255, 164]]
+    """
+    at = np.linspace(0, 1, len(table))
+    return np.stack([np.interp(values, at, channel) for channel in table.T], axis=-1).round().astype(np.uint8)
+
+
+def of_heat(values: np.ndarray) -> np.ndarray:
+    """A thermal picture, float [H, W] -> uint8 [H, W, 3]."""
+    return colour(_stretched(values), INFERNO)
+
+
+def of_depth(metres: np.ndarray) -> np.ndarray:
+    """A depth map, float [H, W], 0 where unknown -> uint8 [H, W, 3]: near red, far blue, unknown grey."""
+    rgb = np.full((*metres.shape, 3), 128, np.uint8)
+    if (known := metres > 0).any():
+        near = 1 / metres[known]
+        rgb[known] = colour(0.1 + 0.8 * _stretched(near), TURBO)  # the ends of the map are too dark
+    return rgb
+
+
+def _stretched(values: np.ndarray) -> np.ndarray:
+    """0..1 between the extreme 2 % on either side."""
+    low, high = np.percentile(values, [2, 98])
+    return np.clip((values - low) / max(high - low, 1e-6), 0, 1)

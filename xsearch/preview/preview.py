@@ -1,0 +1,177 @@
+"""Samples -> what a person looks at or listens to, encoded for a browser.
+
+A drawing is legible on light and dark ground. Inside a page it takes the page's colours, which it names by
+`currentColor` and its class.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xsearch.preview import colours
+from xsearch.preview.window import Piece, decoded
+from xsearch.types import Modality, Sample
+
+__all__ = ["Preview", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
+
+SVG = ' xmlns="http://www.w3.org/2000/svg"'
+THUMBNAIL_PX = 400  # longest side: 320 CSS pixels with some reserve for dense screens
+SOUND_HZ = 22_050  # half of a compact disc's: small files, and a rate that MP3 has
+HEARD_HZ = 16_000  # the rate of the sounds that models take
+MELS, COLUMNS, FFT = 128, 400, 1024  # of a spectrogram: its height, about its width, 64 ms
+RANGE_DB = 80.0  # below the loudest
+QUIET = 1e-6  # mel power of the loudest at least: of white noise 80 dB below full scale
+BARS = 100  # of a waveform
+AXES = {"x": "#4e79c4", "y": "#d9822b", "z": "#3a9a6b"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """An encoded picture, drawing, sound or text."""
+
+    data: bytes
+    mime: str
+
+    @property
+    def uri(self) -> str:
+        """An address that holds the data itself.
+
+        >>> Preview(b"hello", "text/plain").uri
+        'data:text/plain;base64,aGVsbG8='
+        """
+        return f"data:{self.mime};base64,{base64.b64encode(self.data).decode()}"
+
+    @property
+    def inline(self) -> str:
+        """A drawing as an element of an HTML page, which knows the namespace."""
+        return self.data.decode().replace(SVG, "", 1)
+
+
+def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = None) -> Preview:
+    """What stands for a piece in a grid: a JPEG of at most `size` pixels a side, a drawing, or the text.
+
+    A video gives its frame at `at_s` seconds of the file, or in the middle of the window.
+    """
+    from PIL import Image
+
+    with decoded(piece, at_s=at_s) as sample:
+        match sample.modality:
+            case Modality.TEXT:
+                return text(sample)
+            case Modality.AUDIO:
+                return waveform(sample)
+            case Modality.IMU:
+                return plot(sample)
+            case Modality.IMAGE:
+                picture = sample.data.convert("RGB")
+            case Modality.VIDEO:
+                picture = Image.fromarray(_frame(sample, at_s))
+            case Modality.DEPTH:
+                picture = Image.fromarray(colours.of_depth(sample.data))
+            case Modality.THERMAL:
+                picture = Image.fromarray(colours.of_heat(sample.data))
+        picture.thumbnail((size, size))
+        return _encoded(picture, "JPEG", quality=82)
+
+
+def waveform(piece: Piece) -> Preview:
+    """SVG of a sound: a bar per hundredth of the window, as high as its loudest sample."""
+    with decoded(piece, Modality.AUDIO) as sample:
+        peaks = np.array([np.abs(part).max(initial=0) for part in np.array_split(sample.data, BARS)])
+        heights = 2 + 86 * peaks / max(float(peaks.max()), 1e-6)
+        bars = "".join(f"M{3.2 * i + 1.6:.1f} {50 - h / 2:.1f}v{h:.1f}" for i, h in enumerate(heights))
+        path = f'<path d="{bars}" stroke="currentColor" stroke-width="1.8" stroke-linecap="round"/>'
+        return _svg('class="wave" color="#b5651d" viewBox="0 0 320 100" preserveAspectRatio="none"', path)
+
+
+def spectrogram(piece: Piece) -> Preview:
+    """PNG of a sound: log-mel power up to 8 kHz, low tones at the bottom, 80 dB from black to bright.
+
+    The first call takes a second to import librosa.
+    """
+    import librosa
+    from PIL import Image
+
+    with decoded(piece, Modality.AUDIO) as sample:
+        wave = _resampled(sample, HEARD_HZ)
+        wave = np.pad(wave, (0, max(0, FFT - len(wave))))
+        hop = -(-len(wave) // COLUMNS)
+        mel = librosa.feature.melspectrogram(y=wave, sr=HEARD_HZ, n_fft=FFT, hop_length=hop, n_mels=MELS)
+        least = QUIET * 10 ** (-RANGE_DB / 10)
+        decibels = librosa.power_to_db(mel, ref=max(float(mel.max()), QUIET), amin=least, top_db=None)
+        levels = 255 * np.clip(1 + decibels[::-1] / RANGE_DB, 0, 1)  # [MELS, columns]
+        picture = Image.fromarray(levels.round().astype(np.uint8))
+        picture.putpalette(colours.colour(np.linspace(0, 1, 256), colours.INFERNO).tobytes())
+        return _encoded(picture, "PNG")
+
+
+def plot(piece: Piece) -> Preview:
+    """SVG of a motion: acceleration above, turning below, one line per axis on a common scale."""
+    with decoded(piece, Modality.IMU) as sample:
+        panels = _panel(sample.data[:3], "m/s²", 0) + _panel(sample.data[3:], "rad/s", 120)
+        about = 'class="plot" color="#808080" viewBox="0 0 320 240" font-family="sans-serif" font-size="11"'
+        return _svg(about, panels)
+
+
+def sound(piece: Piece) -> Preview:
+    """MP3 of the window, mono, 22 kHz; WAV where libsndfile is built without MP3."""
+    import soundfile
+
+    with decoded(piece, Modality.AUDIO) as sample:
+        kind, mime = ("MP3", "audio/mpeg") if "MP3" in soundfile.available_formats() else ("WAV", "audio/wav")
+        file = io.BytesIO()
+        soundfile.write(file, _resampled(sample, SOUND_HZ), SOUND_HZ, format=kind)
+        return Preview(file.getvalue(), mime)
+
+
+def text(piece: Piece) -> Preview:
+    """The words of a text, in UTF-8."""
+    with decoded(piece, Modality.TEXT) as sample:
+        return Preview(sample.data.encode(), "text/plain;charset=utf-8")
+
+
+def _frame(sample: Sample, at_s: float | None) -> np.ndarray:
+    """uint8 [H, W, 3]: the frame nearest to `at_s`, or the middle one."""
+    middle = len(sample.data) // 2
+    at = middle if at_s is None else np.abs(np.array(sample.times_s) - at_s).argmin()
+    return np.ascontiguousarray(sample.data[at])
+
+
+def _resampled(sample: Sample, rate_hz: int) -> np.ndarray:
+    import librosa
+
+    from_hz = sample.rate_hz or HEARD_HZ
+    wave = librosa.resample(sample.data, orig_sr=from_hz, target_sr=rate_hz, res_type="soxr_hq")
+    return np.asarray(wave)  # [N]
+
+
+def _panel(rows: np.ndarray, unit: str, top: int) -> str:
+    """Three lines [3, T] in the 120 units below `top`, and the zero line if it lies among them."""
+    low, high = float(rows.min()), float(rows.max())
+    scale = 84 / max(high - low, 1e-9)
+    x, at = np.linspace(10, 310, 151), np.linspace(10, 310, rows.shape[1])
+    head = f'y="{top + 16}" fill='
+    marks = [f'<text x="10" {head}"currentColor">{unit}, {low:.1f} to {high:.1f}</text>']
+    if low < 0 < high:
+        marks.append(f'<path d="M10 {top + 108 + scale * low:.1f}h300" stroke="currentColor" opacity=".35"/>')
+    for place, (axis, colour) in enumerate(AXES.items()):
+        y = top + 108 - scale * (np.interp(x, at, rows[place]) - low)
+        points = " ".join(f"{a:.0f},{b:.1f}" for a, b in zip(x, y, strict=True))
+        marks.append(f'<text x="{272 + 14 * place}" {head}"{colour}">{axis}</text>')
+        marks.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.4"/>')
+    return "".join(marks)
+
+
+def _svg(about: str, inside: str) -> Preview:
+    return Preview(f"<svg{SVG} {about}>{inside}</svg>".encode(), "image/svg+xml")
+
+
+def _encoded(picture: Any, format: str, **options: Any) -> Preview:
+    file = io.BytesIO()
+    picture.save(file, format, **options)
+    return Preview(file.getvalue(), f"image/{format.lower()}")

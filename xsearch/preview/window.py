@@ -1,0 +1,140 @@
+"""What a preview is of: the window of a hit or an item, decoded again, or a sample in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import dropwhile, takewhile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xsearch import media
+from xsearch.errors import MediaError, NotMedia, Unreadable
+from xsearch.media import container
+from xsearch.types import Hit, Modality, Sample
+
+__all__ = ["Item", "Piece", "decoded", "load"]
+
+SOUND_S = 10.0  # of a recording without a window
+PREROLL_S = 0.2  # before a window, until a decoder is right: Opus takes 80 ms (RFC 7845, section 4.6)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A piece of a file: what a `Hit` says of its place, without an answer around it."""
+
+    modality: Modality
+    path: str  # or a URL
+    start_s: float | None = None
+    end_s: float | None = None
+    text: str | None = None
+
+
+Piece = Hit | Item | Sample
+
+
+def load(piece: Piece, *, at_s: float | None = None) -> Sample:
+    """The window of a piece, and no more of an hour's recording; a sample is returned unchanged.
+
+    Sounds are mono at the rate of their file. A video gives one upright frame: the first from `at_s` seconds
+    of its file on, or from the middle of the window. Raises MediaError with the reason alone.
+    """
+    with decoded(piece, at_s=at_s) as sample:
+        return sample
+
+
+@contextmanager
+def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterator[Sample]:
+    """`load` one of these kinds for a block; whatever goes wrong inside is a MediaError too."""
+    names = [] if isinstance(piece, Sample) else [piece.path]
+    try:
+        if kinds and piece.modality not in kinds:
+            raise NotMedia(f"{piece.modality} where {' or '.join(kinds)} is expected")
+        if isinstance(piece, Sample):
+            yield piece
+        elif piece.modality is Modality.TEXT and piece.text is not None:
+            yield Sample(Modality.TEXT, piece.text)
+        else:
+            with media.at_hand(piece.path) as path:
+                names.append(str(path.absolute()))
+                sample = _decode(piece, path.absolute(), at_s)
+            yield sample
+    except Exception as problem:  # the boundary: what decoders raise on damaged input is not documented
+        reason = (str(problem) or type(problem).__name__).splitlines()[0]
+        for name in names:
+            reason = reason.removeprefix(f"{name}: ")
+        raise (type(problem) if isinstance(problem, MediaError) else Unreadable)(reason) from problem
+
+
+def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
+    if not path.exists():
+        raise Unreadable("the file is gone")
+    start_s = piece.start_s or 0.0
+    if piece.modality is Modality.AUDIO:
+        return _sound(path, start_s, start_s + SOUND_S if piece.end_s is None else piece.end_s)
+    if piece.modality is Modality.VIDEO:
+        middle_s = 0.0 if piece.end_s is None else (start_s + piece.end_s) / 2
+        return _frame(path, middle_s if at_s is None else at_s)
+    file = media.identify(path, kinds=[(piece.modality, "*")])
+    return min(media.read(file), key=lambda sample: abs((sample.start_s or 0.0) - start_s))
+
+
+def _sound(path: Path, start_s: float, end_s: float) -> Sample:
+    """Channels are averaged, full scale clips and NaN is silence, as in `media.audio`."""
+    from av import AudioResampler
+
+    with container.opened(path) as source:
+        origin_s = _seek(source, start_s - PREROLL_S)
+        times = (((f.time or 0.0) - origin_s, f) for f in source.decode(audio=0) if source.streams.audio)
+        ahead = dropwhile(lambda at: at[0] + at[1].samples / at[1].sample_rate <= start_s, times)
+        inside = list(takewhile(lambda at: at[0] < end_s, ahead))
+        if not inside:
+            raise Unreadable("there is no sound in this window")
+        first_s, first = inside[0]
+        rate_hz = first.sample_rate
+        to_float = AudioResampler("flt", first.layout, rate_hz)  # interleaved
+        blocks = [part.to_ndarray() for _, frame in inside for part in to_float.resample(frame)]
+    sound = np.concatenate(blocks, axis=1).reshape(-1, first.layout.nb_channels)  # [N, channels]
+    begin, end = (max(0, round((second - first_s) * rate_hz)) for second in (start_s, end_s))
+    wave = np.clip(np.nan_to_num(sound[begin:end]), -1, 1).mean(axis=1)
+    return Sample(Modality.AUDIO, wave, start_s=start_s, end_s=start_s + len(wave) / rate_hz, rate_hz=rate_hz)
+
+
+def _frame(path: Path, at_s: float) -> Sample:
+    with container.opened(path) as source:
+        track = container.picture_track(source)
+        if track is None:
+            raise Unreadable("there is no picture in it")
+        track.thread_type = "AUTO"
+        next(source.decode(track), None)  # only the first frame may carry the parameters of all
+        found = _decode_from(at_s, source, track, at_s) or _decode_from(0.0, source, track, at_s)
+        if found is None:
+            raise Unreadable("no picture in it can be decoded")
+        time_s, frame = found
+        pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))  # [H, W, 3]
+    return Sample(Modality.VIDEO, pixels[None], times_s=(time_s,))
+
+
+def _decode_from(start_s: float, source: Any, track: Any, at_s: float) -> tuple[float, Any] | None:
+    """The first frame from `at_s` on and its time, or the last one if the video is shorter.
+
+    None if decoding cannot begin at the keyframe before `start_s`: periodic intra refresh only calls it one.
+    """
+    origin_s = _seek(source, start_s)
+    frames = ((frame.time - origin_s, frame) for frame in source.decode(track) if frame.time is not None)
+    found = next(frames, None)
+    if found and start_s > 0 and (found[0] > start_s + 1e-3 or found[1].is_corrupt):
+        return None
+    while found and found[0] < at_s and (later := next(frames, None)):
+        found = later
+    return found
+
+
+def _seek(source: Any, at_s: float) -> float:
+    """Go to the keyframe before `at_s`; returns the time stamp at which the file starts."""
+    start_us = source.start_time or 0
+    source.seek(start_us + int(max(0.0, at_s) * 1e6))
+    return float(start_us / 1e6)
