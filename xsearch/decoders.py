@@ -19,7 +19,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from types import TracebackType
 
 from xsearch import media
@@ -49,6 +49,7 @@ class Decoders:
     def __init__(self, count: int, *, side: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._count, self._side, self._timeout_s = count, side, timeout_s
         self._processes: list[_Process] = []
+        self._is_closed, self._lock = False, Lock()
         self._idle = deque(self._start() for _ in range(count))
         self._turns = BoundedSemaphore(max(count, 1))
 
@@ -56,6 +57,8 @@ class Decoders:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._lock:  # so that nobody who is still at it starts another
+            self._is_closed = True
         for process in self._processes:
             process.kill()
 
@@ -110,8 +113,11 @@ class Decoders:
                 self._put_back(process)
 
     def _start(self) -> _Process:
-        process = _Process(self._side)
-        self._processes.append(process)
+        with self._lock:
+            if self._is_closed:
+                raise ValueError("the decoders have been ended")
+            process = _Process(self._side)
+            self._processes.append(process)
         return process
 
     def _take(self) -> _Process:
@@ -124,9 +130,10 @@ class Decoders:
 
     def _put_back(self, process: _Process) -> None:
         """Keep a process for later, unless it is dead, in the middle of a file, or one too many."""
-        if process.files or not process.is_alive or len(self._idle) == self._count:
+        if process.files or not process.is_alive or len(self._idle) >= self._count:
             process.kill()
-            self._processes.remove(process)
+            with self._lock:
+                self._processes = [each for each in self._processes if each is not process]
         else:
             self._idle.append(process)
 

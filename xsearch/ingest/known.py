@@ -76,8 +76,8 @@ class Known:
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
-        self.files = dict(_files(snapshot)) if snapshot else {}
-        self.skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot else {}
+        self.files = dict(_files(snapshot)) if snapshot is not None else {}
+        self.skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
 
     def unchanged(self, path: Path) -> MediaFile | None:
         """A file as it is in the store, if that is how it is on the disk: nobody has to open it."""
