@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> Store:
 
 def look(store: Store, *roots: Path) -> Survey:
     known = Known(store.snapshot())
-    return survey(known, roots, kinds=(), metadata=None, own=store.path, scratch=store.path)
+    return survey(known, roots, kinds=(), metadata=None, collection=store.path, scratch=store.path)
 
 
 def record(store: Store, path: Path, error: str, when: str = LATER) -> None:

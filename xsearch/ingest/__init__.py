@@ -8,6 +8,7 @@
     ledger     takes what became of the files, and writes it
     copies     files whose vectors are there already
     report     progress, and what came out
+    interrupts Ctrl-C that waits for the end of a commit
 
 A file is finished when all its samples are embedded, and only finished files are committed, every so many
 items or seconds: a run that is killed loses the work since its last commit, and the next run goes on from

@@ -57,21 +57,21 @@ def ingest(
         writer = stack.enter_context(store.writer()) if store and not dry_run else None
         with clock.timed("look"):
             known = Known(writer.snapshot if writer else store.snapshot() if store else None)
-            found = survey(
+            plan = survey(
                 known,
                 paths,
                 kinds=kinds,
                 metadata=metadata,
-                own=store.path if store else None,
+                collection=store.path if store else None,
                 scratch=Path(copies).resolve(),
             )
         if writer is None or backend is None:
-            report = found.report if prune else replace(found.report, removed=0)
+            report = plan.report if prune else replace(plan.report, removed=0)
             return replace(report, seconds=clock.seconds, spent=clock.spent)
         with Ledger(
-            writer, known, found, clock, commit_items=commit_items, commit_s=commit_s, progress=progress
+            writer, known, plan, clock, commit_items=commit_items, commit_s=commit_s, progress=progress
         ) as ledger:
-            local.run(found, ledger, backend, clock, decoders)
+            local.run(plan, ledger, backend, clock, decoders)
             ledger.finish(prune=prune)
         with clock.timed("index"):
             derive(writer)

@@ -80,7 +80,7 @@ class Known:
         self.skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
 
     def unchanged(self, path: Path) -> MediaFile | None:
-        """A file as it is in the store, if that is how it is on the disk: nobody has to open it."""
+        """A file as it is in the store, if it is the same on the disk: it need not be opened."""
         if known := self.files.get(str(path)):
             file = MediaFile(path, known.kind, known.bytes, known.mtime_ns)
             return file if media.is_unchanged(file) else None

@@ -1,8 +1,8 @@
 """What a run writes into the store: the only holder of the writer.
 
-What happens to a file is one `_Change`, which is appended whole to those that wait for the next commit. A
-commit takes all that wait and writes them; one that is broken off has taken them too, so that nothing is
-written twice, and the next run does them again.
+What happens to a file is one `_Change`, appended to the pending ones in a single step. A commit takes the
+pending ones before it writes them. An interrupted commit has taken them too, so nothing is written twice, and
+the next run does those files again.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Ledger:
     def finish(self, *, prune: bool) -> None:
         """Copy what is to be copied, now that its sources are there.
 
-        prune: remove the items of vanished files that have not been found elsewhere.
+        prune: remove the items of vanished files, unless they were moved.
         """
         copies, files = self._copies, self._known.files
         self._counts["unchanged"] += sum(copy.is_same_file for copy in copies.of_stored)
@@ -162,7 +162,7 @@ class Ledger:
 
     @property
     def report(self) -> Report:
-        """What the run did so far; its times are for others to fill in."""
+        """What the run has done so far, without its times."""
         skipped = (*self._survey.report.skipped, *self._skipped)
         return replace(self._survey.report, new=self._new, items=self._items, skipped=skipped, **self._counts)
 

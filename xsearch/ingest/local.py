@@ -108,7 +108,7 @@ def _prepared(tasks: Iterator[Task]) -> Iterator[tuple[Task, Task | MediaError]]
 
 
 def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[Event]:
-    """The samples of each file and how that ended; nothing of files that are copies. Runs in a thread."""
+    """The samples of each file, then None or its problem; nothing for copies. Runs in a thread."""
     decoding: dict[MediaFile, _File] = {}
     failed: deque[Event] = deque()
 
@@ -155,7 +155,7 @@ class _Batches:
         self._proven: set[Modality] = set()  # kinds of which something has been embedded
 
     def take(self, file: _File, what: Sample | MediaError | None) -> None:
-        """Take a sample of a file, or how its decoding ended."""
+        """Take a sample of a file, its problem, or None after the last sample."""
         if not isinstance(what, Sample):
             file.is_decoded, file.problem = True, file.problem or what
             self._finish(file)

@@ -69,7 +69,7 @@ class Report:
     items: Mapping[Modality, int]  # items embedded, by kind: a file may give several, of two kinds
     changed: int  # files known with another content
     unchanged: int
-    duplicates: int  # files that were given the vectors of another with the same bytes
+    duplicates: int  # files that got the vectors of another with the same bytes
     moved: int  # the same, where the other is gone
     described: int  # files of which only the user columns have changed
     removed: int  # items of vanished files

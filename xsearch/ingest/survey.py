@@ -50,12 +50,12 @@ def survey(
     *,
     kinds: Sequence[tuple[Modality, str]],
     metadata: str | Path | None,
-    own: Path | None,
+    collection: Path | None,
     scratch: Path,
 ) -> Survey:
     """Compare what is below `roots` with what is known.
 
-    roots: paths and URLs. kinds, metadata: as of `ingest`. own: the collection's folder, which is no media.
+    roots: paths and URLs. kinds, metadata: as of `ingest`. collection: its folder, which is no media.
     scratch: where copies of remote files may be put.
     """
     folders = [media.absolute(root) for root in roots if not media.is_url(root)]
@@ -63,13 +63,13 @@ def survey(
     listed = [file for remote in remotes.values() for file in remote.files()]
     places = [*folders, *(remote.folder for remote in remotes.values())]
     sorter = _Sorter(known, Metadata.beside(places, metadata), places, kinds)
-    inside = f"{media.absolute(own)}{os.sep}" if own else None
-    found = (
-        each
-        for each in chain(listed, media.walk(folders, kinds=kinds, known=known.unchanged))
-        if not (inside and (each.path if isinstance(each, Skipped) else each.name).startswith(inside))
+    inside = f"{media.absolute(collection)}{os.sep}" if collection else None
+    files = (
+        file
+        for file in chain(listed, media.walk(folders, kinds=kinds, known=known.unchanged))
+        if not (inside and (file.path if isinstance(file, Skipped) else file.name).startswith(inside))
     )
-    work = table_of(task for each in found if (task := sorter.sort(each)))
+    work = table_of(task for file in files if (task := sorter.sort(file)))
     names = [*map(str, folders), *remotes]
     vanished = {*sorter.missing(known.files, names)}
     report = Report(
@@ -105,40 +105,40 @@ class _Sorter:
         self.outdated: set[str] = set()
         self.recovered: set[str] = set()
 
-    def sort(self, found: MediaFile | RemoteFile | Skipped) -> Task | None:
+    def sort(self, file: MediaFile | RemoteFile | Skipped) -> Task | None:
         """What is to be done with a file, if anything."""
-        if isinstance(found, Skipped):
-            self._skip(found)
+        if isinstance(file, Skipped):
+            self._skip(file)
             return None
-        self._visited.add(found.name)
-        self.files[found.modality] += 1
-        known, skip = self._known.files.get(found.name), self._known.skips.get(found.name)
-        now = found.known_as(known.kind) if known and isinstance(found, RemoteFile) else found
+        self._visited.add(file.name)
+        self.files[file.modality] += 1
+        known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
+        now = file.known_as(known.kind) if known and isinstance(file, RemoteFile) else file
         if known and known.is_same(now):
             self.counts["unchanged"] += 1
             return self._described(now, known)
         if skip and not (
             skip.skipped.error.is_passing
-            or any(media.asked(found.path, place, self._kinds) for place in self._places)
-            or skip.has_changed(found.mtime_ns)
+            or any(media.asked(file.path, place, self._kinds) for place in self._places)
+            or skip.has_changed(file.mtime_ns)
         ):
             self.skipped_still.append(skip.skipped)
             return None
-        self.new[found.modality] += 1
+        self.new[file.modality] += 1
         self.counts["changed"] += known is not None
-        return Task(Action.EMBED, found, *self._user_columns(found.path))
+        return Task(Action.EMBED, file, *self._user_columns(file.path))
 
-    def _skip(self, found: Skipped) -> None:
-        known, skip = self._known.files.get(found.path), self._known.skips.get(found.path)
-        if known and known.differs(found.path):
-            self.outdated.add(found.path)
-        if found.error is not Reason.NOT_MEDIA:
-            is_known = skip is not None and skip.skipped.reason == found.reason
-            (self.skipped_still if is_known else self.skipped).append(found)
+    def _skip(self, skip: Skipped) -> None:
+        known, before = self._known.files.get(skip.path), self._known.skips.get(skip.path)
+        if known and known.differs(skip.path):
+            self.outdated.add(skip.path)
+        if skip.error is not Reason.NOT_MEDIA:
+            is_known = before is not None and before.skipped.reason == skip.reason
+            (self.skipped_still if is_known else self.skipped).append(skip)
             return
         self.counts["not_media"] += 1
-        if skip and skip.skipped.error is not Reason.SIDECAR:  # which is no media either
-            self.recovered.add(found.path)
+        if before and before.skipped.error is not Reason.SIDECAR:  # which is no media either
+            self.recovered.add(skip.path)
 
     def _described(self, file: MediaFile | RemoteFile, known: KnownFile) -> Task | None:
         """A task if an unchanged file has other user columns than its items."""
