@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,74 @@ def test_a_decoder_that_dies_costs_its_file_only(files, tmp_path):
     assert isinstance(problem, Unreadable)
     assert "its decoder died (SIGSEGV)" in str(problem)
     assert found.keys() == {file.path.name for file in files}
+
+
+def data(samples: list[Sample]) -> list[np.ndarray]:
+    return [np.asarray(sample.data) for sample in samples]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_request_gets_all_samples_of_its_file_or_its_problem(files, count):
+    here = outcome(Decoders(0), files)
+    with Decoders(count) as decoders:
+        for file in files:
+            *expected, problem = here[file.path.name]
+            if problem:
+                with pytest.raises(Unreadable, match=re.escape(str(problem))):
+                    decoders.read(file)
+            else:
+                np.testing.assert_equal(data(decoders.read(file)), data(expected))
+
+
+def test_many_requests_at_once_beside_a_stream_that_waits(files):
+    good = [file for file in files if file.path.name != "torn.png"]
+    expected = {file: data([what for _, what in Decoders(0).decode(iter([file])) if what]) for file in good}
+    with Decoders(2) as decoders, ThreadPoolExecutor(6) as threads:
+        stream = decoders.decode(iter(good))
+        next(stream)
+        for file, samples in zip(good * 5, threads.map(decoders.read, good * 5), strict=True):
+            np.testing.assert_equal(data(samples), expected[file])
+        assert len(decoders._processes) <= 4
+        rest = [what for _, what in stream]
+        assert len([what for what in rest if isinstance(what, Sample)]) == 5
+        assert decoders.at_work == 0
+
+
+def test_a_request_that_hangs_or_ends_its_process_costs_nobody_else_anything(files, tmp_path):
+    good = next(file for file in files if file.path.name == "long.wav")
+    with Decoders(2, timeout_s=3.0) as decoders, ThreadPoolExecutor(4) as threads:
+        hanging = threads.submit(decoders.read, pipe(tmp_path))
+        others = [threads.submit(decoders.read, good) for _ in range(6)]
+        assert [len(other.result()) for other in others] == [3] * 6
+        with pytest.raises(Unreadable, match="decoding hangs"):
+            hanging.result()
+
+        dying = threads.submit(decoders.read, MediaFile(tmp_path / "waits.wav", Modality.AUDIO, 1, 0))
+        while not decoders.at_work:
+            time.sleep(0.01)
+        next(process for process in decoders._processes if process.files)._child.kill()
+        assert len(decoders.read(good)) == 3
+        with pytest.raises(Unreadable, match=r"its decoder died \(SIGKILL\)"):
+            dying.result()
+
+
+def test_a_process_that_died_while_it_was_idle_is_replaced(files):
+    with Decoders(1) as decoders:
+        (process,) = decoders._processes
+        process._child.kill()
+        process._child.wait()
+        assert len(decoders.read(files[0])) == 1
+    with pytest.raises(ValueError, match="ended"):
+        decoders.read(files[0])
+
+
+def test_a_stream_may_be_left_in_the_middle_of_a_file(files):
+    recording = [file for file in files if file.path.name == "long.wav"]
+    with Decoders(1) as decoders:
+        stream = decoders.decode(iter(recording))
+        next(stream)
+        stream.close()
+        assert len(decoders.read(recording[0])) == 3
 
 
 def test_processes_end_with_the_context(files):

@@ -6,6 +6,8 @@
     │   └── BadFilter         `where` is not one read-only expression over the items
     ├── MediaError            a file cannot become samples
     │   ├── NotMedia          no reader knows this file
+    │   ├── NotFetched        a remote file did not arrive
+    │   ├── NotEmbedded       the model fails for one of its samples
     │   └── Unreadable        the right kind, but damaged, empty or incomplete
     │       ├── MissingPackage    readable once an optional package is installed
     │       └── TooLarge          readable once its user allows more pixels
@@ -16,10 +18,13 @@
         ├── Damaged           a file is not what was written
         └── Locked            somebody else is writing
 
-A message says what, where, what was given, and what to do.
+A message says what, where, what was given, and what to do. A MediaError also carries a `Reason`, by which
+ingest decides whether to try the file again.
 """
 
+from enum import StrEnum
 from pathlib import Path
+from typing import ClassVar
 
 __all__ = [
     "BadFilter",
@@ -31,7 +36,10 @@ __all__ = [
     "ModelError",
     "ModelMismatch",
     "NoCollection",
+    "NotEmbedded",
+    "NotFetched",
     "NotMedia",
+    "Reason",
     "StoreError",
     "TooLarge",
     "Unreadable",
@@ -56,12 +64,53 @@ class BadFilter(UsageError):
     """A filter is not one read-only expression over the items."""
 
 
+class Reason(StrEnum):
+    """Why a file gave no items, as a collection stores it with the skipped file.
+
+    >>> Reason("TooLarge"), Reason("RuntimeError")  # collections of earlier releases name any exception
+    (<Reason.TOO_LARGE: 'TooLarge'>, <Reason.NOT_EMBEDDED: 'NotEmbedded'>)
+    """
+
+    NOT_MEDIA = "NotMedia"
+    UNREADABLE = "Unreadable"
+    MISSING_PACKAGE = "MissingPackage"
+    TOO_LARGE = "TooLarge"
+    NOT_FETCHED = "OSError"
+    NOT_EMBEDDED = "NotEmbedded"
+    SIDECAR = "UsageError"  # the skipped file is a sidecar, its medium is an item
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Reason":
+        return cls.NOT_EMBEDDED  # what models raise was stored by its class
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the same bytes may give items the next time."""
+        return self in (Reason.MISSING_PACKAGE, Reason.TOO_LARGE, Reason.NOT_FETCHED)
+
+
 class MediaError(XsearchError):
     """A file cannot become samples."""
+
+    reason: ClassVar[Reason] = Reason.UNREADABLE
 
 
 class NotMedia(MediaError):
     """No reader knows this file."""
+
+    reason = Reason.NOT_MEDIA
+
+
+class NotFetched(MediaError):
+    """A remote file did not arrive."""
+
+    reason = Reason.NOT_FETCHED
+
+
+class NotEmbedded(MediaError):
+    """The model fails for one of the file's samples."""
+
+    reason = Reason.NOT_EMBEDDED
 
 
 class Unreadable(MediaError):
@@ -71,9 +120,13 @@ class Unreadable(MediaError):
 class MissingPackage(Unreadable):
     """Readable once an optional package is installed."""
 
+    reason = Reason.MISSING_PACKAGE
+
 
 class TooLarge(Unreadable):
     """Readable once its user allows more pixels."""
+
+    reason = Reason.TOO_LARGE
 
 
 class ModelError(XsearchError):

@@ -19,7 +19,7 @@ from typing import Any
 from xsearch.errors import UsageError
 from xsearch.store import ITEM_COLUMNS
 
-__all__ = ["Metadata", "user_column"]
+__all__ = ["Metadata", "sidecar", "user_column"]
 
 TABLE = "metadata.csv"  # looked for in every ingested folder and below
 
@@ -65,8 +65,8 @@ class Metadata:
                 if _ends_with(path, end)
             ]
             row = max(ends, key=lambda found: found[0])[1] if ends else {}
-        sidecar = f"{os.path.splitext(path)[0]}.json"  # noqa: PTH122  three times as fast
-        return row | _read_sidecar(Path(sidecar)) if os.path.isfile(sidecar) else dict(row)  # noqa: PTH113
+        beside = sidecar(str(path))
+        return row | _read_sidecar(Path(beside)) if os.path.isfile(beside) else dict(row)  # noqa: PTH113
 
 
 def _ends_with(path: Path, end: tuple[str, ...]) -> bool:
@@ -102,6 +102,11 @@ def _read_sidecar(sidecar: Path) -> dict[str, Any]:
         }
     except (OSError, ValueError, RecursionError) as problem:
         raise UsageError(f"{sidecar}: cannot be read as JSON: {problem}") from None
+
+
+def sidecar(name: str) -> str:
+    """The path or URL of the sidecar that belongs to a file."""
+    return f"{os.path.splitext(name)[0]}.json"  # noqa: PTH122  three times as fast, and a URL is no path
 
 
 def user_column(name: str) -> str:

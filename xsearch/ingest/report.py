@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from xsearch.media import Skipped
 from xsearch.types import Modality
 
-__all__ = ["Progress", "Report"]
+__all__ = ["Clock", "Progress", "Report"]
+
+T = TypeVar("T")
+
+
+class Clock:
+    """The seconds since an ingest began, and on what they were spent."""
+
+    def __init__(self) -> None:
+        self._start_s = time.perf_counter()
+        self.spent: dict[str, float] = defaultdict(float)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start_s
+
+    @contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        start_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] += time.perf_counter() - start_s
+
+    def waiting(self, elements: Iterable[T]) -> Iterator[T]:
+        """The same; the time until each comes is spent on "wait"."""
+        each = iter(elements)
+        while True:
+            with self.timed("wait"):
+                element = next(each, None)
+            if element is None:
+                return
+            yield element
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +64,12 @@ class Progress:
 class Report:
     """What a run did; a dry run: what it would do."""
 
-    files: Mapping[Modality, int]  # media files seen, by kind
+    files: Mapping[Modality, int]  # media files visited, by kind
     new: Mapping[Modality, int]  # files embedded, by kind; dry run: new or changed
     items: Mapping[Modality, int]  # items embedded, by kind: a file may give several, of two kinds
     changed: int  # files known with another content
     unchanged: int
-    duplicates: int  # files that were given the vectors of another with the same bytes
+    duplicates: int  # files that got the vectors of another with the same bytes
     moved: int  # the same, where the other is gone
     described: int  # files of which only the user columns have changed
     removed: int  # items of vanished files

@@ -15,10 +15,11 @@ from collections.abc import Iterator
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, files, image, imu, text, thermal, video
 from xsearch.media.files import Skipped, absolute, asked, companions, identify, is_unchanged, sha256, walk
-from xsearch.media.remote import Remote, RemoteFile, at_hand, fetched, is_url
+from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, is_url
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = [
+    "CONNECTIONS",
     "Remote",
     "RemoteFile",
     "Skipped",
@@ -26,7 +27,6 @@ __all__ = [
     "asked",
     "at_hand",
     "companions",
-    "fetched",
     "identify",
     "is_unchanged",
     "is_url",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
+from xsearch.errors import MediaError, NotMedia, Reason, Unreadable, UsageError
 from xsearch.media import container, depth, imu, text, thermal
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
@@ -97,11 +97,11 @@ HEAD = 512  # bytes that tell a format
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that gives no samples. `error` is the class name; "NotMedia" is no fault."""
+    """A file or folder that gives no samples. Reason.NOT_MEDIA is no fault."""
 
     path: str  # or the URL; undecodable bytes of a name are written as \\xNN
     reason: str  # without the path
-    error: str
+    error: Reason
 
 
 def walk(
@@ -152,9 +152,9 @@ def walk(
                         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
                     stack.extend(path / name for name in reversed(names))
             except UnicodeEncodeError:
-                yield Skipped(_printable(path), "its name is not valid UTF-8; rename it", Unreadable.__name__)
+                yield Skipped(_printable(path), "its name is not valid UTF-8; rename it", Reason.UNREADABLE)
             except OSError as error:
-                yield Skipped(str(path), f"cannot be opened: {error.strerror}", Unreadable.__name__)
+                yield Skipped(str(path), f"cannot be opened: {error.strerror}", Reason.UNREADABLE)
 
 
 def identify(
@@ -270,7 +270,7 @@ def _look(
                     return found
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
-        return Skipped(str(path), str(error).removeprefix(f"{path}: "), type(error).__name__)
+        return Skipped(str(path), str(error).removeprefix(f"{path}: "), error.reason)
 
 
 def _by_convention(path: Path, mime: str) -> Modality | None:

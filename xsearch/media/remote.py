@@ -7,29 +7,27 @@ its neighbours tell is told there too; the copy is then read like any other file
 from __future__ import annotations
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
+from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
 from xsearch.media import imu
 from xsearch.media.files import HEAD, Skipped, asked, guess, identify
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["Remote", "RemoteFile", "at_hand", "fetched", "is_url"]
+__all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "is_url"]
 
 CONNECTIONS = 16
-AHEAD = 64  # files that are fetched before they are read, and
-AHEAD_BYTES = 1 << 30  # their bytes, at most
 WAITS_S = (0.3, 1.0, 3.0, 10.0)  # before the second try, the third, ...
 LASTING = (
     FileNotFoundError,
@@ -67,10 +65,11 @@ class RemoteFile:
     path: Path  # where its copy will be
     bytes: int  # with its companion's
     mtime_ns: int  # the later one's; 0 where the server does not tell
-    key: str  # what its file system calls it
+    keys: tuple[str, ...]  # what its file system calls it, and its companion
     source: Remote = field(repr=False)
     modality: Modality = Modality.IMAGE  # by its name, which its content may prove wrong
-    companion: RemoteFile | None = None  # the gyroscope file of an IMU's accelerometer file
+    mime: str = ""  # not known before it is fetched
+    companion: Path | None = None  # where the copy of an IMU recording's gyroscope file will be
 
     @property
     def name(self) -> str:
@@ -84,41 +83,18 @@ class RemoteFile:
             size, mtime_ns = size + camera.stat().st_size, max(mtime_ns, camera.stat().st_mtime_ns)
         return MediaFile(self.path, modality, size, mtime_ns, url=self.url)
 
-    def fetch(self) -> MediaFile | Skipped:
-        """The copy, identified. Whoever takes it removes it. Skipped as an OSError if it does not come."""
+    def fetch(self) -> MediaFile:
+        """The copy, identified. Whoever takes it removes it. Raises MediaError, which names `path`."""
         try:
             self.source.copy(self)
-            return replace(
-                identify(self.path, root=self.source.folder, kinds=self.source.kinds), url=self.url
-            )
-        except MediaError as problem:
-            reason, error = str(problem).removeprefix(f"{self.path}: "), type(problem).__name__
+            file = identify(self.path, root=self.source.folder, kinds=self.source.kinds)
+            return replace(file, url=self.url)
         except Exception as problem:  # what file systems raise
-            reason, error = f"cannot be fetched: {_reason(problem)}; ingest again", OSError.__name__
-        self.path.unlink(missing_ok=True)
-        return Skipped(self.url, reason, error)
-
-
-def fetched(files: Iterable[MediaFile | RemoteFile]) -> Iterator[MediaFile | Skipped]:
-    """The same files in order; the remote ones are fetched ahead, several at a time."""
-    waiting: deque[tuple[int, MediaFile | Future[MediaFile | Skipped]]] = deque()
-    held = 0  # bytes
-    pool = ThreadPoolExecutor(CONNECTIONS)
-    try:
-        for file in files:
-            if isinstance(file, MediaFile):
-                waiting.append((0, file))
-            else:
-                waiting.append((file.bytes, pool.submit(file.fetch)))
-                held += file.bytes
-            while len(waiting) > AHEAD or held > AHEAD_BYTES or (waiting and not held):
-                size, first = waiting.popleft()
-                held -= size
-                yield first if isinstance(first, MediaFile) else first.result()
-        for _, first in waiting:
-            yield first if isinstance(first, MediaFile) else first.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+            self.path.unlink(missing_ok=True)
+            if isinstance(problem, MediaError):
+                raise
+            reason = _reason(problem)
+            raise NotFetched(f"{self.path}: cannot be fetched: {reason}; ingest again") from problem
 
 
 @contextmanager
@@ -134,10 +110,14 @@ def at_hand(name: str | Path) -> Iterator[Path]:
         found = list(Remote(str(name), Path(scratch).resolve()).files())
         if len(found) != 1:
             raise UsageError(f"{name}: expected one file, and here are {len(found)}")
-        file = found[0].fetch() if isinstance(found[0], RemoteFile) else found[0]
+        file = found[0]
         if isinstance(file, Skipped):
             raise Unreadable(f"{name}: {file.reason}")
-        yield file.path
+        try:
+            copy = file.fetch()
+        except MediaError as problem:
+            raise Unreadable(str(problem).replace(f"{file.path}", f"{name}", 1)) from problem
+        yield copy.path
 
 
 class Remote:
@@ -160,7 +140,7 @@ class Remote:
     @property
     def folder(self) -> Path:
         """Below which the copies are."""
-        path = self._place(self.url)
+        path = self.place(self.url)
         return path if self._is_folder else path.parent
 
     def files(self) -> Iterator[RemoteFile | Skipped]:
@@ -183,22 +163,22 @@ class Remote:
             if kind:
                 files[file.path] = replace(file, modality=kind)
             else:
-                yield Skipped(file.url, "of no known kind", NotMedia.__name__)
+                yield Skipped(file.url, "of no known kind", Reason.NOT_MEDIA)
         for path in list(files):
             accel = next((other for other in imu.partners(path, "gyro") if other in files), None)
             if accel:
                 gyro, other = files.pop(path), files[accel]
                 size, mtime_ns = gyro.bytes + other.bytes, max(gyro.mtime_ns, other.mtime_ns)
-                files[accel] = replace(other, bytes=size, mtime_ns=mtime_ns, companion=gyro)
+                keys = other.keys + gyro.keys
+                files[accel] = replace(other, bytes=size, mtime_ns=mtime_ns, keys=keys, companion=gyro.path)
         yield from (files[path] for path in sorted(files))
 
     def copy(self, file: RemoteFile) -> None:
-        """Fetch it to its place. Raises what its file system raises."""
-        if file.companion:
-            self.copy(file.companion)
+        """Fetch it to its place, with its companion. Raises what its file system raises."""
         file.path.parent.mkdir(parents=True, exist_ok=True)
-        _patiently(lambda: self._fs.get_file(file.key, str(file.path)))
-        os.utime(file.path, ns=(file.mtime_ns, file.mtime_ns))
+        for key, path in zip(file.keys, filter(None, (file.path, file.companion)), strict=True):
+            _patiently(partial(self._fs.get_file, key, str(path)))
+            os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
 
     def _looks_like_folder(self) -> bool:
         """Over HTTP a page of links is a folder; elsewhere the file system knows."""
@@ -245,10 +225,10 @@ class Remote:
         if self._is_folder:
             url += "/" * (not url.endswith("/")) + self._inside(key)
         size = int(entry.get("size") or 0)
-        return RemoteFile(f"{url}{chain}{rest}", self._place(url), size, _mtime_ns(entry), key, self)
+        return RemoteFile(f"{url}{chain}{rest}", self.place(url), size, _mtime_ns(entry), (key,), self)
 
-    def _place(self, url: str) -> Path:
-        """Host and path as folders; what could be no name there gets a sign in front."""
+    def place(self, url: str) -> Path:
+        """Where a file is copied to: host and path as folders; what could be no name gets a sign in front."""
         pieces = urlsplit(url.partition("::")[0])
         parts = f"{pieces.netloc}/{unquote(pieces.path).strip('/')}".rstrip("/").split("/")
         return self._scratch.joinpath(*(f"%{part}" if part in ("", ".", "..") else part for part in parts))
@@ -259,7 +239,7 @@ class Remote:
             return kind
         if file.path.suffix:
             return guess(file.path)
-        return guess(file.path, _patiently(lambda: self._fs.cat_file(file.key, start=0, end=HEAD)))
+        return guess(file.path, _patiently(lambda: self._fs.cat_file(file.keys[0], start=0, end=HEAD)))
 
 
 def _patiently(act: Callable[[], T]) -> T:

@@ -1,0 +1,143 @@
+"""What a collection knows about files: their contents, those that were skipped, their user columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from xsearch import media
+from xsearch.errors import Reason
+from xsearch.media import RemoteFile, Skipped, imu
+from xsearch.store import ITEM_COLUMNS
+from xsearch.types import MediaFile, Modality
+
+if TYPE_CHECKING:
+    from xsearch.store import Snapshot
+
+__all__ = ["Known", "KnownFile", "KnownSkip", "as_text"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KnownFile:
+    """A file as the store has it."""
+
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    ids: np.ndarray  # int64, ascending
+    kind: Modality  # of the file; a video also has items of its sound
+
+    def is_same(self, file: MediaFile | RemoteFile) -> bool:
+        return (self.bytes, self.mtime_ns, self.kind) == (file.bytes, file.mtime_ns, file.modality)
+
+    def differs(self, path: str) -> bool:
+        """Whether there is a file at `path`, and another than this one."""
+        try:
+            status = os.stat(path)  # noqa: PTH116
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) != (self.bytes, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownSkip:
+    """A file that an earlier run skipped."""
+
+    skipped: Skipped
+    when: str  # that run began, ISO 8601
+
+    def has_changed(self, mtime_ns: int = 0) -> bool:
+        """Whether the file has changed since, or another has been put in its place, which moves the ctime.
+
+        mtime_ns: of a remote file, 0 where its server does not tell.
+        """
+        then_s = datetime.fromisoformat(self.when).timestamp()
+        if media.is_url(self.skipped.path):
+            return mtime_ns == 0 or mtime_ns / 1e9 >= then_s
+        try:
+            status = os.stat(self.skipped.path)  # noqa: PTH116
+        except OSError:
+            return True
+        return max(status.st_mtime, status.st_ctime) >= then_s
+
+
+class Known:
+    """What one snapshot says about files, by name; nothing where there is no collection yet."""
+
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
+        self.files = dict(_files(snapshot)) if snapshot is not None else {}
+        self.skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
+
+    def unchanged(self, path: Path) -> MediaFile | None:
+        """A file as it is in the store, if it is the same on the disk: it need not be opened."""
+        if known := self.files.get(str(path)):
+            file = MediaFile(path, known.kind, known.bytes, known.mtime_ns)
+            return file if media.is_unchanged(file) else None
+        for accel in imu.partners(path, "gyro"):
+            pair = self.unchanged(accel) if str(accel) in self.files else None
+            if pair and path in media.companions(pair):
+                return pair
+        return None
+
+    def describes(self, known: KnownFile, extra: dict[str, Any]) -> bool:
+        """Whether these user columns of a file are stored. Columns that are not in `extra` may be any."""
+        if self._snapshot is None or not extra:
+            return True
+        row = self._user_columns[int(known.ids[0])]
+        schema = self._snapshot.schema
+        return all(
+            name in row and _is_stored(value, row[name], schema.field(name).type)
+            for name, value in extra.items()
+            if value is not None
+        )
+
+    @cached_property
+    def _user_columns(self) -> dict[int, dict[str, Any]]:
+        """By the id of an item; read once, when the first file with user columns comes along."""
+        assert self._snapshot is not None
+        names = [name for name in self._snapshot.schema.names if name not in ITEM_COLUMNS]
+        rows = self._snapshot.items(self._snapshot.ids, ["id", *names]).to_pylist()
+        return {row["id"]: row for row in rows}
+
+
+def as_text(value: object) -> str:
+    """What a column of several types makes of a value."""
+    return str(value).encode(errors="backslashreplace").decode()
+
+
+def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
+    files = snapshot.files()
+    lists = files["ids"].combine_chunks()
+    ids, ends = lists.flatten().to_numpy(), lists.offsets.to_numpy().tolist()
+    kinds = snapshot.modalities[np.searchsorted(snapshot.ids, ids)].tolist()
+    for row, (start, end) in zip(files.drop_columns("ids").to_pylist(), pairwise(ends), strict=True):
+        of_file = kinds[start:end]
+        kind = Modality.VIDEO if Modality.VIDEO in of_file else Modality(min(of_file))
+        local = np.sort(ids[start:end])
+        yield row["path"], KnownFile(row["sha256"], row["bytes"], row["mtime_ns"], local, kind)
+
+
+def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
+    for row in snapshot.skipped().to_pylist():
+        yield KnownSkip(Skipped(row["path"], row["reason"], Reason(row["error"])), row["when"])
+
+
+def _is_stored(value: Any, stored: Any, kind: pa.DataType) -> bool:
+    """Whether `stored` is what a column of type `kind` makes of `value`; NaN is NaN."""
+    if stored is None:
+        return False
+    made = {as_text(value)}
+    with suppress(pa.ArrowException, OverflowError, UnicodeEncodeError):  # what does not fit becomes text
+        made.add(pa.scalar(value).cast(kind, safe=False).as_py())
+    return stored in made or (stored != stored and value != value)

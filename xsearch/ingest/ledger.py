@@ -1,0 +1,227 @@
+"""What a run writes into the store: the only holder of the writer.
+
+What happens to a file is one `_Change`, appended to the pending ones in a single step. A commit takes the
+pending ones before it writes them. An interrupted commit has taken them too, so nothing is written twice, and
+the next run does those files again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from xsearch.errors import Reason
+from xsearch.ingest.copies import Copies, Copy, copied
+from xsearch.ingest.interrupts import deferred_sigint
+from xsearch.ingest.known import Known, KnownFile, as_text
+from xsearch.ingest.report import Clock, Progress, Report
+from xsearch.ingest.survey import Survey
+from xsearch.ingest.work import Action, Embedded, Task
+from xsearch.media import Skipped
+from xsearch.metadata import sidecar
+from xsearch.types import Modality
+
+if TYPE_CHECKING:
+    from xsearch.store import Snapshot, Writer
+
+__all__ = ["COMMIT_ITEMS", "COMMIT_S", "Ledger"]
+
+COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Change:
+    """What happens to a file, all of it in one commit."""
+
+    dropped: Collection[str] = ()  # files whose items go, as far as the store has some
+    rows: Sequence[Mapping[str, Any]] = ()
+    vectors: Sequence[np.ndarray] = ()
+    skipped: Sequence[Skipped] = ()
+    recovered: Collection[str] = ()  # files that count as skipped no longer
+
+
+class Ledger:
+    """Takes what became of each file, and commits it every so many items or seconds.
+
+    A context manager: at its end, also after Ctrl-C or an error, everything finished is committed.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        known: Known,
+        survey: Survey,
+        clock: Clock,
+        *,
+        commit_items: int = COMMIT_ITEMS,
+        commit_s: float = COMMIT_S,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._writer, self._known, self._survey, self._clock = writer, known, survey, clock
+        self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
+        self._before: Snapshot = writer.snapshot
+        self._copies = Copies(known.files, survey.vanished)
+        self._pending = [_Change(dropped=survey.outdated, skipped=survey.skipped, recovered=survey.recovered)]
+        self._committed_s = time.perf_counter()
+        self._when = datetime.now(UTC).isoformat()  # a file that changes after this is tried again
+        self._new: Counter[Modality] = Counter()
+        self._items: Counter[Modality] = Counter()
+        self._skipped: list[Skipped] = []
+        self._counts: dict[str, Any] = dict.fromkeys(("changed", "duplicates", "moved", "removed"), 0)
+        self._counts |= {"unchanged": survey.report.unchanged, "not_media": survey.report.not_media}
+        self._done = self._bytes = self._waiting = 0  # files, their bytes, items for the next commit
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._pending:
+            self.commit()
+
+    def claim(self, task: Task) -> bool:
+        """Whether a prepared file has to be embedded; if not, `finish` gives it the vectors of its content.
+
+        For one thread, which need not be that of the other methods.
+        """
+        return self._copies.claim(task)
+
+    def add(self, embedded: Embedded) -> None:
+        """Put an embedded file in the place of what the store had of it."""
+        file = embedded.task.file
+        self._new[file.modality] += 1
+        self._items.update(Modality(row["modality"]) for row in embedded.rows)
+        self._counts["changed"] += file.name in self._known.files
+        self._put(embedded)
+
+    def refuse(self, skip: Skipped, bytes: int) -> None:
+        """Record a file that gives no items. One that was not fetched keeps those that it has."""
+        self._counts["not_media"] += skip.error is Reason.NOT_MEDIA
+        self._apply(
+            _Change(
+                dropped=() if skip.error is Reason.NOT_FETCHED else (skip.path,),
+                skipped=() if skip.error is Reason.NOT_MEDIA else (skip,),
+            ),
+            skip.path,
+            bytes,
+        )
+
+    def finish(self, *, prune: bool) -> None:
+        """Copy what is to be copied, now that its sources are there.
+
+        prune: remove the items of vanished files, unless they were moved.
+        """
+        copies, files = self._copies, self._known.files
+        self._counts["unchanged"] += sum(copy.is_same_file for copy in copies.of_stored)
+        for task in self._survey.tasks(Action.DESCRIBE):
+            copies.of_stored.append(Copy(task, task.file.name))
+        self._copy(self._before, files, copies.of_stored)
+        if copies.of_fresh:
+            self.commit()
+            after = self._writer.snapshot
+            made = Known(after).files
+            problems = {skip.path: skip for skip in self._skipped}
+            for copy in copies.of_fresh:
+                if copy.source not in made:  # the same bytes, the same problem
+                    file = copy.task.file
+                    self.refuse(replace(problems[copy.source], path=file.name), file.bytes)
+            self._copy(after, made, [copy for copy in copies.of_fresh if copy.source in made])
+        if prune:
+            gone = self._survey.vanished - copies.moved
+            self._counts["removed"] = sum(len(files[name].ids) for name in gone)
+            self._pending.append(_Change(dropped=gone))
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the last commit is so long ago that another should follow."""
+        return time.perf_counter() - self._committed_s > self._commit_s
+
+    def commit(self) -> None:
+        """Make everything that is finished permanent."""
+        with deferred_sigint(), self._clock.timed("write"):
+            changes, self._pending, self._waiting = self._pending, [], 0
+            writer, files = self._writer, self._known.files
+            dropped = [files[name].ids for change in changes for name in change.dropped if name in files]
+            if dropped:
+                writer.remove(np.concatenate(dropped))
+            for change in changes:
+                writer.forget_skips(change.recovered)
+                writer.skip(self._records(change.skipped))
+            if rows := [row for change in changes for row in change.rows]:
+                vectors = [vector for change in changes for vector in change.vectors]
+                writer.add(_table(rows), np.stack(vectors))
+            writer.commit()
+        self._committed_s = time.perf_counter()
+
+    @property
+    def report(self) -> Report:
+        """What the run has done so far, without its times."""
+        skipped = (*self._survey.report.skipped, *self._skipped)
+        return replace(self._survey.report, new=self._new, items=self._items, skipped=skipped, **self._counts)
+
+    def _copy(self, snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]) -> None:
+        for copy, embedded in copied(snapshot, files, copies):
+            if not copy.is_same_file:
+                self._counts["moved" if copy.is_moved else "duplicates"] += 1
+                self._counts["changed"] += copy.task.file.name in self._known.files
+            self._put(embedded, copy.source if copy.is_moved else None)
+
+    def _put(self, embedded: Embedded, moved_from: str | None = None) -> None:
+        """Add a file's items in place of those that it had; those of `moved_from` go as well."""
+        file, problem = embedded.task.file, embedded.task.sidecar_problem
+        beside = sidecar(file.name)
+        fine = [as_text(file.name)] if problem else [as_text(file.name), as_text(beside)]
+        self._apply(
+            _Change(
+                dropped=(file.name, moved_from) if moved_from else (file.name,),
+                rows=embedded.rows,
+                vectors=embedded.vectors,
+                skipped=(Skipped(beside, problem, Reason.SIDECAR),) if problem else (),
+                recovered=[name for name in fine if name in self._known.skips],
+            ),
+            file.name,
+            file.bytes,
+        )
+
+    def _apply(self, change: _Change, name: str, bytes: int) -> None:
+        """Let a change wait for the next commit, which is now if enough items wait."""
+        self._pending.append(change)
+        self._waiting += len(change.rows)
+        self._skipped += change.skipped
+        self._done += 1
+        self._bytes += bytes
+        if self._progress:
+            total, skipped = len(self._survey.work), len(self._survey.skipped) + len(self._skipped)
+            items, seconds = dict(self._items), self._clock.seconds
+            self._progress(Progress(self._done, total, self._bytes, items, skipped, seconds, name))
+        if self._waiting >= self._commit_items:
+            self.commit()
+
+    def _records(self, skips: Iterable[Skipped]) -> Iterator[dict[str, str]]:
+        """As the store keeps them, without those that it has: retries to no avail."""
+        for skip in skips:
+            path = as_text(skip.path)
+            known = self._known.skips.get(path)
+            if known is None or known.skipped != replace(skip, path=path) or known.has_changed():
+                yield {"path": path, "reason": skip.reason, "error": skip.error, "when": self._when}
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as columns. Where a user column has values of several types, it becomes text."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    return pa.table({name: _column(values) for name, values in columns.items()})
+
+
+def _column(values: list[Any]) -> pa.Array:
+    try:
+        return pa.array(values)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        return pa.array([None if value is None else as_text(value) for value in values], pa.string())
