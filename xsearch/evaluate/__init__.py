@@ -5,7 +5,8 @@
 """
 
 from xsearch.evaluate.benchmarks import BENCHMARKS, evaluate_benchmark
-from xsearch.evaluate.collection import evaluate_collection
+from xsearch.evaluate.chart import draw
+from xsearch.evaluate.collection_metrics import evaluate_collection
 from xsearch.evaluate.evaluation import Evaluation, gaps, matrix
 from xsearch.evaluate.metrics import (
     average_precision,
@@ -19,9 +20,8 @@ from xsearch.evaluate.metrics import (
     retrieval,
     top_k,
 )
-from xsearch.evaluate.picture import draw
-from xsearch.evaluate.scenes import MODALITIES, embed_scenes, evaluate_scenes
-from xsearch.evaluate.table import evaluate_pairs
+from xsearch.evaluate.pair_metrics import evaluate_pairs
+from xsearch.evaluate.scene_metrics import MODALITIES, embed_scenes, evaluate_scenes
 from xsearch.evaluate.zeroshot import class_truth, classify, mean_prototypes, read_prompts, text_prototypes
 
 __all__ = [

@@ -17,7 +17,7 @@ from PIL import Image
 
 from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation
-from xsearch.evaluate.table import evaluate_pairs
+from xsearch.evaluate.pair_metrics import evaluate_pairs
 from xsearch.pairs import Pair
 from xsearch.types import Modality
 

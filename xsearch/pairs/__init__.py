@@ -15,8 +15,8 @@ Shards in WebDataset's format, `x.tar` or `x-{0000..0009}.tar`, hold the same: w
 it, by ending (`formats.PARTNERS`), and its label as `.cls`; a `.json` holds more columns, or the `caption`.
 """
 
-from xsearch.pairs.check import BadRow, check_pairs
+from xsearch.pairs.bad_rows import BadRow, check_pairs
 from xsearch.pairs.pair import Pair
-from xsearch.pairs.table import Pairs, read_pairs
+from xsearch.pairs.pairs import Pairs, read_pairs
 
 __all__ = ["BadRow", "Pair", "Pairs", "check_pairs", "read_pairs"]

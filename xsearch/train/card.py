@@ -12,7 +12,7 @@ from xsearch.models.imagebind import ImageBind
 from xsearch.pairs import Pairs
 from xsearch.train.log import read_log
 from xsearch.train.recipe import Recipe
-from xsearch.train.scenes import ROUND
+from xsearch.train.scene_pairs import ROUND
 
 __all__ = ["CARD", "CURVES", "card", "curves"]
 

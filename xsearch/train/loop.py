@@ -23,12 +23,12 @@ from xsearch.models.precision import training_precision
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.adapters import adapted, merged
-from xsearch.train.check import HeldOut
 from xsearch.train.gradients import agreed, average, backward, gathered, rank, summed
+from xsearch.train.held_out import HeldOut
 from xsearch.train.log import Log
 from xsearch.train.loss import binding_loss, info_nce
 from xsearch.train.recipe import Recipe
-from xsearch.train.scenes import ScenePairs
+from xsearch.train.scene_pairs import ScenePairs
 from xsearch.train.sources import Part, Seen, Sources, missing
 from xsearch.train.state import State
 

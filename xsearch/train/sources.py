@@ -15,8 +15,8 @@ from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.gradients import processes, share
 from xsearch.train.recipe import Recipe, Stage
-from xsearch.train.scenes import GRID, ROUND, ScenePairs
-from xsearch.train.tables import Batch, TableBatches, told
+from xsearch.train.scene_pairs import GRID, ROUND, ScenePairs
+from xsearch.train.table_batches import Batch, TableBatches, told
 
 __all__ = ["Part", "Seen", "Sources", "missing"]
 

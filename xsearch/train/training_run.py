@@ -24,11 +24,11 @@ from xsearch.scenes import caption, sample
 from xsearch.system.cores import CORES
 from xsearch.system.durable import publish
 from xsearch.train.card import CARD, CURVES, card, curves
-from xsearch.train.check import HeldOut
 from xsearch.train.gradients import rank
+from xsearch.train.held_out import HeldOut
 from xsearch.train.loop import train
 from xsearch.train.recipe import Recipe
-from xsearch.train.scenes import ROUND, SEED, ScenePairs
+from xsearch.train.scene_pairs import ROUND, SEED, ScenePairs
 from xsearch.train.start import Start, start
 from xsearch.types import Modality
 

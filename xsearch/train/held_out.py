@@ -15,7 +15,7 @@ from xsearch.models.imagebind import ImageBind
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.labels import codes_of, same, vocabulary
-from xsearch.train.scenes import GRID, ROUND, ScenePairs
+from xsearch.train.scene_pairs import GRID, ROUND, ScenePairs
 
 __all__ = ["HeldOut"]
 

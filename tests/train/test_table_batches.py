@@ -17,7 +17,7 @@ from xsearch.pairs import Pairs
 from xsearch.train import Bind
 from xsearch.train.augment import mask_mels, vary
 from xsearch.train.labels import codes_of, same, vocabulary
-from xsearch.train.tables import TableBatches
+from xsearch.train.table_batches import TableBatches
 from xsearch.types import Modality, Sample
 
 BIND = Bind(temperature=0.1, batch=4)

@@ -12,7 +12,7 @@ import numpy as np
 from xsearch.errors import MediaError
 from xsearch.media import files
 from xsearch.pairs.pair import Source
-from xsearch.pairs.table import NO_WEIGHT, Pairs, no_modality
+from xsearch.pairs.pairs import NO_WEIGHT, Pairs, no_modality
 from xsearch.types import Modality
 
 __all__ = ["BadRow", "check_pairs"]
