@@ -18,6 +18,7 @@ from PIL import Image
 from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation
 from xsearch.evaluate.pair_metrics import evaluate_pairs
+from xsearch.media import imu
 from xsearch.pairs import Pair
 from xsearch.types import Modality
 
@@ -29,7 +30,6 @@ __all__ = ["BENCHMARKS", "Benchmark", "evaluate_benchmark"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 Classes = Mapping[str, Sequence[str]]
 
-WINDOW_S = 5.0  # of IMU; ImageBind, arXiv:2305.05665, section 3
 # Metres between eye and projector, as Omnivore takes them (arXiv:2201.08377).
 BASELINE_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
 
@@ -228,7 +228,7 @@ def _ego4d(folder: Path) -> Iterator[Pair]:
             rows = rows[np.isfinite(rows).all(axis=1)]
             rows = rows[np.argsort(rows[:, 0], kind="stable")]
             rate_hz = 1000 / np.median(np.diff(rows[:, 0]))
-            size = round(WINDOW_S * rate_hz)
+            size = round(imu.WINDOW_S * rate_hz)
             for start in range(0, len(rows) - size + 1, size):
                 numbers = rows[start : start + size, 1:].astype(np.float32)  # [T, 6]
                 label = "|".join(video["scenarios"])

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from xsearch.models.config import AudioConfig, Preprocessing
+from xsearch.types import AUDIO_RATE_HZ
 
 __all__ = ["clip_points", "fbank", "log_mel_clips", "mel_filters"]
 
-RATE_HZ = 16_000
 WINDOW, HOP, FFT = 400, 160, 512  # samples: 25 ms, 10 ms, the next power of two
 FLOOR = float(torch.finfo(torch.float32).eps)  # Kaldi's, under the log
 
@@ -44,10 +44,10 @@ def mel_filters(mels: int) -> Tensor:
     def mel(hz: Tensor) -> Tensor:
         return 1127.0 * torch.log1p(hz / 700.0)
 
-    low, high = mel(torch.tensor([20.0, RATE_HZ / 2], dtype=torch.float64))
+    low, high = mel(torch.tensor([20.0, AUDIO_RATE_HZ / 2], dtype=torch.float64))
     step = (high - low) / (mels + 1)
     left = low + step * torch.arange(mels)  # [mels]
-    bins = mel(torch.arange(FFT // 2, dtype=torch.float64) * RATE_HZ / FFT)[:, None]  # [256, 1]
+    bins = mel(torch.arange(FFT // 2, dtype=torch.float64) * AUDIO_RATE_HZ / FFT)[:, None]  # [256, 1]
     rising, falling = (bins - left) / step, (left + 2 * step - bins) / step
     triangles = torch.minimum(rising, falling).clamp(min=0)  # [256, mels]
     return F.pad(triangles, (0, 0, 0, 1)).float()
@@ -71,14 +71,14 @@ def log_mel_clips(waves: Sequence[np.ndarray], audio: AudioConfig, settings: Pre
     code. A sound shorter than a clip gives the same clip several times; what it does not fill is 0 *before*
     normalising.
     """
-    size = round(audio.clip_s * RATE_HZ)
+    size = round(audio.clip_s * AUDIO_RATE_HZ)
     clips = np.zeros((len(waves) * audio.clips, size), np.float32)
     frames = np.zeros(len(clips), np.int64)  # windows that lie inside the sound
     rows = iter(range(len(clips)))
     for wave in waves:
         sound = np.array(wave, np.float32, ndmin=2)  # [channels, samples]  a copy
-        for start in clip_points(sound.shape[1] / RATE_HZ, audio.clip_s, audio.clips):
-            row, first = next(rows), math.floor(start * RATE_HZ)
+        for start in clip_points(sound.shape[1] / AUDIO_RATE_HZ, audio.clip_s, audio.clips):
+            row, first = next(rows), math.floor(start * AUDIO_RATE_HZ)
             piece = sound[:, first : first + size]
             centred = piece - piece.mean() if piece.size else piece
             if settings.audio_dc == "official":

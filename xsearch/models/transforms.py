@@ -16,10 +16,10 @@ from torch import Tensor
 
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
-from xsearch.models.mel import RATE_HZ, log_mel_clips
+from xsearch.models.mel import log_mel_clips
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.system.crop import centre_square, margin, resized, spare
-from xsearch.types import Sample
+from xsearch.types import AUDIO_RATE_HZ, Sample
 
 __all__ = ["Preprocess"]
 
@@ -84,8 +84,8 @@ class Preprocess:
     def audio(self, samples: Sequence[Sample]) -> Tensor:
         """Mono float32 at 16 kHz -> float32 [B, clips, 1, mels, frames]. ModelError for another rate."""
         for sample in samples:
-            if sample.rate_hz not in (None, RATE_HZ):
-                raise ModelError(f"an audio sample has to be at {RATE_HZ} Hz, got {sample.rate_hz:g} Hz")
+            if sample.rate_hz not in (None, AUDIO_RATE_HZ):
+                raise ModelError(f"audio samples must be at {AUDIO_RATE_HZ} Hz, got {sample.rate_hz:g} Hz")
         return log_mel_clips([sample.data for sample in samples], self.config.audio, self.settings)
 
     def depth(self, samples: Sequence[Sample]) -> Tensor:

@@ -17,6 +17,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import EmptyQuery, MediaError, NotMedia, UsageError
+from xsearch.types import AUDIO_RATE_HZ as RATE_HZ
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ __all__ = [
     "video",
 ]
 
-RATE_HZ = 16_000  # of the sounds that models take
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
 
 

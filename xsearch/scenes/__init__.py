@@ -4,6 +4,17 @@ It feeds the demo, the tests and the benchmarks, and it is what the bundled mode
 """
 
 from xsearch.scenes.moment import film, render, write
-from xsearch.scenes.world import COLOURS, PLACES, SUBJECTS, TIMES, Scene, sample
+from xsearch.scenes.world import COLOURS, PLACES, SUBJECTS, TIMES, TRAINING_SEED, Scene, sample
 
-__all__ = ["COLOURS", "PLACES", "SUBJECTS", "TIMES", "Scene", "film", "render", "sample", "write"]
+__all__ = [
+    "COLOURS",
+    "PLACES",
+    "SUBJECTS",
+    "TIMES",
+    "TRAINING_SEED",
+    "Scene",
+    "film",
+    "render",
+    "sample",
+    "write",
+]

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["FAR_M", "Canvas", "Rgb", "View", "ellipse", "limb", "rectangle"]
+__all__ = ["FAR_M", "FOCAL_HEIGHTS", "Canvas", "Rgb", "View", "ellipse", "limb", "rectangle"]
 
 Rgb = tuple[float, float, float] | np.ndarray  # 0..1 each
 
+FOCAL_HEIGHTS = 0.9  # focal length in picture heights: a lens of about 58 degrees
 FAR_M = 50.0  # beyond this a depth camera sees nothing (the limit of ImageBind's depth input)
 _COLDEST_C, _HOTTEST_C = -10.0, 20.0  # range of the thermal camera, relative to the air
 _FRONT, _GROUND, _WALL, _CEILING = range(4)
@@ -54,7 +55,7 @@ class Canvas:
     def __init__(self, width: int, height: int, *, horizon: float, camera_m: float, rng: np.random.Generator):
         self.width, self.height = width * 2, height * 2  # drawn at twice the size, then averaged
         self.horizon, self.camera_m, self.rng = horizon, camera_m, rng
-        self.focal = 0.9 * self.height  # pixels; a lens of about 58 degrees
+        self.focal = FOCAL_HEIGHTS * self.height  # pixels
         self._map = Image.new("I", (self.width, self.height), 0)
         self._draw = ImageDraw.Draw(self._map)
         self._shapes: list[tuple[float, ...]] = []

@@ -12,13 +12,10 @@ import numpy as np
 from PIL import Image
 
 from xsearch.scenes import caption, motion, picture, sound
-from xsearch.scenes.world import Scene
-from xsearch.types import Modality, Sample
+from xsearch.scenes.world import DURATION_S, Scene
+from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
-__all__ = ["DURATION_S", "film", "render", "write"]
-
-DURATION_S = 5.0
-RATE_HZ = 16_000
+__all__ = ["film", "render", "write"]
 
 
 def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modality, Sample]:
@@ -31,7 +28,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modalit
     samples = (
         still(Modality.IMAGE, Image.fromarray(view.picture)),
         Sample(Modality.TEXT, text, text=text),
-        timed(Modality.AUDIO, sound.render(scene), rate_hz=RATE_HZ),
+        timed(Modality.AUDIO, sound.render(scene), rate_hz=AUDIO_RATE_HZ),
         still(Modality.DEPTH, view.depth_m, focal_px=view.focal_px),
         still(Modality.THERMAL, view.thermal),
         timed(Modality.IMU, recording, rate_hz=recording.shape[1] / DURATION_S),
@@ -88,7 +85,7 @@ _PLACES_OF_KINDS = (
 def _write_sound(wave: np.ndarray, path: Path) -> None:
     import soundfile
 
-    soundfile.write(path, wave, RATE_HZ, subtype="PCM_16")
+    soundfile.write(path, wave, AUDIO_RATE_HZ, subtype="PCM_16")
 
 
 def _write_imu(sample: Sample, path: Path) -> None:
@@ -106,14 +103,14 @@ def _write_film(frames: np.ndarray, wave: np.ndarray, files: dict[Modality, Path
     with av.open(str(files[Modality.VIDEO]), "w") as box:
         video = box.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = W, H, "yuv420p"
-        audio = box.add_stream("aac", rate=RATE_HZ, layout="mono")
+        audio = box.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono")
         for frame in frames:
             box.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         samples = (np.clip(wave, -1, 1) * 32767).astype(np.int16)[None]
         for start in range(0, samples.shape[1], 1024):
             sound_frame = av.AudioFrame.from_ndarray(samples[:, start : start + 1024], "s16", "mono")
-            sound_frame.sample_rate, sound_frame.pts = RATE_HZ, start
-            sound_frame.time_base = Fraction(1, RATE_HZ)
+            sound_frame.sample_rate, sound_frame.pts = AUDIO_RATE_HZ, start
+            sound_frame.time_base = Fraction(1, AUDIO_RATE_HZ)
             box.mux(audio.encode(sound_frame))
         box.mux(video.encode())
         box.mux(audio.encode())

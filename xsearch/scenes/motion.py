@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xsearch.scenes.world import Scene
+from xsearch.scenes.world import DURATION_S, Scene
 
-__all__ = ["render"]
+__all__ = ["render", "rotation"]
 
 Wave = NDArray[np.float64]
 
@@ -211,16 +211,14 @@ PLACES: dict[str, Callable[[Body], None]] = {
 }
 
 
-def rotation(rng: np.random.Generator) -> Wave:
-    """A rotation by up to `TILT` about a random axis, [3, 3] (Rodrigues' formula)."""
-    axis = rng.standard_normal(3)
+def rotation(axis: NDArray[np.float64], angle: float) -> Wave:
+    """Rotation matrix float64 [3, 3] by `angle` radians about `axis` [3] (Rodrigues' formula)."""
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = rng.uniform(0, TILT)
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def render(scene: Scene, *, rate_hz: float = 400.0, duration_s: float = 5.0) -> NDArray[np.float32]:
+def render(scene: Scene, *, rate_hz: float = 400.0, duration_s: float = DURATION_S) -> NDArray[np.float32]:
     """The wearer's recording of a scene: float32 [6, rate_hz * duration_s], the same for the same scene.
 
     Rows 0..2 are specific force in m/s^2 (at rest +9.81 upwards), rows 3..5 rotation rate in rad/s;
@@ -231,7 +229,7 @@ def render(scene: Scene, *, rate_hz: float = 400.0, duration_s: float = 5.0) -> 
     body = Body(rng, np.arange(round(rate_hz * duration_s)) / rate_hz)
     PLACES[scene.place](body)
     body.move[2] += GRAVITY
-    worn = rotation(rng)
+    worn = rotation(rng.standard_normal(3), rng.uniform(0, TILT))
     out = np.concatenate([worn @ body.move, worn @ body.turn])
     # Consumer MEMS sensors: some 0.02 to 0.1 m/s^2 and 0.002 to 0.01 rad/s of noise, biases about twice that.
     scale = np.repeat([0.02 + 0.08 * scene.noise, 0.002 + 0.008 * scene.noise], 3)[:, None]

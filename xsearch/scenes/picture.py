@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xsearch.scenes.canvas import Canvas, Rgb, View
+from xsearch.scenes.canvas import FOCAL_HEIGHTS, Canvas, Rgb, View
 from xsearch.scenes.places import PLACES_PAINTERS
 from xsearch.scenes.subjects import SHAPES
 from xsearch.scenes.world import Scene
@@ -67,7 +67,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.
             canvas.paint(
                 np.stack([0.5 + x + drift + across, base - outline[:, 1] * tall], axis=1),
                 paints[role],
-                distance_m=0.9 * shape.height_m / tall,  # 0.9: the focal length in picture heights
+                distance_m=FOCAL_HEIGHTS * shape.height_m / tall,
                 heat_c=warmth,
                 glow=float(role in _GLOWING),
             )

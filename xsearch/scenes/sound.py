@@ -13,7 +13,8 @@ import numpy as np
 from xsearch.scenes.ambience import AMBIENCES
 from xsearch.scenes.synthesis import Tape, Wave, equally_loud, lay, unit
 from xsearch.scenes.voices import VOICES
-from xsearch.scenes.world import Scene
+from xsearch.scenes.world import DURATION_S, Scene
+from xsearch.types import AUDIO_RATE_HZ
 
 __all__ = ["render"]
 
@@ -59,7 +60,7 @@ def microphone(tape: Tape) -> Wave:
     return response
 
 
-def render(scene: Scene, *, duration_s: float = 5.0, rate_hz: int = 16000) -> Wave:
+def render(scene: Scene, *, duration_s: float = DURATION_S, rate_hz: int = AUDIO_RATE_HZ) -> Wave:
     """The sound of a scene: float32 [duration_s * rate_hz], mono, -1..1; always the same.
 
     `count` individuals of the subject sound together. `pitch` and, weakly, `size` (big bodies are

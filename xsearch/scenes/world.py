@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["COLOURS", "PLACES", "SUBJECTS", "TIMES", "Scene", "sample"]
+__all__ = ["COLOURS", "DURATION_S", "PLACES", "SUBJECTS", "TIMES", "TRAINING_SEED", "Scene", "sample"]
 
 SUBJECTS = (
     "person", "dog", "bird", "frog", "car", "train", "boat", "helicopter", "drum", "bell", "clock", "fire",
@@ -15,6 +15,8 @@ SUBJECTS = (
 PLACES = ("beach", "forest", "street", "field", "room", "mountain", "road", "harbour")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black", "brown", "grey")
 TIMES = ("morning", "noon", "evening", "night")
+TRAINING_SEED = 1  # of the scenes that models are trained on; evaluations use others
+DURATION_S = 5.0  # of a scene: one IMU window of ImageBind, arXiv:2305.05665, section 3
 
 # What nature paints in fewer colours than people do.
 _COLOURS_OF = {
@@ -26,7 +28,7 @@ _COLOURS_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One moment of five seconds. Subject and place are the truth; the rest must not be memorised."""
+    """One moment, DURATION_S long. Subject and place are the truth; the rest must not be memorised."""
 
     seed: int  # draws every detail that has no field of its own
     subject: str

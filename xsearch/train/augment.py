@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
+from xsearch.scenes.motion import rotation
 from xsearch.train.recipe import Bind
 from xsearch.types import Modality, Sample
 
@@ -104,17 +105,10 @@ def _sound(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _motion(data: np.ndarray, rate_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Starts elsewhere, is worn a little otherwise, and half of the time comes from a duller device."""
     x = np.roll(data, int(rng.integers(data.shape[1])), axis=1)
-    turn = _rotation(rng.standard_normal(3), rng.uniform(-TURN, TURN))
+    turn = rotation(rng.standard_normal(3), rng.uniform(-TURN, TURN))
     x = np.concatenate([turn @ x[:3], turn @ x[3:]]) * rng.uniform(1 - SCALE, 1 + SCALE)
     if rng.random() < 0.5:
         spectrum = np.fft.rfft(x, axis=1)
         spectrum[:, np.fft.rfftfreq(x.shape[1], 1 / rate_hz) > rng.uniform(*SMOOTH_HZ)] = 0
         x = np.fft.irfft(spectrum, x.shape[1], axis=1)
     return x.astype(np.float32)
-
-
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """float64 [3, 3]: Rodrigues' formula."""
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

@@ -26,7 +26,6 @@ from xsearch.types import Modality
 
 __all__ = ["ScenePairs", "tower_inputs"]
 
-SEED = 1
 COMBINATIONS = len(SUBJECTS) * len(PLACES)
 GRID = (len(SUBJECTS) + 1, len(PLACES))  # a batch: every place empty, then every subject in every place
 ROUND = GRID[0] * GRID[1]
@@ -64,7 +63,7 @@ class ScenePairs:
         *,
         rounds: int,
         workers: int,
-        seed: int = SEED,
+        seed: int,
     ) -> ScenePairs:
         """Render into `folder`, or continue there after an interruption: finished rounds stay."""
         scenes = _rounds(rounds, seed)

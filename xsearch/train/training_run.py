@@ -20,7 +20,7 @@ from xsearch.models.checkpoint import save_model
 from xsearch.models.config import TOWER_OF
 from xsearch.models.precision import training_precision
 from xsearch.pairs import BadRow, Pairs, check_pairs
-from xsearch.scenes import caption, sample
+from xsearch.scenes import TRAINING_SEED, caption, sample
 from xsearch.system.cores import CORES
 from xsearch.system.durable import publish
 from xsearch.train.card import CARD, CURVES, card, curves
@@ -28,7 +28,7 @@ from xsearch.train.gradients import rank
 from xsearch.train.held_out import HeldOut
 from xsearch.train.loop import train
 from xsearch.train.recipe import Recipe
-from xsearch.train.scene_pairs import ROUND, SEED, ScenePairs
+from xsearch.train.scene_pairs import ROUND, ScenePairs
 from xsearch.train.start import Start, start
 from xsearch.types import Modality
 
@@ -87,7 +87,7 @@ def run(
         scenes = seen = None
         if recipe.scenes:
             render = partial(ScenePairs.render, out, preprocess, workers=CORES)
-            scenes = _first(partial(render, rounds=-(-recipe.scenes // ROUND), seed=SEED))
+            scenes = _first(partial(render, rounds=-(-recipe.scenes // ROUND), seed=TRAINING_SEED))
             seen = _first(partial(render, rounds=HELD_ROUNDS, seed=HELD_SEED))
         held = HeldOut(held_out or {}, preprocess, seen)
         each = workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -134,7 +134,7 @@ def _begin(recipe: Recipe, tables: Tables, out: Path) -> Start:
 def _texts(recipe: Recipe, tables: Tables) -> Iterator[str]:
     """All that is to be read."""
     if recipe.scenes:
-        yield from (caption.render(scene) for scene in sample(SAID, seed=SEED))
+        yield from (caption.render(scene) for scene in sample(SAID, seed=TRAINING_SEED))
     for pair in tables.get("text", ()):
         if isinstance(pair.other, str):
             yield pair.other
