@@ -6,9 +6,10 @@ Installed models live in `$XSEARCH_HOME/models`, by default in the platform's ca
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from xsearch.errors import ModelError
 
@@ -28,14 +29,10 @@ class ModelChoice:
 
 
 def home() -> Path:
-    """Where xsearch keeps what it installs: $XSEARCH_HOME, else `xsearch` in the user's cache directory."""
-    if given := os.environ.get("XSEARCH_HOME"):
-        return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "xsearch"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "xsearch"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xsearch"
+    """The folder of installed models: $XSEARCH_HOME, else the platform's cache folder of the user."""
+    if folder := os.environ.get("XSEARCH_HOME"):
+        return Path(folder)
+    return user_cache_path("xsearch", appauthor=False)
 
 
 def imagebind_folder() -> Path:
