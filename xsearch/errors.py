@@ -19,7 +19,9 @@
 A message says what, where, what was given, and what to do.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "BadFilter",
@@ -37,6 +39,7 @@ __all__ = [
     "Unreadable",
     "UsageError",
     "XsearchError",
+    "optional_module",
 ]
 
 
@@ -113,3 +116,12 @@ class Damaged(StoreError):
 
 class Locked(StoreError):
     """Another process is writing to the collection."""
+
+
+def optional_module(name: str, extra: str) -> Any:
+    """Import a module of an optional package. Raises UsageError naming the extra that installs it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise UsageError(f"{package} is not installed: pip install 'xsearch[{extra}]'") from None

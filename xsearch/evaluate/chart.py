@@ -1,178 +1,190 @@
-"""An evaluation as one picture, drawn with Pillow."""
+"""An evaluation as one picture, drawn with matplotlib."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
+from xsearch.errors import optional_module
 from xsearch.evaluate.evaluation import Evaluation
 from xsearch.types import Modality
 
+if TYPE_CHECKING:
+    from matplotlib.figure import SubFigure
+
 __all__ = ["draw"]
 
-SCALE = 2  # pixels per unit: sharp on any screen
-WIDTH, MARGIN, LINE = 860, 28, 22
-INK, PALE, GRID, GROUND = "#1b1f24", "#6b7280", "#e5e7eb", "#ffffff"
+WIDTH_IN, ROW_IN, DPI = 8.6, 0.34, 200  # 1720 pixels: legible on any screen, also at half the size
+INK, PALE, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": PALE,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 9,
+    "axes.titlecolor": PALE,
+    "font.size": 8.5,
+    "grid.color": GRID,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "legend.handlelength": 1,
+    "text.color": INK,
+    "xtick.color": PALE,
+    "xtick.major.size": 0,
+    "ytick.labelcolor": INK,
+    "ytick.major.size": 0,
+}
 COLOURS = dict(
     zip(Modality, ("#3b6fb6", "#d9822b", "#3a9d5d", "#8a63b8", "#8c6d46", "#c8443f", "#c14d8e"), strict=True)
 )
-FRAMES = {"trained": "#3b6fb6", "emergent": "#d9822b", "same": "#c3c8cf"}
-BARS = {"r_at_1": ("R@1", "#1f4e8c"), "r_at_5": ("R@5", "#5b8fd0"), "r_at_10": ("R@10", "#b5cfee")}
-SHARES = {
-    "top1": ("top 1", "#1f4e8c"),
-    "top5": ("top 5", "#5b8fd0"),
-    "mean_per_class": ("per class", "#b5cfee"),
+RELATIONS = {
+    "trained": ("pair is trained", "#3b6fb6"),
+    "emergent": ("pair emerges", "#d9822b"),
+    "same": ("within one tower", "#c3c8cf"),
 }
+DARK, MIDDLE, LIGHT = "#1f4e8c", "#5b8fd0", "#b5cfee"
+PUBLISHED = "#d9822b"
+RECALLS = {"r_at_1": ("R@1", DARK), "r_at_5": ("R@5", MIDDLE), "r_at_10": ("R@10", LIGHT)}
+ACCURACIES = {"top1": ("top 1", DARK), "top5": ("top 5", MIDDLE), "mean_per_class": ("per class", LIGHT)}
+PRECISIONS = {"p_at_1": ("P@1", DARK), "p_at_10": ("P@10", MIDDLE)}
+COMPOSED = {"p_at_1": ("first hit is right", DARK)}
 POINTS = 300  # of each modality
+
+Panel = tuple[float, Callable[["SubFigure"], None]]  # height in inches, and what draws it
 
 
 def draw(evaluation: Evaluation, title: str) -> Image.Image:
-    """RGB: a panel for each section that there is, below one another."""
+    """RGB, 1720 pixels wide: a panel for each section of the evaluation, one below the other.
+
+    Raises UsageError without matplotlib.
+    """
+    matplotlib = optional_module("matplotlib", "plot")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = list(_panels(evaluation))
+    with matplotlib.rc_context(STYLE):
+        heights = [height for height, _ in panels]
+        size = (WIDTH_IN, 0.5 + sum(heights))
+        figure = Figure(size, dpi=DPI, layout="constrained")
+        figure.suptitle(title, x=0.02, ha="left", size=13)
+        if panels:
+            parts = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False, hspace=0.02)
+            for part, (_, fill) in zip(parts.flat, panels, strict=True):
+                fill(part)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+
+
+def _panels(evaluation: Evaluation) -> list[Panel]:
     figures = evaluation.figures
-    panels = [_title(title)]
+    panels = []
     if rows := figures.get("retrieval"):
         names = [f"{row['query']} to {row['answer']}" for row in rows]
-        panels.append(_bars("Retrieval", names, rows, BARS))
+        panels.append(_bars("Retrieval", names, rows, RECALLS))
     if rows := figures.get("zero_shot"):
         names = [f"{row['modality']}, {row['classes']} classes" for row in rows]
-        panels.append(_bars("Zero-shot classification", names, rows, SHARES))
+        panels.append(_bars("Zero-shot classification", names, rows, ACCURACIES))
     if rows := figures.get("words"):
-        bars = {"p_at_1": ("P@1", "#1f4e8c"), "p_at_10": ("P@10", "#5b8fd0")}
-        panels.append(_bars("Words of the labels", [f"text to {row['answer']}" for row in rows], rows, bars))
+        panels.append(_bars("Label words", [f"text to {row['answer']}" for row in rows], rows, PRECISIONS))
     if rows := figures.get("matrix"):
-        panels.append(_matrix(rows))
+        kinds = list(dict.fromkeys(row["query"] for row in rows))
+        panels.append((1.1 + 0.42 * len(kinds), partial(_matrix, rows, kinds)))
     if shares := figures.get("composition"):
-        bars = {"p_at_1": ("first hit is right", "#1f4e8c")}
         rows = [{"p_at_1": share} for share in shares.values()]
-        panels.append(_bars("Composition", list(shares), rows, bars))
+        panels.append(_bars("Composition", list(shares), rows, COMPOSED))
     if len(evaluation.vectors) > 1:
-        panels.append(_scatter(evaluation))
-    page = Image.new("RGB", (WIDTH * SCALE, sum(panel.height for panel in panels) + MARGIN * SCALE), GROUND)
-    top = 0
-    for panel in panels:
-        page.paste(panel, (0, top))
-        top += panel.height
-    return page
-
-
-class _Panel:
-    """A strip of the page; positions in units from its upper left corner."""
-
-    def __init__(self, height: float) -> None:
-        self.picture = Image.new("RGB", (WIDTH * SCALE, round(height * SCALE)), GROUND)
-        self._draw = ImageDraw.Draw(self.picture)
-
-    def text(
-        self, x: float, y: float, text: str, *, size: float = 13, colour: str = INK, anchor: str = "lm"
-    ) -> None:
-        font = ImageFont.load_default(size * SCALE)
-        self._draw.text((x * SCALE, y * SCALE), text, fill=colour, font=font, anchor=anchor)
-
-    def box(self, x: float, y: float, width: float, height: float, colour: str, *, frame: str = "") -> None:
-        corners = [x * SCALE, y * SCALE, (x + width) * SCALE, (y + height) * SCALE]
-        self._draw.rectangle(corners, fill=colour, outline=frame or None, width=2 * SCALE)
-
-    def dot(self, x: float, y: float, radius: float, colour: str) -> None:
-        self._draw.circle((x * SCALE, y * SCALE), radius * SCALE, fill=colour)
-
-
-def _title(title: str) -> Image.Image:
-    panel = _Panel(54)
-    panel.text(MARGIN, 34, title, size=18)
-    return panel.picture
+        panels.append((max(3.6, 0.9 + 0.2 * len(figures["gap"])), partial(_gap, evaluation)))
+    return panels
 
 
 def _bars(
-    heading: str,
-    names: Sequence[str],
-    rows: Sequence[dict[str, Any]],
-    bars: dict[str, tuple[str, str]],
-) -> Image.Image:
+    heading: str, names: Sequence[str], rows: Sequence[Mapping[str, Any]], bars: dict[str, tuple[str, str]]
+) -> Panel:
     """Shares from 0 to 1, those of a row within one another; a mark where a published figure is."""
-    left, wide = 210, WIDTH - 210 - 250
-    panel = _Panel(58 + (LINE + 8) * len(rows) + 22)
-    panel.text(MARGIN, 24, heading, size=15)
-    bottom = 50 + (LINE + 8) * len(rows)
-    for tenth in range(0, 11, 2):
-        panel.box(left + wide * tenth / 10, 46, 0.5, bottom - 46, GRID)
-        panel.text(
-            left + wide * tenth / 10, bottom + 10, f"{tenth / 10:g}", size=11, colour=PALE, anchor="mm"
-        )
-    for number, (name, row) in enumerate(zip(names, rows, strict=True)):
-        y = 50 + (LINE + 8) * number
-        panel.text(left - 12, y + LINE / 2, name, anchor="rm")
-        for key, (_, colour) in sorted(bars.items(), key=lambda bar: -row[bar[0]]):
-            panel.box(left, y, wide * row[key], LINE, colour)
-        figures = "   ".join(f"{label} {row[key]:.3f}" for key, (label, _) in bars.items())
-        panel.text(left + wide + 14, y + LINE / 2, figures, size=12)
-        if "published" in row:
-            panel.box(left + wide * row["published"] - 1, y - 3, 2, LINE + 6, FRAMES["emergent"])
-    legend = [(label, colour) for label, colour in bars.values()]
-    if any("published" in row for row in rows):
-        legend.append((f"ImageBind's {legend[0][0]}, published", FRAMES["emergent"]))
-    _legend(panel, legend, x=left, y=24)
-    return panel.picture
+
+    def fill(part: SubFigure) -> None:
+        axes = part.subplots()
+        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
+        axes.set_yticks(range(len(rows)), names)
+        axes.grid(axis="x")
+        for y, row in enumerate(rows):
+            for key in sorted(bars, key=lambda key: row[key])[::-1]:  # the first is never covered
+                axes.barh(y, row[key], 0.72, color=bars[key][1])
+            if "published" in row:
+                axes.vlines(row["published"], y - 0.45, y + 0.45, color=PUBLISHED, linewidth=2)
+            values = "   ".join(f"{label} {row[key]:.3f}" for key, (label, _) in bars.items())
+            axes.annotate(
+                values, (1, y), (8, 0), textcoords="offset points", va="center", annotation_clip=False
+            )
+        legend = dict(bars.values())
+        if any("published" in row for row in rows):
+            legend[f"ImageBind's {next(iter(legend))}, published"] = PUBLISHED
+        _heading(part, heading, legend)
+
+    return 0.85 + ROW_IN * len(rows), fill
 
 
-def _legend(panel: _Panel, entries: Sequence[tuple[str, str]], *, x: float, y: float) -> None:
-    for label, colour in entries:
-        panel.box(x, y - 5, 10, 10, colour)
-        panel.text(x + 16, y, label, size=12, colour=PALE)
-        x += 40 + 7 * len(label)
+def _heading(part: SubFigure, heading: str, colours: Mapping[str, str], *, frames: bool = False) -> None:
+    """What a panel shows, and in the same line its legend."""
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor="white" if frames else colour, edgecolor=colour, linewidth=1.5, label=label)
+        for label, colour in colours.items()
+    ]
+    part.suptitle(heading, x=0.02, ha="left", size=11)
+    part.legend(handles=handles, loc="upper right", ncols=len(handles), borderaxespad=0.1)
 
 
-def _matrix(rows: Sequence[dict[str, Any]]) -> Image.Image:
-    """Precision at 1 of every kind (a row each) among every other."""
-    kinds = list(dict.fromkeys(row["query"] for row in rows))
-    wide, high, left, top = min(96, (WIDTH - 150) / len(kinds)), 40, 120, 88
-    panel = _Panel(top + high * len(kinds) + 20)
-    panel.text(MARGIN, 24, "Every kind among every other: share of first hits that are right", size=15)
-    _legend(panel, [("pair is trained", FRAMES["trained"]), ("pair emerges", FRAMES["emergent"]),
-                    ("within one tower", FRAMES["same"])], x=MARGIN, y=48)  # fmt: skip
+def _matrix(rows: Sequence[Mapping[str, Any]], kinds: Sequence[str], part: SubFigure) -> None:
+    """Precision at 1 of every modality (a row each) among every other."""
+    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.patches import Rectangle
+
+    axes = part.subplots()
+    axes.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(kinds) - 0.5, -0.5), xlabel="answer", ylabel="query")
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.spines[:].set_visible(False)
+    colours = LinearSegmentedColormap.from_list("", ["white", DARK])
     for row in rows:
-        x, y = left + wide * kinds.index(row["answer"]), top + high * kinds.index(row["query"])
+        x, y = kinds.index(row["answer"]), kinds.index(row["query"])
         share = row["p_at_1"] if row["queries"] else 0.0
-        red, green, blue = (round(255 + share * (end - 255)) for end in (31, 78, 140))
-        panel.box(
-            x + 2,
-            y + 2,
-            wide - 4,
-            high - 4,
-            f"#{red:02x}{green:02x}{blue:02x}",
-            frame=FRAMES[row["relation"]],
+        frame = RELATIONS[row["relation"]][1]
+        box = Rectangle(
+            (x - 0.47, y - 0.43), 0.94, 0.86, facecolor=colours(share), edgecolor=frame, linewidth=1.5
         )
-        ink = GROUND if share > 0.5 else INK
-        text = f"{share:.2f}" if row["queries"] else "-"  # a kind that has no label of the other
-        panel.text(x + wide / 2, y + high / 2, text, colour=ink, anchor="mm")
-    for number, kind in enumerate(kinds):
-        panel.text(left - 12, top + high * (number + 0.5), kind, anchor="rm")
-        panel.text(left + wide * (number + 0.5), top - 12, kind, anchor="mm")
-    return panel.picture
+        axes.add_patch(box)
+        text = f"{share:.2f}" if row["queries"] else "-"  # no label in common
+        axes.text(x, y, text, ha="center", va="center", color="white" if share > 0.5 else INK)
+    _heading(part, "P@1 of each modality among each other", dict(RELATIONS.values()), frames=True)
 
 
-def _scatter(evaluation: Evaluation) -> Image.Image:
-    """Vectors on their first two principal components, and how far apart the means of the kinds are."""
-    high, left, top = 330, MARGIN, 66
-    panel = _Panel(top + max(high, 34 + 19 * len(evaluation.figures["gap"])) + 20)
-    panel.text(MARGIN, 24, "Modality gap: vectors on their two principal components", size=15)
-    _legend(panel, [(str(kind), COLOURS[kind]) for kind in evaluation.vectors], x=MARGIN, y=48)
-    panel.box(left, top, high, high, GROUND, frame=GRID)
+def _gap(evaluation: Evaluation, part: SubFigure) -> None:
+    """Vectors on their first two principal components, and the distances between the means."""
     chosen = {kind: rows[:: len(rows) // POINTS + 1] for kind, rows in evaluation.vectors.items()}
     every = np.concatenate(list(chosen.values()))
     centre = every.mean(axis=0)
-    axes = np.linalg.svd(every - centre, full_matrices=False)[2][:2]  # [2, dim]
-    flat = {kind: (rows - centre) @ axes.T for kind, rows in chosen.items()}  # [n, 2] each
-    reach = 1.08 * np.abs(np.concatenate(list(flat.values()))).max() or 1.0
-    for kind, at in flat.items():
-        for x, y in left + high / 2 + at / reach * high / 2 - np.array([0, left - top]):
-            panel.dot(x, y, 2, COLOURS[kind])
-    panel.text(left + high + 40, top + 10, "distance of the means", size=12, colour=PALE)
-    for number, row in enumerate(evaluation.figures["gap"]):
-        y = top + 34 + 19 * number
-        panel.text(left + high + 40, y, f"{row['a']}, {row['b']}", size=12)
-        panel.text(left + high + 240, y, f"{row['distance']:.2f}", size=12, anchor="rm")
-        panel.box(left + high + 252, y - 6, 60 * row["distance"], 12, BARS["r_at_5"][1])
-    return panel.picture
+    directions = np.linalg.svd(every - centre, full_matrices=False)[2][:2]  # [2, dim]
+    left, right = part.subplots(1, 2, width_ratios=(1.15, 1))
+    for kind, rows in chosen.items():
+        x, y = directions @ (rows - centre).T  # [n] each
+        left.scatter(x, y, s=5, color=COLOURS[kind], linewidths=0)
+    left.set(title="vectors", xlabel="principal component 1", ylabel="principal component 2")
+    left.set_aspect("equal", "datalim")
+    _heading(part, "Modality gap", {str(kind): COLOURS[kind] for kind in chosen})
+    gaps = evaluation.figures["gap"]
+    bars = right.barh(
+        [f"{row['a']}, {row['b']}" for row in gaps], [row["distance"] for row in gaps], color=MIDDLE
+    )
+    right.bar_label(bars, fmt="%.2f", padding=3)
+    right.set(title="means", xlabel="distance", ylim=(max(len(gaps), 8) - 0.4, -0.6))
+    right.margins(x=0.15)
+    right.grid(axis="x")

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from xsearch.errors import UsageError
+from xsearch.errors import optional_module
 
 __all__ = ["adapted", "merged"]
 
@@ -21,10 +21,7 @@ def adapted(tower: nn.Module, how: str, *, rank: int) -> nn.Module:
     Raises UsageError where LoRA is wanted and its package is missing.
     """
     if how == "lora":
-        try:
-            peft: Any = import_module("peft")
-        except ImportError:
-            raise UsageError("LoRA needs the package peft: pip install 'xsearch[train]'") from None
+        peft = optional_module("peft", "train")
         config = peft.LoraConfig(
             r=rank, lora_alpha=rank, target_modules=MATRICES, target_parameters=["attn.in_proj_weight"]
         )

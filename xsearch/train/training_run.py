@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 from xsearch.errors import UsageError
 from xsearch.models.checkpoint import save_model
@@ -23,7 +25,8 @@ from xsearch.pairs import BadRow, Pairs, check_pairs
 from xsearch.scenes import TRAINING_SEED, caption, sample
 from xsearch.system.cores import CORES
 from xsearch.system.durable import publish
-from xsearch.train.card import CARD, CURVES, card, curves
+from xsearch.train.card import CARD, card
+from xsearch.train.curves import CURVES, curves
 from xsearch.train.gradients import rank
 from xsearch.train.held_out import HeldOut
 from xsearch.train.loop import train
@@ -98,7 +101,10 @@ def run(
             save_model(model, preprocess.tokenizer, folder, words=begun.words)
             (folder / CARD).write_text(card(recipe, model, tables, out, command), encoding="utf-8")
             (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
-            curves(out, folder / CURVES)
+            try:
+                curves(out, folder / CURVES)
+            except UsageError as problem:
+                tqdm.write(f"{CURVES} was not drawn: {problem}", file=sys.stderr)
         return folder
 
 
