@@ -1,4 +1,4 @@
-"""The model card of a run."""
+"""The model card of a training run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CARD = "MODEL_CARD.md"
 
 
 def card(recipe: Recipe, model: ImageBind, tables: Mapping[str, Pairs], run: Path, command: str) -> str:
-    """Markdown, filled from the run: what it started from, its data, its stages, and what it can do."""
+    """Markdown: what the run in folder `run` started from, its data, its stages, its held-out precision."""
     parameters = sum(parameter.numel() for parameter in model.parameters())
     lines = [
         f"# {recipe.name}",
@@ -36,21 +36,20 @@ def card(recipe: Recipe, model: ImageBind, tables: Mapping[str, Pairs], run: Pat
         lines.append(f"| {name} | {len(pairs):,} | {labels or ''} | {pairs.path.name} |")
     if recipe.scenes:
         lines.append(f"| all | {-(-recipe.scenes // ROUND) * ROUND:,} | | rendered scenes |")
-    lines += ["", "## Stages", "", "| learns | bound to pictures | length | peak lr |", "|---|---|---|---|"]
+    lines += ["", "## Stages", "", "| trained | bound to images | length | peak lr |", "|---|---|---|---|"]
     for stage in recipe.stages:
         length = f"{stage.steps:,} steps" if stage.steps else f"{stage.epochs:g} epochs"
         lines.append(f"| {', '.join(stage.learn)} | {', '.join(stage.bind)} | {length} | {stage.lr:g} |")
-    found = _last_look(run)
-    if found:
+    if precisions := _last_precisions(run):
         lines += ["", "## Held-out pairs", "", "| query > answer | P@1 |", "|---|---|"]
-        lines += [f"| {name} | {value:.2f} |" for name, value in found.items()]
+        lines += [f"| {name} | {value:.2f} |" for name, value in precisions.items()]
     lines += ["", "## Reproduce", "", f"    {command}", "", "with the recipe in `recipe.json`.", ""]
     return "\n".join(lines)
 
 
-def _last_look(folder: Path) -> dict[str, float]:
-    """P@1 on held-out pairs as it was last measured, by query and answer."""
-    found: dict[str, Any] = {}
-    for entry in read_log(folder):
-        found |= {name: value for name, value in entry.items() if ">" in name}
-    return found
+def _last_precisions(run: Path) -> dict[str, float]:
+    """The most recent held-out P@1 of each pair of modalities."""
+    precisions: dict[str, Any] = {}
+    for entry in read_log(run):
+        precisions |= {name: value for name, value in entry.items() if ">" in name}
+    return precisions

@@ -1,16 +1,16 @@
-"""A recipe: everything that decides the outcome of a training run, besides the data. Written as TOML.
+"""A recipe: everything that determines the outcome of a training run, except the data. Written as TOML.
 
     start = "bundled"              # scratch, bundled, imagebind or a model folder
-    [modality.audio]               # how pairs of pictures and sounds are compared
+    [modality.audio]               # how pairs of pictures and sounds are contrasted
     temperature = 0.05
     batch = 256
     image = "weak"
-    [[stage]]                      # stages follow each other
+    [[stage]]                      # stages run in this order
     learn = ["audio"]              # towers; "audio:lora" and "audio:head" train an adapter or the head only
-    bind = ["audio"]               # what is compared with pictures
+    bind = ["audio"]               # modalities contrasted with pictures
     epochs = 64
 
-`paper` holds Table 9 of ImageBind (arXiv:2305.05665), `bundled` makes the one in the wheel, `scenes` needs no
+`paper` is Table 9 of ImageBind (arXiv:2305.05665), `bundled` made the model in the wheel, `scenes` needs no
 data.
 """
 
@@ -67,37 +67,37 @@ Learner = Annotated[str, _one_of(TOWERS, f"(:({'|'.join(SCOPES)}))?")]  # "audio
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Bind:
-    """How one modality is compared with pictures."""
+    """How one modality is contrasted with pictures."""
 
     temperature: PositiveFloat
-    learned: bool = False  # the temperature is where a stage starts; the paper found fixed ones better
-    batch: PositiveInt = 256  # pairs of a step, over all processes; a table with fewer gives all it has
-    replicate: PositiveFloat = 1.0  # how often an epoch shows each pair
+    learned: bool = False  # start from this temperature; the paper found fixed ones better
+    batch: PositiveInt = 256  # pairs of a step, over all processes; at most those of the table
+    replicate: PositiveFloat = 1.0  # passes over the table in an epoch
     weight: NonNegativeFloat = 1.0  # of its loss
-    # Of the picture. "strong" is for words, depth and heat: it destroys what binds sounds (the paper's
-    # Table 5: ESC 56.7 falls to 22.6). Depth and heat are cropped and mirrored as their picture is.
+    # Augmentation of the picture. "strong" is for text, depth and thermal: it destroys the alignment of audio
+    # (the paper's Table 5: ESC 56.7 falls to 22.6). Depth and thermal are cropped and mirrored with it.
     image: Literal["none", "weak", "strong"] = "weak"
-    other: bool = True  # whether the partner is varied, too
-    clips: PositiveInt = 1  # of a sound, at random; the tower averages them
-    balanced: bool = False  # every label as often as any other, whatever the weights; needs labels
+    other: bool = True  # whether the partner is augmented, too
+    clips: PositiveInt = 1  # random audio clips per sound; the tower averages them
+    balanced: bool = False  # draw labels uniformly, whatever the weights; needs labels
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Stage:
-    """Some towers learn, the others rest."""
+    """Towers that learn while the others are frozen."""
 
     learn: Annotated[tuple[Learner, ...], AfterValidator(_distinct)]
     bind: Annotated[tuple[Partner, ...], AfterValidator(_distinct)]
     steps: NonNegativeInt = 0  # or
-    epochs: NonNegativeFloat = 0.0  # of the largest of the tables that are bound
+    epochs: NonNegativeFloat = 0.0  # of the largest bound table
     lr: PositiveFloat = 1e-3  # the peak
-    lrs: dict[str, PositiveFloat] = field(default_factory=dict)  # of towers that have another
+    lrs: dict[str, PositiveFloat] = field(default_factory=dict)  # of towers with another peak
     warmup: NonNegativeFloat = 0.05  # share of the steps
     weight_decay: NonNegativeFloat = 0.1
     betas: tuple[float, float] = (0.9, 0.95)
-    clip_norm: NonNegativeFloat = 1.0  # 0: gradients stay as they are
+    clip_norm: NonNegativeFloat = 1.0  # 0: no clipping
     size: NonNegativeInt = 0  # pixels of the pictures' side; 0: the model's own
-    scenes: bool = True  # beside the tables, if there are any
+    scenes: bool = True  # train on rendered scenes as well, if the recipe has any
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -111,34 +111,35 @@ class Stage:
 
     @property
     def towers(self) -> dict[str, str]:
-        """What of each tower learns: one of HOW."""
-        return {name: how or "all" for name, _, how in (entry.partition(":") for entry in self.learn)}
+        """By tower: what of it learns, one of SCOPES."""
+        entries = (entry.partition(":") for entry in self.learn)
+        return {name: scope or "all" for name, _, scope in entries}
 
     def lr_at(self, step: int, steps: int) -> float:
-        """Linear warm-up, then half a cosine down to nothing."""
-        rising = self.warmup * steps
-        if step < rising:
-            return self.lr * min((step + 1) / rising, 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+        """The learning rate of a step: linear warm-up, then half a cosine to 0."""
+        warmup = self.warmup * steps
+        if step < warmup:
+            return self.lr * min((step + 1) / warmup, 1)
+        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class Recipe:
     stages: tuple[Stage, ...] = Field(default=(), alias="stage")
     modality: dict[Partner, Bind] = field(default_factory=dict)
-    name: str = "unnamed"  # of the model that it makes; that of the file if there is none in it
+    name: str = "unnamed"  # of the trained model; by default that of the file
     start: str = "scratch"  # "scratch", "bundled", "imagebind" or a model folder
-    # Towers that start from nothing all the same; "text" with a new tokenizer
+    # Towers that start from scratch all the same; "text" with a new tokenizer
     fresh: Annotated[tuple[Tower, ...], AfterValidator(_distinct)] = ()
     seed: NonNegativeInt = 0
-    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where the device multiplies it faster
-    scenes: NonNegativeInt = 0  # rendered scenes beside the tables, rounded up to rounds of 104
-    scenes_weight: NonNegativeFloat = 1.0  # of their loss, times that of the modality
-    ema: NonNegativeFloat = 0.0  # decay of the averaged weights, which are the result; 0: no average
-    chunk: NonNegativeInt = 0  # rows that a tower takes at once, at whatever batch (arXiv:2101.06983); 0: all
+    precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it is faster on the device
+    scenes: NonNegativeInt = 0  # rendered scenes in addition to the tables, rounded up to rounds of 104
+    scenes_weight: NonNegativeFloat = 1.0  # of their loss, relative to the weight of the modality
+    ema: NonNegativeFloat = 0.0  # decay of the weight average, which is the result; 0: no average
+    chunk: NonNegativeInt = 0  # rows per forward pass of a tower (arXiv:2101.06983); 0: the batch
     lora_rank: PositiveInt = 8
     check_steps: PositiveInt = 500  # steps between held-out evaluations
-    patience: NonNegativeInt = 0  # held-out evaluations without a better one that end a stage; 0: never ends
+    patience: NonNegativeInt = 0  # evaluations without improvement that end a stage; 0: never
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -152,7 +153,7 @@ class Recipe:
 
     @staticmethod
     def load(choice: str | Path) -> Recipe:
-        """The recipe of a name in RECIPES, or of a file. Raises UsageError."""
+        """Read a recipe: the name of one in RECIPES, or a .toml file. Raises UsageError."""
         path = Path(choice)
         if path.suffix != ".toml":
             path = RECIPES / f"{choice}.toml"
@@ -167,14 +168,14 @@ class Recipe:
 
     @staticmethod
     def of(content: dict[str, Any], source: str = "recipe") -> Recipe:
-        """From the tables of a TOML document, `modality` and `stage` among them. Raises UsageError."""
+        """Validate a parsed TOML document. source: its name in messages. Raises UsageError."""
         try:  # by way of JSON: in strict mode only its arrays and objects pass as tuples and dataclasses
             return _RECIPE.validate_json(json.dumps(content, default=str))
         except ValidationError as error:
             raise UsageError(f"{source}: {'; '.join(map(_line, error.errors()))}") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """What `of` takes, as JSON has it."""
+        """The inverse of `of`, fit for JSON."""
         content = dataclasses.asdict(self)
         content["stage"] = list(content.pop("stages"))
         return content

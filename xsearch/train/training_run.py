@@ -1,4 +1,4 @@
-"""A whole run: tables in, a model folder out."""
+"""A training run: pair tables in, a model folder out."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ from xsearch.types import Modality
 
 __all__ = ["Tables", "read_tables", "run"]
 
-MADE_OF = "run.json"
-SAID = 20_000  # captions of scenes, for a tokenizer
-HELD_SEED, HELD_ROUNDS = 7, 4
+MANIFEST = "run.json"  # the recipe and the tables of a run
+CAPTIONS = 20_000  # of scenes, to train a tokenizer on
+HELD_OUT_SEED, HELD_OUT_ROUNDS = 7, 4
 
-Tables = dict[str, Pairs]  # by the tower beside the pictures
+Tables = dict[str, Pairs]  # by the tower of the partners
 
 
 def read_tables(paths: Sequence[Path], split: str) -> tuple[Tables, list[BadRow]]:
-    """The good rows of a split by tower, and what is wrong with the others.
+    """The valid rows of a split by tower, and the problems of the others.
 
-    Raises UsageError for a table that is none, and for two tables of one modality.
+    Raises UsageError for a file that is not a pair table, and for two tables of one modality.
     """
     tables: Tables = {}
     bad: list[BadRow] = []
@@ -56,14 +56,14 @@ def read_tables(paths: Sequence[Path], split: str) -> tuple[Tables, list[BadRow]
         pairs = pairs.take(pairs.splits == split)
         problems = check_pairs(pairs, pictures=True)
         bad += problems
-        wrong = [problem.row - 1 for problem in problems]
-        pairs = pairs.take(~np.isin(pairs.rows, wrong))
+        invalid = [problem.row - 1 for problem in problems]
+        pairs = pairs.take(~np.isin(pairs.rows, invalid))
         for modality in dict.fromkeys(pairs.modalities.tolist()):
             name = TOWER_OF[Modality(modality)]
             if name == "vision":
-                raise UsageError(f"{path}: modality {modality}: a picture is bound to other media only")
+                raise UsageError(f"{path}: modality {modality}: pictures pair with other modalities only")
             if name in tables:
-                raise UsageError(f"{path}: {name} is in {tables[name].path} already; put them into one table")
+                raise UsageError(f"{path}: {name} is already in {tables[name].path}; merge the two tables")
             tables[name] = pairs.take(pairs.modalities == modality)
     return tables, bad
 
@@ -78,94 +78,103 @@ def run(
     workers: int = 0,
     command: str = "",
 ) -> Path:
-    """Train as the recipe says, and write `out/model` with its card; go on where `out` has been left.
+    """Train as the recipe says and write `out/model` with its card; resumes an interrupted run in `out`.
 
-    Under torchrun every process calls this. Raises UsageError if `out` belongs to another recipe or to
+    Under torchrun every process calls this. Raises UsageError if `out` holds a run of another recipe or of
     other tables.
     """
-    with _group(device) as here:
-        recipe = dataclasses.replace(recipe, precision=_precision(recipe, out, here))
-        begun = _first(partial(_begin, recipe, tables, out))
-        model, preprocess = begun.model, begun.preprocess
-        scenes = seen = None
+    with _process_group(device) as local_device:
+        recipe = dataclasses.replace(recipe, precision=_precision(recipe, out, local_device))
+        initial = _rank_0_first(partial(_begin, recipe, tables, out))
+        model, preprocess = initial.model, initial.preprocess
+        scenes = held_out_scenes = None
         if recipe.scenes:
             render = partial(ScenePairs.render, out, preprocess, workers=CORES)
-            scenes = _first(partial(render, rounds=-(-recipe.scenes // ROUND), seed=TRAINING_SEED))
-            seen = _first(partial(render, rounds=HELD_ROUNDS, seed=HELD_SEED))
-        held = HeldOut(held_out or {}, preprocess, seen)
-        each = workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        train(model, preprocess, recipe, tables, out, scenes=scenes, held_out=held, device=here, workers=each)
+            rounds = -(-recipe.scenes // ROUND)
+            scenes = _rank_0_first(partial(render, rounds=rounds, seed=TRAINING_SEED))
+            held_out_scenes = _rank_0_first(partial(render, rounds=HELD_OUT_ROUNDS, seed=HELD_OUT_SEED))
+        train(
+            model,
+            preprocess,
+            recipe,
+            tables,
+            out,
+            scenes=scenes,
+            held_out=HeldOut(held_out or {}, preprocess, held_out_scenes),
+            device=local_device,
+            workers=workers // int(os.environ.get("LOCAL_WORLD_SIZE", "1")),
+        )
         folder = out / "model"
         if rank() == 0:
             assert preprocess.tokenizer is not None
-            save_model(model, preprocess.tokenizer, folder, words=begun.words)
+            save_model(model, preprocess.tokenizer, folder, words=initial.words)
             (folder / CARD).write_text(card(recipe, model, tables, out, command), encoding="utf-8")
             (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
             try:
                 curves(out, folder / CURVES)
-            except UsageError as problem:
-                tqdm.write(f"{CURVES} was not drawn: {problem}", file=sys.stderr)
+            except UsageError as error:
+                tqdm.write(f"{CURVES} was not drawn: {error}", file=sys.stderr)
         return folder
 
 
 def _precision(recipe: Recipe, out: Path, device: str) -> Any:
-    """ "auto" resolved: to that of the run in `out` if there is one, so that it continues as it began."""
-    if recipe.precision == "auto" and (out / MADE_OF).exists():
-        made_of = json.loads((out / MADE_OF).read_text(encoding="utf-8"))
-        return str(made_of["recipe"].get("precision", "fp32"))
+    """The precision of the recipe; "auto" resolves to that of the run in `out`, else to the fastest."""
+    if recipe.precision == "auto" and (out / MANIFEST).exists():
+        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        return str(manifest["recipe"].get("precision", "fp32"))
     return training_precision(recipe.precision, torch.device(device))
 
 
 def _begin(recipe: Recipe, tables: Tables, out: Path) -> Start:
-    """The model that the recipe starts from; what `out` is made of is written there, or compared with it."""
+    """The initial model. Writes the manifest of the run, or raises UsageError if `out` has another."""
     out.mkdir(parents=True, exist_ok=True)
-    made_of = {
+    manifest = {
         "recipe": recipe.to_dict(),
         "tables": {name: [pairs.path.name, len(pairs)] for name, pairs in tables.items()},
     }
-    text = json.dumps(made_of, indent=1)
-    path = out / MADE_OF
+    text = json.dumps(manifest, indent=1)
+    path = out / MANIFEST
     if path.exists() and path.read_text(encoding="utf-8") != text:
         raise UsageError(
             f"{out} holds a run of another recipe, or of tables with other rows; "
-            "give another --out, or remove it"
+            "choose another --out, or delete it"
         )
-    begun = start(recipe, _texts(recipe, tables), out)
+    initial = start(recipe, _texts(recipe, tables), out)
     if not path.exists():
         with publish(path) as part:
             part.write_text(text, encoding="utf-8")
-    return begun
+    return initial
 
 
 def _texts(recipe: Recipe, tables: Tables) -> Iterator[str]:
-    """All that is to be read."""
+    """All training texts."""
     if recipe.scenes:
-        yield from (caption.render(scene) for scene in sample(SAID, seed=TRAINING_SEED))
+        yield from (caption.render(scene) for scene in sample(CAPTIONS, seed=TRAINING_SEED))
     for pair in tables.get("text", ()):
         if isinstance(pair.other, str):
             yield pair.other
 
 
-def _first(make: Any) -> Any:
-    """What `make` gives; the first process calls it before the others, which find what it has written."""
-    made = make() if rank() == 0 else None
+def _rank_0_first(make: Any) -> Any:
+    """The result of `make`, called by rank 0 before the other processes, which then find its files."""
+    result = make() if rank() == 0 else None
     if dist.is_initialized():
         dist.barrier()
-    return make() if made is None else made
+    return make() if result is None else result
 
 
 @contextmanager
-def _group(device: str) -> Iterator[str]:
-    """The device of this process, in a group with the others if torchrun has started them."""
+def _process_group(device: str) -> Iterator[str]:
+    """Yield the device of this process, which joins a process group if torchrun has started it."""
     cuda = torch.cuda.is_available() and device != "cpu"
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield ("cuda" if cuda else "cpu") if device == "auto" else device
         return
-    here = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
+    local_device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
     if cuda:
-        torch.cuda.set_device(here)
+        torch.cuda.set_device(local_device)
     dist.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield here
+        yield local_device
     finally:
         dist.destroy_process_group()
