@@ -1,7 +1,7 @@
-"""How good vectors are: retrieval, zero-shot classification, emergence, the modality gap.
+"""Evaluation: retrieval, zero-shot classification, emergent alignment, the modality gap.
 
 `metrics` and `zeroshot` work on arrays; `evaluate_pairs`, `evaluate_collection`, `evaluate_scenes` and
-`evaluate_benchmark` put a model to work on a pair table, a collection, rendered scenes or a public data set.
+`evaluate_benchmark` evaluate a model on a pair table, a collection, rendered scenes or a public data set.
 """
 
 from xsearch.evaluate.benchmarks import BENCHMARKS, evaluate_benchmark
