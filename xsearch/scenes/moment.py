@@ -1,4 +1,4 @@
-"""A scene in all modalities at once: as samples in memory, or as files in a folder."""
+"""A scene in all modalities: as samples in memory, or as files in a folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["film", "render", "write"]
 
 
 def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modality, Sample]:
-    """Picture, caption, sound, depth map, thermal picture and IMU recording; for its film see `film`."""
+    """The six samples of a scene: image, text, audio, depth, thermal and IMU. For video see `film`."""
     view = picture.render(scene, width=width, height=height)
     text = caption.render(scene)
     recording = motion.render(scene)
@@ -37,21 +37,19 @@ def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modalit
 
 
 def film(scene: Scene, *, width: int, height: int, frames: int) -> np.ndarray:
-    """`frames` pictures evenly over the five seconds, uint8 [frames, height, width, 3]."""
+    """uint8 [frames, height, width, 3], evenly spaced over the scene."""
     times = (np.arange(frames) + 0.5) * DURATION_S / frames
     return np.stack([picture.render(scene, width=width, height=height, t_s=t).picture for t in times])
 
 
 def write(scenes: Sequence[Scene], folder: Path, *, width: int = 640, height: int = 480) -> list[Path]:
-    """One file of every kind per scene, in `photos/ notes/ sounds/ videos/ depth/ thermal/ imu/`, and the
-    ground truth as `metadata.csv` (columns path, subject, place, time, colour). Returns the files."""
+    """Write one file per scene and modality, in `photos/ notes/ sounds/ videos/ depth/ thermal/ imu/`, and
+    the ground truth as `metadata.csv` (columns path, subject, place, time, colour). Returns the files."""
     truth: list[tuple[Path, Scene]] = []
     for number, scene in enumerate(scenes):
         moment = render(scene, width=width, height=height)
         name = f"{number:04d}"
-        files = {
-            kind: folder / directory / f"{name}.{ending}" for kind, directory, ending in _PLACES_OF_KINDS
-        }
+        files = {kind: folder / directory / f"{name}.{ending}" for kind, directory, ending in _FOLDERS}
         for path in files.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         moment[Modality.IMAGE].data.save(files[Modality.IMAGE], quality=92)
@@ -71,7 +69,7 @@ def write(scenes: Sequence[Scene], folder: Path, *, width: int = 640, height: in
     return [path for path, _ in truth]
 
 
-_PLACES_OF_KINDS = (
+_FOLDERS = (
     (Modality.IMAGE, "photos", "jpg"),
     (Modality.TEXT, "notes", "txt"),
     (Modality.AUDIO, "sounds", "wav"),
