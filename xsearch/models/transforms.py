@@ -68,9 +68,9 @@ class Preprocess:
         if to != (H, W):
             x = F.interpolate(x, to, mode="bilinear", align_corners=False, antialias=antialias)
         x = (x.float() / 255 - self._mean) / self._std
-        spare = max(to) - size
-        middle = math.ceil(spare / 2)
-        starts = [middle] if self.settings.video_crops == 1 else [0, middle, spare]
+        excess = max(to) - size
+        middle = math.ceil(excess / 2)
+        starts = [middle] if self.settings.video_crops == 1 else [0, middle, excess]
         crops = [x.narrow(2 if H > W else 3, start, size) for start in starts]  # [2S, 3, size, size] each
         clips = torch.stack(crops).unflatten(1, (S, 2))  # [crops, S, 2, 3, size, size]
         return clips.permute(1, 0, 3, 2, 4, 5).flatten(0, 1)
