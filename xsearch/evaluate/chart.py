@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["draw"]
 
 WIDTH_IN, ROW_IN, DPI = 8.6, 0.34, 200  # 1720 pixels: legible on any screen, also at half the size
-INK, PALE, GRID = "#1b1f24", "#6b7280", "#e5e7eb"
+PALE, GRID = "#6b7280", "#e5e7eb"
 STYLE = {
     "axes.axisbelow": True,
     "axes.edgecolor": GRID,
@@ -32,12 +32,7 @@ STYLE = {
     "grid.color": GRID,
     "legend.fontsize": 8,
     "legend.frameon": False,
-    "legend.handlelength": 1,
-    "text.color": INK,
     "xtick.color": PALE,
-    "xtick.major.size": 0,
-    "ytick.labelcolor": INK,
-    "ytick.major.size": 0,
 }
 COLOURS = dict(
     zip(Modality, ("#3b6fb6", "#d9822b", "#3a9d5d", "#8a63b8", "#8c6d46", "#c8443f", "#c14d8e"), strict=True)
@@ -163,7 +158,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], kinds: Sequence[str], part: SubFi
         )
         axes.add_patch(box)
         text = f"{share:.2f}" if row["queries"] else "-"  # no label in common
-        axes.text(x, y, text, ha="center", va="center", color="white" if share > 0.5 else INK)
+        axes.text(x, y, text, ha="center", va="center", color="white" if share > 0.5 else "black")
     _heading(part, "P@1 of each modality among each other", dict(RELATIONS.values()), frames=True)
 
 

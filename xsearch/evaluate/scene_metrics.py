@@ -26,7 +26,7 @@ MODALITIES = (
     Modality.IMAGE, Modality.TEXT, Modality.AUDIO, Modality.DEPTH, Modality.THERMAL, Modality.IMU,
 )  # fmt: skip
 WIDTH, HEIGHT = 149, 112  # pixels
-HELD_OUT, QUERIES = 1_000_003, 2_000_003  # seeds, far from scenes.TRAINING_SEED
+HELD_OUT, QUERIES = 1_000_003, 2_000_003  # seeds, far from scenes.world.TRAINING_SEED
 
 
 def evaluate_scenes(backend: Backend, scenes: int, *, triples: int | None = None) -> Evaluation:

@@ -20,7 +20,7 @@ __all__ = [
     "broadcast",
     "gather_rows",
     "local_rows",
-    "mean_over_processes",
+    "mean_statistics",
     "rank",
     "sum_gradients",
     "world_size",
@@ -126,7 +126,7 @@ def sum_gradients(parameters: list[nn.Parameter]) -> None:
         dist.all_reduce(parameter.grad)
 
 
-def mean_over_processes(statistics: list[Tensor]) -> None:
+def mean_statistics(statistics: list[Tensor]) -> None:
     """Average batch norm statistics over the processes, in place."""
     for statistic in statistics if world_size() > 1 else ():
         dist.all_reduce(statistic)

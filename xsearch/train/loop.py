@@ -23,14 +23,7 @@ from xsearch.models.precision import training_precision
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.adapters import adapted, merged
-from xsearch.train.gradients import (
-    backward,
-    broadcast,
-    gather_rows,
-    mean_over_processes,
-    rank,
-    sum_gradients,
-)
+from xsearch.train.gradients import backward, broadcast, gather_rows, mean_statistics, rank, sum_gradients
 from xsearch.train.held_out import HeldOut
 from xsearch.train.log import Log
 from xsearch.train.loss import binding_loss, info_nce
@@ -206,7 +199,7 @@ class _Stage:
         sum_gradients(state.parameters)
         norm = float(nn.utils.clip_grad_norm_(state.parameters, self.stage.clip_norm or math.inf))
         if math.isfinite(metrics["loss"]) and math.isfinite(norm):
-            mean_over_processes(list(state.statistics.values()))
+            mean_statistics(list(state.statistics.values()))
             state.advance()
             metrics |= {"norm": norm, "lr": lr, **state.temperatures}
         else:

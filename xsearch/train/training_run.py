@@ -22,7 +22,8 @@ from xsearch.models.checkpoint import save_model
 from xsearch.models.config import TOWER_OF
 from xsearch.models.precision import training_precision
 from xsearch.pairs import BadRow, Pairs, check_pairs
-from xsearch.scenes import TRAINING_SEED, caption, sample
+from xsearch.scenes import caption, sample
+from xsearch.scenes.world import TRAINING_SEED
 from xsearch.system.cores import CORES
 from xsearch.system.durable import publish
 from xsearch.train.card import CARD, card
