@@ -23,8 +23,8 @@ from benchmarks import (
     footprint,
     ingest,
     ranking,
+    rendering,
     resume,
-    scenes,
     search,
     startup,
     towers,
@@ -67,7 +67,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "crash": lambda: result("crash", crash.markdown),
     "search": lambda: result("search", search.markdown),
     "search-data": lambda: result("search-data", search.markdown),
-    "scenes": lambda: result("scenes", scenes.markdown),
+    "rendering": lambda: result("rendering", rendering.markdown),
 }
 
 

@@ -95,7 +95,7 @@ class Data:
 
     def recall(self, asking: str, ids: np.ndarray, limit: int = SHELVES) -> float:
         """Of the first len(ids) queries: ids int64 [q, K], -1 for none. By score, so that ties are fair."""
-        from xsearch.index import recall_at_k
+        from xsearch.index import recall_by_score
 
         q = len(ids)
         scores = np.einsum("qkd,qd->qk", self.vectors[ids].astype(np.float32), self.queries[asking][:q])
@@ -103,7 +103,7 @@ class Data:
         assert (np.diff(ordered)[ordered[:, 1:] >= 0] > 0).all(), "an answer names an item twice"
         assert (self.shelves[ids[ids >= 0]] < limit).all(), "an answer is not what the filter asks for"
         scores[ids < 0] = -np.inf
-        return recall_at_k(scores, self.truth[LIMITS.index(limit), ASKING.index(asking), :q])
+        return recall_by_score(scores, self.truth[LIMITS.index(limit), ASKING.index(asking), :q])
 
 
 def cones(folder: Path, recipe: Cones, device: str = "cpu") -> Data:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 from functools import cache
-from itertools import islice, product
-from string import ascii_lowercase
+from itertools import chain, product
 
 import torch
 from torch import Tensor
@@ -41,11 +40,11 @@ def checkpoint(config: ImageBindConfig, seed: int = 0) -> dict[str, Tensor]:
 
 
 @cache
-def vocabulary() -> bytes:
-    """As bpe_simple_vocab_16e6.txt.gz: with as many merges, all of them made up."""
-    pairs = [f"{left}{right}" for left, right in product(ascii_lowercase, repeat=2)]
-    merges = [" ".join(pair) for pair in pairs] + [
-        f"{left} {right}" for left, right in product(pairs, repeat=2)
-    ]
-    lines = ["version", *islice(merges, 49152 - 256 - 2), "beyond"]
-    return gzip.compress("\n".join(lines).encode(), compresslevel=1)
+def vocabulary(merges: tuple[tuple[int, str], ...] = ()) -> bytes:
+    """bpe_simple_vocab_16e6.txt.gz with `merges` in their lines, and made-up ones in all the others."""
+    letters = [chr(256 + byte) for byte in range(32)]  # GPT-2's stand-ins for control bytes: no text has them
+    pairs = list(product(letters, repeat=2))
+    made_up = chain(map(" ".join, pairs), map(" ".join, product(map("".join, pairs), repeat=2)))
+    known = dict(merges)
+    lines = [known.get(number) or next(made_up) for number in range(1, 49152 - 256 - 1)]
+    return gzip.compress("\n".join(["version", *lines, "beyond"]).encode(), compresslevel=1)

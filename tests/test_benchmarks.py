@@ -16,8 +16,8 @@ from benchmarks import (
     ingest,
     ranking,
     readme,
+    rendering,
     resume,
-    scenes,
     search,
     vectors,
 )
@@ -28,9 +28,9 @@ from xsearch.scenes import sample, write
 
 
 def test_scenes_are_timed():
-    result = scenes.run(2)
+    result = rendering.run(2)
     assert result["scenes_per_s"] > 0
-    assert "scenes/s" in scenes.markdown(result)
+    assert "scenes/s" in rendering.markdown(result)
 
 
 def test_emergence_compares_every_pair_of_modalities():

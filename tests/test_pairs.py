@@ -28,7 +28,7 @@ def test_what_is_added_to_a_picture_is_checked_too(tmp_path: Path) -> None:
     table.write_text("\n".join(map(json.dumps, rows)))
     first, second = check_pairs(table)
     assert (first.row, first.column, first.reason.split(": ")[-1]) == (1, "plus", "No such file or directory")
-    assert "plus_modality 'smell'; it is one of image" in second.reason
+    assert "plus_modality 'smell'; expected one of image" in second.reason
 
 
 def encoded(picture: Image.Image, format: str) -> bytes:
@@ -212,13 +212,13 @@ def test_shards_pair_a_picture_with_everything_beside_it(tmp_path: Path) -> None
 
 
 BAD = [
-    ({"modality": "smell"}, "modality", "'smell'; it is one of image, text"),
+    ({"modality": "smell"}, "modality", "'smell'; expected one of image, text"),
     ({"weight": float("nan")}, "weight", "finite"),
     ({"weight": -1.0}, "weight", "at least 0"),
-    ({"image": b"not a picture"}, "image", "looks like nothing known, not image"),
+    ({"image": b"not a picture"}, "image", "looks like an unknown format, not image"),
     ({"image": b""}, "image", "empty"),
     ({"other": JPEG, "modality": "audio"}, "other", "looks like image, not audio"),
-    ({"other": THERMAL, "modality": "depth"}, "other", "8 bits"),
+    ({"other": THERMAL, "modality": "depth"}, "other", "8-bit"),
     ({"other": b"\xff\xfe\xff", "modality": "text"}, "other", "UTF-8"),
     ({"other": b" ", "modality": "text"}, "other", "empty text"),
     ({"other": None}, "other", "empty"),

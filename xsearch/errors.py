@@ -23,8 +23,9 @@ ingest decides whether to try the file again.
 """
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "BadFilter",
@@ -45,6 +46,7 @@ __all__ = [
     "Unreadable",
     "UsageError",
     "XsearchError",
+    "optional_module",
 ]
 
 
@@ -166,3 +168,12 @@ class Damaged(StoreError):
 
 class Locked(StoreError):
     """Another process is writing to the collection."""
+
+
+def optional_module(name: str, extra: str) -> Any:
+    """Import a module of an optional package. Raises UsageError naming the extra that installs it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        package = name.partition(".")[0]
+        raise UsageError(f"{package} is not installed: pip install 'xsearch[{extra}]'") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "AUDIO_RATE_HZ",
     "DEFAULT_COLLECTION",
     "HIT_COLUMNS",
     "Fingerprint",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 DEFAULT_COLLECTION = Path("indexes/default")
+AUDIO_RATE_HZ = 16_000  # of every audio sample; ImageBind, arXiv:2305.05665, section 3
 
 
 class Modality(StrEnum):
@@ -66,7 +68,7 @@ class Sample:
     `data` by modality:
         image    PIL.Image, mode RGB, upright
         text     str
-        audio    float32 [N], mono, -1..1, at `rate_hz` (16000)
+        audio    float32 [N], mono, -1..1, at `rate_hz` (AUDIO_RATE_HZ)
         video    uint8 [T, H, W, 3] RGB frames at `times_s` (seconds from the start of the file)
         depth    float32 [H, W] metres, 0 where unknown
         thermal  float32 [H, W] in 0..1, hot is high

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from xsearch.errors import StoreError, UsageError
-from xsearch.index import Index, build, exact, make_plan, recall_at_k, rerank, tune
+from xsearch.index import Index, build, exact, make_plan, recall_by_score, rerank, tune
 from xsearch.index.plan import FLAT_BELOW
 
 N, D = 6_000, 32
@@ -63,7 +63,7 @@ def test_candidates_and_rerank_find_the_true_best(data, recipe, share):
     assert np.isneginf(scores[found < 0]).all()
     scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
     truth, _ = exact(queries, blocks(ids[::share], vectors[::share]), 10)
-    assert recall_at_k(scores, truth) >= 0.95
+    assert recall_by_score(scores, truth) >= 0.95
 
 
 def test_the_shared_index_is_not_changed_by_a_search(data, index):
@@ -125,7 +125,7 @@ def test_tune_reaches_the_target_or_does_its_best(data, index):
     assert tuned.plan.recall >= 0.95
     scores, found = tuned.search(queries, 10 * tuned.plan.refine)
     scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
-    assert recall_at_k(scores, exact(queries, own, 10)[0]) == tuned.plan.recall
+    assert recall_by_score(scores, exact(queries, own, 10)[0]) == tuned.plan.recall
     assert points[0].recall < 0.95  # one list and no refinement are not enough
     assert index.plan.recall is None
     assert tuned.plan.points == tuple(points)
@@ -138,10 +138,10 @@ def test_tune_reaches_the_target_or_does_its_best(data, index):
 
 def test_recall_counts_scores_not_ids():
     true = np.array([[0.9, 0.8, 0.8], [0.5, 0.4, -np.inf], [-np.inf] * 3], np.float32)
-    assert recall_at_k(true, true) == 1
+    assert recall_by_score(true, true) == 1
     found = np.array([[0.9, 0.8, 0.1], [0.5, -np.inf, -np.inf], [-np.inf] * 3], np.float32)
-    assert recall_at_k(found, true) == pytest.approx(3 / 5)
-    assert recall_at_k(np.full((3, 3), -np.inf, np.float32), true) == 0
+    assert recall_by_score(found, true) == pytest.approx(3 / 5)
+    assert recall_by_score(np.full((3, 3), -np.inf, np.float32), true) == 0
 
 
 @pytest.mark.parametrize("recipe", ["PCAR16,IVF64,PQ8x4fs", "IVF64,Flat"])
@@ -166,7 +166,7 @@ def test_a_search_among_some_ids_finds_them_also_far_from_the_query(data, recipe
     scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
     there = np.isin(ids, some)
     truth, _ = exact(queries, blocks(ids[there], vectors[there]), 10)
-    assert not len(some) or recall_at_k(scores, truth) >= 0.9
+    assert not len(some) or recall_by_score(scores, truth) >= 0.9
 
 
 def test_a_search_of_one_list_that_holds_too_few_goes_on(data, index):
@@ -213,7 +213,7 @@ def test_an_index_of_the_first_version_is_read(data, tmp_path):
         assert (scores[:, :-1] >= scores[:, 1:]).all()
         there = slice(None) if allowed is None else slice(None, None, 2)
         truth, _ = exact(queries, blocks(ids[there], vectors[there]), 10)
-        assert recall_at_k(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
+        assert recall_by_score(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
 
 
 def test_the_plan_follows_the_number_of_items():
@@ -264,7 +264,7 @@ def test_gpu_and_cpu_agree(data, tmp_path):
     for some in (index, Index.load(tmp_path)):
         for allowed in (None, ids):  # on the GPU, on the CPU
             _, found = some.search(queries, 160, allowed=allowed, nprobe=64)
-            assert recall_at_k(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
+            assert recall_by_score(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
 
 
 def test_an_exact_scan_does_not_import_faiss():

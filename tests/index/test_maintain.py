@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from xsearch.index import Index, draw, exact, make_plan, new_index, recall_at_k, rerank, tune_on, update
+from xsearch.index import Index, draw, exact, make_plan, new_index, recall_by_score, rerank, tune_on, update
 from xsearch.index.plan import FLAT_BELOW
 
 D = 32
@@ -57,7 +57,7 @@ def found(index, items, queries):
     _, ids = index.search(queries, 10 * 16, nprobe=index.plan.lists)
     assert np.isin(ids, items.ids).all()
     truth, _ = exact(queries, items.blocks(), 10)
-    return recall_at_k(rerank(queries, ids, items.vectors, 10)[0], truth)
+    return recall_by_score(rerank(queries, ids, items.vectors, 10)[0], truth)
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_tuning_measures_each_sort_of_query_against_the_exact_answer(first, inde
     images = first[first.modalities == "image"]
     _, ids = tuned.search(queries, 10 * tuned.plan.refine, allowed=images.ids)
     truth, _ = exact(queries, images.blocks(), 10)
-    assert recall_at_k(rerank(queries, ids, first.vectors, 10)[0], truth) >= 0.85
+    assert recall_by_score(rerank(queries, ids, first.vectors, 10)[0], truth) >= 0.85
 
 
 def test_tuning_measures_searches_with_a_filter_too():

@@ -67,7 +67,7 @@ def test_cut_connections_go_on_where_they_ended_as_long_as_something_comes(web, 
 
 def test_a_part_is_kept_for_the_next_run(web, path, get):
     web.cuts = [1_000, 0, 0, 0]
-    with pytest.raises(ModelError, match=r"1\.0 kB of it are here and stay: run the same command again"):
+    with pytest.raises(ModelError, match=r"1\.0 kB of it are kept: run the same command again"):
         get()
     assert not path.exists()
     part, here = unfinished(path)
@@ -211,7 +211,7 @@ def test_redirects_are_followed_over_http_only(web, path, get):
 
 
 def test_room_is_looked_for_before_anything_is_written(web, path, get):
-    with pytest.raises(ModelError, match=r"the disk has .* free, .* are needed: make room for .* more"):
+    with pytest.raises(ModelError, match=r"the disk has .* free, .* are needed: free .* more"):
         get(spare=1e12)
     assert list(path.parent.iterdir()) == []
 
@@ -222,7 +222,7 @@ def test_a_full_disk_says_how_much_is_missing_and_keeps_the_part(web, small_disk
             (small_disk / "somebody else's").write_bytes(bytes(900_000))
 
     get = partial(fetch, source(f"{web.url}/file"), small_disk / "file")
-    with pytest.raises(ModelError, match=r"are needed: make room for \d+\.\d kB more"):
+    with pytest.raises(ModelError, match=r"are needed: free \d+\.\d kB more"):
         get(progress=fill)
     _, here = unfinished(small_disk / "file")
     assert 0 < here < 300_000

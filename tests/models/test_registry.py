@@ -1,8 +1,10 @@
 """Which model is taken."""
 
+import sys
 from pathlib import Path
 
 import pytest
+from platformdirs import user_cache_path
 
 from xsearch.errors import ModelError
 from xsearch.models import registry, save_model
@@ -25,13 +27,14 @@ def folder(model, tokenizer, tmp_path) -> Path:
     return tmp_path / "my model"
 
 
-def test_home_is_the_platforms_cache_unless_told(monkeypatch, tmp_path):
+def test_home_is_the_platforms_cache_unless_set(monkeypatch, tmp_path):
     assert home() == tmp_path / "home"
     monkeypatch.delenv("XSEARCH_HOME")
-    monkeypatch.setattr(registry.sys, "platform", "linux")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert home() == tmp_path / "xsearch"
-    assert imagebind_folder() == tmp_path / "xsearch" / "models" / "imagebind"
+    assert home() == user_cache_path("xsearch", appauthor=False)
+    if sys.platform == "linux":
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        assert home() == tmp_path / "xsearch"
+    assert imagebind_folder() == home() / "models" / "imagebind"
 
 
 def test_without_a_choice_imagebind_is_taken_when_it_is_installed(bundled, model, tokenizer):

@@ -11,7 +11,7 @@ import torch.multiprocessing as mp
 
 from xsearch.models.config import SMALL
 from xsearch.models.imagebind import build_tower
-from xsearch.train.gradients import backward, share, summed
+from xsearch.train.gradients import backward, local_rows, sum_gradients
 from xsearch.train.loss import info_nce
 
 TINY = replace(
@@ -99,9 +99,9 @@ def _one_of_two(rank: int, port: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     made = towers()
-    mine = {name: x[share(B)] for name, x in inputs().items()}
+    mine = {name: x[local_rows(B)] for name, x in inputs().items()}
     value = backward(made, mine, loss, chunk=3)
-    summed([parameter for tower in made.values() for parameter in tower.parameters()])
+    sum_gradients([parameter for tower in made.values() for parameter in tower.parameters()])
     check(value, made)
     dist.destroy_process_group()
 

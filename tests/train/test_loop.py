@@ -21,7 +21,7 @@ from xsearch.models.tokenizer import train_tokenizer
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import read_pairs
 from xsearch.train import Bind, HeldOut, Recipe, ScenePairs, Stage, train
-from xsearch.train.scenes import CAPTIONS, GRID, ROUND
+from xsearch.train.scene_pairs import CAPTIONS, GRID, ROUND
 
 TINY = replace(
     SMALL,

@@ -32,9 +32,9 @@ from xsearch.errors import Unreadable, UsageError
 from xsearch.media import container
 from xsearch.media.image import opened
 from xsearch.models import TOWER_OF, TOWERS, Preprocess
-from xsearch.models.mel import RATE_HZ, WINDOW, clip_points
+from xsearch.models.mel import WINDOW, clip_points
 from xsearch.models.resample import resample
-from xsearch.types import Modality, Sample
+from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
 __all__ = ["embed_official", "read_official"]
 
@@ -113,10 +113,10 @@ def _sound(path: Path) -> Sample:
         wave, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)  # [samples, channels]
     except soundfile.LibsndfileError as error:
         raise Unreadable(f"{path}: cannot be decoded ({error}); convert it to wav or flac") from error
-    waves = resample(torch.from_numpy(np.ascontiguousarray(wave.T)), rate_hz, RATE_HZ)
+    waves = resample(torch.from_numpy(np.ascontiguousarray(wave.T)), rate_hz, AUDIO_RATE_HZ)
     if waves.shape[1] < WINDOW:
         raise Unreadable(f"{path}: shorter than the 25 ms of one window, which the official code refuses too")
-    return Sample(Modality.AUDIO, waves.numpy(), rate_hz=RATE_HZ)
+    return Sample(Modality.AUDIO, waves.numpy(), rate_hz=AUDIO_RATE_HZ)
 
 
 def _video(path: Path) -> Sample:

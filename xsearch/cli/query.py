@@ -130,7 +130,7 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
     """Search, print, and write the page, as the options of the command say."""
     form = output.choose_form(json=given["json"], csv=given["csv"], paths=given["paths"])
     import xsearch
-    from xsearch.models.vocabulary import unlearned
+    from xsearch.models.vocabulary import unknown_words as unlearned
 
     collection = xsearch.open(given["index"], given["model"], device=given["device"], dtype=given["dtype"])
     names = ("top", "where", "rank", "min_cosine", "unique")

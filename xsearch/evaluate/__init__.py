@@ -1,11 +1,12 @@
-"""How good vectors are: retrieval, zero-shot classification, emergence, the modality gap.
+"""Evaluation: retrieval, zero-shot classification, emergent alignment, the modality gap.
 
 `metrics` and `zeroshot` work on arrays; `evaluate_pairs`, `evaluate_collection`, `evaluate_scenes` and
-`evaluate_benchmark` put a model to work on a pair table, a collection, rendered scenes or a public data set.
+`evaluate_benchmark` evaluate a model on a pair table, a collection, rendered scenes or a public data set.
 """
 
 from xsearch.evaluate.benchmarks import BENCHMARKS, evaluate_benchmark
-from xsearch.evaluate.collection import evaluate_collection
+from xsearch.evaluate.chart import draw
+from xsearch.evaluate.collection_metrics import evaluate_collection
 from xsearch.evaluate.evaluation import Evaluation, gaps, matrix
 from xsearch.evaluate.metrics import (
     average_precision,
@@ -19,9 +20,8 @@ from xsearch.evaluate.metrics import (
     retrieval,
     top_k,
 )
-from xsearch.evaluate.picture import draw
-from xsearch.evaluate.scenes import MODALITIES, embed_scenes, evaluate_scenes
-from xsearch.evaluate.table import evaluate_pairs
+from xsearch.evaluate.pair_metrics import evaluate_pairs
+from xsearch.evaluate.scene_metrics import MODALITIES, embed_scenes, evaluate_scenes
 from xsearch.evaluate.zeroshot import class_truth, classify, mean_prototypes, read_prompts, text_prototypes
 
 __all__ = [

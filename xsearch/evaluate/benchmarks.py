@@ -1,4 +1,4 @@
-"""Public data sets, in the folders that they come in -> pairs, class names and ImageBind's figures."""
+"""Public data sets in their published layout: pairs, class names, and ImageBind's published results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from PIL import Image
 
 from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation
-from xsearch.evaluate.table import evaluate_pairs
+from xsearch.evaluate.pair_metrics import evaluate_pairs
+from xsearch.media import imu
 from xsearch.pairs import Pair
 from xsearch.types import Modality
 
@@ -29,21 +30,20 @@ __all__ = ["BENCHMARKS", "Benchmark", "evaluate_benchmark"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom, pixels
 Classes = Mapping[str, Sequence[str]]
 
-WINDOW_S = 5.0  # of IMU; ImageBind, arXiv:2305.05665, section 3
-# Metres between eye and projector, as Omnivore takes them (arXiv:2201.08377).
+# Stereo baselines in metres, as in Omnivore (arXiv:2201.08377).
 BASELINE_M = {"kv1": 0.075, "kv2": 0.075, "realsense": 0.095, "xtion": 0.095}
 
 
-# The prompts are ours, as ImageBind's are not published: compare figures of a few percent with care.
+# The prompts are ours, for ImageBind's are not published: differences of a few percent mean little.
 @dataclass(frozen=True)
 class Benchmark:
-    """A data set. `published`: ImageBind's top-1 or text -> audio R@1, on its test split."""
+    """A data set. `published`: ImageBind's top-1 or text -> audio R@1 on the test split."""
 
     title: str
-    layout: str  # what the folder has to hold
+    layout: str  # files that the folder must contain
     pairs: Callable[[Path], Iterable[Pair]]
     published: float
-    classes: Callable[[Path], Classes | None] = lambda folder: None  # without: the labels
+    classes: Callable[[Path], Classes | None] = lambda folder: None  # None: the labels
 
 
 def evaluate_benchmark(
@@ -55,22 +55,22 @@ def evaluate_benchmark(
     classes: Classes | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """One of BENCHMARKS, in `folder`: the figures of `evaluate_pairs`, with what was `published` beside.
+    """The figures of `evaluate_pairs` on one of BENCHMARKS in `folder`, with the `published` results.
 
-    UsageError if the folder has another layout.
+    Raises UsageError if the folder has another layout.
     """
     benchmark = BENCHMARKS[name]
-    found = evaluate_pairs(
+    evaluation = evaluate_pairs(
         backend,
         _read(benchmark, folder),
         templates=templates,
         classes=classes or benchmark.classes(folder),
         progress=progress,
     )
-    for row in (*found.figures["zero_shot"], *found.figures["retrieval"]):
+    for row in (*evaluation.figures["zero_shot"], *evaluation.figures["retrieval"]):
         if row.get("query", Modality.TEXT) == Modality.TEXT:
             row["published"] = benchmark.published
-    return Evaluation({"benchmark": benchmark.title} | found.figures, found.vectors)
+    return Evaluation({"benchmark": benchmark.title} | evaluation.figures, evaluation.vectors)
 
 
 def _read(benchmark: Benchmark, folder: Path) -> Iterator[Pair]:
@@ -79,12 +79,12 @@ def _read(benchmark: Benchmark, folder: Path) -> Iterator[Pair]:
         for pair in benchmark.pairs(folder):
             empty = False
             yield pair
-    except (FileNotFoundError, NotADirectoryError) as problem:
-        raise UsageError(f"no {problem.filename}; {benchmark.title} has {benchmark.layout}") from None
-    except (LookupError, ValueError, OSError, ElementTree.ParseError) as problem:
-        raise UsageError(f"{folder}: {problem!r}; {benchmark.title} has {benchmark.layout}") from None
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError(f"no {error.filename}; {benchmark.title} has {benchmark.layout}") from None
+    except (LookupError, ValueError, OSError, ElementTree.ParseError) as error:
+        raise UsageError(f"{folder}: {error!r}; {benchmark.title} has {benchmark.layout}") from None
     if empty:
-        raise UsageError(f"{folder}: nothing of it there; {benchmark.title} has {benchmark.layout}")
+        raise UsageError(f"{folder}: no pairs; {benchmark.title} has {benchmark.layout}")
 
 
 def _esc50(folder: Path) -> Iterator[Pair]:
@@ -100,7 +100,7 @@ def _clotho(folder: Path) -> Iterator[Pair]:
 
 
 def _audiocaps(folder: Path) -> Iterator[Pair]:
-    """Sounds are named for the video, as in `Y<id>.wav` or `<id>_<start>.wav`, or for the caption."""
+    """Sounds are named by video, `Y<id>.wav` or `<id>_<start>.wav`, or by the id of their caption."""
     sounds = {path.stem: path for path in folder.rglob("*") if path.suffix in (".wav", ".flac", ".mp3")}
     captions: dict[Path, list[str]] = {}
     for row in _rows(folder / "test.csv"):
@@ -120,7 +120,7 @@ def _imagenet(folder: Path) -> Iterator[Pair]:
 
 
 def _imagenet_names(folder: Path) -> Classes | None:
-    """From the lists that the data set comes with; without one the folders are named as the classes."""
+    """From the synset list of the data set; None without one: folders are named by class."""
     for names in ("LOC_synset_mapping.txt", "synset_words.txt"):
         if (folder / names).exists():
             lines = (folder / names).read_text(encoding="utf-8").splitlines()
@@ -156,15 +156,15 @@ def _nyu(folder: Path) -> Iterator[Pair]:
 
 
 def _sun_rgbd(folder: Path, root: Path | None = None) -> Iterator[tuple[str, Callable[[str], Pair]]]:
-    """The scene of each recording of SUN RGB-D below `folder`, and what makes a pair of it with a label."""
+    """Yield the scene of each recording of SUN RGB-D below `folder`, and a function label -> pair."""
     root = root or folder
     if not folder.is_dir():
         raise FileNotFoundError(2, "", str(folder))
-    chosen = (root / "test.txt").read_text().split() if (root / "test.txt").exists() else None
-    for told in sorted(folder.rglob("scene.txt")):
-        recording = told.parent
-        if chosen is None or recording.relative_to(root).as_posix() in chosen:
-            yield told.read_text().strip(), partial(_depth_of, recording)
+    selected = (root / "test.txt").read_text().split() if (root / "test.txt").exists() else None
+    for scene in sorted(folder.rglob("scene.txt")):
+        recording = scene.parent
+        if selected is None or recording.relative_to(root).as_posix() in selected:
+            yield scene.read_text().strip(), partial(_depth_of, recording)
 
 
 def _depth_of(recording: Path, label: str) -> Pair:
@@ -179,7 +179,7 @@ def _depth_of(recording: Path, label: str) -> Pair:
 
 
 def _llvip(folder: Path) -> Iterator[Pair]:
-    """Every person, and for each a piece of the same picture as large that shows none."""
+    """A crop of every person, and for each a background crop of the same size and picture."""
     rng = np.random.default_rng(0)
     for path in sorted((folder / "infrared" / "test").iterdir()):
         objects = ElementTree.parse(folder / "Annotations" / f"{path.stem}.xml").iter("bndbox")
@@ -188,12 +188,12 @@ def _llvip(folder: Path) -> Iterator[Pair]:
             picture = file.convert("L")
         for person in people:
             yield _crop(picture, person, "person")
-            if (elsewhere := _free(rng, picture.size, person, people)) is not None:
-                yield _crop(picture, elsewhere, "background")
+            if (background := _free(rng, picture.size, person, people)) is not None:
+                yield _crop(picture, background, "background")
 
 
-def _box(told: ElementTree.Element) -> Box:
-    left, top, right, bottom = (int(told.findtext(at, "")) for at in ("xmin", "ymin", "xmax", "ymax"))
+def _box(element: ElementTree.Element) -> Box:
+    left, top, right, bottom = (int(element.findtext(at, "")) for at in ("xmin", "ymin", "xmax", "ymax"))
     return left, top, right, bottom
 
 
@@ -202,7 +202,7 @@ def _crop(picture: Image.Image, box: Box, label: str) -> Pair:
 
 
 def _free(rng: np.random.Generator, size: tuple[int, int], like: Box, taken: list[Box]) -> Box | None:
-    """A box of the size of `like` that touches none of `taken`; None where none was found in 50 tries."""
+    """A random box of the size of `like` that overlaps none of `taken`; None after 50 tries."""
     width, height = like[2] - like[0], like[3] - like[1]
     for _ in range(50):
         x, y = (
@@ -215,7 +215,7 @@ def _free(rng: np.random.Generator, size: tuple[int, int], like: Box, taken: lis
 
 
 def _ego4d(folder: Path) -> Iterator[Pair]:
-    """Windows of all recordings; a video may have several scenarios, of which any is right."""
+    """Windows of all recordings; each scenario of a video is one of its classes."""
     from pyarrow import csv as arrow_csv
 
     axes = [f"{sensor}_{axis}" for sensor in ("accl", "gyro") for axis in "xyz"]
@@ -228,7 +228,7 @@ def _ego4d(folder: Path) -> Iterator[Pair]:
             rows = rows[np.isfinite(rows).all(axis=1)]
             rows = rows[np.argsort(rows[:, 0], kind="stable")]
             rate_hz = 1000 / np.median(np.diff(rows[:, 0]))
-            size = round(WINDOW_S * rate_hz)
+            size = round(imu.WINDOW_S * rate_hz)
             for start in range(0, len(rows) - size + 1, size):
                 numbers = rows[start : start + size, 1:].astype(np.float32)  # [T, 6]
                 label = "|".join(video["scenarios"])
@@ -247,7 +247,7 @@ def _png(picture: Image.Image) -> bytes:
 
 
 _SUN_RGBD = (
-    "SUN RGB-D's folders with scene.txt, depth_bfx/ and intrinsics.txt; test.txt may name those to take"
+    "SUN RGB-D's folders with scene.txt, depth_bfx/ and intrinsics.txt; optionally test.txt, their names"
 )
 
 BENCHMARKS = {
@@ -260,7 +260,7 @@ BENCHMARKS = {
     ),
     "audiocaps": Benchmark(
         "AudioCaps",
-        "test.csv and the sounds anywhere below",
+        "test.csv and the sounds in any subfolder",
         _audiocaps,
         0.093,
     ),
@@ -285,7 +285,7 @@ BENCHMARKS = {
     "ego4d": Benchmark("Ego4D", "ego4d.json and imu/", _ego4d, 0.250),
     "imagenet": Benchmark(
         "ImageNet-1k",
-        "a folder for each class, in val/ or itself; LOC_synset_mapping.txt may tell their names",
+        "a folder for each class, in val/ or at the top; optionally LOC_synset_mapping.txt, their names",
         _imagenet,
         0.777,
         _imagenet_names,

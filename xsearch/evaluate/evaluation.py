@@ -1,4 +1,4 @@
-"""What an evaluation finds, and what all of them measure: a matrix of modalities and their gaps."""
+"""The result of an evaluation, and the sections that all share: the matrix of modalities, their gaps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Evaluation", "gaps", "matrix", "relation"]
 class Evaluation:
     """Figures by section, fit for JSON: retrieval, zero_shot, words, matrix, composition, gap and others.
 
-    vectors: float32 [N, dim] of each modality, for the picture.
+    vectors: float32 [N, dim] of each modality, for the chart.
     """
 
     figures: dict[str, Any]
@@ -27,11 +27,11 @@ class Evaluation:
 
 
 def relation(a: Modality, b: Modality) -> str:
-    """Whether ImageBind's recipe trains a pair of modalities, or it emerges, or one tower serves both."""
-    seen = [kind in (Modality.IMAGE, Modality.VIDEO) for kind in (a, b)]
-    if a == b or all(seen):
+    """ "trained" if ImageBind's recipe trains this pair, "same" if both share a tower, else "emergent"."""
+    visual = [modality in (Modality.IMAGE, Modality.VIDEO) for modality in (a, b)]
+    if a == b or all(visual):
         return "same"
-    return "trained" if any(seen) else "emergent"
+    return "trained" if any(visual) else "emergent"
 
 
 def matrix(
@@ -40,10 +40,10 @@ def matrix(
     *,
     queries: int | None = None,
 ) -> list[dict[str, Any]]:
-    """A row for each ordered pair of modalities. Within one modality a query does not find itself.
+    """The figures of `nearest` for each ordered pair of modalities; a query is not its own answer.
 
-    relevant: what is right for the queries of one modality among the items of another, as in `metrics`.
-    queries: only the first so many of each modality ask; all of them answer.
+    relevant: the relevance of items of the second modality to queries of the first, as in `metrics`.
+    queries: use only this many of each modality as queries, but all as items.
     """
     return [
         {"query": str(a), "answer": str(b), "relation": relation(a, b)}
@@ -54,7 +54,7 @@ def matrix(
 
 
 def gaps(vectors: Mapping[Modality, np.ndarray]) -> list[dict[str, Any]]:
-    """The distance between the means of every two modalities."""
+    """The modality gap of every two modalities."""
     return [
         {"a": str(a), "b": str(b), "distance": modality_gap(vectors[a], vectors[b])}
         for a, b in combinations(vectors, 2)

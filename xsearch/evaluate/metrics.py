@@ -1,8 +1,8 @@
-"""How well vectors of one kind find those of another: retrieval metrics. Pure numpy.
+"""Retrieval metrics, in numpy.
 
-`relevant` says what a right answer is: bool [Q, N] (query q, item n); a pair of label arrays (of the
-queries [Q], of the items [N]) that are compared for equality; or a list with the rows of the right items for
-each query. All work on BLOCK queries at a time.
+`relevant` is bool [Q, N] (query q, item n); or two label arrays, of the queries [Q] and of the items [N],
+where equal labels are relevant; or a list with the rows of the relevant items of each query. All functions
+process BLOCK queries at a time.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ __all__ = [
 
 Relevant = np.ndarray | tuple[np.ndarray, np.ndarray] | list[np.ndarray]
 
-BLOCK = 1024  # queries per matrix product: bounds the memory to BLOCK x N cosines
+BLOCK = 1024  # queries per matrix product: bounds memory to BLOCK x N cosines
 
 
 def precision_at_1(
     queries: np.ndarray, items: np.ndarray, relevant: Relevant, *, skip_self: bool = False
 ) -> float:
-    """Share of queries (float [Q, dim], unit rows) whose nearest item ([N, dim]) is a right answer.
+    """Share of queries (float [Q, dim], unit rows) whose nearest item ([N, dim]) is relevant.
 
     >>> precision_at_1(np.eye(3), np.eye(3), (np.arange(3), np.array([0, 1, 1])))
     0.6666666666666666
@@ -45,25 +45,25 @@ def precision_at_1(
 def precision_at_k(
     queries: np.ndarray, items: np.ndarray, relevant: Relevant, k: int = 10, *, skip_self: bool = False
 ) -> float:
-    """Share of right answers among the k nearest items, averaged over the queries."""
-    return float(_found(queries, items, relevant, k, skip_self=skip_self)[0].mean())
+    """Share of relevant items among the k nearest, averaged over the queries."""
+    return float(_hits(queries, items, relevant, k, skip_self=skip_self)[0].mean())
 
 
 def recall_at_k(
     queries: np.ndarray, items: np.ndarray, relevant: Relevant, k: int = 10, *, skip_self: bool = False
 ) -> float:
-    """Share of queries with a right answer among the k nearest items (the R@k of retrieval papers)."""
-    return float(_found(queries, items, relevant, k, skip_self=skip_self)[0].any(axis=1).mean())
+    """Share of queries with a relevant item among the k nearest (R@k of the retrieval literature)."""
+    return float(_hits(queries, items, relevant, k, skip_self=skip_self)[0].any(axis=1).mean())
 
 
 def nearest(
     queries: np.ndarray, items: np.ndarray, relevant: Relevant, k: int = 10, *, skip_self: bool = False
 ) -> dict[str, float]:
-    """p_at_1, p_at_k and r_at_k of the queries that have a right answer, and how many `queries` those are.
+    """p_at_1, p_at_k and r_at_k over the queries that have a relevant item, and their number, `queries`.
 
-    Also chance, the share of right items, which is what p_at_1 comes to for random vectors. NaN without any.
+    Also chance, the share of relevant items: the expected p_at_1 of random vectors. NaN without queries.
     """
-    hits, shares = _found(queries, items, relevant, k, skip_self=skip_self)
+    hits, shares = _hits(queries, items, relevant, k, skip_self=skip_self)
     hits, shares = hits[shares > 0], shares[shares > 0]
     names = ("p_at_1", f"p_at_{k}", f"r_at_{k}", "chance")
     if not len(hits):
@@ -80,17 +80,17 @@ def retrieval(
     *,
     skip_self: bool = False,
 ) -> dict[str, float]:
-    """Figures over the whole ranking: r_at_k for each of `ks`, median_rank and map, and chance.
+    """Metrics of the full ranking: r_at_k for each of `ks`, median_rank, map and chance.
 
-    Only queries that have a right answer count; `queries` says how many those are, and without any all
-    figures are NaN. median_rank: of the first right answer, from 1. map: mean average precision. chance: the
-    share of right items, which is what precision at 1 comes to for random vectors.
+    Averaged over the queries that have a relevant item; `queries` is their number, and all are NaN without
+    any. median_rank: of the first relevant item, from 1. map: mean average precision. chance: the share of
+    relevant items, the expected precision at 1 of random vectors.
     """
     firsts, precisions, shares = [], [], []
     for start, scores in _scores(queries, items, skip_self=skip_self):
         order = np.argsort(-scores, axis=1, kind="stable")
-        right = _right(relevant, start, *scores.shape, skip_self=skip_self)
-        hits = np.take_along_axis(right, order, axis=1)  # [block, N]
+        mask = _relevance(relevant, start, *scores.shape, skip_self=skip_self)
+        hits = np.take_along_axis(mask, order, axis=1)  # [block, N]
         hits = hits[hits.any(axis=1)]
         firsts.append(hits.argmax(axis=1) + 1)
         precisions.append(average_precision(hits))
@@ -106,7 +106,7 @@ def retrieval(
 
 
 def average_precision(hits: np.ndarray) -> np.ndarray:
-    """float64 [Q] from bool [Q, N], whether each answer, best first, is right; at least one in each row.
+    """float64 [Q] from bool [Q, N]: the relevance of ranked items, best first; at least one per row.
 
     >>> average_precision(np.array([[True, False, True]]))
     array([0.83333333])
@@ -118,14 +118,14 @@ def average_precision(hits: np.ndarray) -> np.ndarray:
 def composition(
     parts: Mapping[str, np.ndarray], items: np.ndarray, relevant: Relevant, *, k: int = 1
 ) -> dict[str, float]:
-    """A + B -> C: recall at k of the sum of the parts (float [Q, dim] each, unit rows), and of each alone."""
+    """A + B -> C: R@k of the sum of the parts (float [Q, dim] each, unit rows), and of each part alone."""
     queries = {" + ".join(parts): np.sum(list(parts.values()), axis=0)}
     queries |= {f"{name} only": part for name, part in parts.items()}
     return {name: recall_at_k(query, items, relevant, k) for name, query in queries.items()}
 
 
 def modality_gap(a: np.ndarray, b: np.ndarray) -> float:
-    """Distance of the means of two kinds, float [N, dim] and [M, dim]; Liang et al., arXiv:2203.02053.
+    """Distance between the means of float [N, dim] and [M, dim] (Liang et al., arXiv:2203.02053).
 
     >>> modality_gap(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, -1.0]]))
     1.0
@@ -134,61 +134,61 @@ def modality_gap(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def relevance(relevant: Relevant, start: int = 0, stop: int | None = None, items: int = 0) -> np.ndarray:
-    """bool [Q, N] from any way of saying it, for the queries from `start` to `stop`; a copy.
+    """`relevant` as bool [Q, N], for the queries from `start` to `stop`; a copy.
 
-    items: N, which a list does not tell.
+    items: N, needed where `relevant` is a list.
     """
     rows = slice(start, stop)
     if isinstance(relevant, tuple):
         of_queries, of_items = map(np.asarray, relevant)
         return np.asarray(of_queries[rows, None] == of_items[None, :])
     if isinstance(relevant, list):
-        right = np.zeros((len(relevant[rows]), items), bool)
-        for row, answers in zip(right, relevant[rows], strict=True):
-            row[answers] = True
-        return right
+        mask = np.zeros((len(relevant[rows]), items), bool)
+        for row, relevant_items in zip(mask, relevant[rows], strict=True):
+            row[relevant_items] = True
+        return mask
     return np.array(relevant[rows], bool)
 
 
 def top_k(queries: np.ndarray, items: np.ndarray, k: int, *, skip_self: bool = False) -> np.ndarray:
-    """int64 [Q, min(k, N)]: rows of the nearest items, best first; ties in the order of the items.
+    """int64 [Q, min(k, N)]: rows of the nearest items, best first; ties in item order.
 
-    skip_self: query i is item i, which is no answer.
+    skip_self: query i is item i, which is excluded.
     """
     k = min(k, len(items))
-    found = []
+    nearest_rows = []
     for _, scores in _scores(queries, items, skip_self=skip_self):
         bounds = np.partition(scores, -k, axis=1)[:, -k]
         for row, bound in zip(scores, bounds, strict=True):  # a full sort of 50,000 takes nine times as long
             near = np.flatnonzero(row >= bound)
-            found.append(near[np.argsort(-row[near], kind="stable")[:k]])
-    return np.stack(found)
+            nearest_rows.append(near[np.argsort(-row[near], kind="stable")[:k]])
+    return np.stack(nearest_rows)
 
 
-def _found(
+def _hits(
     queries: np.ndarray, items: np.ndarray, relevant: Relevant, k: int, *, skip_self: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Whether each of the nearest items is right, bool [Q, min(k, N)], and the share of right items, [Q]."""
-    found = top_k(queries, items, k, skip_self=skip_self)
+    """The relevance of the nearest items, bool [Q, min(k, N)], and the share of relevant items, [Q]."""
+    nearest_rows = top_k(queries, items, k, skip_self=skip_self)
     hits, shares = [], []
-    for start in range(0, len(found), BLOCK):
-        rows = found[start : start + BLOCK]
-        right = _right(relevant, start, len(rows), len(items), skip_self=skip_self)
-        hits.append(np.take_along_axis(right, rows, axis=1))
-        shares.append(right.mean(axis=1))
+    for start in range(0, len(nearest_rows), BLOCK):
+        rows = nearest_rows[start : start + BLOCK]
+        mask = _relevance(relevant, start, len(rows), len(items), skip_self=skip_self)
+        hits.append(np.take_along_axis(mask, rows, axis=1))
+        shares.append(mask.mean(axis=1))
     return np.concatenate(hits), np.concatenate(shares)
 
 
-def _right(relevant: Relevant, start: int, count: int, items: int, *, skip_self: bool) -> np.ndarray:
-    """bool [count, N] of the queries from `start` on; a query is no answer to itself."""
-    right = relevance(relevant, start, start + count, items)
+def _relevance(relevant: Relevant, start: int, count: int, items: int, *, skip_self: bool) -> np.ndarray:
+    """bool [count, N] of `count` queries from `start` on."""
+    mask = relevance(relevant, start, start + count, items)
     if skip_self:
-        right[np.arange(count), start + np.arange(count)] = False
-    return right
+        mask[np.arange(count), start + np.arange(count)] = False
+    return mask
 
 
 def _scores(queries: np.ndarray, items: np.ndarray, *, skip_self: bool) -> Iterator[tuple[int, np.ndarray]]:
-    """(first query, cosines [block, N]); -inf of a query with itself."""
+    """Yield (first query, cosines [block, N]) of each block."""
     for start in range(0, len(queries), BLOCK):
         scores = queries[start : start + BLOCK] @ items.T
         if skip_self:

@@ -1,4 +1,4 @@
-"""Classification without training: a class is the mean of the texts that name it."""
+"""Zero-shot classification: the prototype of a class is the mean embedding of prompts that name it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.evaluate.metrics import average_precision
-from xsearch.models.vocabulary import unlearned
+from xsearch.models.vocabulary import unknown_words
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -21,21 +21,21 @@ __all__ = [
     "TEMPLATES",
     "class_truth",
     "classify",
+    "default_templates",
     "mean_prototypes",
     "read_prompts",
     "text_prototypes",
-    "usual_templates",
 ]
 
-# The seven of CLIP's 80 that its authors found to do nearly as well as all
+# Seven of CLIP's 80 templates, which its authors found nearly as good as all of them
 # (github.com/openai/CLIP, notebooks/Prompt_Engineering_for_ImageNet.ipynb).
-OF_PICTURES = (
+IMAGE_TEMPLATES = (
     "itap of a {}.", "a bad photo of the {}.", "a origami {}.", "a photo of the large {}.",
     "a {} in a video game.", "art of the {}.", "a photo of the small {}.",
 )  # fmt: skip
-# ImageBind's own for the other kinds were not published; these are plain ones.
+# ImageBind's templates for the other modalities were not published; these are ours.
 TEMPLATES = {
-    Modality.IMAGE: OF_PICTURES,
+    Modality.IMAGE: IMAGE_TEMPLATES,
     Modality.VIDEO: ("a video of {}.", "a video of a person {}."),
     Modality.AUDIO: ("{}", "the sound of a {}.", "a recording of {}."),
     Modality.DEPTH: ("a photo of a {}.", "a depth map of a {}."),
@@ -47,9 +47,9 @@ TEMPLATES = {
 def text_prototypes(
     backend: Backend, classes: Mapping[str, Sequence[str]], templates: Sequence[str]
 ) -> np.ndarray:
-    """float32 [C, dim], unit rows: the mean of every name of a class in every template, normalised.
+    """float32 [C, dim], unit rows: per class, the normalised mean over its names in all templates.
 
-    classes: the names of each, at least one. templates: texts with {} where the name goes.
+    classes: the names of each class, at least one. templates: texts with {} in place of the name.
     """
     prompts = [
         (number, template.replace("{}", name))
@@ -61,21 +61,21 @@ def text_prototypes(
     return mean_prototypes(vectors, np.array([number for number, _ in prompts]))
 
 
-def usual_templates(backend: Backend, kind: Modality) -> Sequence[str]:
-    """Those of TEMPLATES whose words the model has learned."""
+def default_templates(backend: Backend, kind: Modality) -> Sequence[str]:
+    """Those of TEMPLATES whose words are in the vocabulary of the model."""
     known = backend.capabilities().vocabulary
-    return [some for some in TEMPLATES.get(kind, ()) if not unlearned(some, known)] or ("{}",)
+    return [each for each in TEMPLATES.get(kind, ()) if not unknown_words(each, known)] or ("{}",)
 
 
 def mean_prototypes(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:
-    """float32 [C, dim], unit rows, from examples of any kind: float [N, dim] and their classes, 0 to C-1."""
+    """float32 [C, dim], unit rows, from examples float [N, dim] and their classes, 0 to C-1."""
     sums = np.zeros((classes.max() + 1, vectors.shape[1]), np.float32)
     np.add.at(sums, classes, vectors)
     return sums / np.linalg.norm(sums, axis=1, keepdims=True)
 
 
 def class_truth(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
-    """bool [N, C]: what each label names, several as `a|b`; each is one of `classes`.
+    """bool [N, C]: the classes of each label, several as `a|b`.
 
     >>> class_truth(["dog", "cat|dog"], ["cat", "dog"]).astype(int).tolist()
     [[0, 1], [1, 1]]
@@ -88,32 +88,32 @@ def class_truth(labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
 
 
 def classify(vectors: np.ndarray, prototypes: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-    """How often the nearest prototypes are right.
+    """Accuracy of nearest-prototype classification.
 
     vectors: float [N, dim]; prototypes: [C, dim], unit rows; truth: bool [N, C], at least one in each row.
-    top1, top5: share of the samples with a right class among the first one or five. mean_per_class: top1 of
-    the samples of each class, averaged over the classes that have any. map: average precision of the samples
-    ranked for each class, averaged likewise (AudioSet's measure, Gemmeke et al. 2017).
+    top1, top5: share of samples with a true class among the first one or five. mean_per_class: top1 averaged
+    over the classes that occur. map: average precision of the samples ranked for each class, averaged
+    likewise (AudioSet's metric, Gemmeke et al. 2017).
     """
     scores = vectors @ prototypes.T  # [N, C]
     order = np.argsort(-scores, axis=1, kind="stable")
     hits = np.take_along_axis(truth, order, axis=1)
-    seen = truth.any(axis=0)
-    ranking = np.argsort(-scores[:, seen], axis=0, kind="stable")
+    present = truth.any(axis=0)
+    ranking = np.argsort(-scores[:, present], axis=0, kind="stable")
     return {
         "classes": len(prototypes),
         "samples": len(vectors),
         "top1": float(hits[:, 0].mean()),
         "top5": float(hits[:, :5].any(axis=1).mean()),
-        "mean_per_class": float(np.mean([hits[of_class, 0].mean() for of_class in truth.T[seen]])),
-        "map": float(average_precision(np.take_along_axis(truth[:, seen], ranking, axis=0).T).mean()),
+        "mean_per_class": float(np.mean([hits[of_class, 0].mean() for of_class in truth.T[present]])),
+        "map": float(average_precision(np.take_along_axis(truth[:, present], ranking, axis=0).T).mean()),
     }
 
 
 def read_prompts(path: Path) -> tuple[list[str], dict[str, list[str]]]:
-    """(templates, names of the classes) from a file; either may be empty, which means the usual.
+    """(templates, class names) from a file; either may be empty: use the defaults.
 
-    A text has a template on each line, "a photo of a {}."; JSON has {"templates": [...], "classes": {"dog":
+    A text file has a template per line, "a photo of a {}."; JSON has {"templates": [...], "classes": {"dog":
     ["dog", "puppy"], ...}}. Raises UsageError for anything else.
     """
     try:
@@ -122,10 +122,10 @@ def read_prompts(path: Path) -> tuple[list[str], dict[str, list[str]]]:
         templates = [line.strip() for line in about.get("templates", ()) if line.strip()]
         classes = {name: [names] if isinstance(names, str) else list(names)
                    for name, names in about.get("classes", {}).items()}  # fmt: skip
-    except (OSError, ValueError, TypeError, AttributeError) as problem:
-        raise UsageError(f"{path}: cannot be read as prompts: {problem}") from None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: cannot be read as prompts: {error}") from None
     for name in (name for name, names in classes.items() if not names):
         raise UsageError(f"{path}: no name for {name!r}")
-    if wrong := [line for line in templates if "{}" not in line]:
-        raise UsageError(f"{path}: {wrong[0]!r} has no {{}}, which is where the name of a class goes")
+    if invalid := [line for line in templates if "{}" not in line]:
+        raise UsageError(f"{path}: {invalid[0]!r} has no {{}} in place of the class name")
     return templates, classes

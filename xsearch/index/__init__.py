@@ -10,7 +10,7 @@ from xsearch.index.index import SCAN, Index, Subset
 from xsearch.index.maintain import Items, draw, new_index, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
 from xsearch.index.plot import plot
-from xsearch.index.tune import recall_at_k, tune, tune_on
+from xsearch.index.tune import recall_by_score, tune, tune_on
 
 __all__ = [
     "SCAN",
@@ -29,7 +29,7 @@ __all__ = [
     "new_index",
     "plan_for",
     "plot",
-    "recall_at_k",
+    "recall_by_score",
     "rerank",
     "tune",
     "tune_on",

@@ -15,7 +15,7 @@ from xsearch.index.index import SCAN, Index, Subset
 from xsearch.index.maintain import Items
 from xsearch.index.plan import OperatingPoint
 
-__all__ = ["OperatingPoint", "recall_at_k", "tune", "tune_on"]
+__all__ = ["OperatingPoint", "recall_by_score", "tune", "tune_on"]
 
 REFINES = (1, 2, 3, 4, 6, 8, 16, 32)  # candidates per wanted item to try
 SAME_SCORE = 1e-5  # two float32 sums of the same products differ by less
@@ -46,7 +46,7 @@ class _Case:
         return rerank(self.queries, ids, vectors, k)[0]
 
 
-def recall_at_k(scores: np.ndarray, true_scores: np.ndarray) -> float:
+def recall_by_score(scores: np.ndarray, true_scores: np.ndarray) -> float:
     """The share of the true best that was found, counted by score, so that ties are fair.
 
     scores, true_scores: float32 [Q, k], best first, -inf for none. A query without any answer does not count.
@@ -136,7 +136,7 @@ def _grow(
     for growth in GROWTHS if cases else ():
         index = index.tuned(growth=growth)
         nprobe, refine = index.plan.nprobe, index.plan.refine
-        found = [recall_at_k(case.scores(index, vectors, nprobe, refine), case.truth) for case in cases]
+        found = [recall_by_score(case.scores(index, vectors, nprobe, refine), case.truth) for case in cases]
         index = index.tuned(filtered=min(found))
         if min(found) >= target:
             break
@@ -186,7 +186,7 @@ def _measure(
     recalls = {}
     for sort in dict.fromkeys(case.sort for case in cases):
         pairs = [(some, case.truth) for some, case in zip(found, cases, strict=True) if case.sort == sort]
-        recalls[sort] = recall_at_k(*map(np.concatenate, zip(*pairs, strict=True)))
+        recalls[sort] = recall_by_score(*map(np.concatenate, zip(*pairs, strict=True)))
     alone_ms = []
     for query in cases[0].queries[:ALONE]:
         start_s = time.perf_counter()

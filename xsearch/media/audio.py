@@ -11,13 +11,12 @@ import numpy as np
 
 from xsearch.errors import Unreadable
 from xsearch.media import container
-from xsearch.types import MediaFile, Modality, Sample
+from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
 __all__ = ["read", "track"]
 
-RATE_HZ = 16_000  # ImageBind, arXiv:2305.05665, section 3
-WINDOW = 10 * RATE_HZ
-LONGEST = 11 * RATE_HZ  # less than 1 s at the end is part of the window before it
+WINDOW = 10 * AUDIO_RATE_HZ
+LONGEST = 11 * AUDIO_RATE_HZ  # less than 1 s at the end is part of the window before it
 BLOCK = 1 << 20  # numbers read at once: 10 s of what headers can tell of may be terabytes
 UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX: the length of a stream
 
@@ -80,10 +79,10 @@ def _samples(
         yield Sample(
             Modality.AUDIO,
             window,
-            start_s=start / RATE_HZ,
-            end_s=end / RATE_HZ,
+            start_s=start / AUDIO_RATE_HZ,
+            end_s=end / AUDIO_RATE_HZ,
             duration_s=duration_s,
-            rate_hz=RATE_HZ,
+            rate_hz=AUDIO_RATE_HZ,
         )
         start = end
     if start == 0:
@@ -91,13 +90,13 @@ def _samples(
 
 
 def _resampled(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """float32 [N, channels] blocks of a sound at `rate_hz` -> float32 [n] blocks of the same at RATE_HZ.
+    """float32 [N, channels] blocks at `rate_hz` -> float32 [n] blocks at AUDIO_RATE_HZ, channels averaged.
 
     `librosa.resample` gives the same numbers, but takes a sound whole and a second and a half to import.
     """
     import soxr
 
-    stream = soxr.ResampleStream(rate_hz, RATE_HZ, num_channels=1, dtype="float32")
+    stream = soxr.ResampleStream(rate_hz, AUDIO_RATE_HZ, num_channels=1, dtype="float32")
     for block in blocks:
         yield stream.resample_chunk(np.clip(np.nan_to_num(block), -1, 1).mean(axis=1))
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)

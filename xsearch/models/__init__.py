@@ -1,11 +1,11 @@
-"""Models: six towers that turn tensors into unit vectors, and what turns samples into those tensors.
+"""Models: six towers that map tensors to unit vectors, and the preprocessing of samples into tensors.
 
-    config       sizes and settings, frozen         imagebind    the towers, from blocks
+    config       sizes and settings, frozen         imagebind    the towers, built from blocks
     transforms   samples -> tensors, with mel       tokenizer    texts -> ids
-    checkpoint   model folders                      registry     which folder
-    convert      the official .pth -> a folder      pull         fetch it, with download
+    checkpoint   model folders                      registry     from a name to a folder
+    convert      the official .pth -> a folder      pull         fetches it, with download
 
-Only tensors here; `xsearch.embed` puts the parts together.
+`xsearch.backend.imagebind` puts these together.
 """
 
 from xsearch.models.checkpoint import load_config, load_tower, save_model

@@ -1,4 +1,4 @@
-"""The transformer that all towers share."""
+"""The building blocks of all towers: transformer blocks and residual convolutions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["Attention", "Block", "Halving", "Mlp", "Trunk", "drop_path"]
 class Attention(nn.Module):
     """Multi-head self-attention; parameters are named and laid out as in nn.MultiheadAttention.
 
-    With `bias_kv`, one learned key and value stand beside those of the tokens: something to attend to
-    when nothing in the sequence matters. It asks nothing itself, so the length stays L.
+    With `bias_kv`, one learned key and value are appended to those of the tokens. It is not a query, so the
+    length stays L.
     """
 
     def __init__(self, width: int, heads: int, *, bias_kv: bool) -> None:
@@ -26,12 +26,12 @@ class Attention(nn.Module):
         self.out_proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
-        """[B, L, D] -> [B, L, D]; with `at`, int64 [B], only what token at[b] of row b asks: [B, 1, D]."""
+        """[B, L, D] -> [B, L, D]; with `at`, int64 [B], only the query of token at[b] of row b: [B, 1, D]."""
         B, _, D = x.shape
         if at is None:
             q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)  # [B, L, D] each
         else:
-            q = F.linear(picked(x, at), self.in_proj_weight[:D], self.in_proj_bias[:D])  # [B, 1, D]
+            q = F.linear(select(x, at), self.in_proj_weight[:D], self.in_proj_bias[:D])  # [B, 1, D]
             k, v = F.linear(x, self.in_proj_weight[D:], self.in_proj_bias[D:]).chunk(2, dim=-1)
             mask = None if mask is None else mask[at][:, None, None]  # [B, 1, 1, L]
         if self.bias_k is not None and self.bias_v is not None:
@@ -44,13 +44,13 @@ class Attention(nn.Module):
         return self.out_proj(x.transpose(1, 2).flatten(2))  # [B, L, D]
 
 
-def picked(x: Tensor, at: Tensor) -> Tensor:
-    """Of each row of [B, L, D] the token at[b]: [B, 1, D]."""
+def select(x: Tensor, at: Tensor) -> Tensor:
+    """[B, L, D] -> [B, 1, D]: token at[b] of each row."""
     return x[torch.arange(len(x), device=x.device), at][:, None]
 
 
 class Mlp(nn.Module):
-    """Four times as wide inside; exact (erf) GELU."""
+    """Two layers with a hidden width of 4 x width; exact (erf) GELU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class Mlp(nn.Module):
 
 
 def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
-    """Stochastic depth (arXiv:1603.09382): zero whole rows of a batch [B, ...], scale up the others."""
+    """Stochastic depth (arXiv:1603.09382): zero random rows of a batch [B, ...], rescale the others."""
     if rate == 0.0 or not training:
         return x
     keep = torch.rand(x.shape[0], *[1] * (x.ndim - 1), device=x.device) >= rate
@@ -70,7 +70,7 @@ def drop_path(x: Tensor, rate: float, training: bool) -> Tensor:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block: [B, L, D] -> [B, L, D]; with `at` that token of a row only, [B, 1, D]."""
+    """Pre-norm transformer block: [B, L, D] -> [B, L, D]; with `at` only that token of a row, [B, 1, D]."""
 
     def __init__(self, width: int, heads: int, *, bias_kv: bool, drop_path: float) -> None:
         super().__init__()
@@ -81,14 +81,14 @@ class Block(nn.Module):
         self.norm_2 = nn.LayerNorm(width, eps=1e-6)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
-        asked = self.attn(self.norm_1(x), mask, at)
-        x = x if at is None else picked(x, at)
-        x = x + drop_path(asked, self.drop_path, self.training)
+        attended = self.attn(self.norm_1(x), mask, at)
+        x = x if at is None else select(x, at)
+        x = x + drop_path(attended, self.drop_path, self.training)
         return x + drop_path(self.mlp(self.norm_2(x)), self.drop_path, self.training)
 
 
 class Trunk(nn.Module):
-    """Blocks in a row. There is no norm at the end: a head starts with one."""
+    """A stack of blocks, without a final norm: the head starts with one."""
 
     def __init__(
         self, width: int, depth: int, heads: int, *, bias_kv: bool, drop_path: float, pre_norm: bool
@@ -101,8 +101,8 @@ class Trunk(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, L, D].
 
-        With `at`, int64 [B], the last block answers for one token of each row only, the one that a head
-        takes: [B, 1, D], the same numbers without most of that block's work.
+        With `at`, int64 [B], the last block computes only the token of each row that the head takes:
+        [B, 1, D], the same numbers at a fraction of that block's cost.
         """
         x = self.pre_norm(x)
         *before, last = self.blocks
@@ -112,8 +112,8 @@ class Trunk(nn.Module):
 
 
 class Halving(nn.Module):
-    """ResNet's basic block (arXiv:1512.03385) of stride 2: [B, before, H, W] -> [B, after, H/2, W/2],
-    rounded up."""
+    """ResNet's basic block (arXiv:1512.03385), stride 2: [B, before, H, W] -> [B, after, H/2, W/2], rounded
+    up."""
 
     def __init__(self, before: int, after: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""Weights on disk: a model folder with one safetensors file per tower.
+"""Model folders: one safetensors file per tower.
 
-    config.json       the config, and the sha256 of every other file: its own sha256 is the model's digest
+    config.json       the config, and the sha256 of every other file; its own sha256 is the model's digest
     tokenizer.json
     vision.safetensors, text.safetensors, ...
 
@@ -54,9 +54,9 @@ _CODES = {  # of the safetensors format
 
 @dataclass(frozen=True)
 class TowerFile:
-    """What a tower's file holds."""
+    """A summary of a tower's file."""
 
-    parameters: int  # buffers count as well
+    parameters: int  # including buffers
     bytes: int
     dtype: str  # of the weights: one of DTYPES, or "mixed"
 
@@ -69,9 +69,9 @@ def save_model(
     dtype: torch.dtype = torch.float16,
     words: Iterable[str] | None = None,
 ) -> None:
-    """Write a model folder; weights are stored as `dtype`, the few single numbers as float32.
+    """Write a model folder; weights are stored as `dtype`, scalars as float32.
 
-    words: all that it was taught, see `vocabulary`.
+    words: the vocabulary of the model, see `vocabulary`; None: open.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WORDS).unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def save_model(
 
 
 def load_config(folder: Path) -> tuple[ImageBindConfig, str]:
-    """The config of a model folder and the digest of everything in it. Raises ModelError."""
+    """The config of a model folder, and the digest of all its files. Raises ModelError."""
     document, sha256 = _document(folder)
     return ImageBindConfig.from_json(json.dumps(document["config"])), sha256
 
@@ -90,7 +90,7 @@ def load_config(folder: Path) -> tuple[ImageBindConfig, str]:
 def load_tower(
     folder: Path, name: str, config: ImageBindConfig, *, dtype: torch.dtype = torch.float32
 ) -> Tower:
-    """One tower of a model folder, in eval mode. Weights already stored as `dtype` stay memory-mapped.
+    """One tower of a model folder, in eval mode. Weights that are stored as `dtype` stay memory-mapped.
 
     Raises ModelError naming the file, and the keys that are missing, unknown or of another shape.
     """
@@ -111,7 +111,7 @@ def load_tower(
 
 
 def tower_file(folder: Path, name: str) -> TowerFile:
-    """What the file of a tower holds, from its first lines. Raises ModelError."""
+    """Read the header of a tower's file. Raises ModelError."""
     path = folder / f"{name}.safetensors"
     try:
         with safe_open(path, "pt") as file:
@@ -126,7 +126,7 @@ def tower_file(folder: Path, name: str) -> TowerFile:
 
 
 def verify(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file that config.json records, and what is wrong with it, "" if nothing. Raises ModelError."""
+    """Yield each file that config.json lists, with its problem or "". Raises ModelError."""
     for name, recorded in _document(folder)[0]["sha256"].items():
         try:
             found = digest(folder / name)
@@ -141,26 +141,26 @@ def shapes_of(state: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def check_shapes(
-    given: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], source: Path | str
+    actual: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]], source: Path | str
 ) -> None:
-    """Raises ModelError naming the keys that are missing, unknown or of another shape."""
+    """Raise ModelError naming the keys that are missing, unknown or of another shape, if any."""
     shapes = [
-        f"{key} is {list(given[key])}, not {list(wanted[key])}"
-        for key in wanted
-        if key in given and given[key] != wanted[key]
+        f"{key} is {list(actual[key])}, not {list(expected[key])}"
+        for key in expected
+        if key in actual and actual[key] != expected[key]
     ]
     problems = {
-        "missing": [key for key in wanted if key not in given],
-        "unknown": [key for key in given if key not in wanted],
+        "missing": [key for key in expected if key not in actual],
+        "unknown": [key for key in actual if key not in expected],
         "of another shape": shapes,
     }
-    told = "; ".join(
+    summary = "; ".join(
         f"{len(keys)} {problem}: {', '.join(keys[:20])}{', ...' if len(keys) > 20 else ''}"
         for problem, keys in problems.items()
         if keys
     )
-    if told:
-        raise ModelError(f"{source} does not fit the model: {told}")
+    if summary:
+        raise ModelError(f"{source} does not fit the model: {summary}")
 
 
 def write_folder(
@@ -170,7 +170,7 @@ def write_folder(
     towers: Iterable[tuple[str, Mapping[str, Tensor]]],
     dtype: torch.dtype,
 ) -> None:
-    """`save_model` for towers that come one by one as state dicts."""
+    """As `save_model`, from state dicts that are read one by one."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").unlink(missing_ok=True)
     files = {"tokenizer.json": _publish(folder / "tokenizer.json", tokenizer.save)}
@@ -182,12 +182,12 @@ def write_folder(
 
 
 def _write_tower(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> None:
-    """The safetensors file that `save_file` would write, with a copy of one tensor in memory, not of all.
+    """Write the safetensors file that `save_file` would, copying one tensor at a time instead of all.
 
-    Weights become `dtype`; single numbers keep their precision, and counters stay whole.
+    Weights are cast to `dtype`; scalars keep their dtype.
     """
     dtypes = {key: dtype if value.ndim else value.dtype for key, value in state.items()}
-    keys = sorted(state, key=lambda key: (-dtypes[key].itemsize, key))  # the widest first: all are aligned
+    keys = sorted(state, key=lambda key: (-dtypes[key].itemsize, key))  # the widest first, for alignment
     header, end = {}, 0
     for key in keys:
         start, end = end, end + state[key].numel() * dtypes[key].itemsize
@@ -203,7 +203,7 @@ def _write_tower(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) ->
 
 
 def _document(folder: Path) -> tuple[dict[str, Any], str]:
-    """config.json and its sha256."""
+    """The content of config.json, and its sha256."""
     path = folder / "config.json"
     try:
         text = path.read_bytes()
@@ -217,7 +217,7 @@ def _document(folder: Path) -> tuple[dict[str, Any], str]:
 
 
 def _publish(path: Path, write: Callable[[Path], object]) -> str:
-    """Write beside `path`, move in when complete; returns the sha256."""
+    """Write to a scratch path, then move it to `path`; returns the sha256."""
     with publish(path) as part:
         write(part)
         return digest(part)

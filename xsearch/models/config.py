@@ -1,7 +1,8 @@
-"""What a model is: sizes of the six towers and how media become their inputs.
+"""Model configs: sizes of the six towers, and preprocessing settings.
 
-`HUGE` is the published imagebind_huge (arXiv:2305.05665; the official code at commit 53680b0).
-`SMALL` is the model in the wheel. Both run the same code; a model folder keeps its config as JSON.
+`HUGE` is the published imagebind_huge (arXiv:2305.05665; the official code at commit 53680b0), `SMALL` the
+model in the wheel. A model folder stores its config as JSON. Dataclasses, not pydantic models: building
+validators would add 24 to 60 ms to every text query.
 """
 
 from __future__ import annotations
@@ -46,16 +47,15 @@ TOWERS = ("vision", "text", "audio", "depth", "thermal", "imu")
 
 @dataclass(frozen=True, kw_only=True)
 class TowerConfig:
-    """A transformer: `depth` pre-norm blocks of `heads` heads on tokens of `width` numbers. Without blocks,
-    which all towers but text may be, the mean of the tokens stands for the whole."""
+    """A transformer of `depth` pre-norm blocks. With a depth of 0 (not for text), tokens are mean-pooled."""
 
     width: int
     depth: int
     heads: int
-    drop_path: float = 0.0  # of the last block; rises linearly from 0 in the first
-    # Channels of residual convolutions of stride 2 in front of the patches, which then span as much less.
-    # From 10,000 pictures they learn what attention alone does not (see the model card of the bundled
-    # model). The official model has none; text and IMU never.
+    drop_path: float = 0.0  # of the last block; increases linearly from 0 at the first
+    # Channels of residual convolutions of stride 2 before the patch projection, whose patches shrink
+    # accordingly. With about 10,000 pictures they learn what attention alone does not (see the bundled model
+    # card). The official model has none; text and IMU never have.
     stem: tuple[int, ...] = ()
 
 
@@ -67,9 +67,9 @@ class VisionConfig(TowerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class TextConfig(TowerConfig):
-    context: int = 77  # token ids of one text, start and end included
-    vocab: int = 49408  # pad is id 0, start the second largest id, end the largest
-    logit_scale: float = 1 / 0.07  # learned; this is where it starts
+    context: int = 77  # token ids of a text, including start and end
+    vocab: int = 49408  # 0 is padding; the two largest ids are start and end
+    logit_scale: float = 1 / 0.07  # initial value; learned
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class AudioConfig(TowerConfig):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Patches along mels and frames."""
+        """Number of patches along mels and frames."""
         shrunk = 2 ** len(self.stem)
         rows, columns = (
             (math.ceil(size / shrunk) - kernel // shrunk) // (stride // shrunk) + 1
@@ -117,22 +117,22 @@ class ImuConfig(TowerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How media become tensors. Vectors made with different settings must not be mixed, so `stamp`
-    is stored with every collection."""
+    """Preprocessing settings. Vectors of different settings are not comparable, so `stamp` is stored with
+    every collection."""
 
-    version: ClassVar[str] = "2"  # of the code in transforms.py and mel.py, and of media's windows; raised
-    # when what they make of a file changes
+    # Incremented when transforms.py, mel.py or the windows of xsearch.media change their output
+    version: ClassVar[str] = "2"
 
     image_mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)  # CLIP
     image_std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
 
     video_clips: int = 5  # of two frames
-    video_crops: Literal[1, 3] = 3  # the centre, or both ends of the long side as well
-    video_antialias: bool = False  # the official code shrinks frames without
+    video_crops: Literal[1, 3] = 3  # the centre, or also both ends of the long side
+    video_antialias: bool = False  # the official code resizes frames without
 
-    text_cleaning: Literal["clip", "plain"] = "clip"  # ftfy, HTML entities, spaces, lower case; or as it is
+    text_cleaning: Literal["clip", "plain"] = "clip"  # ftfy, HTML entities, spaces, lower case; or none
 
-    audio_mean: float = -4.268  # log-mel statistics in the official code
+    audio_mean: float = -4.268  # log-mel statistics of the official code
     audio_std: float = 9.138
     audio_dc: Literal["clip", "official"] = (
         "clip"  # "official": overlapping clips subtract each other's means
@@ -140,29 +140,29 @@ class Preprocessing:
 
     # Disparity as in Omnivore (arXiv:2201.08377): baseline * focal / metres, over 75, then mean and std.
     depth_range_m: tuple[float, float] = (0.01, 50.0)
-    depth_unknown_m: float = 50.0  # what a pixel without a measurement counts as
-    depth_baseline_m: float = 0.075  # Kinect; for depth maps that do not tell theirs
-    depth_focal: float = 0.81  # of the long side in pixels: Kinect, 518.9 of 640; likewise
+    depth_unknown_m: float = 50.0  # of pixels without a measurement
+    depth_baseline_m: float = 0.075  # Kinect; where a depth map has no metadata
+    depth_focal: float = 0.81  # relative to the long side: Kinect, 518.9 of 640 pixels; likewise
     depth_max_disparity: float = 75.0
-    depth_scale: Literal["linear", "log"] = "linear"  # log: of the share of the largest disparity
+    depth_scale: Literal["linear", "log"] = "linear"  # log: of disparity / depth_max_disparity
     depth_mean: float = 0.0418
     depth_std: float = 0.0295
 
-    # LLVIP zero-shot, by users of the published weights: 62.4 without normalisation, 55.2 with CLIP's mean
-    # grey (0.45, 0.27); published 63.4. The official code has no loader.
+    # Zero-shot on LLVIP, by users of the published weights: 62.4 without normalisation, 55.2 with CLIP's mean
+    # grey (0.45, 0.27); published 63.4. The official code has no thermal loader.
     thermal_mean: float = 0.0
     thermal_std: float = 1.0
 
     # Five seconds in 2,000 steps are the paper's (section 3 and appendix B: six channels, accelerometer and
-    # gyroscope, of Ego4D); units and order within the six were never published and are ours.
+    # gyroscope, of Ego4D); units and channel order were not published and are ours.
     imu_window_s: float = 5.0  # resampled to `ImuConfig.samples`, so 400 Hz for the published model
     imu_order: Literal["accel_gyro", "gyro_accel"] = "accel_gyro"  # each as x, y, z
-    imu_accel_unit: float = 9.80665  # m/s^2 that become 1
-    imu_gyro_unit: float = 1.0  # rad/s that become 1
+    imu_accel_unit: float = 9.80665  # m/s^2 per unit
+    imu_gyro_unit: float = 1.0  # rad/s per unit
 
     @property
     def stamp(self) -> str:
-        """The version and a digest of every setting, such as "1-0a1b2c3d"."""
+        """The version and a digest of all settings, such as "1-0a1b2c3d"."""
         settings = json.dumps(dataclasses.asdict(self), sort_keys=True)
         return f"{self.version}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
 
@@ -171,7 +171,7 @@ class Preprocessing:
 class ImageBindConfig:
     """Six towers into one space of `embed_dim` dimensions."""
 
-    name: str  # what --model calls it
+    name: str  # as in --model
     embed_dim: int
     vision: VisionConfig
     text: TextConfig
@@ -207,7 +207,7 @@ _PARTS: dict[str, Any] = {
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no tuples."""
+    """Lists to tuples, which JSON does not have."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 

@@ -1,4 +1,4 @@
-"""The official imagebind_huge.pth: its names, its sizes, and its way into a model folder."""
+"""Conversion of the official imagebind_huge.pth into a model folder: parameter names, sizes, weights."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def convert_official(
     dtype: torch.dtype = torch.float32,
     say: Callable[[str], object] = lambda line: None,
 ) -> None:
-    """imagebind_huge.pth and CLIP's vocabulary file -> a model folder; one tower at a time in memory.
+    """imagebind_huge.pth and CLIP's vocabulary file -> a model folder, one tower at a time in memory.
 
-    The sizes are the checkpoint's own; what they do not tell is as in `base`, see `official_config`.
-    say: told which tower is about to be written.
-    Pickled code is never run. Raises ModelError when either file is not what it should be.
+    Sizes are read from the checkpoint; `base` provides what shapes do not determine, see `official_config`.
+    say: called with a line of text before each tower. Pickled code is never executed. Raises ModelError if
+    either file is invalid.
     """
     shapes = shapes_of(_read(pth))
     config = official_config(shapes, base, pth)
@@ -43,12 +43,12 @@ def convert_official(
     check_shapes(shapes, _shapes(ours), pth)
     tokenizer = Tokenizer.from_clip(vocabulary, context=config.text.context)
     if tokenizer.size != config.text.vocab:
-        raise ModelError(f"{pth} knows {config.text.vocab:,} tokens, {vocabulary} has {tokenizer.size:,}")
+        raise ModelError(f"{pth} has {config.text.vocab:,} tokens, {vocabulary} has {tokenizer.size:,}")
 
     def towers() -> Iterator[tuple[str, dict[str, Tensor]]]:
         for tower in TOWERS:
             say(f"converting the {tower} tower")
-            state = _read(pth)  # a mapping of its own: what was read of the file leaves memory with the tower
+            state = _read(pth)  # a new mapping, whose pages are released with the tower
             yield tower, {key: state[official_name(tower, key)] for key in ours[tower]}
 
     write_folder(folder, config, tokenizer, towers(), dtype)
@@ -57,7 +57,7 @@ def convert_official(
 def split_official(
     state: Mapping[str, Tensor], config: ImageBindConfig, source: Path | str = "the checkpoint"
 ) -> dict[str, dict[str, Tensor]]:
-    """A state dict with the official names -> one per tower with ours; the tensors are shared.
+    """A state dict with official names -> one per tower with our names; tensors are shared.
 
     Raises ModelError naming the keys that are missing, unknown or of another shape.
     """
@@ -71,10 +71,10 @@ def official_config(
     base: ImageBindConfig = HUGE,
     source: Path | str = "the checkpoint",
 ) -> ImageBindConfig:
-    """The config of an official checkpoint, by the shapes of its tensors under their official names.
+    """The config of an official checkpoint, from the shapes of its tensors by official name.
 
-    Heads, strides, mels, frames and settings, which no shape tells, are those of `base`.
-    Raises ModelError: naming the missing and unknown keys; or where a width does not suit the heads.
+    Heads, strides, mels, frames and settings, which shapes do not determine, are those of `base`.
+    Raises ModelError naming missing and unknown keys, or if a width is not divisible by the heads.
     """
     towers: dict[str, Any] = {}
     for name in TOWERS:
@@ -82,8 +82,8 @@ def official_config(
         numbers = {key.removeprefix(blocks).split(".")[0] for key in shapes if key.startswith(blocks)}
         tower = getattr(base, name)
         towers[name] = dataclasses.replace(tower, depth=len(numbers) or tower.depth)
-    wanted = _shapes(_ours(dataclasses.replace(base, **towers)))
-    check_shapes(dict.fromkeys(shapes, ()), dict.fromkeys(wanted, ()), source)  # the names alone
+    expected = _shapes(_ours(dataclasses.replace(base, **towers)))
+    check_shapes(dict.fromkeys(shapes, ()), dict.fromkeys(expected, ()), source)  # names only
 
     def length(tower: str, key: str, axis: int) -> int:
         name = official_name(tower, key)
@@ -96,7 +96,7 @@ def official_config(
         width, positions = length(name, "head.norm.weight", 0), length(name, "pos_embed", 1)
         if width % tower.heads:
             key = official_name(name, "head.norm.weight")
-            raise ModelError(f"{source}: {key} is [{width}], which {tower.heads} heads do not divide")
+            raise ModelError(f"{source}: {key} is [{width}], not divisible by {tower.heads} heads")
         sizes: dict[str, Any] = {"width": width}
         if name == "text":
             sizes |= {"context": positions, "vocab": length(name, "token_embedding.weight", 0)}
@@ -146,7 +146,7 @@ def official_name(tower: str, key: str) -> str:
 
 
 def _ours(config: ImageBindConfig) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Shapes by tower and our name."""
+    """Shapes by tower and by our name."""
     with torch.device("meta"):
         model = ImageBind(config)
     return {name: shapes_of(tower.state_dict()) for name, tower in model.towers.items()}
@@ -162,9 +162,11 @@ def _read(pth: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(pth, map_location="cpu", weights_only=True, mmap=True)
         return {str(key): value for key, value in dict(state).items() if isinstance(value, Tensor)}
-    except pickle.UnpicklingError as error:  # torch's own text suggests to run the code
+    except pickle.UnpicklingError as error:  # torch's message suggests to run the code
         code = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"it asks for {code[1]}, which was not run; do not use this file" if code else "it is damaged"
-        raise ModelError(f"{pth} is not a checkpoint of weights only: {what}") from error
+        reason = (
+            f"it asks for {code[1]}, which was not run; do not use this file" if code else "it is damaged"
+        )
+        raise ModelError(f"{pth} is not a checkpoint of weights only: {reason}") from error
     except (EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{pth} is not a checkpoint of weights only: {error}") from error

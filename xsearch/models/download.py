@@ -1,7 +1,7 @@
-"""One certain file, from the network or this machine.
+"""Resumable downloads of files with a known checksum.
 
-A download grows in `NAME.part`; `NAME.part.json` beside it says of what it is a part, so that the same
-command, run again, goes on where it ended.
+A download grows in `NAME.part`; `NAME.part.json` beside it identifies the file, so that the same command, run
+again, resumes.
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from xsearch.system.durable import digest
 
 __all__ = ["Part", "Progress", "Say", "Source", "disk_error", "fetch", "need_room", "size", "unfinished"]
 
-Say = Callable[[str], object]  # told what happens, in a line
-Progress = Callable[[int, int | None], object]  # bytes that are here, bytes in all if that is known
+Say = Callable[[str], object]  # called with a line of text
+Progress = Callable[[int, int | None], object]  # bytes so far, total bytes if known
 
 CHUNK = 1 << 20
-PASSING = (408, 429, 500, 502, 503, 504)  # statuses of HTTP that may be another one a little later
+TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses worth a retry
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file that must be exactly this one."""
+    """A file with a known checksum."""
 
-    place: str  # an http(s) URL, or a path on this machine
+    place: str  # an http(s) URL, or a local path
     sha256: str
-    bytes: int | None = None  # where that is known beforehand
-    option: str = ""  # of the command line, by which another sha256 can be declared right
+    bytes: int | None = None  # if known beforehand
+    option: str = ""  # the command line option that accepts another sha256
 
     @property
     def is_url(self) -> bool:
         return self.place.lower().startswith(("http://", "https://"))
 
     def check(self, path: Path) -> None:
-        """Raises ModelError, with both checksums, if `path` is another file, or cannot be read."""
+        """Raise ModelError, with both checksums, if `path` is another file or cannot be read."""
         try:
             found = digest(path)
         except OSError as error:
@@ -56,7 +56,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Part:
-    """Of which file a download is the beginning."""
+    """The file that a partial download belongs to."""
 
     url: str
     bytes: int | None = None  # of the whole file
@@ -64,11 +64,11 @@ class Part:
 
 
 class _Cut(Exception):
-    """The connection failed; another try may do better."""
+    """The connection failed; a retry may succeed."""
 
 
 class _Stale(_Cut):
-    """What is here is no part of the file there; another try starts again."""
+    """The partial download does not belong to the remote file; a retry starts from the beginning."""
 
 
 def fetch(
@@ -82,12 +82,11 @@ def fetch(
     pause_s: float = 0.5,
     timeout_s: float = 30.0,
 ) -> None:
-    """Make `path` the file at the URL `source.place`; nothing is fetched if it is that file already.
+    """Download `source` to `path`, unless the file is there already.
 
-    spare: room that the disk must have besides, as a share of the file's size.
-    tries: so many connections may fail without bringing anything; the pause between them doubles.
-    Raises ModelError: no room, no connection, the wrong file. What has come stays for the next call,
-    unless the whole is the wrong file.
+    spare: additional disk space to require, relative to the size of the file. tries: consecutive attempts
+    without progress; the pause between them doubles. Raises ModelError: disk full, no connection, wrong
+    checksum. A partial download is kept for the next call, a complete one with the wrong checksum is not.
     """
     if path.exists():
         say(f"checking {path}")
@@ -95,7 +94,7 @@ def fetch(
             source.check(path)
             return
     file = _part(path)
-    furthest, failed = 0, 0
+    longest, failed = 0, 0
     while True:
         try:
             _transfer(source, path, spare, progress, timeout_s)
@@ -104,12 +103,12 @@ def fetch(
             if isinstance(cut, _Stale):
                 _discard(path)
             here = file.stat().st_size if file.exists() else 0
-            failed = 0 if here > furthest else failed + 1
-            furthest = max(here, furthest)
+            failed = 0 if here > longest else failed + 1
+            longest = max(here, longest)
             if failed >= tries:
                 raise ModelError(
-                    f"{source.place}: {cut}; {size(here)} of it are here and stay: run the same command "
-                    "again to go on, or give a file from elsewhere with --from or --vocab"
+                    f"{source.place}: {cut}; {size(here)} of it are kept: run the same command again to "
+                    "resume, or pass a local file with --from or --vocab"
                 ) from cut
             say(f"{cut}; trying again")
             time.sleep(pause_s * 2**failed)
@@ -124,7 +123,7 @@ def fetch(
 
 
 def unfinished(path: Path) -> tuple[Part, int] | None:
-    """Of what `fetch(..., path)` has fetched a part, and how many bytes of it."""
+    """The partial download of `fetch(..., path)` and its size in bytes, if there is one."""
     try:
         part = Part(**json.loads(_record(path).read_text(encoding="utf-8")))
         return part, _part(path).stat().st_size
@@ -133,24 +132,24 @@ def unfinished(path: Path) -> tuple[Part, int] | None:
 
 
 def need_room(folder: Path, bytes: int) -> None:
-    """Raises ModelError if the disk of `folder` has not so many bytes free."""
+    """Raise ModelError if the disk of `folder` has fewer bytes free."""
     free = shutil.disk_usage(folder).free
     if free < bytes:
         raise ModelError(
-            f"{folder}: the disk has {size(free)} free, {size(bytes)} are needed: make room for "
+            f"{folder}: the disk has {size(free)} free, {size(bytes)} are needed: free "
             f"{size(bytes - free)} more, or set XSEARCH_HOME to a folder on another disk"
         )
 
 
 def disk_error(error: OSError, folder: Path, bytes: int) -> ModelError:
-    """What to raise when the disk of `folder` did not take `bytes` more."""
+    """The error to raise when writing `bytes` to the disk of `folder` failed."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         need_room(folder, bytes)
     return ModelError(f"cannot write to {error.filename or folder}: {error.strerror or error}")
 
 
 def size(bytes: int) -> str:
-    """For the eye.
+    """A size in readable units.
 
     >>> size(4_803_584_173), size(12_000), size(1)
     ('4.8 GB', '12.0 kB', '1 bytes')
@@ -175,7 +174,7 @@ def _discard(path: Path) -> None:
 
 
 def _transfer(source: Source, path: Path, spare: float, progress: Progress, timeout_s: float) -> None:
-    """One request for what is missing. Raises _Cut unless all of it came."""
+    """Request the missing bytes. Raises _Cut if the connection ends before the last one."""
     part, here = unfinished(path) or (Part(source.place), 0)
     if part.url != source.place:
         part, here = Part(source.place), 0
@@ -188,7 +187,7 @@ def _transfer(source: Source, path: Path, spare: float, progress: Progress, time
             trust = f"; if you trust it, give its sha256 with {source.option}" if source.option else ""
             raise ModelError(f"{source.place}: expected {source.bytes:,} bytes, it has {total:,}{trust}")
         if here and total != part.bytes:
-            raise _Stale("the file there has changed")
+            raise _Stale("the remote file has changed")
 
         def room() -> int:
             return 0 if total is None else total - here + int(spare * total)
@@ -213,13 +212,13 @@ def _transfer(source: Source, path: Path, spare: float, progress: Progress, time
 
 
 def _ask(part: Part, here: int, timeout_s: float) -> HTTPResponse:
-    """What follows the first `here` bytes, or the whole where that cannot be had."""
+    """The response with the bytes after the first `here`, or with all if the server ignores ranges."""
     headers = {"User-Agent": "xsearch", "Accept-Encoding": "identity"}
     if here:
         headers["Range"] = f"bytes={here}-"
         if part.version:
-            headers["If-Range"] = part.version  # another version comes whole
-    opener = request.OpenerDirector()  # urlopen would follow redirects to FTP as well
+            headers["If-Range"] = part.version  # another version is sent whole
+    opener = request.OpenerDirector()  # urlopen would follow redirects to FTP
     for handler in (
         request.ProxyHandler(),
         request.HTTPHandler(),
@@ -234,19 +233,19 @@ def _ask(part: Part, here: int, timeout_s: float) -> HTTPResponse:
         answer = opener.open(request.Request(part.url, headers=headers), timeout=timeout_s)
     except HTTPError as error:
         error.close()
-        told = f"HTTP {error.code} {error.reason}"
+        status = f"HTTP {error.code} {error.reason}"
         if error.code == 416:
-            raise _Stale(told) from error
-        if error.code in PASSING:
-            raise _Cut(told) from error
-        raise ModelError(f"{part.url}: {told}; check the address") from error
+            raise _Stale(status) from error
+        if error.code in TRANSIENT:
+            raise _Cut(status) from error
+        raise ModelError(f"{part.url}: {status}; check the address") from error
     except (InvalidURL, ValueError) as error:
         raise UsageError(f"{part.url} is not a URL: {error}") from error
     except (OSError, HTTPException) as error:
         raise _Cut(_reason(error)) from error
     if answer.status == 206 and not (answer.headers["Content-Range"] or "").startswith(f"bytes {here}-"):
         answer.close()
-        raise _Stale("the answer is another part than the one asked for")
+        raise _Stale("the server sent another range than requested")
     return answer
 
 
@@ -258,6 +257,6 @@ def _read(answer: HTTPResponse) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """URLError holds the error that counts."""
+    """The message of the underlying error of a URLError."""
     inner = getattr(error, "reason", error)
     return getattr(inner, "strerror", None) or str(inner) or type(inner).__name__

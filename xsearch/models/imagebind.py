@@ -1,9 +1,9 @@
 """ImageBind (arXiv:2305.05665): six towers into one space, at any size.
 
-Every tower does the same three things, and each is a method or module of its own: `tokens` (media tensor
--> sequence), `trunk` (transformer), `head` (one token -> embedding). `forward` returns unit vectors.
+Every tower has three parts: `tokens` (media tensor -> sequence), `trunk` (transformer), `head` (one token ->
+embedding). `forward` returns unit vectors.
 
-Inputs, float32 unless stated; S clips of one item are embedded apart, averaged and normalised again:
+Inputs, float32 unless stated; the embeddings of the S clips of an item are averaged and renormalised:
 
     vision   [B, 3, H, W] pictures; [B, S, 3, 2, H, W] clips of two frames
     text     int64 [B, context]
@@ -40,12 +40,11 @@ from xsearch.models.config import (
 
 __all__ = ["ImageBind", "Tower", "build_tower"]
 
-TEXTS = 64  # that pass the text tower at once
+TEXTS = 64  # per forward pass of the text tower
 
 
 class Stem(nn.Module):
-    """Media -> tokens: convolutions if the config asks for them, a projection of patches without bias and,
-    in all towers but vision, a norm."""
+    """Media -> tokens: optional convolutions, patch projection without bias, and a norm (not for vision)."""
 
     def __init__(
         self,
@@ -65,7 +64,7 @@ class Stem(nn.Module):
 
 
 class Head(nn.Module):
-    """Norm and projection of the token that stands for the whole: [B, D] -> [B, E]."""
+    """Norm and projection of the pooled token: [B, D] -> [B, E]."""
 
     def __init__(self, width: int, embed_dim: int, dropout: float) -> None:
         super().__init__()
@@ -78,11 +77,11 @@ class Head(nn.Module):
 
 
 class Tower(nn.Module):
-    """Media tensor -> unit vectors. A subclass provides `tokens`; token 0 stands for the whole."""
+    """Media tensor -> unit vectors. Subclasses provide `tokens`; token 0 is the class token."""
 
     cls_token: Tensor
     pos_embed: Tensor
-    log_logit_scale: Tensor  # ln of the factor that the official code gives its outputs; ours stay unit
+    log_logit_scale: Tensor  # ln of the scale of the official outputs; `forward` does not apply it
 
     def __init__(
         self,
@@ -117,19 +116,19 @@ class Tower(nn.Module):
         return self.head(self.trunk(tokens, at=first)[:, 0])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns [B, E], rows of length 1, in float32 at least, also under autocast."""
+        """Returns [B, E], unit rows, at least float32 even under autocast."""
         return unit(self.clips(x).mean(dim=1))  # [B, E]  a mean is shorter than 1
 
     def clips(self, x: Tensor) -> Tensor:
-        """[B, S, E], rows of length 1; S is 1 for what has no clips."""
+        """[B, S, E], unit rows; S is 1 for inputs without clips."""
         B, S = x.shape[:2] if x.ndim >= 5 else (len(x), 1)
         return unit(self.embed(x.flatten(0, 1) if x.ndim >= 5 else x)).unflatten(0, (B, S))
 
     def official(self, x: Tensor) -> Tensor:
-        """What the official code returns for the same input, [B, E] in float32 at least.
+        """The output of the official code for the same input, [B, E], at least float32.
 
-        Unit vectors times exp(log_logit_scale), at most 100 (nothing for vision); of several clips the plain
-        mean, which is shorter. `forward` gives the same direction at length 1.
+        Unit vectors times exp(log_logit_scale), at most 100 (unscaled for vision); of several clips the plain
+        mean, which is shorter. `forward` returns the same direction at length 1.
         """
         mean = self.clips(x).mean(dim=1)  # [B, E]
         if not hasattr(self, "log_logit_scale"):
@@ -137,18 +136,18 @@ class Tower(nn.Module):
         return mean * self.log_logit_scale.to(mean.dtype).exp().clamp(max=100)
 
     def with_class_token(self, patches: Tensor) -> Tensor:
-        """[B, L, D] -> [B, 1+L, D]: the class token in front, positions added."""
+        """[B, L, D] -> [B, 1+L, D]: prepends the class token and adds positions."""
         B, L, D = patches.shape
         if self.pos_embed.shape[1] != 1 + L:
             raise ModelError(
                 f"the input has {L} patches, the {type(self).__name__} has positions for "
-                f"{self.pos_embed.shape[1] - 1}; give the size that its config names"
+                f"{self.pos_embed.shape[1] - 1}; use the input size of its config"
             )
         return torch.cat([self.cls_token.expand(B, 1, D), patches], dim=1) + self.pos_embed
 
 
 def unit(x: Tensor) -> Tensor:
-    """Rows scaled to length 1; half precision is widened first."""
+    """Rows normalised to length 1, at least in float32."""
     return F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
 
 
@@ -174,7 +173,7 @@ class VisionTower(Tower):
         if x.shape[1] != 3 or x.ndim not in (4, 5) or (x.ndim == 5 and x.shape[2] != 2):
             raise ModelError(
                 "pictures are [B, 3, H, W] and clips [B, S, 3, 2, H, W]; "
-                f"got channels and what follows = {list(x.shape[1:])}"
+                f"got [B, {', '.join(map(str, x.shape[1:]))}]"
             )
         grid = self.patches(x)  # [B, D, h, w]
         h, w = grid.shape[2:]
@@ -185,17 +184,17 @@ class VisionTower(Tower):
         return torch.cat([cls_token, patches], dim=1) + self.resized_positions(h)
 
     def patches(self, x: Tensor) -> Tensor:
-        """[B, 3, H, W], or [B, 3, 2, H, W] -> [B, D, h, w]. A picture stands for two equal frames."""
+        """[B, 3, H, W] or [B, 3, 2, H, W] -> [B, D, h, w]. A picture counts as two equal frames."""
         if len(self.stem.convs):
             frames = x.repeat(1, 2, 1, 1) if x.ndim == 4 else x.transpose(1, 2).flatten(1, 2)  # [B, 6, H, W]
             return self.stem.proj(self.stem.convs(frames))
         weight = self.stem.proj.weight  # [D, 3, 2, p, p]
         if x.ndim == 4:
-            return F.conv2d(x, weight.sum(dim=2), stride=weight.shape[-1])  # one product does both frames
+            return F.conv2d(x, weight.sum(dim=2), stride=weight.shape[-1])  # both frames in one product
         return F.conv2d(x.flatten(1, 2), weight.flatten(1, 2), stride=weight.shape[-1])
 
     def resized_positions(self, side: int) -> Tensor:
-        """The learned square of positions, bicubically resized to side x side: [1, 1+side*side, D]."""
+        """The square of learned positions, bicubically resized to side x side: [1, 1+side*side, D]."""
         first, square = self.pos_embed[:, :1], self.pos_embed[:, 1:]
         n = math.isqrt(square.shape[1])
         square = square.transpose(1, 2).unflatten(2, (n, n))  # [1, D, n, n]
@@ -204,7 +203,7 @@ class VisionTower(Tower):
 
 
 class PlaneTower(Tower):
-    """One channel on a plane: mel spectrograms, depth maps, thermal pictures."""
+    """Single-channel images: mel spectrograms, depth maps, thermal pictures."""
 
     def __init__(
         self,
@@ -273,10 +272,9 @@ class ImuTower(Tower):
 
 
 class TextTower(Tower):
-    """Token ids, read causally; the end token, which has the largest id, stands for the text.
+    """Token ids, with causal attention; the embedding is that of the end token, which has the largest id.
 
-    Made without torch's `triu` and `normal_`: on the meta device, where weights are about to be loaded,
-    their first use takes a second.
+    Constructed without torch's `triu` and `normal_`, whose first use on the meta device takes a second.
     """
 
     mask: Tensor
@@ -300,7 +298,7 @@ class TextTower(Tower):
         if ids.ndim != 2 or ids.shape[1] != context:
             raise ModelError(f"token ids are [B, {context}], got {list(ids.shape)}")
         end = ids.argmax(dim=1)  # [B]  the first, if a text has several
-        # Texts of one length together: attention is causal, so what follows an end is idle.
+        # Batches of similar length, cut at the longest text: attention is causal, padding has no effect.
         order = end.argsort(stable=True)
         rows = [self._ended(ids[some], end[some]) for some in order.split(TEXTS)]
         return torch.cat(rows)[order.argsort()]  # [B, E]
@@ -312,7 +310,7 @@ class TextTower(Tower):
 
 
 def build_tower(config: ImageBindConfig, name: str) -> Tower:
-    """The tower called `name` (one of TOWERS), its weights drawn from the global generator."""
+    """A new tower `name` (one of TOWERS), its weights drawn from torch's global generator."""
     kinds = (VisionTower, TextTower, AudioTower, DepthTower, ThermalTower, ImuTower)
     tower: Tower = dict(zip(TOWERS, kinds, strict=True))[name](getattr(config, name), config.embed_dim)
     _init(tower)
@@ -320,18 +318,18 @@ def build_tower(config: ImageBindConfig, name: str) -> Tower:
 
 
 def lay_out(tower: Tower) -> None:
-    """Convolutions in front of the patches with channels last in memory: a quarter faster (measured)."""
+    """Store convolution weights channels last: 25% faster (measured)."""
     for part in tower.modules():
         if isinstance(part, nn.Conv2d):
             part.weight.data = part.weight.data.contiguous(memory_format=torch.channels_last)
 
 
 def _init(tower: Tower) -> None:
-    """As CLIP starts (openai/CLIP, model.py): what enters a layer leaves it at the same size, the ends of the
-    residual branches share theirs, tables are small. ViT's 0.02 for everything suits wide towers only: at a
-    width of 192, attention would hardly pass anything on, and for 700 steps no word but the last is learned.
+    """Initialise as CLIP (openai/CLIP, model.py): layers preserve the variance of their input, the ends of
+    residual branches are scaled by depth, embedding tables are small. ViT's 0.02 everywhere suits wide towers
+    only: at a width of 192 attention hardly contributes, and for 700 steps only the last word is learned.
 
-    Convolutions in front of the patches keep torch's start.
+    Convolutions before the patch projection keep torch's initialisation.
     """
     convs = {part for stem in tower.modules() if isinstance(stem, Stem) for part in stem.convs.modules()}
     for part in tower.modules():
@@ -353,7 +351,7 @@ def _init(tower: Tower) -> None:
 
 
 class ImageBind(nn.Module):
-    """The six towers, or those of them that are wanted."""
+    """The six towers, or a selection of them."""
 
     def __init__(self, config: ImageBindConfig, towers: tuple[str, ...] = TOWERS) -> None:
         super().__init__()

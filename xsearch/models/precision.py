@@ -1,4 +1,4 @@
-"""The numbers that a tower computes with: float32, or half as many bits where those multiply faster."""
+"""The dtype that towers compute in: float32, or 16 bits where that is faster."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from xsearch.models.config import ImageBindConfig
 __all__ = ["DTYPES", "has_fast_bf16", "precision", "training_precision"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-NARROW = 384  # narrower towers wait for memory and Python, not for products: half the bits win nothing
+NARROW = 384  # narrower towers are bound by memory and Python overhead, where 16 bits gain nothing
 
 
 def precision(requested: str, device: torch.device, config: ImageBindConfig) -> torch.dtype:
-    """The dtype that `requested` ("auto" or a name in DTYPES) means on `device`.
+    """The dtype that `requested` ("auto" or a name in DTYPES) resolves to on `device`.
 
-    auto: bfloat16 for the published model where the device is fast with it (cosine with float32 above 0.999,
+    auto: bfloat16 for the published model if the device has fast bfloat16 (cosine with float32 above 0.999,
     benchmarks/README.md), else float32. Raises UsageError for another name.
     """
     if requested != "auto":
@@ -34,7 +34,7 @@ def training_precision(requested: str, device: torch.device) -> str:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether `device` has instructions for products of bfloat16."""
+    """Whether `device` has native bfloat16 matrix products."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

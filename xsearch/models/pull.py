@@ -1,8 +1,8 @@
-"""ImageBind's published weights: fetched, checked, converted, installed; and removed.
+"""ImageBind's published weights: download, verify, convert, install; and remove.
 
-$XSEARCH_HOME/models/imagebind/          the model folder, and origin.json: what it was made from, and when
-                                         and how the licence was accepted
-$XSEARCH_HOME/downloads/imagebind/       what is on its way, and a checkpoint that was to be kept
+$XSEARCH_HOME/models/imagebind/          the model folder, and origin.json: its source, and when and how the
+                                         licence was accepted
+$XSEARCH_HOME/downloads/imagebind/       partial downloads, and the checkpoint if it is kept
 $XSEARCH_HOME/pull.lock                  one process at a time
 """
 
@@ -55,12 +55,12 @@ LICENCE = "CC-BY-NC-4.0"  # of the weights, as an SPDX identifier
 
 @dataclass(frozen=True)
 class Download:
-    """The checkpoint, as far as it is here."""
+    """The state of the checkpoint's download."""
 
     folder: Path
     bytes: int
-    total: int | None  # None where the server does not tell; equal to `bytes` when all of it is here
-    url: str | None  # None when all of it is here
+    total: int | None  # None if unknown; equal to `bytes` if complete
+    url: str | None  # None if complete
 
 
 def pull_imagebind(
@@ -76,26 +76,26 @@ def pull_imagebind(
 ) -> Path:
     """Install ImageBind from `weights` and `vocabulary`; returns the folder.
 
-    Does nothing where the same is installed already, and waits for another process that is at it.
-    An installed model is replaced when the new one is complete. Interrupted, it goes on when called again.
-    keep_checkpoint: do not delete the checkpoint if it was downloaded. A file of this machine always stays.
-    base: what the shapes of the checkpoint do not tell, see `official_config`.
-    Raises ModelError: no connection, no room, the wrong file, no weights.
+    Does nothing if the same is installed, and waits for another process that installs it. An installed model
+    is replaced once the new one is complete. An interrupted call is resumed by the next one.
+    keep_checkpoint: keep a downloaded checkpoint; local files are always kept.
+    base: what the shapes of the checkpoint do not determine, see `official_config`.
+    Raises ModelError: no connection, disk full, wrong checksum, invalid checkpoint.
     """
     folder = imagebind_folder()
-    old, new = _beside(folder)
-    with _alone(say):
+    old, new = _scratch(folder)
+    with _locked(say):
         _tidy(folder)
         if is_installed(weights, dtype):
             say(f"ImageBind is installed as {dtype} already: nothing to do")
             return folder
         share = DTYPES[dtype].itemsize / 4  # of the checkpoint's size, which is float32
-        words = _obtain(vocabulary, _fetched(VOCABULARY), say=say)
-        pth = _obtain(weights, _fetched(CHECKPOINT), spare=share, say=say, progress=progress)
+        merges = _obtain(vocabulary, _download(VOCABULARY), say=say)
+        pth = _obtain(weights, _download(CHECKPOINT), spare=share, say=say, progress=progress)
         size = int(pth.stat().st_size * share)
         need_room(home(), size)
         try:
-            convert_official(pth, words, new, base=base, dtype=DTYPES[dtype], say=say)
+            convert_official(pth, merges, new, base=base, dtype=DTYPES[dtype], say=say)
             record = {"source": weights.place, "sha256": weights.sha256, "dtype": dtype}
             now = datetime.now(UTC).isoformat(timespec="seconds")
             record |= {"licence": LICENCE, "accepted": now, "by": accepted}
@@ -110,24 +110,24 @@ def pull_imagebind(
         finally:  # Ctrl-C too
             _tidy(folder)
         if vocabulary.is_url:
-            words.unlink()
+            merges.unlink()
         if weights.is_url and keep_checkpoint:
-            say(f"the checkpoint stays in {pth}")
+            say(f"the checkpoint is kept in {pth}")
         elif weights.is_url:
             pth.unlink()
     return folder
 
 
 def is_installed(weights: Source, dtype: str) -> bool:
-    """Whether the installed ImageBind was made from `weights` and is stored as `dtype`."""
+    """Whether ImageBind is installed from `weights` and stored as `dtype`."""
     folder = imagebind_folder()
-    made = origin(folder)
-    there = (folder / "config.json").is_file()
-    return there and (made.get("sha256"), made.get("dtype")) == (weights.sha256, dtype)
+    record = origin(folder)
+    complete = (folder / "config.json").is_file()
+    return complete and (record.get("sha256"), record.get("dtype")) == (weights.sha256, dtype)
 
 
 def origin(folder: Path) -> dict[str, str]:
-    """What `pull_imagebind` wrote about a model folder; empty for others."""
+    """The record that `pull_imagebind` wrote into a model folder; empty for others."""
     try:
         return dict(json.loads((folder / "origin.json").read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError):
@@ -135,8 +135,8 @@ def origin(folder: Path) -> dict[str, str]:
 
 
 def downloaded() -> Download | None:
-    """The checkpoint, if it or a part of it is among the downloads."""
-    path = _fetched(CHECKPOINT)
+    """The state of the checkpoint's download; None if there is none."""
+    path = _download(CHECKPOINT)
     if path.exists():
         return Download(path.parent, path.stat().st_size, path.stat().st_size, None)
     if found := unfinished(path):
@@ -146,26 +146,28 @@ def downloaded() -> Download | None:
 
 
 def remove_imagebind() -> None:
-    """Delete the installed ImageBind and its downloads. Raises ModelError while another process pulls it."""
+    """Delete the installed ImageBind and its downloads. Raises ModelError while it is being pulled."""
     folder = imagebind_folder()
-    with _alone():
+    with _locked():
         _tidy(folder)
         if folder.exists():
-            folder.replace(_beside(folder)[1])  # at once: no reader sees half a model
+            folder.replace(_scratch(folder)[1])  # atomic: readers never see a partial model
             _tidy(folder)
-        shutil.rmtree(_fetched(CHECKPOINT).parent, ignore_errors=True)
+        shutil.rmtree(_download(CHECKPOINT).parent, ignore_errors=True)
 
 
 @contextmanager
-def _alone(say: Say | None = None) -> Iterator[None]:
-    """One process at a time: others wait and `say` so, or raise ModelError."""
+def _locked(say: Say | None = None) -> Iterator[None]:
+    """Hold the lock of pull; wait for it if `say` is given, else raise ModelError if it is taken."""
     home().mkdir(parents=True, exist_ok=True)
     lock = FileLock(home() / "pull.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
         if say is None:
-            raise ModelError("another process is pulling ImageBind; wait for it, or stop it") from None
+            raise ModelError(
+                "another process is pulling ImageBind; wait until it has finished, or stop it"
+            ) from None
         say("another process is pulling ImageBind: waiting for it")
         lock.acquire()
     try:
@@ -174,12 +176,12 @@ def _alone(say: Say | None = None) -> Iterator[None]:
         lock.release()
 
 
-def _obtain(source: Source, path: Path, *, say: Say, **how: Any) -> Path:
-    """The file of `source`, checked: where it is on this machine, or fetched to `path`."""
+def _obtain(source: Source, path: Path, *, say: Say, **options: Any) -> Path:
+    """The verified file of `source`: its local path, or `path` after a download."""
     if source.is_url:
         path.parent.mkdir(parents=True, exist_ok=True)
         say(f"fetching {source.place}")
-        fetch(source, path, say=say, **how)
+        fetch(source, path, say=say, **options)
         return path
     path = Path(source.place).expanduser()
     say(f"checking {path}")
@@ -187,18 +189,18 @@ def _obtain(source: Source, path: Path, *, say: Say, **how: Any) -> Path:
     return path
 
 
-def _fetched(source: Source) -> Path:
+def _download(source: Source) -> Path:
     return home() / "downloads" / "imagebind" / source.place.rsplit("/", 1)[1]
 
 
-def _beside(folder: Path) -> tuple[Path, Path]:
-    """Where the model that is being replaced, and the one being made, are for a while."""
+def _scratch(folder: Path) -> tuple[Path, Path]:
+    """Temporary folders beside `folder`: of the model that is replaced, and of the new one."""
     return folder.with_name(f".{folder.name}.old"), folder.with_name(f".{folder.name}.new")
 
 
 def _tidy(folder: Path) -> None:
-    """Undo what a run left that ended early."""
-    old, new = _beside(folder)
+    """Clean up after an interrupted call."""
+    old, new = _scratch(folder)
     if old.exists() and not folder.exists():
         old.replace(folder)
     for path in (old, new):

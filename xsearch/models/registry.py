@@ -1,14 +1,15 @@
-"""Which model: the one in the wheel, an installed ImageBind, or a folder.
+"""From the name of a model to its folder: the one in the wheel, an installed ImageBind, or any folder.
 
-Installed models live in `$XSEARCH_HOME/models`, by default in the platform's cache directory.
+Installed models are in `$XSEARCH_HOME/models`, by default in the platform's cache folder.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from platformdirs import user_cache_path
 
 from xsearch.errors import ModelError
 
@@ -20,41 +21,35 @@ _INSTALL = "xsearch models pull imagebind"
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A model folder that is there."""
+    """An existing model folder."""
 
-    name: str  # "bundled", "imagebind", or the folder as it was given
+    name: str  # "bundled", "imagebind", or the folder as requested
     folder: Path
-    line: str  # which model this is, and how to get another
+    line: str  # for the user: which model this is, and how to choose another
 
 
 def home() -> Path:
-    """Where xsearch keeps what it installs: $XSEARCH_HOME, else `xsearch` in the user's cache directory."""
-    if given := os.environ.get("XSEARCH_HOME"):
-        return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "xsearch"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "xsearch"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "xsearch"
+    """The folder of installed models: $XSEARCH_HOME, else the platform's cache folder of the user."""
+    if folder := os.environ.get("XSEARCH_HOME"):
+        return Path(folder)
+    return user_cache_path("xsearch", appauthor=False)
 
 
 def imagebind_folder() -> Path:
-    """Where ImageBind's weights are, or would be."""
+    """The folder of an installed ImageBind, whether it exists or not."""
     return home() / "models" / "imagebind"
 
 
 def resolve(choice: str | None = None) -> ModelChoice:
-    """`choice` ("bundled", "imagebind" or a model folder), else $XSEARCH_MODEL, else the best that is there.
+    """`choice` ("bundled", "imagebind" or a model folder), else $XSEARCH_MODEL, else the best installed one.
 
-    Raises ModelError, saying what to do, when the choice is not there.
+    Raises ModelError, with the next step, if the choice does not exist.
     """
     choice = choice or os.environ.get("XSEARCH_MODEL") or None
     installed = _is_model(imagebind_folder())
     if choice == "imagebind" or (choice is None and installed):
         if not installed:
-            raise ModelError(
-                f"ImageBind is not installed in {imagebind_folder()}; install it with: {_INSTALL}"
-            )
+            raise ModelError(f"ImageBind is not installed in {imagebind_folder()}; install it: {_INSTALL}")
         line = "model: imagebind (weights CC-BY-NC 4.0); the small built-in one: --model bundled"
         return ModelChoice("imagebind", imagebind_folder(), line)
     if choice is None or choice == "bundled":

@@ -1,8 +1,8 @@
-"""Another rate for a sound, as the official ImageBind resamples: torchaudio's `sinc_interp_hann`.
+"""Resampling as in the official ImageBind: torchaudio's `sinc_interp_hann`.
 
-Band-limited interpolation (J. O. Smith, ccrma.stanford.edu/~jos/resample): every sample out is a sum of
-samples in under a sinc that a Hann window ends after six zero crossings, cut off at 0.99 of the lower
-Nyquist frequency. `xsearch.media` resamples streams with soxr, which is sharper; this one is for comparing.
+Band-limited interpolation (J. O. Smith, ccrma.stanford.edu/~jos/resample): each output sample is a sum of
+input samples weighted by a sinc, cut off at 0.99 of the lower Nyquist frequency and limited to six zero
+crossings by a Hann window. Only for parity: `xsearch.media` resamples with soxr, which is sharper.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CROSSINGS, ROLLOFF = 6, 0.99  # torchaudio's defaults
 
 
 def resample(waves: Tensor, from_hz: int, to_hz: int) -> Tensor:
-    """Float32 [channels, samples] at `from_hz` -> [channels, ceil(samples * to_hz / from_hz)] at `to_hz`.
+    """float32 [channels, samples] at `from_hz` -> [channels, ceil(samples * to_hz / from_hz)] at `to_hz`.
 
     >>> resample(torch.ones(2, 441), 44_100, 16_000).shape
     torch.Size([2, 160])
@@ -39,8 +39,8 @@ def resample(waves: Tensor, from_hz: int, to_hz: int) -> Tensor:
 
 @cache
 def _kernels(before: int, after: int) -> Tensor:
-    """One filter for each of `after` phases, over `before` samples and the reach on both sides."""
-    cutoff = min(before, after) * ROLLOFF  # in a unit of time that holds `before` samples
+    """[after, 1, width]: a filter per output phase, over `before` samples and the reach on both sides."""
+    cutoff = min(before, after) * ROLLOFF  # in units of `before` samples
     reach = math.ceil(CROSSINGS * before / cutoff)
     at = torch.arange(-reach, reach + before, dtype=torch.float64) / before  # [width]
     phase = torch.arange(after, dtype=torch.float64)[:, None] / after  # [after, 1]

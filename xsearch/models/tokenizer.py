@@ -1,7 +1,7 @@
 """Text -> token ids, with the `tokenizers` library.
 
-Ids follow CLIP's convention: 0 pads, the second largest starts a text, the largest ends it. The text
-tower reads its answer at the first largest id.
+Ids follow CLIP's convention: 0 is padding, the two largest ids are start and end of a text. The text tower
+takes its embedding from the first end token.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ START, END = "<|startoftext|>", "<|endoftext|>"
 
 
 class Tokenizer:
-    """`encode` pads and truncates to `context` ids; the end token always stays.
+    """Encodes texts to `context` ids, padded or truncated; the end token is always kept.
 
-    cleaning: "plain" takes a text as it is; "clip" repairs it as CLIP does, and reads the literal
-    `<|startoftext|>` and `<|endoftext|>` as the tokens themselves.
+    cleaning: "plain" leaves texts unchanged; "clip" cleans them as CLIP does, and reads the literals
+    `<|startoftext|>` and `<|endoftext|>` as special tokens.
     """
 
     def __init__(self, backend: tokenizers.Tokenizer, *, context: int, cleaning: str = "plain") -> None:
@@ -41,7 +41,7 @@ class Tokenizer:
 
     @staticmethod
     def load(path: Path, *, context: int, cleaning: str = "plain") -> Tokenizer:
-        """Read a `tokenizer.json`. Raises ModelError when there is none, or it is damaged."""
+        """Read a `tokenizer.json`. Raises ModelError if it is missing or damaged."""
         try:
             backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
         except OSError as error:
@@ -52,7 +52,7 @@ class Tokenizer:
 
     @staticmethod
     def from_clip(path: Path, *, context: int = 77) -> Tokenizer:
-        """CLIP's own vocabulary file, bpe_simple_vocab_16e6.txt.gz: 49,408 ids."""
+        """From CLIP's vocabulary file, bpe_simple_vocab_16e6.txt.gz: 49,408 ids."""
         return Tokenizer(_clip_backend(path), context=context, cleaning="clip")
 
     def save(self, path: Path) -> None:
@@ -62,22 +62,22 @@ class Tokenizer:
         """int64 [B, context]."""
         ids = torch.zeros(len(texts), self.context, dtype=torch.int64)
         for row, encoding in zip(ids, self._encode(texts), strict=True):
-            kept = [self.start, *encoding.ids[: self.context - 2], self.end]
-            row[: len(kept)] = torch.tensor(kept)
+            tokens = [self.start, *encoding.ids[: self.context - 2], self.end]
+            row[: len(tokens)] = torch.tensor(tokens)
         return ids
 
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         if self.cleaning == "plain":
             return self.backend.encode_batch_fast(list(texts), add_special_tokens=False)
-        # CLIP splits first: a special token glued to punctuation before it is not one.
+        # CLIP splits first: a special token right after punctuation is not recognised.
         words = [[word for word, _ in _CLIP_SPLIT.pre_tokenize_str(_clip_clean(text))] for text in texts]
         return self.backend.encode_batch_fast(words, is_pretokenized=True, add_special_tokens=False)
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, *, context: int = 32) -> Tokenizer:
-    """A lower-casing byte-level BPE of `vocab_size` ids learned from `texts`; deterministic.
+    """Train a lower-casing byte-level BPE of at most `vocab_size` ids on `texts`; deterministic.
 
-    It can encode any text. With few texts it may end up with fewer ids: `size` says how many.
+    It can encode any text. Few texts yield fewer ids: see `size`.
     """
     backend = tokenizers.Tokenizer(models.BPE())
     backend.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
@@ -94,21 +94,21 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, context: int = 32)
     return Tokenizer(backend, context=context)
 
 
-# The pattern of openai/CLIP, simple_tokenizer.py; texts are in lower case by then.
+# The pattern of openai/CLIP, simple_tokenizer.py; applied to lower case.
 _CLIP_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CLIP_SPLIT = pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True)
 _CLIP_MERGES = 49152 - 256 - 2
 
 
 def _clip_clean(text: str) -> str:
-    import ftfy  # only the official model needs it
+    import ftfy  # only for the official model
 
     text = html.unescape(html.unescape(ftfy.fix_text(text))).strip()
     return re.sub(r"\s+", " ", text).lower()
 
 
 def _clip_backend(path: Path) -> tokenizers.Tokenizer:
-    """Ids as in openai/CLIP: 256 bytes, the same ending a word, merges in order, start, end."""
+    """Ids as in openai/CLIP: 256 bytes, 256 word-final bytes, merges in order, start, end."""
     try:
         lines = gzip.decompress(path.read_bytes()).decode("utf-8").split("\n")
         merges = [(left, right) for left, right in (line.split() for line in lines[1 : _CLIP_MERGES + 1])]
@@ -130,6 +130,6 @@ def _clip_backend(path: Path) -> tokenizers.Tokenizer:
 
 
 def _byte_letters() -> list[str]:
-    """GPT-2's printable stand-ins for the 256 bytes, the printable bytes first."""
+    """GPT-2's printable characters for the 256 bytes, printable bytes first."""
     printable = [chr(byte) for first, last in ("!~", "¡¬", "®ÿ") for byte in range(ord(first), ord(last) + 1)]
     return printable + [chr(256 + n) for n in range(256 - len(printable))]

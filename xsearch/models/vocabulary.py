@@ -1,6 +1,6 @@
-"""The words that a small model was taught, one a line in `words.txt` of its folder.
+"""The vocabulary of a small model: words of its training texts, one a line in `words.txt` of its folder.
 
-A model without the file has read so much that nobody lists it.
+A model without the file has an open vocabulary.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["WORDS", "known_words", "save_words", "unlearned", "words_of"]
+__all__ = ["WORDS", "known_words", "save_words", "unknown_words", "words_of"]
 
 WORDS = "words.txt"
-_WORD = re.compile(r"[^\W\d_]{2,}")  # numbers and single letters say little
+_WORD = re.compile(r"[^\W\d_]{2,}")  # without numbers and single letters
 
 
 def words_of(texts: Iterable[str]) -> frozenset[str]:
-    """In lower case."""
+    """The words of `texts`, in lower case."""
     return frozenset(word for text in texts for word in _WORD.findall(text.lower()))
 
 
@@ -25,15 +25,15 @@ def save_words(words: Iterable[str], folder: Path) -> None:
 
 
 def known_words(folder: Path) -> frozenset[str] | None:
-    """Those that the model in `folder` was taught; None if it does not say."""
+    """The vocabulary of the model in `folder`; None: open."""
     path = folder / WORDS
     return frozenset(path.read_text(encoding="utf-8").split()) if path.exists() else None
 
 
-def unlearned(text: str, known: frozenset[str] | None) -> list[str]:
-    """Words of `text` that are not `known`, in order; a plural is as known as its singular.
+def unknown_words(text: str, known: frozenset[str] | None) -> list[str]:
+    """Words of `text` that are not in the vocabulary `known`, in order; a plural counts as its singular.
 
-    known: in lower case; None: the model does not list them, so that every word passes.
+    known: in lower case; None: open, so that every word is known.
     """
     if known is None:
         return []

@@ -1,4 +1,4 @@
-"""Files -> Arrow tables: Parquet, Arrow IPC, CSV, JSON lines, and WebDataset's shards."""
+"""Readers of pair tables: Parquet, Arrow IPC, CSV, JSON lines, WebDataset shards -> Arrow tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xsearch.types import Modality
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["NAMED", "PARTNERS", "REQUIRED", "Opened", "cut", "open_table"]
+__all__ = ["NAMED", "PARTNERS", "REQUIRED", "Opened", "open_table", "read_range"]
 
 REQUIRED = ("image", "other", "modality")
 NAMED = (*REQUIRED, "weight", "split", "label", "plus", "plus_modality")
@@ -28,42 +28,42 @@ PARTNERS = {
     "mp3": Modality.AUDIO, "depth.png": Modality.DEPTH, "thermal.png": Modality.THERMAL,
     "npy": Modality.IMU, "csv": Modality.IMU,
 }  # fmt: skip
-HELD = 1 << 30  # bytes of row groups that are kept in memory
-BLOCK = 64 << 20  # bytes that one row of JSON lines may have
+CACHE_BYTES = 1 << 30  # of row groups
+BLOCK = 64 << 20  # bytes: the longest line of JSON
 
 
 class _RowGroups:
-    """The large columns of a Parquet file, a row group at a time; the last ones used are kept."""
+    """The large columns of a Parquet file, read by row group, with an LRU cache."""
 
     def __init__(self, file: Any, names: list[str]) -> None:
         self.names = names
         self._file = file
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         self._starts = np.cumsum([0, *sizes])
-        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+        self._cache: OrderedDict[int, pa.Table] = OrderedDict()
 
     def cells(self, row: int) -> dict[str, Any]:
         group = int(np.searchsorted(self._starts, row, side="right")) - 1
-        if group not in self._kept:
-            # No threads: a trainer's workers are forks of a process that may have some.
-            self._kept[group] = self._file.read_row_group(group, columns=self.names, use_threads=False)
-            while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > HELD:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(group)
-        return {name: self._kept[group][name][row - self._starts[group]].as_py() for name in self.names}
+        if group not in self._cache:
+            # No threads: data loader workers may be forks of a process that has some.
+            self._cache[group] = self._file.read_row_group(group, columns=self.names, use_threads=False)
+            while len(self._cache) > 1 and sum(table.nbytes for table in self._cache.values()) > CACHE_BYTES:
+                self._cache.popitem(last=False)
+        self._cache.move_to_end(group)
+        return {name: self._cache[group][name][row - self._starts[group]].as_py() for name in self.names}
 
 
 Opened = tuple[Any, _RowGroups | None]
 
 
 def open_table(path: Path) -> Opened:
-    """A table, and of Parquet its large columns apart."""
+    """The table, and the large columns of Parquet separately. Raises UsageError."""
     import pyarrow as pa
     from pyarrow import csv, parquet
     from pyarrow import json as json_lines
 
     text = pa.string()
-    texts = {name: text for name in NAMED if name != "weight"}  # also what looks like a number
+    texts = {name: text for name in NAMED if name != "weight"}  # even if all cells look like numbers
     try:
         match path.suffix.lower():
             case ".parquet":
@@ -78,16 +78,16 @@ def open_table(path: Path) -> Opened:
                 return csv.read_csv(path, None, csv.ParseOptions(newlines_in_values=True), convert), None
             case ".jsonl":
                 block = json_lines.ReadOptions(block_size=BLOCK)
-                del texts["other"]  # numbers, maybe
+                del texts["other"]  # may be numbers
                 return json_lines.read_json(path, block, json_lines.ParseOptions(pa.schema(texts))), None
             case ".tar":
-                place = {"shard": text, "name": text, "start": pa.int64(), "size": pa.int64()}
+                location = {"shard": text, "name": text, "start": pa.int64(), "size": pa.int64()}
                 columns = dict.fromkeys((*NAMED, "json"), text)
-                columns |= dict.fromkeys(("image", "other"), pa.struct(place))
+                columns |= dict.fromkeys(("image", "other"), pa.struct(location))
                 return pa.Table.from_pylist(list(_members(path)), pa.schema(columns)), None
-    except (OSError, TypeError, ValueError, tarfile.TarError) as problem:  # Arrow's are ValueErrors
-        raise UsageError(f"{path}: cannot be read: {str(problem).splitlines()[0]}") from None
-    raise UsageError(f"{path}: a pair table ends in .parquet, .arrow, .csv or .jsonl, shards in .tar")
+    except (OSError, TypeError, ValueError, tarfile.TarError) as error:  # Arrow's are ValueErrors
+        raise UsageError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
+    raise UsageError(f"{path}: unknown format; expected .parquet, .arrow, .csv, .jsonl or shards in .tar")
 
 
 def _is_large(field: pa.Field) -> bool:
@@ -98,35 +98,35 @@ def _is_large(field: pa.Field) -> bool:
 
 
 def _members(path: Path) -> Iterator[dict[str, Any]]:
-    """A row for everything beside a picture in the shards; where they are stands for their bytes."""
+    """A row for each partner of a picture in the shards, with byte ranges in place of bytes."""
     for shard in _shards(path):
         samples: dict[str, dict[str, tarfile.TarInfo]] = {}
-        with tarfile.open(shard, "r:") as tar:  # not compressed, so that members can be read alone
+        with tarfile.open(shard, "r:") as tar:  # uncompressed, for random access
             for member in tar:
                 folder, _, name = member.name.rpartition("/")
                 stem, _, ending = name.partition(".")
                 if member.isfile():
                     samples.setdefault(f"{folder}/{stem}", {})[ending.lower()] = member
             for members in samples.values():
-                places = {ending: _place(shard, member) for ending, member in members.items()}
-                about = dict(json.loads(cut(**places["json"]))) if "json" in places else {}
-                if "cls" in places:
-                    about["label"] = cut(**places["cls"]).decode().strip()
+                ranges = {ending: _range(shard, member) for ending, member in members.items()}
+                about = dict(json.loads(read_range(**ranges["json"]))) if "json" in ranges else {}
+                if "cls" in ranges:
+                    about["label"] = read_range(**ranges["cls"]).decode().strip()
                 if "caption" in about:
-                    places.setdefault("txt", places["json"])
-                row: dict[str, Any] = {"image": next((places[e] for e in PICTURES if e in places), None)}
+                    ranges.setdefault("txt", ranges["json"])
+                row: dict[str, Any] = {"image": next((ranges[e] for e in PICTURES if e in ranges), None)}
                 row |= {name: str(about.pop(name)) for name in ("weight", "split", "label") if name in about}
                 for ending, modality in PARTNERS.items():
-                    if ending in places:
-                        yield row | {"other": places[ending], "modality": modality, "json": json.dumps(about)}
+                    if ending in ranges:
+                        yield row | {"other": ranges[ending], "modality": modality, "json": json.dumps(about)}
 
 
-def _place(shard: Path, member: tarfile.TarInfo) -> dict[str, Any]:
+def _range(shard: Path, member: tarfile.TarInfo) -> dict[str, Any]:
     return {"shard": str(shard), "name": member.name, "start": member.offset_data, "size": member.size}
 
 
-def cut(shard: str, name: str, start: int, size: int) -> bytes:
-    """What is at a place."""
+def read_range(shard: str, name: str, start: int, size: int) -> bytes:
+    """The bytes of a member of a shard."""
     with Path(shard).open("rb") as file:
         file.seek(start)
         return file.read(size)

@@ -1,4 +1,4 @@
-"""One pair, and how its two sides become samples."""
+"""One pair, and the decoding of its two sides."""
 
 from __future__ import annotations
 
@@ -19,65 +19,66 @@ from xsearch.errors import MediaError, Unreadable
 from xsearch.media import imu
 from xsearch.types import Modality, Sample
 
-__all__ = ["Pair", "Source", "number"]
+__all__ = ["NOT_NUMBERS", "Pair", "Source", "to_number"]
 
 CAMERA = ("focal_px", "baseline_m", "unit_m")
+NOT_NUMBERS = "numbers: only an IMU recording may be an array, not {}"
 
 Source = Path | bytes | str | np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """A picture and what belongs to it, not decoded yet."""
+    """A picture and its partner, not decoded."""
 
     image: Path | bytes | None
-    other: Source  # str: a text itself; an array: IMU, float32 [T, 6], m/s^2 and rad/s
+    other: Source  # str: a literal text; array: IMU, float32 [T, 6], m/s^2 and rad/s
     modality: Modality  # of `other`
     weight: float = 1.0
     split: str = "train"
     label: str | None = None
-    plus: Source | None = None  # a third medium: the picture and it together mean `other`
+    plus: Source | None = None  # composition: picture + plus -> `other`
     plus_modality: Modality | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # the other columns
 
     def picture(self) -> Sample:
-        """Raises MediaError where there is none, or it cannot be decoded."""
+        """The decoded picture. Raises MediaError if there is none, or it cannot be decoded."""
         if self.image is None:
             raise Unreadable("this pair has no picture")
         return _decode(self.image, Modality.IMAGE, {})
 
     def partner(self) -> Sample:
-        """A sample of `modality`; of a long file the first window. Raises MediaError."""
+        """The decoded partner; of a long file the first window. Raises MediaError."""
         return _decode(self.other, self.modality, self.extra)
 
     def addend(self) -> Sample:
-        """What is added to the picture. Raises MediaError where nothing is, or it cannot be decoded."""
+        """The decoded plus. Raises MediaError if there is none, or it cannot be decoded."""
         if self.plus is None or self.plus_modality is None:
             raise Unreadable("this pair has no plus")
         return _decode(self.plus, self.plus_modality, self.extra)
 
 
 def _decode(source: Source, modality: Modality, extra: dict[str, Any]) -> Sample:
-    """The first sample of it."""
+    """The first sample of a source."""
     if isinstance(source, str):
         return Sample(Modality.TEXT, source, text=source)
     numbers = _numbers(source) if modality is Modality.IMU else None
     if numbers is not None:
-        return _recording(numbers, number(extra.get("rate_hz")))
+        return _recording(numbers, to_number(extra.get("rate_hz")))
     if isinstance(source, np.ndarray):
-        raise Unreadable(f"numbers, which only an IMU recording may be, not {modality}")
+        raise Unreadable(NOT_NUMBERS.format(modality))
     camera = {name: extra[name] for name in CAMERA if extra.get(name) is not None}
-    with _at_hand(source, camera if modality is Modality.DEPTH else {}) as path:
+    with _as_file(source, camera if modality is Modality.DEPTH else {}) as path:
         try:
             return next(media.read(media.identify(path, kinds=[(modality, "*")])))
-        except MediaError as problem:
+        except MediaError as error:
             name = source if isinstance(source, Path) else f"{modality} of {len(source):,} bytes"
-            raise type(problem)(str(problem).replace(str(path), str(name))) from None
+            raise type(error)(str(error).replace(str(path), str(name))) from None
 
 
 @contextmanager
-def _at_hand(source: Path | bytes, camera: dict[str, float]) -> Iterator[Path]:
-    """A file for the readers, with what is known of its camera beside it."""
+def _as_file(source: Path | bytes, camera: dict[str, float]) -> Iterator[Path]:
+    """Yield a file for the readers of `media`, with `camera.json` beside it if `camera` is not empty."""
     if camera:
         with tempfile.TemporaryDirectory(prefix="xsearch-") as folder:
             path = Path(folder, source.name if isinstance(source, Path) else "bytes")
@@ -90,14 +91,14 @@ def _at_hand(source: Path | bytes, camera: dict[str, float]) -> Iterator[Path]:
     elif isinstance(source, Path):
         yield source
     else:
-        with tempfile.NamedTemporaryFile(prefix="xsearch-") as file:  # five times as fast as a folder
+        with tempfile.NamedTemporaryFile(prefix="xsearch-") as file:  # five times faster than a folder
             file.write(source)
             file.flush()
             yield Path(file.name)
 
 
 def _numbers(source: Source) -> np.ndarray | None:
-    """The array that it is or holds as .npy; None for other files."""
+    """The array of an array or a .npy file; None for other sources."""
     if isinstance(source, np.ndarray):
         return source
     try:
@@ -105,16 +106,16 @@ def _numbers(source: Source) -> np.ndarray | None:
             return np.load(source, allow_pickle=False)
         if isinstance(source, bytes) and source.startswith(b"\x93NUMPY"):
             return np.load(io.BytesIO(source), allow_pickle=False)
-    except (OSError, ValueError, EOFError) as problem:
-        raise Unreadable(f"cannot be read as .npy: {problem}") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise Unreadable(f"cannot be read as .npy: {error}") from None
     return None
 
 
 def _recording(numbers: np.ndarray, rate_hz: float) -> Sample:
     if numbers.ndim != 2 or numbers.shape[1] != 6 or not len(numbers) or not np.isfinite(numbers).all():
-        raise Unreadable(f"an IMU recording is finite numbers [T][6], not {numbers.dtype} {numbers.shape}")
+        raise Unreadable(f"an IMU recording must be finite [T][6], got {numbers.dtype} {numbers.shape}")
     if not 0 < rate_hz < math.inf:
-        raise Unreadable("numbers of an IMU need a column rate_hz above 0")
+        raise Unreadable("an IMU recording as numbers needs a column rate_hz above 0")
     window = numbers[: round(imu.WINDOW_S * rate_hz)].T.astype(np.float32)  # [6, T]
     return Sample(
         Modality.IMU,
@@ -126,8 +127,8 @@ def _recording(numbers: np.ndarray, rate_hz: float) -> Sample:
     )
 
 
-def number(value: object) -> float:
-    """NaN for what is none."""
+def to_number(value: object) -> float:
+    """`value` as a float; NaN if it is not a number."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):

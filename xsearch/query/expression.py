@@ -18,7 +18,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import EmptyQuery, NotMedia, UsageError
-from xsearch.types import Modality, Sample, Url
+from xsearch.types import AUDIO_RATE_HZ, Modality, Sample, Url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -38,9 +38,6 @@ __all__ = [
     "vector",
     "video",
 ]
-
-RATE_HZ = 16_000  # of the sounds that models take
-
 
 # A literal text, a file here or elsewhere, a file's content, a stored item's id, decoded media, or a vector
 Source = str | Path | Url | bytes | int | tuple[Sample, ...] | np.ndarray
@@ -201,15 +198,15 @@ def text(source: str) -> Query:
     return Query((Part(Modality.TEXT, source),))
 
 
-def audio(source: str | Path | bytes | np.ndarray, *, rate_hz: float = RATE_HZ) -> Query:
+def audio(source: str | Path | bytes | np.ndarray, *, rate_hz: float = AUDIO_RATE_HZ) -> Query:
     """A sound: a path, URL or bytes (of a video too), or one window as float32 [N] mono in -1..1."""
-    if not isinstance(source, str | Path | bytes) and rate_hz != RATE_HZ:
+    if not isinstance(source, str | Path | bytes) and rate_hz != AUDIO_RATE_HZ:
         if not 0 < rate_hz < np.inf:
             raise UsageError(f"audio query: expected a rate_hz above 0, got {rate_hz}")
         import soxr
 
-        source = soxr.resample(_checked(Modality.AUDIO, source, 1, np.float32), rate_hz, RATE_HZ)
-    return _array(Modality.AUDIO, source, 1, rate_hz=RATE_HZ)
+        source = soxr.resample(_checked(Modality.AUDIO, source, 1, np.float32), rate_hz, AUDIO_RATE_HZ)
+    return _array(Modality.AUDIO, source, 1, rate_hz=AUDIO_RATE_HZ)
 
 
 def video(source: str | Path | bytes | np.ndarray, *, rate_hz: float = 1.0) -> Query:

@@ -1,6 +1,6 @@
-"""A procedural world with ground truth: one moment, seen, heard, felt and described.
+"""Procedural scenes with ground truth, rendered in all modalities.
 
-It feeds the demo, the tests and the benchmarks, and it is what the bundled model learned from.
+For the demo, tests, benchmarks, and the training of the bundled model.
 """
 
 from xsearch.scenes.moment import film, render, write

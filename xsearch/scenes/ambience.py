@@ -1,4 +1,4 @@
-"""The ambience of the eight places: tape -> what is heard when the subject is silent."""
+"""Background sounds of the eight places: tape -> wave."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["AMBIENCES"]
 
 
 def beach(tape: Tape) -> Wave:
-    """Surf: waves every few seconds that rumble, break with a rush of bright noise, and draw back hissing."""
+    """Surf: a wave every few seconds, low noise that swells, then a burst of bright noise that fades."""
     swell = tape.blank()
     every, steep = tape.draw(2.2, 5), tape.draw(0.2, 0.35)
     for at in np.arange(tape.draw(-every, 0), tape.seconds, every):
@@ -37,7 +37,7 @@ def beach(tape: Tape) -> Wave:
 
 
 def forest(tape: Tape) -> Wave:
-    """Leaves rustling in gusts, cicadas buzzing high above, now and then a twig."""
+    """Rustling leaves in gusts, buzzing cicadas, occasional twigs."""
     gust = drift(tape, tape.draw(1, 2.5))
     out = band(tape, 2200, 6500) * (0.15 + gust**2) + band(tape, 100, 400, 1) * np.float32(0.3) * gust
     rasp = 0.5 + 0.5 * np.sin(np.float32(2 * np.pi * tape.draw(35, 70)) * tape.time())
@@ -52,9 +52,9 @@ def forest(tape: Tape) -> Wave:
 
 
 def street(tape: Tape) -> Wave:
-    """Traffic hum from all sides, a murmur of voices, far horns, a tram bell's or crossing's beep."""
+    """Traffic hum, a murmur of voices, distant horns, the beep of a pedestrian signal."""
     out = band(tape, 60, 400, 1) + band(tape, 300, 1100, 1) * (0.2 + 0.3 * drift(tape, 1))
-    syllables = drift(tape, 9) * drift(tape, 7)  # the speech rhythm of several people at once
+    syllables = drift(tape, 9) * drift(tape, 7)  # overlapping speech rhythms
     out += band(tape, 350, 900) * syllables * np.float32(tape.draw(0.8, 1.6))
     for _ in range(int(tape.rng.integers(1, 4))):
         f = tape.draw(330, 520)
@@ -67,7 +67,7 @@ def street(tape: Tape) -> Wave:
 
 
 def field(tape: Tape) -> Wave:
-    """Open wind and crickets: chirps of three or four pulses near 4.5 kHz, two or three chirps a second."""
+    """Wind and crickets: chirps of three or four pulses near 4.5 kHz, two or three a second."""
     out = band(tape, 60, 300, 1.5) * (0.3 + 0.7 * drift(tape, 1.5))
     for _ in range(int(tape.rng.integers(1, 4))):
         every, pulse = 1 / tape.draw(1.8, 3.4), tape.draw(24, 34)
@@ -80,7 +80,7 @@ def field(tape: Tape) -> Wave:
 
 
 def room(tape: Tape) -> Wave:
-    """Indoors: mains hum with its harmonics and the even breath of a ventilator."""
+    """Indoors: mains hum with harmonics, and the steady noise of a fan."""
     mains = np.full(tape.n, tape.rng.choice((50.0, 60.0)), np.float32)
     loud = tape.rng.uniform(0.1, 1, 12).astype(np.float32) / np.arange(1, 13, dtype=np.float32) ** 0.4
     loud[1::2] *= 3  # rectifiers and transformers hum at even multiples
@@ -89,7 +89,7 @@ def room(tape: Tape) -> Wave:
 
 
 def mountain(tape: Tape) -> Wave:
-    """Wind howling round rock: narrow noise whose pitch rises with each gust, over a deep rush."""
+    """Howling wind: narrow-band noise whose pitch rises with each gust, over low noise."""
     gust = drift(tape, tape.draw(0.6, 1.4))
     out = band(tape, 40, 250, 1) * (0.2 + 0.8 * gust)
     for _ in range(2):
@@ -103,7 +103,7 @@ def mountain(tape: Tape) -> Wave:
 
 
 def road(tape: Tape) -> Wave:
-    """Cars passing: each a swell of tyre noise, brightest when nearest, its tone falling as it goes by."""
+    """Passing cars: tyre noise, loudest and brightest when nearest, with a Doppler shift."""
     t, out = tape.time(), band(tape, 80, 400, 1) * np.float32(0.1)
     tyres, roar = band(tape, 700, 1500), band(tape, 90, 300, 0.5)  # tyre noise peaks near 1 kHz
     drone = period(tape, partials(8, 1))
@@ -118,10 +118,10 @@ def road(tape: Tape) -> Wave:
 
 
 def harbour(tape: Tape) -> Wave:
-    """Water lapping at a quay, halyards clanking on masts, gulls, ropes creaking."""
+    """Lapping water, halyards clanking on masts, gulls."""
     out = band(tape, 150, 500, 1) * (0.1 + 0.3 * drift(tape, 2))
     for at in tape.rng.uniform(-0.1, tape.seconds, int(tape.seconds * tape.draw(6, 12))):
-        t = tape.time(tape.draw(0.04, 0.12))  # a closing bubble: a rising, dying tone
+        t = tape.time(tape.draw(0.04, 0.12))  # a bubble: a rising, decaying tone
         bubble = np.sin(2 * np.pi * tape.draw(280, 800) * t * (1 + 3 * t)) * np.exp(-t * 35)
         lay(out, tape, bubble, at, tape.draw(0.5, 1.5))
     mast = tape.draw(1500, 2600)

@@ -1,7 +1,7 @@
-"""A painter's canvas that keeps colour, distance and temperature of every shape.
+"""A canvas of polygons that have colour, distance and temperature.
 
-Shapes are drawn once, back to front, into a map of shape numbers; colour, depth and thermal pictures are
-then looked up from the same map, so that they agree pixel by pixel.
+Shapes are drawn once, back to front, into a map of shape numbers; colour, depth and thermal images are looked
+up from the same map, so that they agree pixel by pixel.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 
-__all__ = ["FAR_M", "Canvas", "Rgb", "View", "ellipse", "limb", "rectangle"]
+__all__ = ["FAR_M", "FOCAL_HEIGHTS", "Canvas", "Rgb", "View", "ellipse", "limb", "rectangle"]
 
 Rgb = tuple[float, float, float] | np.ndarray  # 0..1 each
 
-FAR_M = 50.0  # beyond this a depth camera sees nothing (the limit of ImageBind's depth input)
+FOCAL_HEIGHTS = 0.9  # focal length in picture heights: a lens of about 58 degrees
+FAR_M = 50.0  # range of the depth camera (the limit of ImageBind's depth input)
 _COLDEST_C, _HOTTEST_C = -10.0, 20.0  # range of the thermal camera, relative to the air
 _FRONT, _GROUND, _WALL, _CEILING = range(4)
 _SURFACES = {"front": _FRONT, "ground": _GROUND, "wall": _WALL, "ceiling": _CEILING}
@@ -23,11 +24,11 @@ _SURFACES = {"front": _FRONT, "ground": _GROUND, "wall": _WALL, "ceiling": _CEIL
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One rendered moment, H x W pixels."""
+    """One rendered view, H x W pixels."""
 
     picture: np.ndarray  # uint8 [H, W, 3]
-    depth_m: np.ndarray  # float32 [H, W], 0 where nothing is within reach
-    thermal: np.ndarray  # float32 [H, W], 0 cold to 1 hot, gain set by the camera
+    depth_m: np.ndarray  # float32 [H, W], 0 out of range
+    thermal: np.ndarray  # float32 [H, W], 0 cold to 1 hot, with random gain
     focal_px: float
 
 
@@ -49,12 +50,12 @@ def limb(x0: float, y0: float, x1: float, y1: float, width: float) -> np.ndarray
 
 
 class Canvas:
-    """Coordinates are fractions of the picture: x 0..1 left to right, y 0..1 top to bottom."""
+    """Coordinates are relative to the image: x 0..1 left to right, y 0..1 top to bottom."""
 
     def __init__(self, width: int, height: int, *, horizon: float, camera_m: float, rng: np.random.Generator):
-        self.width, self.height = width * 2, height * 2  # drawn at twice the size, then averaged
+        self.width, self.height = width * 2, height * 2  # 2x supersampling
         self.horizon, self.camera_m, self.rng = horizon, camera_m, rng
-        self.focal = 0.9 * self.height  # pixels; a lens of about 58 degrees
+        self.focal = FOCAL_HEIGHTS * self.height  # pixels
         self._map = Image.new("I", (self.width, self.height), 0)
         self._draw = ImageDraw.Draw(self._map)
         self._shapes: list[tuple[float, ...]] = []
@@ -71,15 +72,15 @@ class Canvas:
         surface: str = "front",
         half_width_m: float = 3.0,
     ) -> None:
-        """Fill a polygon. `distance_m` 0 is out of reach; `glow` is light that night does not dim;
-        a `wall` stands `half_width_m` beside the camera, a `ceiling` as much above it."""
+        """Fill a polygon. `distance_m` 0 is out of range; `glow` is the share of light that is independent of
+        the time of day; a `wall` is `half_width_m` beside the camera, a `ceiling` as much above it."""
         number = len(self._shapes)
         pixels = points * (self.width, self.height)
         self._draw.polygon([tuple(p) for p in pixels], fill=number)
         self._shapes.append((*rgb, distance_m, heat_c, texture, glow, _SURFACES[surface], half_width_m))
 
     def develop(self, light: np.ndarray, *, noise: float) -> View:
-        """Look the three pictures up from the map. `light`: what the time of day does to each colour."""
+        """Look up the three images from the map. light: gain of each colour at the time of day."""
         number = np.asarray(self._map)  # [2H, 2W]
         table = np.array(self._shapes, dtype=np.float32)
         cloud = self._cloud(number.shape)
@@ -99,7 +100,7 @@ class Canvas:
         )
 
     def _cloud(self, shape: tuple[int, int]) -> np.ndarray:
-        """Smooth noise of two scales, about -1..1."""
+        """Smooth noise at two scales, about -1..1."""
         total = np.zeros(shape, dtype=np.float32)
         for cells, weight in ((9, 0.6), (56, 0.6)):
             grid = Image.fromarray(self.rng.standard_normal((cells, cells), dtype=np.float32))

@@ -1,8 +1,8 @@
-"""What people would write about a scene: one English phrase out of many that mean the same.
+"""English captions of scenes, from templates and synonyms.
 
 A caption names the subject and the place, each by one of its synonyms; one in fourteen only the subject, and
-that of an empty place only the place. It may also tell the colour, number, size, position, time of day or the
-sound, always truly. About one in seven is a pair of tags.
+that of an empty place only the place. It may also mention colour, number, size, position, time of day or
+sound, always correctly. About one in seven is a pair of tags.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from xsearch.scenes.world import Scene
 
 __all__ = ["PHRASES", "all_words", "describe", "render"]
 
-STREAM = 23  # this module's random stream of a scene
+STREAM = 23  # random stream of a scene that this module draws from
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Words for a subject: (singular, plural) nouns and what it is heard doing ("a dog barking")."""
+    """Words for a subject: (singular, plural) nouns, and participles of its sounds ("a dog barking")."""
 
     nouns: tuple[tuple[str, str], ...]  # the first is the canonical one
     sounds: tuple[str, ...]  # follow the noun: "a bell ringing"
-    # Name the sound and the subject alone: "barking", or with {some}, "a dog" or "dogs".
+    # Phrases for the sound with its subject; {some}: "a dog" or "dogs"
     noises: tuple[str, ...]
     does: tuple[str, ...] = ()  # silent participles
 
@@ -40,7 +40,7 @@ class Place:
 
 
 def _nouns(*words: str) -> tuple[tuple[str, str], ...]:
-    """(singular, plural) pairs from "dog" or, where the plural is not regular, "person/people"."""
+    """(singular, plural) pairs from "dog" or, if irregular, "person/people"."""
     pairs = (word.partition("/") for word in words)
     return tuple((one, many or one + "s") for one, _, many in pairs)
 
@@ -195,8 +195,8 @@ SIZES = (("small", "little", "tiny"), ("big", "large", "huge"))
 SIDES = (("on the left", "to the left"), ("in the middle", "in the centre"), ("on the right", "to the right"))
 GREYS = ("grey", "gray")
 
-# {s}: the counted noun with its adjectives; {n}: the noun, singular or plural; {sound}, {doing}: participles;
-# {noise}: the sound and its maker; {p}: the place with its preposition; {tag}: its noun; {air}: its ambience.
+# {s}: noun with number and adjectives; {n}: noun, singular or plural; {sound}, {doing}: participles; {noise}:
+# sound and subject; {p}: place with preposition; {tag}: noun of the place; {air}: its ambience.
 PHRASES = {
     "sight": (
         "{s} {p}",
@@ -248,7 +248,7 @@ def article(phrase: str) -> str:
 
 
 def describe(subject: str, place: str) -> str:
-    """The plainest caption of a scene.
+    """The canonical caption of a scene.
 
     >>> describe("dog", "beach"), describe("person", "mountain")
     ('a dog on the beach', 'a person in the mountains')
@@ -257,7 +257,7 @@ def describe(subject: str, place: str) -> str:
 
 
 def all_words() -> list[str]:
-    """Every word that a caption can hold, lower case, sorted."""
+    """The vocabulary of captions, lower case, sorted."""
     text: list[str] = [*GREYS, "one", "two", "three", "some", "several", "an", "a", "is", "are"]
     text += [w for s in SUBJECTS.values() for pair in s.nouns for w in pair]
     text += [w for s in SUBJECTS.values() for w in (*s.sounds, *s.noises, *s.does)]
@@ -269,9 +269,9 @@ def all_words() -> list[str]:
 
 
 def _counted(rng: np.random.Generator, scene: Scene, nouns: tuple[str, str]) -> str:
-    """The noun with its number or article and sometimes a colour or a size: "two small red boats".
+    """The noun with number or article, and sometimes colour or size: "two small red boats".
 
-    The colour of a person is that of the clothes, so it follows: "a woman in red".
+    The colour of a person is that of the clothes: "a woman in red".
     """
     words = []
     if rng.random() < 0.25 and not 0.8 < scene.size < 1.1:
@@ -288,7 +288,7 @@ def _counted(rng: np.random.Generator, scene: Scene, nouns: tuple[str, str]) -> 
 
 
 def render(scene: Scene) -> str:
-    """A caption of 1 to 20 words, lower or sentence case; the same scene gives the same caption.
+    """A caption of 1 to 20 words, in lower or sentence case; deterministic.
 
     >>> scene = Scene(seed=7, subject="dog", place="beach")
     >>> render(scene) == render(scene)

@@ -1,4 +1,4 @@
-"""A scene in all modalities at once: as samples in memory, or as files in a folder."""
+"""A scene in all modalities: as samples in memory, or as files in a folder."""
 
 from __future__ import annotations
 
@@ -12,17 +12,14 @@ import numpy as np
 from PIL import Image
 
 from xsearch.scenes import caption, motion, picture, sound
-from xsearch.scenes.world import Scene
-from xsearch.types import Modality, Sample
+from xsearch.scenes.world import DURATION_S, Scene
+from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
-__all__ = ["DURATION_S", "film", "render", "write"]
-
-DURATION_S = 5.0
-RATE_HZ = 16_000
+__all__ = ["film", "render", "write"]
 
 
 def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modality, Sample]:
-    """Picture, caption, sound, depth map, thermal picture and IMU recording; for its film see `film`."""
+    """The six samples of a scene: image, text, audio, depth, thermal and IMU. For video see `film`."""
     view = picture.render(scene, width=width, height=height)
     text = caption.render(scene)
     recording = motion.render(scene)
@@ -31,7 +28,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modalit
     samples = (
         still(Modality.IMAGE, Image.fromarray(view.picture)),
         Sample(Modality.TEXT, text, text=text),
-        timed(Modality.AUDIO, sound.render(scene), rate_hz=RATE_HZ),
+        timed(Modality.AUDIO, sound.render(scene), rate_hz=AUDIO_RATE_HZ),
         still(Modality.DEPTH, view.depth_m, focal_px=view.focal_px),
         still(Modality.THERMAL, view.thermal),
         timed(Modality.IMU, recording, rate_hz=recording.shape[1] / DURATION_S),
@@ -40,21 +37,19 @@ def render(scene: Scene, *, width: int = 112, height: int = 112) -> dict[Modalit
 
 
 def film(scene: Scene, *, width: int, height: int, frames: int) -> np.ndarray:
-    """`frames` pictures evenly over the five seconds, uint8 [frames, height, width, 3]."""
+    """uint8 [frames, height, width, 3], evenly spaced over the scene."""
     times = (np.arange(frames) + 0.5) * DURATION_S / frames
     return np.stack([picture.render(scene, width=width, height=height, t_s=t).picture for t in times])
 
 
 def write(scenes: Sequence[Scene], folder: Path, *, width: int = 640, height: int = 480) -> list[Path]:
-    """One file of every kind per scene, in `photos/ notes/ sounds/ videos/ depth/ thermal/ imu/`, and the
-    ground truth as `metadata.csv` (columns path, subject, place, time, colour). Returns the files."""
+    """Write one file per scene and modality, in `photos/ notes/ sounds/ videos/ depth/ thermal/ imu/`, and
+    the ground truth as `metadata.csv` (columns path, subject, place, time, colour). Returns the files."""
     truth: list[tuple[Path, Scene]] = []
     for number, scene in enumerate(scenes):
         moment = render(scene, width=width, height=height)
         name = f"{number:04d}"
-        files = {
-            kind: folder / directory / f"{name}.{ending}" for kind, directory, ending in _PLACES_OF_KINDS
-        }
+        files = {kind: folder / directory / f"{name}.{ending}" for kind, directory, ending in _FOLDERS}
         for path in files.values():
             path.parent.mkdir(parents=True, exist_ok=True)
         moment[Modality.IMAGE].data.save(files[Modality.IMAGE], quality=92)
@@ -74,7 +69,7 @@ def write(scenes: Sequence[Scene], folder: Path, *, width: int = 640, height: in
     return [path for path, _ in truth]
 
 
-_PLACES_OF_KINDS = (
+_FOLDERS = (
     (Modality.IMAGE, "photos", "jpg"),
     (Modality.TEXT, "notes", "txt"),
     (Modality.AUDIO, "sounds", "wav"),
@@ -88,7 +83,7 @@ _PLACES_OF_KINDS = (
 def _write_sound(wave: np.ndarray, path: Path) -> None:
     import soundfile
 
-    soundfile.write(path, wave, RATE_HZ, subtype="PCM_16")
+    soundfile.write(path, wave, AUDIO_RATE_HZ, subtype="PCM_16")
 
 
 def _write_imu(sample: Sample, path: Path) -> None:
@@ -106,14 +101,14 @@ def _write_film(frames: np.ndarray, wave: np.ndarray, files: dict[Modality, Path
     with av.open(str(files[Modality.VIDEO]), "w") as box:
         video = box.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
         video.width, video.height, video.pix_fmt = W, H, "yuv420p"
-        audio = box.add_stream("aac", rate=RATE_HZ, layout="mono")
+        audio = box.add_stream("aac", rate=AUDIO_RATE_HZ, layout="mono")
         for frame in frames:
             box.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         samples = (np.clip(wave, -1, 1) * 32767).astype(np.int16)[None]
         for start in range(0, samples.shape[1], 1024):
             sound_frame = av.AudioFrame.from_ndarray(samples[:, start : start + 1024], "s16", "mono")
-            sound_frame.sample_rate, sound_frame.pts = RATE_HZ, start
-            sound_frame.time_base = Fraction(1, RATE_HZ)
+            sound_frame.sample_rate, sound_frame.pts = AUDIO_RATE_HZ, start
+            sound_frame.time_base = Fraction(1, AUDIO_RATE_HZ)
             box.mux(audio.encode(sound_frame))
         box.mux(video.encode())
         box.mux(audio.encode())

@@ -1,8 +1,8 @@
-"""How the wearer of an inertial sensor moves in a scene. It feels the place only, never the subject.
+"""IMU recordings of a person in a scene; the motion depends on the place, never on the subject.
 
-Every place is one function that fills linear acceleration (m/s^2) and rotation rate (rad/s) in a level frame:
-x forward, y left, z up. People walk at 1.5 to 2.2 steps a second and jog at 2.5 to 3; the trunk is then
-accelerated by some 2 to 4 and 8 to 15 m/s^2. Sand takes the edge off a step, pavement does not.
+One function per place adds linear acceleration (m/s^2) and rotation rate (rad/s) in a level frame: x forward,
+y left, z up. People walk at 1.5 to 2.2 steps a second and jog at 2.5 to 3, with accelerations of the trunk of
+about 2 to 4 and 8 to 15 m/s^2. Sand damps the impact of a step, pavement does not.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from xsearch.scenes.world import Scene
+from xsearch.scenes.world import DURATION_S, Scene
 
-__all__ = ["render"]
+__all__ = ["render", "rotation"]
 
 Wave = NDArray[np.float64]
 
-STREAM = 22  # this module's random stream of a scene
+STREAM = 22  # random stream of a scene that this module draws from
 GRAVITY = 9.81  # m/s^2
-TILT = np.radians(35)  # how far a worn sensor may hang from its nominal orientation
+TILT = np.radians(35)  # maximum deviation of a worn sensor from its nominal orientation
 TAU = 2 * np.pi
 
 
 @dataclass(slots=True, eq=False)
 class Body:
-    """A recording in the making: time t [n] in seconds, move [3, n] m/s^2, turn [3, n] rad/s, level frame."""
+    """A recording under construction: t [n] s, move [3, n] m/s^2, turn [3, n] rad/s, in the level frame."""
 
     rng: np.random.Generator
     t: Wave
@@ -46,13 +46,13 @@ class Body:
         return level * np.sin(TAU * f_hz * self.t + self.draw(0, TAU))
 
     def drift(self, knots_hz: float) -> Wave:
-        """A slow random curve in 0..1 with about `knots_hz` turns a second."""
+        """A slow random curve in 0..1 with about `knots_hz` knots a second."""
         seconds = float(self.t[-1])
         knots = max(2, int(seconds * knots_hz) + 2)
         return np.interp(self.t, np.linspace(0, seconds, knots), self.rng.random(knots))
 
     def shake(self, level: float, smooth: int = 1) -> Wave:
-        """Noise of rms `level` on three axes, [3, n]; a running mean over `smooth` samples softens it."""
+        """Noise of rms `level` on three axes, [3, n], smoothed by a running mean over `smooth` samples."""
         noise = self.rng.standard_normal((3, len(self.t) + smooth))
         if smooth > 1:
             total = np.cumsum(noise, axis=1)
@@ -60,18 +60,18 @@ class Body:
         return level * noise[:, : len(self.t)]
 
     def knock(self, at_s: float, size: float, ring_hz: float, decay_s: float, axis: int = 2) -> None:
-        """An impact on one axis: a decaying oscillation of the body and the strap."""
+        """Add an impact on one axis: a decaying oscillation."""
         i = int(np.searchsorted(self.t, at_s))
         t = self.t[i : i + int(5 * decay_s / (self.t[1] - self.t[0]))] - at_s
         self.move[axis, i : i + len(t)] += size * np.cos(TAU * ring_hz * t) * np.exp(-t / decay_s)
 
 
 def gait(body: Body, steps_hz: float, bounce: float, sway: float, roll: float, lilt: float = 0.05) -> Wave:
-    """Stepping: the trunk bounces at the step rate, sways and rolls at half. Returns the phase in steps."""
+    """Add steps: the trunk bounces at the step rate, sways and rolls at half. Returns the phase in steps."""
     steps = np.cumsum(steps_hz * (1 + lilt * (body.drift(1.5) - 0.5)))
     steps = steps * (body.t[1] - body.t[0]) + body.draw(0, 2)
     angle = TAU * steps
-    second = body.draw(0.2, 0.45)  # the second harmonic makes the stance asymmetric
+    second = body.draw(0.2, 0.45)  # second harmonic: asymmetric steps
     body.move[2] += bounce * (np.cos(angle) + second * np.cos(2 * angle + body.draw(-0.6, 0.6)))
     body.move[0] += 0.5 * bounce * np.sin(angle + body.draw(-0.5, 0.5))
     body.move[1] += sway * np.sin(angle / 2)
@@ -82,12 +82,12 @@ def gait(body: Body, steps_hz: float, bounce: float, sway: float, roll: float, l
 
 
 def footfalls(body: Body, steps: Wave) -> Wave:
-    """Times at which a whole step is completed."""
+    """The times at which a step is completed."""
     return body.t[1:][np.diff(np.floor(steps)) > 0]
 
 
 def beach(body: Body) -> None:
-    """A slow walk on sand: the ground gives, so no hard impacts, and the ankles roll."""
+    """Slow walking on sand: no hard impacts, rolling ankles."""
     steps = gait(body, body.draw(1.2, 1.6), body.draw(1.0, 1.7), body.draw(0.9, 1.6), body.draw(0.45, 0.8))
     for at in footfalls(body, steps):
         body.knock(at, body.draw(0.3, 0.8), body.draw(5, 8), 0.06)
@@ -96,7 +96,7 @@ def beach(body: Body) -> None:
 
 
 def forest(body: Body) -> None:
-    """An uneven hike: steps of changing length and strength over roots, with stumbles."""
+    """Hiking on uneven ground: steps of varying length and strength, with stumbles."""
     steps = gait(
         body, body.draw(1.5, 1.9), body.draw(1.6, 2.4), body.draw(0.8, 1.4), body.draw(0.4, 0.7), 0.5
     )
@@ -111,7 +111,7 @@ def forest(body: Body) -> None:
 
 
 def street(body: Body) -> None:
-    """A brisk, even walk in hard shoes on pavement, sometimes stopping at the kerb."""
+    """Brisk, even walking on pavement, sometimes with a stop."""
     steps = gait(
         body, body.draw(1.85, 2.2), body.draw(2.0, 3.0), body.draw(0.5, 0.9), body.draw(0.25, 0.45), 0.02
     )
@@ -121,14 +121,14 @@ def street(body: Body) -> None:
         body.knock(at, 0.4 * strike, ring, 0.02, axis=0)
     if body.rng.random() < 0.35:
         stop = body.draw(0.5, 3.5)
-        still = np.clip(np.abs(body.t - stop - 0.5) * 3 - 1.5, 0.03, 1)  # about a second of standing
+        still = np.clip(np.abs(body.t - stop - 0.5) * 3 - 1.5, 0.03, 1)  # standing for about a second
         body.move *= still
         body.turn *= still
     body.move += body.shake(0.15)
 
 
 def field_(body: Body) -> None:
-    """Jogging over grass: a flight phase, big bounces, thuds softened by the turf."""
+    """Jogging on grass: a flight phase, large bounces, damped impacts."""
     steps = gait(body, body.draw(2.5, 3.0), body.draw(6, 10), body.draw(1.5, 2.5), body.draw(0.8, 1.4))
     thud = body.draw(5, 10)
     for at in footfalls(body, steps):
@@ -137,7 +137,7 @@ def field_(body: Body) -> None:
 
 
 def room(body: Body) -> None:
-    """Sitting: breath and heartbeat, a gesture now and then, perhaps typing."""
+    """Sitting: breathing, occasional gestures, sometimes typing."""
     breath = body.draw(0.2, 0.35)
     body.move[0] += body.wave(breath, body.draw(0.02, 0.06))
     body.turn[1] += body.wave(breath, body.draw(0.005, 0.02))
@@ -152,7 +152,7 @@ def room(body: Body) -> None:
 
 
 def mountain(body: Body) -> None:
-    """A steep climb: slow strong steps, each a push upwards and a lean, and heavy breathing between them."""
+    """Steep climbing: slow strong steps with a push upwards and a lean, heavy breathing."""
     steps = gait(
         body, body.draw(0.75, 1.1), body.draw(1.8, 3.0), body.draw(0.6, 1.1), body.draw(0.3, 0.5), 0.15
     )
@@ -168,7 +168,7 @@ def mountain(body: Body) -> None:
 
 
 def road(body: Body) -> None:
-    """Driving: engine and road vibration, long pulls and brakings, a curve, bumps that rock the car."""
+    """Driving: engine and road vibration, acceleration and braking, a curve, bumps."""
     engine = body.draw(25, 60)  # firing frequency at 750 to 1800 rpm
     for axis in range(3):
         body.move[axis] += body.wave(engine, body.draw(0.1, 0.35)) + body.wave(
@@ -179,14 +179,14 @@ def road(body: Body) -> None:
     curve = body.draw(-1, 1) * body.drift(0.4)
     body.move[1] += 2 * curve
     body.turn[2] += 0.15 * curve  # v * w = a at about 13 m/s
-    body.move[2] += body.wave(body.draw(1.1, 1.7), body.draw(0.1, 0.4))  # body on its springs
+    body.move[2] += body.wave(body.draw(1.1, 1.7), body.draw(0.1, 0.4))  # suspension
     for at in body.rng.uniform(0, body.t[-1], int(body.rng.integers(1, 6))):
         body.knock(at, body.draw(0.8, 3), body.draw(8, 14), 0.08)
         body.turn[1] += body.draw(0.03, 0.12) * np.exp(-(((body.t - at) / 0.1) ** 2))
 
 
 def harbour(body: Body) -> None:
-    """Standing on a moored boat: slow roll and pitch, which also swing gravity, and a diesel's shiver."""
+    """Standing on a moored boat: slow roll and pitch, with the shift of gravity, and diesel vibration."""
     for axis, reach in ((0, body.draw(0.06, 0.16)), (1, body.draw(0.03, 0.09))):  # radians of roll and pitch
         f = body.draw(0.2, 0.4)
         phase = TAU * f * body.t + body.draw(0, TAU)
@@ -211,27 +211,24 @@ PLACES: dict[str, Callable[[Body], None]] = {
 }
 
 
-def rotation(rng: np.random.Generator) -> Wave:
-    """A rotation by up to `TILT` about a random axis, [3, 3] (Rodrigues' formula)."""
-    axis = rng.standard_normal(3)
+def rotation(axis: NDArray[np.float64], angle: float) -> Wave:
+    """Rotation matrix float64 [3, 3] by `angle` radians about `axis` [3] (Rodrigues' formula)."""
     x, y, z = axis / np.linalg.norm(axis)
     cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    angle = rng.uniform(0, TILT)
     return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
 
 
-def render(scene: Scene, *, rate_hz: float = 400.0, duration_s: float = 5.0) -> NDArray[np.float32]:
-    """The wearer's recording of a scene: float32 [6, rate_hz * duration_s], the same for the same scene.
+def render(scene: Scene, *, rate_hz: float = 400.0, duration_s: float = DURATION_S) -> NDArray[np.float32]:
+    """The IMU recording of a scene: float32 [6, rate_hz * duration_s], deterministic.
 
-    Rows 0..2 are specific force in m/s^2 (at rest +9.81 upwards), rows 3..5 rotation rate in rad/s;
-    x forward, y left, z up, turned by up to 35 degrees as a sensor is worn. `noise` sets the sensor's
-    noise and bias.
+    Rows 0..2 are specific force in m/s^2 (at rest +9.81 upwards), rows 3..5 rotation rate in rad/s; x
+    forward, y left, z up, rotated by up to 35 degrees. `noise` determines the sensor's noise and bias.
     """
     rng = scene.rng(STREAM)
     body = Body(rng, np.arange(round(rate_hz * duration_s)) / rate_hz)
     PLACES[scene.place](body)
     body.move[2] += GRAVITY
-    worn = rotation(rng)
+    worn = rotation(rng.standard_normal(3), rng.uniform(0, TILT))
     out = np.concatenate([worn @ body.move, worn @ body.turn])
     # Consumer MEMS sensors: some 0.02 to 0.1 m/s^2 and 0.002 to 0.01 rad/s of noise, biases about twice that.
     scale = np.repeat([0.02 + 0.08 * scene.noise, 0.002 + 0.008 * scene.noise], 3)[:, None]

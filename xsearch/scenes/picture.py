@@ -1,19 +1,19 @@
-"""A scene seen by three cameras at once: colour, depth and thermal, and as a short film."""
+"""Images of a scene: colour, depth and thermal, at any time within it."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from xsearch.scenes.canvas import Canvas, Rgb, View
-from xsearch.scenes.places import PLACES_PAINTERS
+from xsearch.scenes.canvas import FOCAL_HEIGHTS, Canvas, Rgb, View
+from xsearch.scenes.places import PAINTERS
 from xsearch.scenes.subjects import SHAPES
 from xsearch.scenes.world import Scene
 
 __all__ = ["render"]
 
-_LOOKS, _POSES, _SENSOR = 1, 2, 3  # streams of the scene's random numbers
+_LOOKS, _POSES, _SENSOR = 1, 2, 3  # random streams of a scene that this module draws from
 
-# Red, green, blue as a fraction: paints, then the colours that do not depend on the scene.
+# RGB in 0..1: colours of scenes, then of materials.
 _PAINTS = {
     "red": (0.78, 0.12, 0.1), "orange": (0.9, 0.5, 0.1), "yellow": (0.92, 0.82, 0.15),
     "green": (0.16, 0.55, 0.2), "blue": (0.13, 0.3, 0.75), "purple": (0.5, 0.2, 0.6),
@@ -28,7 +28,7 @@ _PAINTS = {
 _SKINS = ((0.95, 0.78, 0.66), (0.78, 0.58, 0.42), (0.5, 0.34, 0.24), (0.33, 0.22, 0.16))
 _GLOWING = ("lamp", "flame", "ember", "core")
 
-# Time of day: light on things, sky at the top and at the horizon, share of the sun's warmth.
+# By time of day: light, sky at the zenith and at the horizon, solar heating.
 _LIGHT = {
     "morning": ((0.95, 0.88, 0.8), (0.45, 0.62, 0.85), (0.95, 0.8, 0.68), 0.4),
     "noon": ((1.05, 1.04, 1.0), (0.3, 0.55, 0.9), (0.72, 0.83, 0.95), 1.0),
@@ -38,18 +38,18 @@ _LIGHT = {
 
 
 def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.0) -> View:
-    """The scene as seen `t_s` seconds after it began; pixels agree between the three pictures."""
+    """The view `t_s` seconds after the start; pixels of the three images correspond."""
     looks, poses = scene.rng(_LOOKS), scene.rng(_POSES)
     light, zenith, haze, day = _LIGHT[scene.time]
     lamp = (np.array(light) + looks.normal(0, 0.04, size=3)) * looks.uniform(0.85, 1.15)
     shape = SHAPES[scene.subject]
     horizon = 0.46 + 0.07 * scene.viewpoint + 0.01 * np.sin(2 * np.pi * 0.4 * t_s)
     feet, share = looks.uniform(0.74, 0.92), shape.share * scene.size
-    # The camera stands as high as it takes to see the subject at this size and its feet at this row.
+    # The camera height that gives the subject this size and its feet this row.
     camera_m = (feet - horizon) * shape.height_m / share
     canvas = Canvas(width, height, horizon=horizon, camera_m=camera_m, rng=scene.rng(_SENSOR))
     top, low = (np.clip(np.array(c) + looks.normal(0, 0.05, 3), 0, 1) for c in (zenith, haze))
-    PLACES_PAINTERS[scene.place](canvas, (top, low), day, looks)
+    PAINTERS[scene.place](canvas, (top, low), day, looks)
 
     main = np.clip(np.array(_PAINTS[scene.colour]) + looks.normal(0, 0.05, 3), 0, 1)
     skin = _SKINS[looks.integers(len(_SKINS))]
@@ -67,7 +67,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.
             canvas.paint(
                 np.stack([0.5 + x + drift + across, base - outline[:, 1] * tall], axis=1),
                 paints[role],
-                distance_m=0.9 * shape.height_m / tall,  # 0.9: the focal length in picture heights
+                distance_m=FOCAL_HEIGHTS * shape.height_m / tall,
                 heat_c=warmth,
                 glow=float(role in _GLOWING),
             )
@@ -75,7 +75,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.
 
 
 def _herd(scene: Scene, rng: np.random.Generator) -> list[tuple[float, float]]:
-    """(offset from the middle, scale) of each individual, the farthest first."""
+    """(offset from the centre, scale) of each individual, the farthest first."""
     first = 0.3 * scene.x
     others = []
     for _ in range(scene.count - 1):

@@ -1,6 +1,6 @@
-"""The eight places: what stands behind and around the subject, in colour, distance and temperature.
+"""Backgrounds of the eight places, with colour, distance and temperature.
 
-Warmth is in degrees above the air; `day` is 1 at noon and 0 at night, when the sun has warmed nothing.
+Temperatures are in degrees above the air; `day` is the solar heating, 1 at noon and 0 at night.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import numpy as np
 
 from xsearch.scenes.canvas import Canvas, ellipse, limb, rectangle
 
-__all__ = ["PLACES_PAINTERS", "Sky"]
+__all__ = ["PAINTERS", "Sky"]
 
 Rng = np.random.Generator
 Sky = tuple[np.ndarray, np.ndarray]  # colour at the top and at the horizon
 
-SKY_C = -25.0  # a clear sky is far colder than the air
+SKY_C = -25.0  # a clear sky is colder than the air
 WATER_C = -2.0
 
 
@@ -45,7 +45,7 @@ def _tone(rng: Rng, r: float, g: float, b: float, spread: float = 0.06) -> np.nd
 
 
 def _feet(c: Canvas, distance_m: float) -> float:
-    """Where the ground is, `distance_m` away, as a fraction of the height."""
+    """The row of the ground at `distance_m`, relative to the height."""
     return c.horizon + c.camera_m * c.focal / distance_m / c.height
 
 
@@ -341,7 +341,7 @@ def _harbour(c: Canvas, sky: Sky, day: float, rng: Rng) -> None:
         c.paint(rectangle(x, quay - 0.04, x + 0.035, quay + 0.03), (0.1, 0.1, 0.11), distance_m=6, heat_c=3)
 
 
-PLACES_PAINTERS: dict[str, Callable[[Canvas, Sky, float, Rng], None]] = {
+PAINTERS: dict[str, Callable[[Canvas, Sky, float, Rng], None]] = {
     "beach": _beach,
     "forest": _forest,
     "street": _street,

@@ -1,7 +1,7 @@
-"""What a scene sounds like: its subject's voice over the ambience of its place, through some microphone.
+"""The sound of a scene: its subject over the ambience of its place, through a random microphone.
 
-Event times, pitches, tempi, timbres, levels, microphone and gain are drawn anew for every scene, so only what
-defines a class is common to it.
+Event times, pitches, tempi, timbres, levels, microphone and gain are random in every scene, so that scenes of
+one class share only what defines the class.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ import numpy as np
 from xsearch.scenes.ambience import AMBIENCES
 from xsearch.scenes.synthesis import Tape, Wave, equally_loud, lay, unit
 from xsearch.scenes.voices import VOICES
-from xsearch.scenes.world import Scene
+from xsearch.scenes.world import DURATION_S, Scene
+from xsearch.types import AUDIO_RATE_HZ
 
 __all__ = ["render"]
 
-STREAM = 21  # this module's random stream of a scene
-SNR_DB = (-3.0, 12.0)  # subject over ambience, rms: from half drowned to clearly in front
+STREAM = 21  # random stream of a scene that this module draws from
+SNR_DB = (-3.0, 12.0)  # subject over ambience, rms
 
 
 def indoors(tape: Tape, sound: Wave) -> Wave:
-    """With a room's dense tail, 60 dB down after 0.3 to 0.9 s. Circular: it begins amid echoes."""
+    """With reverberation, 60 dB down after 0.3 to 0.9 s. Circular: the start has echoes, too."""
     t = tape.time(min(1.0, tape.seconds))
     response = tape.blank()
     tail = (tape.rng.random(len(t), np.float32) - np.float32(0.5)) * np.exp(
@@ -35,7 +36,7 @@ def indoors(tape: Tape, sound: Wave) -> Wave:
 
 
 def among_rocks(tape: Tape, sound: Wave) -> Wave:
-    """With the separate echoes of three walls, 60 to 200 m away."""
+    """With three separate echoes, from 60 to 200 m away."""
     out = sound.copy()
     for _ in range(3):
         lay(out, tape, sound, tape.draw(0.35, 1.2), tape.draw(0.15, 0.45))
@@ -46,7 +47,7 @@ ECHOES: dict[str, Callable[[Tape, Wave], Wave]] = {"room": indoors, "mountain": 
 
 
 def microphone(tape: Tape) -> Wave:
-    """Response of a random microphone: low cut, high cut, a tilt, two bumps; float32 [n // 2 + 1]."""
+    """Frequency response of a random microphone: low cut, high cut, tilt, two peaks; float32 [n // 2 + 1]."""
     octave = np.log2(np.maximum(1, np.arange(65)) * (tape.rate_hz / 128 / 1000.0))  # re 1 kHz, coarse grid
     gain_db = tape.draw(-2.5, 2.5) * octave
     for _ in range(2):
@@ -59,11 +60,11 @@ def microphone(tape: Tape) -> Wave:
     return response
 
 
-def render(scene: Scene, *, duration_s: float = 5.0, rate_hz: int = 16000) -> Wave:
-    """The sound of a scene: float32 [duration_s * rate_hz], mono, -1..1; always the same.
+def render(scene: Scene, *, duration_s: float = DURATION_S, rate_hz: int = AUDIO_RATE_HZ) -> Wave:
+    """The sound of a scene: float32 [duration_s * rate_hz], mono, -1..1; deterministic.
 
-    `count` individuals of the subject sound together. `pitch` and, weakly, `size` (big bodies are
-    low) scale their frequencies, `loudness` the level of the recording, `noise` the hiss of the recorder.
+    `count` individuals of the subject sound together. `pitch` and, weakly, `size` scale their frequencies,
+    `loudness` the level of the recording, `noise` the hiss of the recorder.
     """
     tape = Tape(scene.rng(STREAM), round(duration_s * rate_hz), rate_hz)
     pitch = scene.pitch * scene.size**-0.3

@@ -1,7 +1,7 @@
-"""The twelve subjects as outlines: unit height, feet at y = 0, y upwards, facing right.
+"""Outlines of the twelve subjects: unit height, feet at y = 0, y upwards, facing right.
 
-Each function returns parts, back to front: (outline [n, 2], paint, warmth). `paint` is a role that the
-picture turns into a colour; `warmth` is degrees above the surroundings.
+Each function returns parts, back to front: (outline [n, 2], paint, warmth). `paint` is a name that `picture`
+maps to a colour; `warmth` is degrees above the air.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ Part = tuple[np.ndarray, str, float]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a subject is drawn: `height_m` in the world, `share` of the picture's height when usual."""
+    """How to draw a subject: `height_m` in the world, `share` of the image height at size 1."""
 
-    parts: Callable[[Rng, float], list[Part]]  # (details, phase of its movement in cycles) -> parts
+    parts: Callable[[Rng, float], list[Part]]  # (rng, phase of the movement in cycles) -> parts
     height_m: float
     share: float
     flies: bool = False

@@ -1,5 +1,5 @@
-"""Materials of sound: shaped noise (`band`), tones with partials (`tone`), struck bodies (`struck`), and
-short grains of these laid on a time line (`lay`).
+"""Sound synthesis: shaped noise (`band`), tones with partials (`tone`), struck bodies (`struck`), and grains
+of these, added on a time line (`lay`).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
 Wave = NDArray[np.float32]
 Numbers = Sequence[float] | NDArray[np.float64]
 
-TABLE = 2**11  # samples of one period of a tone; a rounded look-up is then 60 dB clean
+TABLE = 2**11  # samples of one period of a tone; rounded look-up has 60 dB SNR
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tape:
-    """What every synthesis function needs: a generator and the length of the recording."""
+    """The length of a recording and its random generator, for all synthesis functions."""
 
     rng: np.random.Generator
     n: int
@@ -51,7 +51,7 @@ class Tape:
         return np.zeros(self.n, np.float32)
 
     def time(self, seconds: float | None = None) -> Wave:
-        """Seconds from the start of a grain of this length, or of the whole tape: float32 [n]."""
+        """Time in seconds over a grain of this length, or over the whole tape: float32 [n]."""
         n = self.n if seconds is None else max(8, int(seconds * self.rate_hz))
         return np.arange(n, dtype=np.float32) / np.float32(self.rate_hz)
 
@@ -63,17 +63,17 @@ class Tape:
 
 
 def hump(x: Wave) -> Wave:
-    """Half a sine over x in 0..1, never below zero."""
+    """Half a sine over x in 0..1, zero outside."""
     return np.sin(np.pi * np.clip(x, 0, 1)).clip(0)
 
 
 def unit(x: Wave) -> Wave:
-    """Scaled to an rms of 1 (silence stays silent)."""
+    """`x` scaled to an rms of 1; silence stays silent."""
     return x / np.float32(np.sqrt(np.dot(x, x) / len(x)) + 1e-9)
 
 
 def equally_loud(x: Wave) -> Wave:
-    """Scaled to an rms of 1 as the ear weighs it: above 500 Hz or so rising with frequency, less below."""
+    """`x` scaled to an rms of 1 under a loudness weighting that rises with frequency above about 500 Hz."""
     y = x[1:] - np.float32(0.9) * x[:-1]  # the pre-emphasis of speech coders
     return x * np.float32(1 / (np.sqrt(np.dot(y, y) / len(y)) + 1e-9))
 
@@ -81,7 +81,7 @@ def equally_loud(x: Wave) -> Wave:
 def band(tape: Tape, low_hz: float, high_hz: float, tilt: float = 0.0) -> Wave:
     """Noise of rms 1 between two second-order edges; power falls as f^-tilt inside.
 
-    Made in the spectrum as a seamless loop of half the tape: half the work, and no ear notices.
+    Synthesised in the spectrum as a seamless loop of half the tape, which halves the cost inaudibly.
     """
     n = -(-tape.n // 2)
     hz = tape.rate_hz / n  # between bins
@@ -99,7 +99,7 @@ def band(tape: Tape, low_hz: float, high_hz: float, tilt: float = 0.0) -> Wave:
 
 
 def drift(tape: Tape, knots_hz: float) -> Wave:
-    """A slow random curve in 0..1 with about `knots_hz` turns a second: gusts, throttle, distance."""
+    """A slow random curve in 0..1 with about `knots_hz` knots a second: gusts, throttle, distance."""
     pieces = max(1, round(tape.seconds * knots_hz))
     x = np.linspace(0, 1, -(-tape.n // pieces), dtype=np.float32)
     knots = tape.rng.random((pieces + 1, 1), np.float32)
@@ -120,19 +120,19 @@ def period(tape: Tape, amplitudes: Wave) -> Wave:
 
 
 def play(tape: Tape, f_hz: Wave, table: Wave) -> Wave:
-    """Repeat a period at the frequencies f_hz [n]; the phase counts in 2^-32 turns, so it wraps exactly."""
+    """Repeat a period at the frequencies f_hz [n]; the phase counts 2^-32 periods, so it wraps exactly."""
     phase = np.cumsum((f_hz * np.float32(2**32 / tape.rate_hz)).astype(np.uint32), dtype=np.uint32)
     return table[phase >> np.uint32(21)]
 
 
 def tone(tape: Tape, f_hz: Wave, amplitudes: Wave) -> Wave:
-    """A tone of varying frequency; partials above the Nyquist frequency are left out."""
+    """A tone of varying frequency, without partials above the Nyquist frequency."""
     keep = max(1, int(0.48 * tape.rate_hz / float(f_hz.max())))
     return play(tape, f_hz, period(tape, amplitudes[:keep]))
 
 
 def struck(tape: Tape, modes_hz: Numbers, decays_s: Numbers, levels: Numbers) -> Wave:
-    """A body rung once: exponentially decaying modes, until the longest has fallen by 40 dB."""
+    """A struck body: exponentially decaying modes, until the longest has fallen by 40 dB."""
     t = tape.time(min(4.6 * max(decays_s), 4.0))
     out = np.zeros_like(t)
     for f_hz, decay_s, level in zip(
@@ -144,14 +144,14 @@ def struck(tape: Tape, modes_hz: Numbers, decays_s: Numbers, levels: Numbers) ->
 
 
 def snip(tape: Tape, material: Wave, seconds: float, decay_s: float) -> Wave:
-    """A random piece of a noise, decaying: a puff, a slap, a click."""
+    """A random piece of noise with a decaying envelope: a puff, a slap, a click."""
     t = tape.time(min(seconds, tape.seconds / 2))
     start = int(tape.rng.integers(0, len(material) - len(t)))
     return material[start : start + len(t)] * np.exp(-t / np.float32(decay_s)) * np.minimum(t * 1000, 1)
 
 
 def lay(out: Wave, tape: Tape, grain: Wave, at_s: float, level: float = 1.0) -> None:
-    """Add a grain to the tape at a time; whatever lies outside the tape is cut off."""
+    """Add a grain to the tape at a time, cut at both ends of the tape."""
     start = int(at_s * tape.rate_hz)
     grain = grain[max(0, -start) :]
     start = max(0, start)
@@ -161,14 +161,14 @@ def lay(out: Wave, tape: Tape, grain: Wave, at_s: float, level: float = 1.0) -> 
 
 
 def vowel(tape: Tape, f0_hz: float, formants_hz: Sequence[float], width_hz: float = 90.0) -> Wave:
-    """Partials of a voice at f0: a glottal slope of 12 dB per octave, less 6 for the lips."""
+    """Partials of a voice at f0: a glottal slope of 12 dB per octave, less 6 dB for lip radiation."""
     f = f0_hz * np.arange(1, max(2, int(0.45 * tape.rate_hz / f0_hz)), dtype=np.float32)
     peaks = sum(1 / (1 + ((f - formant) / width_hz) ** 2) for formant in formants_hz)
     return np.asarray((0.02 + peaks) * f0_hz / f, np.float32)
 
 
 def horn(tape: Tape, reeds_hz: Sequence[float], seconds: float, brightness: float) -> Wave:
-    """Reeds blown together, with the soft start and end of compressed air."""
+    """A chord of reeds with a soft start and end, as blown by compressed air."""
     t = tape.time(seconds)
     edges = np.minimum(1, np.minimum(t, seconds - t) * 20)
     reed = period(tape, partials(14, brightness))

@@ -1,6 +1,6 @@
-"""The voices of the twelve subjects: (tape, pitch) -> the sound of one individual.
+"""Sounds of the twelve subjects: (tape, pitch) -> the sound of one individual.
 
-Times, pitches, tempi and timbres are drawn anew for every scene; what defines a class is common to it.
+Times, pitches, tempi and timbres are random; what defines a class is fixed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ VOWELS_HZ = ((730, 1090, 2440), (530, 1840, 2480), (270, 2290, 3010), (570, 840,
 
 
 def person(tape: Tape, pitch: float) -> Wave:
-    """Speech-like phrases: voiced syllables gliding between vowels, some with a fricative before them."""
+    """Speech-like phrases: voiced syllables gliding between vowels, some after a fricative."""
     out, hiss = tape.blank(), band(tape, 3000, 6500)
     f0 = tape.draw(100, 220) * pitch  # men about 120 Hz, women about 210 Hz
     tract, pace = tape.draw(0.9, 1.2), tape.draw(3.5, 6.5)  # syllables a second
@@ -45,7 +45,7 @@ def person(tape: Tape, pitch: float) -> Wave:
         for i in range(syllables):
             t = tape.time(tape.draw(0.65, 1.1) / pace)
             x = t / t[-1]
-            bend = 1.15 - 0.35 * i / syllables + tape.draw(-0.1, 0.1)  # a sentence falls
+            bend = 1.15 - 0.35 * i / syllables + tape.draw(-0.1, 0.1)  # falling intonation
             f = np.float32(f0 * bend) * (1 + np.float32(tape.draw(-0.15, 0.15)) * x)
             first, second = tape.rng.integers(0, len(vowels), 2)
             voice = (1 - x) * play(tape, f, vowels[first]) + x * play(tape, f, vowels[second])
@@ -58,7 +58,7 @@ def person(tape: Tape, pitch: float) -> Wave:
 
 
 def dog(tape: Tape, pitch: float) -> Wave:
-    """Barks in bouts: a rough voice that jumps up and falls within a sixth of a second."""
+    """Bouts of barks: a rough voice that rises and falls within a sixth of a second."""
     out, rasp = tape.blank(), band(tape, 500, 2500)
     f0 = tape.draw(280, 600) * pitch
     mouth = [f0 * tape.draw(1.6, 2.4), f0 * tape.draw(3, 4.5)]
@@ -79,7 +79,7 @@ def dog(tape: Tape, pitch: float) -> Wave:
 
 
 def bird(tape: Tape, pitch: float) -> Wave:
-    """Song: repeated figures of whistled sweeps; fast and many for a trill, slow and few for a call."""
+    """Birdsong: repeated whistled sweeps, from fast trills to slow calls."""
     out = tape.blank()
     base = tape.draw(2300, 4200) * pitch
     at = tape.draw(-0.4, 0.4)
@@ -100,7 +100,7 @@ def bird(tape: Tape, pitch: float) -> Wave:
 
 
 def frog(tape: Tape, pitch: float) -> Wave:
-    """Croaks: a train of 25 to 60 pulses a second on the resonance of the vocal sac, rising in level."""
+    """Croaks: trains of 25 to 60 pulses a second on the resonance of the vocal sac, rising in level."""
     out = tape.blank()
     sac, pulses, length = tape.draw(380, 850) * pitch, tape.draw(25, 60), tape.draw(0.18, 0.55)
     every = length + tape.draw(0.15, 0.7)
@@ -117,11 +117,11 @@ def frog(tape: Tape, pitch: float) -> Wave:
 
 
 def car(tape: Tape, pitch: float) -> Wave:
-    """An engine near by: the firing tone and its half orders under a moving throttle, tyre hiss, a hoot."""
+    """An engine: the firing tone and its half orders under a varying throttle, tyre noise, a horn."""
     idle = tape.draw(28, 50) * pitch  # four cylinders at 900 to 1500 rpm
     throttle = drift(tape, tape.draw(0.4, 1.0))
     orders = partials(60, tape.draw(0.5, 0.9)) * tape.rng.uniform(0.3, 1, 60).astype(np.float32)
-    orders[::2] *= 0.4  # half orders of the firing tone are weaker
+    orders[::2] *= 0.4  # half orders are weaker
     engine = tone(tape, np.float32(idle / 2) * (1 + np.float32(tape.draw(1, 2.5)) * throttle), orders)
     out = engine * (0.4 + throttle) + band(tape, 600, 2500) * (0.1 + np.float32(0.35) * throttle)
     if tape.chance(0.25):
@@ -131,7 +131,7 @@ def car(tape: Tape, pitch: float) -> Wave:
 
 
 def train(tape: Tape, pitch: float) -> Wave:
-    """Bogies over rail joints (clack-clack, pause), rolling rumble, at times a chord horn."""
+    """Bogies over rail joints (clack-clack, pause), rolling noise, sometimes a chord horn."""
     iron = band(tape, 350, 1500)
     every, axles = tape.draw(0.45, 0.95), tape.draw(0.11, 0.17)
     ring = tape.draw(700, 1200) * pitch
@@ -149,7 +149,7 @@ def train(tape: Tape, pitch: float) -> Wave:
 
 
 def boat(tape: Tape, pitch: float) -> Wave:
-    """A slow diesel: single muffled thumps, 4 to 8 a second, slaps under the hull, at times a deep horn."""
+    """A slow diesel: muffled thumps, 4 to 8 a second, water under the hull, sometimes a deep horn."""
     out, water = tape.blank(), band(tape, 200, 900)
     body = tape.draw(65, 120) * pitch
     thump = struck(tape, (body, body * 2.2, body * 4.7), (0.045, 0.03, 0.012), (1, 0.6, 0.5))
@@ -166,7 +166,7 @@ def boat(tape: Tape, pitch: float) -> Wave:
 
 
 def helicopter(tape: Tape, pitch: float) -> Wave:
-    """Blade slap: noise and a low tone chopped 11 to 22 times a second, with a turbine's whine above."""
+    """Blade slap: noise and a low tone chopped 11 to 22 times a second, with the whine of a turbine."""
     chop = tape.draw(11, 20) * pitch**0.5
     wobble = 1 + np.float32(0.06) * drift(tape, 1)
     beat = np.cumsum(chop / tape.rate_hz * wobble, dtype=np.float32)
@@ -181,7 +181,7 @@ def helicopter(tape: Tape, pitch: float) -> Wave:
 
 
 def drum(tape: Tape, pitch: float) -> Wave:
-    """A beat: a random pattern of 8 or 16 steps, repeated, on a low drum, a snare and a small drum."""
+    """A repeated random pattern of 8 or 16 steps on a low drum, a snare and a small drum."""
     out, wires = tape.blank(), band(tape, 1200, 5000)
     step = 60 / tape.draw(80, 160) / 4  # sixteenths at 80 to 160 beats a minute
     low, small = tape.draw(55, 100) * pitch, tape.draw(180, 320) * pitch
@@ -201,7 +201,7 @@ def drum(tape: Tape, pitch: float) -> Wave:
 
 
 def bell(tape: Tape, pitch: float) -> Wave:
-    """A bell struck again and again: hum, prime, tierce, quint, nominal and above, each decaying."""
+    """A bell struck repeatedly: hum, prime, tierce, quint, nominal and above, each decaying."""
     out = tape.blank()
     prime, ring = tape.draw(240, 800) * pitch, tape.draw(0.5, 1.3)
     ratios = np.array((0.5, 1, 1.2, 1.5, 2, 2.5, 3.0, 4.1)) * tape.rng.uniform(0.985, 1.015, 8)
@@ -215,7 +215,7 @@ def bell(tape: Tape, pitch: float) -> Wave:
 
 
 def clock(tape: Tape, pitch: float) -> Wave:
-    """Tick, tock: dry clicks of two pitches at a perfectly even pace."""
+    """Ticking: dry clicks of two alternating pitches at an even pace."""
     out = tape.blank()
     every = 1 / (tape.rng.choice((2, 2.5, 3, 4, 5)) * tape.draw(0.97, 1.03))  # beats of common movements
     f, drop = tape.draw(1800, 3200) * pitch, tape.draw(0.65, 0.9)
@@ -223,12 +223,12 @@ def clock(tape: Tape, pitch: float) -> Wave:
     ticks = [struck(tape, (f * r, f * 1.7 * r), (ring, ring / 2), (1, 0.7)) for r in (1.0, drop)]
     for i, at in enumerate(np.arange(tape.draw(-every, 0), tape.seconds, every)):
         lay(out, tape, ticks[i % 2], at, 1 if i % 2 else 0.8)
-        lay(out, tape, ticks[i % 2], at + 0.018, 0.4)  # the pallet drops a moment after the impulse
+        lay(out, tape, ticks[i % 2], at + 0.018, 0.4)  # the pallet drops after the impulse
     return out
 
 
 def fire(tape: Tape, pitch: float) -> Wave:
-    """Crackle: many clicks with a heavy tail of levels at random times, over a fluttering low roar."""
+    """Crackling: clicks at random times with heavy-tailed levels, over a fluttering low roar."""
     out = band(tape, 60, 350, 1) * (0.3 + drift(tape, 8)) * np.float32(tape.draw(0.15, 0.4))
     sparks = band(tape, 1200 * pitch, 5500)
     for at in tape.rng.uniform(0, tape.seconds, int(tape.seconds * tape.draw(10, 28))):

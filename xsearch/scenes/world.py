@@ -1,4 +1,4 @@
-"""What a scene is: a subject in a place, and everything about it that is free to vary."""
+"""The definition of a scene: a subject in a place, and everything that varies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["COLOURS", "PLACES", "SUBJECTS", "TIMES", "Scene", "sample"]
+__all__ = ["COLOURS", "DURATION_S", "PLACES", "SUBJECTS", "TIMES", "TRAINING_SEED", "Scene", "sample"]
 
 SUBJECTS = (
     "person", "dog", "bird", "frog", "car", "train", "boat", "helicopter", "drum", "bell", "clock", "fire",
@@ -15,8 +15,10 @@ SUBJECTS = (
 PLACES = ("beach", "forest", "street", "field", "room", "mountain", "road", "harbour")
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black", "brown", "grey")
 TIMES = ("morning", "noon", "evening", "night")
+TRAINING_SEED = 1  # of the scenes that models are trained on; evaluations use others
+DURATION_S = 5.0  # of a scene: one IMU window of ImageBind, arXiv:2305.05665, section 3
 
-# What nature paints in fewer colours than people do.
+# Subjects with natural colours.
 _COLOURS_OF = {
     "dog": ("brown", "black", "white", "grey", "orange", "yellow"),
     "frog": ("green", "brown", "yellow", "orange", "red", "blue"),
@@ -26,30 +28,30 @@ _COLOURS_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One moment of five seconds. Subject and place are the truth; the rest must not be memorised."""
+    """A scene of DURATION_S. Subject and place are the ground truth, the other fields nuisance variables."""
 
-    seed: int  # draws every detail that has no field of its own
+    seed: int  # determines all details that are not fields
     subject: str
     place: str
     colour: str = "red"
     count: int = 1  # 1 to 3 of the subject; 0 leaves the place empty
-    size: float = 1.0  # 0.6 to 1.3 of the usual size in the picture
+    size: float = 1.0  # 0.6 to 1.3: apparent size, relative to that of the subject
     x: float = 0.0  # -1 left to 1 right
     time: str = "noon"
-    noise: float = 0.3  # 0 to 1: sensors and surroundings
+    noise: float = 0.3  # 0 to 1: of sensors and surroundings
     loudness: float = 0.7  # 0.3 to 1
     pitch: float = 1.0  # 0.7 to 1.4: factor on the subject's base frequencies
     viewpoint: float = 0.0  # -1 to 1: horizon low to high
 
     def rng(self, stream: int) -> np.random.Generator:
-        """A generator of its own for each use, so that no modality disturbs another."""
+        """An independent random generator for each use, so that modalities do not affect each other."""
         return np.random.default_rng([self.seed, stream])
 
 
 def sample(
     n: int, *, seed: int, subjects: Sequence[str] = SUBJECTS, places: Sequence[str] = PLACES
 ) -> list[Scene]:
-    """Draw `n` scenes. Every run of len(subjects) * len(places) holds each combination once, shuffled.
+    """Draw `n` scenes. Each run of len(subjects) * len(places) has every combination once, shuffled.
 
     >>> [s.subject for s in sample(2, seed=0, subjects=["dog"], places=["beach"])]
     ['dog', 'dog']

@@ -1,11 +1,11 @@
 """Training: bind five modalities to pictures. Knows nothing of collections."""
 
-from xsearch.train.check import HeldOut
+from xsearch.train.held_out import HeldOut
 from xsearch.train.loop import train
 from xsearch.train.loss import binding_loss, info_nce
 from xsearch.train.recipe import Bind, Recipe, Stage
-from xsearch.train.run import read_tables, run
-from xsearch.train.scenes import ScenePairs
+from xsearch.train.scene_pairs import ScenePairs
+from xsearch.train.training_run import read_tables, run
 
 __all__ = [
     "Bind",

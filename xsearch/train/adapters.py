@@ -1,4 +1,4 @@
-"""What of a tower learns: all of it, its head only, or low-rank additions to its matrices (LoRA)."""
+"""Which parameters of a tower learn: all of them, those of its head, or low-rank adapters (LoRA)."""
 
 from __future__ import annotations
 
@@ -7,42 +7,39 @@ from typing import Any
 
 from torch import nn
 
-from xsearch.errors import UsageError
+from xsearch.errors import optional_module
 
 __all__ = ["adapted", "merged"]
 
-# The matrices inside a block. Query, key and value are one bare parameter, which PEFT takes by name
-MATRICES = ["out_proj", "fc1", "fc2"]
+# The linear layers of a block. Query, key and value are one bare parameter, which PEFT addresses by name
+LAYERS = ["out_proj", "fc1", "fc2"]
 
 
-def adapted(tower: nn.Module, how: str, *, rank: int) -> nn.Module:
-    """The tower with `requires_grad` where it is to learn. how: "all", "head" or "lora".
+def adapted(tower: nn.Module, scope: str, *, rank: int) -> nn.Module:
+    """Return the tower with `requires_grad` set on what `scope` names: "all", "head", "lora" or "none".
 
-    Raises UsageError where LoRA is wanted and its package is missing.
+    rank: of the LoRA matrices. Raises UsageError if LoRA is requested and PEFT is not installed.
     """
-    if how == "lora":
-        try:
-            peft: Any = import_module("peft")
-        except ImportError:
-            raise UsageError("LoRA needs the package peft: pip install 'xsearch[train]'") from None
+    if scope == "lora":
+        peft = optional_module("peft", "train")
         config = peft.LoraConfig(
-            r=rank, lora_alpha=rank, target_modules=MATRICES, target_parameters=["attn.in_proj_weight"]
+            r=rank, lora_alpha=rank, target_modules=LAYERS, target_parameters=["attn.in_proj_weight"]
         )
-        found: nn.Module = peft.inject_adapter_in_model(config, tower)
-        for name, parameter in found.named_parameters():
+        with_adapters: nn.Module = peft.inject_adapter_in_model(config, tower)
+        for name, parameter in with_adapters.named_parameters():
             parameter.requires_grad_("lora_" in name)
-        return found
+        return with_adapters
     for name, parameter in tower.named_parameters():
-        parameter.requires_grad_(how == "all" or (how == "head" and name.startswith("head.")))
+        parameter.requires_grad_(scope == "all" or (scope == "head" and name.startswith("head.")))
     return tower
 
 
 def merged(tower: nn.Module) -> nn.Module:
-    """The plain tower again, with what LoRA has learned added to its matrices."""
+    """Return the plain tower, its LoRA adapters added to the matrices that they adapt."""
     if not any("lora_" in name for name, _ in tower.named_parameters()):
         return tower
     layers: Any = import_module("peft.tuners.tuners_utils")
-    for name, part in reversed(list(tower.named_modules())):  # the innermost first
+    for name, part in reversed(list(tower.named_modules())):  # innermost first
         if isinstance(part, layers.BaseTunerLayer):
             part.merge()
             parent, _, child = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""Variations of a pair that leave its meaning alone. What harms one kind of pair is not done to it."""
+"""Augmentations of a pair that preserve its meaning; each modality gets only those that do not harm it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 from torch import Tensor
 
+from xsearch.scenes.motion import rotation
 from xsearch.train.recipe import Bind
 from xsearch.types import Modality, Sample
 
-__all__ = ["mask_mels", "vary"]
+__all__ = ["augment", "mask_mels"]
 
-LEAST_AREA = {"weak": 0.6, "strong": 0.2}  # of the largest square; the paper's own least is 0.08
+MIN_AREA = {"weak": 0.6, "strong": 0.2}  # of the largest square crop; the paper's minimum is 0.08
 JITTER = 0.4  # brightness, contrast, colour (the paper's Table 9)
-GREY, ERASED = 0.1, 0.25  # how often
+GREY_PROBABILITY, ERASE_PROBABILITY = 0.1, 0.25
 GAIN_DB, NOISE_DB = 6.0, (20.0, 50.0)
 MELS, FRAMES = 12, 40  # the widest masks, of 128 mels and 200 frames (the paper masks 12 mels)
-TURN, SCALE = np.pi / 12, 0.1  # of an IMU: radians, share
-SMOOTH_HZ = (5.0, 20.0)  # recordings differ in what their devices let through
+TURN, SCALE = np.pi / 12, 0.1  # of an IMU recording: radians, relative
+LOW_PASS_HZ = (5.0, 20.0)  # IMUs differ in bandwidth
 
 
-def vary(
+def augment(
     picture: Sample | None, partner: Sample, bind: Bind, rng: np.random.Generator
 ) -> tuple[Sample | None, Sample]:
-    """Another picture and another partner of the same meaning. picture: None if it rests."""
+    """Return an augmented picture and partner. picture: None where its tower is frozen."""
     if bind.image != "none" and picture is not None:
-        side = np.sqrt(rng.uniform(LEAST_AREA[bind.image], 1))  # of the short side
+        side = np.sqrt(rng.uniform(MIN_AREA[bind.image], 1))  # of the short side
         place, mirrored = rng.random(2), bool(rng.random() < 0.5)
         image = _square(picture.data, side, place)
         image = ImageOps.mirror(image) if mirrored else image
         if bind.image == "strong":
-            image = _coloured(image, rng)
+            image = _jittered(image, rng)
         picture = replace(picture, data=image)
         if partner.modality in (Modality.DEPTH, Modality.THERMAL):
             plane = _plane(partner.data, side, place)
@@ -52,9 +53,9 @@ def vary(
 
 
 def mask_mels(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """A band of mels and a stretch of frames of each clip become the mean (SpecAugment, arXiv:1904.08779).
+    """Set one band of mels and one range of frames of each clip to the mean (SpecAugment, arXiv:1904.08779).
 
-    x: float32 [S, 1, mels, frames], changed and returned.
+    x: float32 [S, 1, mels, frames], modified in place and returned.
     """
     for clip in x:
         for axis, most in ((1, MELS * x.shape[2] // 128), (2, FRAMES * x.shape[3] // 200)):
@@ -65,7 +66,7 @@ def mask_mels(x: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def _box(width: int, height: int, side: float, place: np.ndarray) -> tuple[int, int, int, int]:
-    """left, top, right, bottom of a square, `side` of the short one, at `place` of the room there is."""
+    """left, top, right, bottom of a square of `side` short sides, at the relative position `place`."""
     pixels = max(round(side * min(width, height)), 1)
     left, top = (int(share * (room - pixels + 1)) for share, room in zip(place, (width, height), strict=True))
     return left, top, left + pixels, top + pixels
@@ -80,12 +81,13 @@ def _plane(data: np.ndarray, side: float, place: np.ndarray) -> np.ndarray:
     return data[top:bottom, left:right]
 
 
-def _coloured(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+def _jittered(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    """Colour jitter, sometimes greyscale, sometimes a square erased."""
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         image = enhance(image).enhance(rng.uniform(1 - JITTER, 1 + JITTER))
-    if rng.random() < GREY:
+    if rng.random() < GREY_PROBABILITY:
         image = ImageOps.grayscale(image).convert("RGB")
-    if rng.random() < ERASED:
+    if rng.random() < ERASE_PROBABILITY:
         box = _box(*image.size, rng.uniform(0.15, 0.5), rng.random(2))
         colour = tuple(int(value) for value in rng.integers(256, size=3))
         image = image.copy()
@@ -94,27 +96,20 @@ def _coloured(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _sound(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Starts elsewhere, is louder or softer, and a little noisier."""
+    """Rolled in time, with a random gain and a little noise."""
     x = np.roll(data, int(rng.integers(max(len(data), 1)))) * 10 ** (rng.uniform(-GAIN_DB, GAIN_DB) / 20)
-    loudness = float(np.sqrt(np.mean(np.square(x)))) if len(x) else 0.0
-    noise = loudness * 10 ** (-rng.uniform(*NOISE_DB) / 20)
+    rms = float(np.sqrt(np.mean(np.square(x)))) if len(x) else 0.0
+    noise = rms * 10 ** (-rng.uniform(*NOISE_DB) / 20)
     return (x + noise * rng.standard_normal(len(x))).astype(np.float32)
 
 
 def _motion(data: np.ndarray, rate_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """Starts elsewhere, is worn a little otherwise, and half of the time comes from a duller device."""
+    """Rolled in time, rotated and scaled a little, and half of the time low-pass filtered."""
     x = np.roll(data, int(rng.integers(data.shape[1])), axis=1)
-    turn = _rotation(rng.standard_normal(3), rng.uniform(-TURN, TURN))
+    turn = rotation(rng.standard_normal(3), rng.uniform(-TURN, TURN))
     x = np.concatenate([turn @ x[:3], turn @ x[3:]]) * rng.uniform(1 - SCALE, 1 + SCALE)
     if rng.random() < 0.5:
         spectrum = np.fft.rfft(x, axis=1)
-        spectrum[:, np.fft.rfftfreq(x.shape[1], 1 / rate_hz) > rng.uniform(*SMOOTH_HZ)] = 0
+        spectrum[:, np.fft.rfftfreq(x.shape[1], 1 / rate_hz) > rng.uniform(*LOW_PASS_HZ)] = 0
         x = np.fft.irfft(spectrum, x.shape[1], axis=1)
     return x.astype(np.float32)
-
-
-def _rotation(axis: np.ndarray, angle: float) -> np.ndarray:
-    """float64 [3, 3]: Rodrigues' formula."""
-    x, y, z = axis / np.linalg.norm(axis)
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross

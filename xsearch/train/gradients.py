@@ -1,8 +1,9 @@
-"""One step's gradients: of a batch that does not fit a device at once, or is shared by several processes.
+"""Gradients of a batch that is larger than a device's memory, or split over several processes.
 
-The loss sees the rows of the whole batch, wherever they were made; what it says of each row goes back into
-the tower that made it (gradient caching, arXiv:2101.06983). So the gradients are those of the batch in one
-piece, but for batch norm, which sees one chunk of one process.
+The loss is computed on the embeddings of the whole batch; its gradient with respect to each embedding then
+goes back through the tower that made it, chunk by chunk (gradient caching, arXiv:2101.06983). The result
+equals that of the batch in one piece, except for batch norm, whose statistics are those of one chunk of one
+process.
 """
 
 from __future__ import annotations
@@ -14,7 +15,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["agreed", "average", "backward", "gathered", "processes", "rank", "share", "summed"]
+__all__ = [
+    "backward",
+    "broadcast",
+    "gather_rows",
+    "local_rows",
+    "mean_statistics",
+    "rank",
+    "sum_gradients",
+    "world_size",
+]
 
 
 def backward(
@@ -25,57 +35,57 @@ def backward(
     chunk: int = 0,
     autocast: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> float:
-    """Add the gradients of `loss` to the parameters of the towers, and to those that `loss` itself has.
+    """Accumulate the gradients of `loss` in the parameters of the towers and of `loss` itself.
 
-    inputs: for each tower what this process has of its batch, [B, ...].
-    loss: of the rows float32 [B * processes, E] of each tower, in the order of the processes.
-    chunk: rows that a tower takes at once; 0: all. autocast: the context that towers run in.
+    inputs: the local part of each tower's batch, [B, ...].
+    loss: of the embeddings float32 [B * world_size, E] of each tower, ordered by rank.
+    chunk: rows per forward pass of a tower; 0: all. autocast: the context that towers run in.
     Returns the loss.
     """
-    made = {
+    chunks = {
         name: [
             _Chunk(towers[name], x, len(batch) > len(x), autocast) for x in batch.split(chunk or len(batch))
         ]
         for name, batch in inputs.items()
     }
-    own = {
-        name: torch.cat([chunk.rows.detach().float() for chunk in chunks]) for name, chunks in made.items()
+    whole = {
+        name: gather_rows(torch.cat([part.rows.detach().float() for part in parts])).requires_grad_()
+        for name, parts in chunks.items()
     }
-    whole = {name: gathered(rows).requires_grad_() for name, rows in own.items()}
     value = loss(whole)
     value.backward()
-    for name, chunks in made.items():
+    for name, parts in chunks.items():
         gradient = whole[name].grad
-        if gradient is not None:  # else the loss did not ask this tower
-            of_chunks = gradient[share(len(gradient))].split([len(chunk.x) for chunk in chunks])
-            for one, wanted in zip(chunks, of_chunks, strict=True):
-                one.backward(wanted)
+        if gradient is not None:  # None: the loss does not depend on this tower
+            gradients = gradient[local_rows(len(gradient))].split([len(part.x) for part in parts])
+            for part, of_part in zip(parts, gradients, strict=True):
+                part.backward(of_part)
     return float(value.detach())
 
 
 class _Chunk:
-    """Rows of a tower, with the way back through it: its graph or, of one chunk among many, its input."""
+    """A forward pass of some rows; its graph is kept, or recomputed if it is one chunk of many."""
 
     def __init__(
         self,
         tower: nn.Module,
         x: Tensor,
-        again: bool,
+        recompute: bool,
         autocast: Callable[[], AbstractContextManager[None]],
     ) -> None:
         self.tower, self.x, self.autocast = tower, x, autocast
         self.learns = any(parameter.requires_grad for parameter in tower.parameters())
-        self.again = again and self.learns
-        if self.again:
+        self.recompute = recompute and self.learns
+        if self.recompute:
             self.random = torch.get_rng_state(), torch.cuda.get_rng_state(x.device) if x.is_cuda else None
-        waits = _batch_norm_waits(tower) if self.again else nullcontext()
-        with torch.set_grad_enabled(self.learns and not again), autocast(), waits:
+        statistics = _frozen_batch_norm(tower) if self.recompute else nullcontext()
+        with torch.set_grad_enabled(self.learns and not recompute), autocast(), statistics:
             self.rows: Tensor = tower(x)
 
     def backward(self, gradient: Tensor) -> None:
         if not self.learns:
             return
-        if self.again:
+        if self.recompute:
             with torch.random.fork_rng([self.x.device] if self.x.is_cuda else []):
                 torch.set_rng_state(self.random[0])
                 if self.random[1] is not None:
@@ -86,59 +96,59 @@ class _Chunk:
 
 
 @contextmanager
-def _batch_norm_waits(tower: nn.Module) -> Iterator[None]:
-    """Running statistics see a batch once, not twice."""
+def _frozen_batch_norm(tower: nn.Module) -> Iterator[None]:
+    """Do not update running statistics: the recomputation does."""
     norms = [part for part in tower.modules() if isinstance(part, nn.BatchNorm2d)]
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, kept, strict=True):
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
 
-def gathered(rows: Tensor) -> Tensor:
-    """The rows [B, ...] of all processes, in their order: [B * processes, ...]."""
-    if processes() == 1:
+def gather_rows(rows: Tensor) -> Tensor:
+    """The rows [B, ...] of all processes, ordered by rank: [B * world_size, ...]."""
+    if world_size() == 1:
         return rows
-    found = [torch.empty_like(rows) for _ in range(processes())]
-    dist.all_gather(found, rows.contiguous())
-    return torch.cat(found)
+    gathered = [torch.empty_like(rows) for _ in range(world_size())]
+    dist.all_gather(gathered, rows.contiguous())
+    return torch.cat(gathered)
 
 
-def summed(parameters: list[nn.Parameter]) -> None:
-    """Sum the gradients over the processes: each has only what its own rows say."""
-    for parameter in parameters if processes() > 1 else ():
+def sum_gradients(parameters: list[nn.Parameter]) -> None:
+    """Sum the gradients over the processes: each computes those of its local rows only."""
+    for parameter in parameters if world_size() > 1 else ():
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         dist.all_reduce(parameter.grad)
 
 
-def average(statistics: list[Tensor]) -> None:
-    """The mean over the processes, in place: what batch norm has seen is different in each."""
-    for statistic in statistics if processes() > 1 else ():
+def mean_statistics(statistics: list[Tensor]) -> None:
+    """Average batch norm statistics over the processes, in place."""
+    for statistic in statistics if world_size() > 1 else ():
         dist.all_reduce(statistic)
-        statistic /= processes()
+        statistic /= world_size()
 
 
-def agreed(figures: tuple[int, float]) -> tuple[int, float]:
-    """What the first process says."""
-    if processes() == 1:
-        return figures
-    said: list[tuple[int, float]] = [figures]
-    dist.broadcast_object_list(said)
-    return said[0]
+def broadcast(values: tuple[int, float]) -> tuple[int, float]:
+    """The values of rank 0."""
+    if world_size() == 1:
+        return values
+    shared: list[tuple[int, float]] = [values]
+    dist.broadcast_object_list(shared)
+    return shared[0]
 
 
-def share(batch: int) -> slice:
-    """Which rows of a batch belong to this process."""
-    each = batch // processes()
+def local_rows(batch: int) -> slice:
+    """The rows of a batch that belong to this process."""
+    each = batch // world_size()
     return slice(rank() * each, (rank() + 1) * each)
 
 
-def processes() -> int:
+def world_size() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 

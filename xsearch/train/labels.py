@@ -1,4 +1,4 @@
-"""Which rows are right answers for each other."""
+"""Labels as integer codes, and which rows share one."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["codes_of", "same", "vocabulary"]
 
 
 def vocabulary(*columns: Sequence[str | None]) -> dict[str, int]:
-    """A number for each label of these columns; a row may have several, as "dog|bark"."""
+    """A code for each label in these columns; a row may have several, as "dog|bark"."""
     names = {name for column in columns for label in column if label for name in label.split("|")}
     return {name: code for code, name in enumerate(sorted(names))}
 
 
 def codes_of(labels: Sequence[str | None], known: dict[str, int]) -> np.ndarray:
-    """int64 [N, M]: the numbers of each row's labels; what is left has numbers of its own, below 0."""
+    """int64 [N, M]: the codes of each row's labels, padded with negative codes that no other row has."""
     codes = [[known[name] for name in label.split("|")] if label else [] for label in labels]
     most = max(map(len, codes), default=0) or 1
     table = -1 - np.arange(len(codes) * most).reshape(-1, most)
@@ -27,9 +27,9 @@ def codes_of(labels: Sequence[str | None], known: dict[str, int]) -> np.ndarray:
 
 
 def same(a: Tensor, b: Tensor) -> Tensor:
-    """Whether rows of a, int64 [A, M], share a number with rows of b, [B, M]: bool [A, B]."""
-    found = a[:, :1] == b[None, :, 0]
+    """bool [A, B]: whether a row of a, int64 [A, M], shares a code with a row of b, [B, M]."""
+    shared = a[:, :1] == b[None, :, 0]
     for i in range(a.shape[1]):
         for j in range(b.shape[1]):
-            found = found | (a[:, i, None] == b[None, :, j])
-    return found
+            shared = shared | (a[:, i, None] == b[None, :, j])
+    return shared

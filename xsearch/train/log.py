@@ -1,4 +1,4 @@
-"""The log of a run: lines of JSON, and TensorBoard where it is installed."""
+"""The log of a training run: JSON lines, and TensorBoard where it is installed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOG = "log.jsonl"
 
 
 class Log:
-    """Figures of one stage, by step. precision: what they were computed in, written beside them."""
+    """Writes the metrics of one stage. precision: "fp32" or "bf16", recorded in every line."""
 
     def __init__(self, folder: Path, stage: str, precision: str, *, silent: bool = False) -> None:
         self._about = {"stage": stage, "precision": precision}
@@ -44,18 +44,19 @@ class Log:
         if self._board is not None:
             self._board.close()
 
-    def add(self, step: int, figures: dict[str, float]) -> None:
-        known = {name: value for name, value in figures.items() if math.isfinite(value)}
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Write the finite ones of `metrics`."""
+        finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
         if self._file is not None:
-            rounded = {name: float(f"{value:.5g}") for name, value in known.items()}
+            rounded = {name: float(f"{value:.5g}") for name, value in finite.items()}
             print(json.dumps({**self._about, "step": step, **rounded}), file=self._file, flush=True)
         if self._board is not None:
-            for name, value in known.items():
+            for name, value in finite.items():
                 self._board.add_scalar(name, value, step)
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """All lines; of those that an interrupted run wrote twice, the last."""
+    """All entries; of those that an interrupted run wrote twice, the last."""
     lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
     entries: dict[tuple[str, int, bool], dict[str, Any]] = {}
     for line in lines:

@@ -1,4 +1,4 @@
-"""The binding loss."""
+"""The binding loss: InfoNCE, and InfoNCE on a grid of scenes."""
 
 from __future__ import annotations
 
@@ -14,30 +14,29 @@ __all__ = ["binding_loss", "info_nce"]
 def info_nce(a: Tensor, b: Tensor, temperature: float | Tensor, labels: Tensor | None = None) -> Tensor:
     """Symmetric InfoNCE (arXiv:1807.03748) of paired unit rows, float [..., B, E] each: a scalar.
 
-    Row i of `a` belongs to row i of `b`; every other row of its batch is a wrong answer, but for rows that
-    share one of their labels, int64 [B, M], which are as right (arXiv:2004.11362). Batches in front are
-    averaged.
+    Row i of `a` and row i of `b` are positives, all other rows of the batch negatives. labels: int64 [B, M];
+    rows that share a label are positives, too (arXiv:2004.11362). Leading dimensions are averaged.
 
     >>> round(float(info_nce(torch.eye(2), torch.eye(2), temperature=1.0)), 4)  # ln(1 + 1/e)
     0.3133
     """
     logits = a @ b.transpose(-2, -1) / temperature  # [..., B, B]
-    right = torch.arange(a.shape[-2], device=a.device).expand(a.shape[:-1]).flatten()
+    target = torch.arange(a.shape[-2], device=a.device).expand(a.shape[:-1]).flatten()
     if labels is not None:
-        alike = same(labels, labels).to(logits.dtype)
-        right = alike / alike.sum(dim=1, keepdim=True)  # [B, B]
+        positives = same(labels, labels).to(logits.dtype)
+        target = positives / positives.sum(dim=1, keepdim=True)  # [B, B]
     return (
-        F.cross_entropy(logits.flatten(0, -2), right)
-        + F.cross_entropy(logits.transpose(-2, -1).flatten(0, -2), right)
+        F.cross_entropy(logits.flatten(0, -2), target)
+        + F.cross_entropy(logits.transpose(-2, -1).flatten(0, -2), target)
     ) / 2
 
 
 def binding_loss(a: Tensor, b: Tensor, temperature: float | Tensor, grid: tuple[int, int]) -> Tensor:
-    """InfoNCE of a batch whose rows are a grid of subjects x places: over all, and within rows and columns.
+    """InfoNCE of a batch whose rows are a grid of subjects x places: over all, within rows, within columns.
 
-    Towers that start from nothing learn the places first, which fill the picture and the sound, and then
-    rest there: after 400 steps with the plain loss, P@1 of the subject was still at chance, that of the
-    place at 0.9. Among scenes of one place, only the subject tells them apart.
+    Towers trained from scratch learn the place first, which dominates picture and sound, and plateau there:
+    after 400 steps with plain InfoNCE, P@1 of the subject was still at chance, that of the place at 0.9.
+    Among scenes of one place, only the subject distinguishes them.
     """
     a_grid, b_grid = a.unflatten(0, grid), b.unflatten(0, grid)  # [subjects, places, E]
     return (

@@ -1,4 +1,4 @@
-"""Where a run starts: towers from nothing or from another model, and the tokenizer that goes with them."""
+"""The initial state of a run: towers from scratch or from another model, and their tokenizer."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ __all__ = ["Start", "start"]
 
 @dataclass(frozen=True)
 class Start:
-    """A model to train, float32, what prepares its inputs, and the words that it will have learned."""
+    """A float32 model to train, its preprocessing, and the vocabulary that it will have afterwards."""
 
     model: ImageBind
     preprocess: Preprocess
-    words: frozenset[str] | None  # None: too many to list
+    words: frozenset[str] | None  # None: open vocabulary
 
 
 def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
-    """What the recipe starts from.
+    """The model, preprocessing and vocabulary that the recipe starts from.
 
-    texts: what is to be read; a fresh text tower gets a tokenizer that is trained on them, and kept in
-    `folder` for when the run goes on. Raises ModelError where the model is not there.
+    texts: the training texts; the tokenizer of a fresh text tower is trained on them, and saved in `folder`
+    so that a resumed run has the same. Raises ModelError if the source model is missing.
     """
     fresh = TOWERS if recipe.start == "scratch" else recipe.fresh
     source = None if recipe.start == "scratch" else resolve(recipe.start).folder
@@ -42,12 +42,12 @@ def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
     known = None if source is None else known_words(source)
     texts = list(texts)
     if "text" in fresh:
-        kept = folder / "tokenizer.json"
-        if not kept.exists():
+        path = folder / "tokenizer.json"
+        if not path.exists():
             trained = train_tokenizer(texts, SMALL.text.vocab, context=config.text.context)
-            with publish(kept) as part:
+            with publish(path) as part:
                 trained.save(part)
-        tokenizer = Tokenizer.load(kept, context=config.text.context)
+        tokenizer = Tokenizer.load(path, context=config.text.context)
         config = replace(
             config,
             text=replace(config.text, vocab=tokenizer.size),
@@ -62,13 +62,13 @@ def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
     config = replace(config, name=recipe.name)
     torch.manual_seed(recipe.seed)
     model = ImageBind(config, towers=())
-    for name in TOWERS:  # in this order, so that a seed gives the same weights
+    for name in TOWERS:  # a fixed order: a seed determines the weights
         if source is None or name in fresh:
             model.towers[name] = tower = build_tower(config, name)
             lay_out(tower)
         else:
             model.towers[name] = load_tower(source, name, config)
-    for parameter in model.parameters():  # a map of a file cannot be written to
+    for parameter in model.parameters():  # memory-mapped weights are read-only
         parameter.data = parameter.data.clone()
     if known is not None and any("text" in stage.towers for stage in recipe.stages):
         known |= words_of(texts)

@@ -1,4 +1,4 @@
-"""Held-out pairs: how well each modality finds each other one while training, trained pairs and others."""
+"""Held-out evaluation while training: P@1 between modalities, both trained and emergent pairs."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from xsearch.models.imagebind import ImageBind
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.labels import codes_of, same, vocabulary
-from xsearch.train.scenes import GRID, ROUND, ScenePairs
+from xsearch.train.scene_pairs import GRID, ROUND, ScenePairs
 
 __all__ = ["HeldOut"]
 
-MOST = 400  # pairs of a modality; 0.5 is then known to 0.025
-AT_ONCE = 50
+MAX_PAIRS = 400  # of a modality: the standard error of a P@1 of 0.5 is 0.025
+BATCH = 50
 
 
 @dataclass(frozen=True)
 class _Set:
-    """Tower inputs of the same things, row by row, and what is a right answer: rows that share a number."""
+    """Tower inputs, row by row the same item, and codes: rows that share one are relevant to each other."""
 
     inputs: dict[str, Tensor]
     codes: Tensor  # int64 [N, M]
-    motions: Tensor | None = None  # [N, 1]: of scenes, what an IMU can tell
+    imu_codes: Tensor | None = None  # [N, 1]: of scenes, what an IMU can distinguish
 
-    def truth(self, *names: str) -> Tensor:
-        return self.motions if self.motions is not None and "imu" in names else self.codes
+    def relevance(self, *names: str) -> Tensor:
+        return self.imu_codes if self.imu_codes is not None and "imu" in names else self.codes
 
 
 class HeldOut:
     """Pairs that are not trained on.
 
-    tables: by tower; what cannot be decoded is passed over. scenes: rendered with another seed than those
+    tables: by tower; pairs that cannot be decoded are skipped. scenes: rendered with a seed other than that
     of training.
     """
 
@@ -49,7 +49,7 @@ class HeldOut:
         known = vocabulary(*(pairs.labels.tolist() for pairs in tables.values()))
         for name, pairs in tables.items():
             pictures, partners, labels = [], [], []
-            for row in np.linspace(0, len(pairs) - 1, min(MOST, len(pairs))).astype(int):
+            for row in np.linspace(0, len(pairs) - 1, min(MAX_PAIRS, len(pairs))).astype(int):
                 with suppress(MediaError):
                     pair = pairs[int(row)]
                     both = pair.picture(), pair.partner()
@@ -68,31 +68,32 @@ class HeldOut:
 
     @torch.inference_mode()
     def matrix(self, model: ImageBind, device: torch.device) -> dict[str, float]:
-        """P@1 of each modality of a set finding each other, such as {"audio/vision>audio": 0.31}.
+        """P@1 between the modalities of each set, such as {"audio/vision>audio": 0.31}.
 
-        Between the partners of two tables ("audio>text"), right is a common label; queries without a right
-        answer do not count, and within a modality nothing is asked.
+        Between the partners of two tables ("audio>text"), a common label is relevant. Queries without a
+        relevant item are excluded; no modality is queried with itself.
         """
         rows = {
             (source, name): _embedded(model, name, x, device)
             for source, one in self._sets.items()
             for name, x in one.inputs.items()
         }
-        found = {}
+        precisions = {}
         for (source, a), queries in rows.items():
-            for (other, b), answers in rows.items():
+            for (other, b), items in rows.items():
                 emergent = source != other and "vision" not in (a, b) and "scenes" not in (source, other)
                 if a == b or not (source == other or emergent):
                     continue
-                right = same(self._sets[source].truth(a, b), self._sets[other].truth(a, b))
-                asked = right.any(dim=1)
-                if asked.any():
-                    nearest = (queries[asked] @ answers.T).argmax(dim=1, keepdim=True)
+                relevant = same(self._sets[source].relevance(a, b), self._sets[other].relevance(a, b))
+                answerable = relevant.any(dim=1)
+                if answerable.any():
+                    nearest = (queries[answerable] @ items.T).argmax(dim=1, keepdim=True)
                     key = f"{source}/{a}>{b}" if source == other else f"{a}>{b}"
-                    found[key] = round(float(right[asked].gather(1, nearest).float().mean()), 4)
-        return found
+                    hits = relevant[answerable].gather(1, nearest)
+                    precisions[key] = round(float(hits.float().mean()), 4)
+        return precisions
 
 
 def _embedded(model: ImageBind, name: str, x: Tensor, device: torch.device) -> Tensor:
     """float32 [N, E]."""
-    return torch.cat([model.towers[name](part.to(device)).float().cpu() for part in x.split(AT_ONCE)])
+    return torch.cat([model.towers[name](part.to(device)).float().cpu() for part in x.split(BATCH)])

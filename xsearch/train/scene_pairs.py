@@ -1,7 +1,6 @@
-"""Pairs to learn from: scenes rendered once, turned into tower inputs, and kept on disk.
+"""Rendered scenes as training pairs: rendered once, preprocessed, and cached on disk.
 
-A batch holds every subject in every place once, and every place empty, so that no other row of it is a
-right answer in disguise.
+A batch holds every subject in every place once, and every empty place, so that it has no false negatives.
 """
 
 from __future__ import annotations
@@ -26,36 +25,35 @@ from xsearch.types import Modality
 
 __all__ = ["ScenePairs", "tower_inputs"]
 
-SEED = 1
 COMBINATIONS = len(SUBJECTS) * len(PLACES)
-GRID = (len(SUBJECTS) + 1, len(PLACES))  # a batch: every place empty, then every subject in every place
+GRID = (len(SUBJECTS) + 1, len(PLACES))  # of a batch: the empty places first, then each subject
 ROUND = GRID[0] * GRID[1]
 CAPTIONS = 4  # phrasings of each scene
-_RENDERING = 11  # stream of the scene's random numbers
+_STREAM = 11  # random stream of a scene that this module draws from
 
 
 def tower_inputs(scenes: list[Scene], preprocess: Preprocess) -> dict[str, Tensor]:
-    """Each tower's batch for these scenes, row by row the same moment; text has `CAPTIONS` rows a scene."""
+    """The input of each tower, row by row the same scene; text is [scenes, CAPTIONS, context]."""
     moments = []
     for scene in scenes:
-        rng = scene.rng(_RENDERING)
+        rng = scene.rng(_STREAM)
         moment = render(scene, width=int(rng.integers(112, 160)), height=112)
-        # Depth cameras differ in resolution, so in pixels of focal length.
+        # Depth cameras differ in resolution, hence in focal length in pixels.
         moment[Modality.DEPTH] = replace(moment[Modality.DEPTH], focal_px=float(rng.uniform(250, 600)))
         moments.append(moment)
     batches = {TOWER_OF[kind]: preprocess([m[kind] for m in moments]) for kind in moments[0]}
-    words = [caption.render(replace(s, seed=s.seed + i)) for s in scenes for i in range(CAPTIONS)]
+    captions = [caption.render(replace(s, seed=s.seed + i)) for s in scenes for i in range(CAPTIONS)]
     assert preprocess.tokenizer is not None
-    batches["text"] = preprocess.tokenizer.encode(words).unflatten(0, (len(scenes), CAPTIONS))
+    batches["text"] = preprocess.tokenizer.encode(captions).unflatten(0, (len(scenes), CAPTIONS))
     return batches
 
 
 @dataclass(frozen=True)
 class ScenePairs:
-    """Tower inputs, float16 (text int16), `rounds` x 104 scenes."""
+    """Tower inputs of rounds of 104 scenes, float16 (text int16)."""
 
     arrays: dict[str, np.ndarray]
-    kinds: np.ndarray  # int64 [rounds * 104]: rows of one kind show the same subject in the same place
+    kinds: np.ndarray  # int64 [rounds * 104]: rows of one kind have the same subject in the same place
 
     @staticmethod
     def render(
@@ -64,9 +62,9 @@ class ScenePairs:
         *,
         rounds: int,
         workers: int,
-        seed: int = SEED,
+        seed: int,
     ) -> ScenePairs:
-        """Render into `folder`, or continue there after an interruption: finished rounds stay."""
+        """Render into `folder`, skipping the rounds that an earlier call has finished there."""
         scenes = _rounds(rounds, seed)
         config, tokenizer = preprocess.config, preprocess.tokenizer
         assert tokenizer is not None
@@ -88,27 +86,26 @@ class ScenePairs:
     def batch(
         self, step: int, seed: Sequence[int], names: Sequence[str], *, silent: bool = False
     ) -> dict[str, Tensor]:
-        """What these towers see in one step: 104 scenes, one of each kind, in the order of GRID.
+        """The inputs of these towers in one step: 104 scenes, one of each kind, in the order of GRID.
 
-        An epoch shows every scene once. One phrasing and one clip of sound per scene, drawn anew each time.
+        An epoch has every scene once, each with a random caption and a random audio clip.
 
-        silent: a place where nothing is heard need not be empty; its sound comes with any picture of it.
+        silent: pair the sound of an empty place with any picture of that place, empty or not.
         """
         epoch, number = divmod(step, len(self.kinds) // ROUND)
         rows = np.argsort(self.kinds, kind="stable").reshape(ROUND, -1)  # [104, rounds]
         chosen = np.random.default_rng([*seed, epoch]).permuted(rows, axis=1)[:, number]
-        draw = np.random.default_rng([*seed, epoch, number])
-        shown = chosen.reshape(GRID).copy()
+        rng = np.random.default_rng([*seed, epoch, number])
+        pictured = chosen.reshape(GRID).copy()
         if silent:
-            shown[0] = shown[draw.integers(GRID[0], size=GRID[1]), np.arange(GRID[1])]
+            pictured[0] = pictured[rng.integers(GRID[0], size=GRID[1]), np.arange(GRID[1])]
         inputs = {
-            name: torch.from_numpy(self.arrays[name][shown.ravel() if name == "vision" else chosen])
+            name: torch.from_numpy(self.arrays[name][pictured.ravel() if name == "vision" else chosen])
             for name in names
         }
-        for name in ("text", "audio"):  # of several, one
-            if (several := inputs.get(name)) is None:
-                continue
-            inputs[name] = several[np.arange(ROUND), draw.integers(several.shape[1], size=ROUND)]
+        for name in ("text", "audio"):
+            if (variants := inputs.get(name)) is not None:
+                inputs[name] = variants[np.arange(ROUND), rng.integers(variants.shape[1], size=ROUND)]
         return {name: x.long() if name == "text" else x.float() for name, x in inputs.items()}
 
 
@@ -128,7 +125,7 @@ def _kind(scene: Scene) -> tuple[str, str]:
 
 def _render_round(job: tuple[Path, int, list[Scene], ImageBindConfig, Tokenizer]) -> None:
     folder, number, scenes, config, tokenizer = job
-    torch.set_num_threads(1)  # the workers are as many as the cores
+    torch.set_num_threads(1)  # there are as many workers as cores
     inputs = tower_inputs(scenes, Preprocess(config, tokenizer))
     for name, x in inputs.items():
         array = x.numpy().astype(np.int16 if name == "text" else np.float16)

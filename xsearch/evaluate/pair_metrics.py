@@ -1,4 +1,4 @@
-"""A model on a pair table: does each picture find what belongs to it, and what its label says?"""
+"""Evaluation on a pair table: retrieval between the two sides, zero-shot classification by label."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from xsearch.errors import MediaError, UsageError
 from xsearch.evaluate.evaluation import Evaluation, gaps, matrix, relation
 from xsearch.evaluate.metrics import Relevant, composition, retrieval
-from xsearch.evaluate.zeroshot import class_truth, classify, text_prototypes, usual_templates
+from xsearch.evaluate.zeroshot import class_truth, classify, default_templates, text_prototypes
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_pairs"]
 
 BATCH = 256  # samples that are decoded before they are embedded
-TOLD = 5  # reasons of skipped media that are kept
+MAX_REASONS = 5  # of skipped media
 
 Kinds = tuple[Modality, Modality]
 Links = dict[Kinds, list[tuple[int, int]]]
@@ -38,22 +38,23 @@ def evaluate_pairs(
     classes: Mapping[str, Sequence[str]] | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Retrieval both ways for each kind of pair; with labels also zero-shot classification and the matrix.
+    """Retrieval in both directions for each modality of partners; with labels also zero-shot and the matrix.
 
-    What is in several pairs is embedded once, and everything that it is paired with is a right answer. Two
-    kinds of partners that share pictures are compared as well, and so is a partner with the texts in a column
-    `captions`. In the matrix, what shares a label is right. A pair with a `plus` is a triple: picture and
-    plus added up are to find the partner, among those of all triples, better than either of them alone.
+    A medium that occurs in several pairs is embedded once, and all its partners are relevant to it. Partners
+    of two modalities that share a picture are paired with each other, and partners with the texts in a column
+    `captions`. In the matrix, items that share a label are relevant. A pair with a `plus` is a triple, for
+    composition: the sum of picture and plus is the query, the partners of all triples are the items.
 
-    templates, classes: as for `text_prototypes`; without them the usual ones, and the labels themselves.
-    progress: called with the number of pairs done. Media that cannot be decoded are counted and left out.
+    templates, classes: as for `text_prototypes`; by default the model's templates and the labels themselves.
+    progress: called with the number of pairs read. Media that cannot be decoded are counted and skipped.
+    Raises UsageError if no pair can be read, or a label is not among `classes`.
     """
     media = _Media(backend)
     links: Links = defaultdict(list)
     triples: dict[Kinds, list[tuple[int, int, int]]] = defaultdict(list)
     for done, pair in enumerate(pairs, start=1):
         if classes and pair.label and (missing := set(pair.label.split("|")) - classes.keys()):
-            raise UsageError(f"the prompts have no names for the class {missing.pop()}; add some")
+            raise UsageError(f"the prompts have no names for the class {missing.pop()}; add it to the file")
         other = media.add(pair.modality, pair.other, pair.partner, pair.label)
         if pair.image is not None:
             picture = media.add(Modality.IMAGE, pair.image, pair.picture, pair.label)
@@ -68,15 +69,15 @@ def evaluate_pairs(
             described = media.add(Modality.TEXT, text, partial(Sample, Modality.TEXT, text, text=text), None)
             _append(links, (Modality.TEXT, pair.modality), (described, other))
         progress(done)
-    for kinds, found in _emergent(links).items():
-        links[kinds] += found
+    for kinds, emergent in _emergent(links).items():
+        links[kinds] += emergent
     vectors = media.vectors()
     if not vectors:
-        raise UsageError(f"nothing to evaluate: no pair could be read; the first: {media.skipped[:1]}")
+        raise UsageError(f"nothing to evaluate: no pair could be read; the first error: {media.skipped[:1]}")
     figures: dict[str, Any] = {
         "samples": {str(kind): len(rows) for kind, rows in vectors.items()},
         "skipped": len(media.skipped),
-        "skipped_first": media.skipped[:TOLD],
+        "skipped_first": media.skipped[:MAX_REASONS],
         "retrieval": _retrieval(vectors, links),
         "composition": {
             f"{name} -> {answer}": share
@@ -95,54 +96,54 @@ def evaluate_pairs(
 
 
 class _Media:
-    """Different media by kind, embedded once each, some at a time."""
+    """Distinct media by modality, embedded in batches."""
 
     def __init__(self, backend: Backend) -> None:
         self.labels: dict[Modality, list[str | None]] = defaultdict(list)
         self.skipped: list[str] = []
-        self._embedder = backend
+        self._backend = backend
         self._rows: dict[tuple[Modality, str | bytes], int | None] = {}
-        self._waiting: list[Sample] = []
+        self._pending: list[Sample] = []
         self._vectors: dict[Modality, list[np.ndarray]] = defaultdict(list)
 
     def add(
         self, kind: Modality, source: object, decode: Callable[[], Sample], label: str | None
     ) -> int | None:
-        """The row of a medium among those of its kind; None if it cannot be decoded."""
+        """The row of a medium among those of its modality; None if it cannot be decoded."""
         key = kind, _identity(source)
         if key not in self._rows:
             try:
-                self._waiting.append(decode())
+                self._pending.append(decode())
                 self._rows[key] = len(self.labels[kind])
                 self.labels[kind].append(None)
-            except MediaError as problem:
+            except MediaError as error:
                 self._rows[key] = None
-                self.skipped.append(str(problem))
-            if len(self._waiting) == BATCH:
+                self.skipped.append(str(error))
+            if len(self._pending) == BATCH:
                 self._embed()
         row = self._rows[key]
         if row is not None and label is not None:
-            had = self.labels[kind][row]
-            both = f"{had}|{label}" if had else label
-            self.labels[kind][row] = "|".join(dict.fromkeys(both.split("|")))
+            known = self.labels[kind][row]
+            merged = f"{known}|{label}" if known else label
+            self.labels[kind][row] = "|".join(dict.fromkeys(merged.split("|")))
         return row
 
     def vectors(self) -> dict[Modality, np.ndarray]:
-        """float32 [N, dim] of each kind that there is."""
+        """float32 [N, dim] of each modality."""
         self._embed()
         return {kind: np.concatenate(self._vectors[kind]) for kind in Modality if self._vectors[kind]}
 
     def _embed(self) -> None:
-        if self._waiting:
-            kinds = np.array([sample.modality for sample in self._waiting])
-            vectors = self._embedder.embed(self._waiting)
+        if self._pending:
+            kinds = np.array([sample.modality for sample in self._pending])
+            vectors = self._backend.embed(self._pending)
             for kind in np.unique(kinds):
                 self._vectors[Modality(kind)].append(vectors[kinds == kind])
-            self._waiting = []
+            self._pending = []
 
 
 def _identity(source: object) -> str | bytes:
-    """Equal for equal media."""
+    """A key that is equal for equal media."""
     if isinstance(source, str | Path):
         return str(source)
     return blake2b(source.tobytes() if isinstance(source, np.ndarray) else source, digest_size=16).digest()  # type: ignore[arg-type]
@@ -155,33 +156,33 @@ def _append(links: Links, kinds: tuple[Modality, Modality], link: tuple[int | No
 
 
 def _emergent(links: Links) -> Links:
-    """Between partners of different kinds that share a picture."""
-    beside: dict[Modality, dict[int, list[int]]] = {}
+    """Links between partners of different modalities that share a picture."""
+    partners: dict[Modality, dict[int, list[int]]] = {}
     for (hub, kind), pairs in links.items():
         if hub is Modality.IMAGE and kind is not Modality.IMAGE:
-            beside[kind] = defaultdict(list)
+            partners[kind] = defaultdict(list)
             for picture, other in pairs:
-                beside[kind][picture].append(other)
+                partners[kind][picture].append(other)
     return {
-        (a, b): [(x, y) for at in of_a for x in of_a[at] for y in beside[b].get(at, ())]
-        for a, of_a in beside.items()
-        for b in beside
-        if list(Modality).index(a) < list(Modality).index(b) and of_a.keys() & beside[b].keys()
+        (a, b): [(x, y) for picture in of_a for x in of_a[picture] for y in partners[b].get(picture, ())]
+        for a, of_a in partners.items()
+        for b in partners
+        if list(Modality).index(a) < list(Modality).index(b) and of_a.keys() & partners[b].keys()
     }
 
 
 def _retrieval(vectors: Mapping[Modality, np.ndarray], links: Links) -> list[dict[str, Any]]:
     rows = []
     for kinds, pairs in links.items():
-        for way in (0, 1):
-            a, b = kinds[way], kinds[1 - way]
-            asking, answering = np.array(pairs, np.int64).T[[way, 1 - way]]
-            queries, ask = np.unique(asking, return_inverse=True)
-            items, answer = np.unique(answering, return_inverse=True)
-            right: list[list[int]] = [[] for _ in queries]
-            for query, item in zip(ask.tolist(), answer.tolist(), strict=True):
-                right[query].append(item)
-            figures = retrieval(vectors[a][queries], vectors[b][items], [np.array(r) for r in right])
+        for side in (0, 1):
+            a, b = kinds[side], kinds[1 - side]
+            sources, targets = np.array(pairs, np.int64).T[[side, 1 - side]]
+            queries, source = np.unique(sources, return_inverse=True)
+            items, target = np.unique(targets, return_inverse=True)
+            relevant: list[list[int]] = [[] for _ in queries]
+            for query, item in zip(source.tolist(), target.tolist(), strict=True):
+                relevant[query].append(item)
+            figures = retrieval(vectors[a][queries], vectors[b][items], [np.array(r) for r in relevant])
             about = {"query": str(a), "answer": str(b), "relation": relation(a, b), "items": len(items)}
             rows.append(about | figures)
     return rows
@@ -190,11 +191,11 @@ def _retrieval(vectors: Mapping[Modality, np.ndarray], links: Links) -> list[dic
 def _composition(
     vectors: Mapping[Modality, np.ndarray], plus: Modality, answer: Modality, triples: np.ndarray
 ) -> dict[str, float]:
-    """triples: int64 [N, 3], rows of the pictures, of what is added, and of what is to be found."""
-    pictures, added, right = triples.T
-    items, right = np.unique(right, return_inverse=True)
+    """triples: int64 [N, 3], rows of the pictures, of what is added to them, and of the relevant item."""
+    pictures, added, targets = triples.T
+    items, targets = np.unique(targets, return_inverse=True)
     parts = {"image": vectors[Modality.IMAGE][pictures], str(plus): vectors[plus][added]}
-    return composition(parts, vectors[answer][items], (right, np.arange(len(items))))
+    return composition(parts, vectors[answer][items], (targets, np.arange(len(items))))
 
 
 def _zero_shot(
@@ -204,12 +205,12 @@ def _zero_shot(
     templates: Sequence[str],
     classes: Mapping[str, Sequence[str]] | None,
 ) -> list[dict[str, Any]]:
-    """Of every kind but text, among all `classes`, or the labels that there are of this kind if over one."""
+    """For each modality but text, among `classes`, or among its own labels if there are at least two."""
     rows = []
     for kind in vectors:
         named = classes or {name: [name.replace("_", " ")] for name in _names(labels[kind])}
         if kind is not Modality.TEXT and len(named) > 1:
-            prototypes = text_prototypes(backend, named, templates or usual_templates(backend, kind))
+            prototypes = text_prototypes(backend, named, templates or default_templates(backend, kind))
             truth = class_truth(labels[kind], list(named))
             rows.append({"modality": str(kind)} | classify(vectors[kind], prototypes, truth))
     return rows

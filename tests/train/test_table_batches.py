@@ -15,9 +15,9 @@ from xsearch.models.config import SMALL
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train import Bind
-from xsearch.train.augment import mask_mels, vary
+from xsearch.train.augment import augment, mask_mels
 from xsearch.train.labels import codes_of, same, vocabulary
-from xsearch.train.tables import TableBatches
+from xsearch.train.table_batches import TableBatches
 from xsearch.types import Modality, Sample
 
 BIND = Bind(temperature=0.1, batch=4)
@@ -130,7 +130,7 @@ def test_depth_and_heat_show_what_their_picture_shows(modality, seed):
     plane = np.arange(40 * 30, dtype=np.float32).reshape(30, 40) % 251
     picture = Sample(Modality.IMAGE, Image.fromarray(plane.astype(np.uint8)).convert("RGB"))
     bind = Bind(temperature=0.1, image="weak", other=False)
-    shown, partner = vary(picture, Sample(modality, plane), bind, np.random.default_rng(seed))
+    shown, partner = augment(picture, Sample(modality, plane), bind, np.random.default_rng(seed))
     np.testing.assert_array_equal(np.asarray(shown.data)[..., 0], partner.data)
     assert partner.data.shape[0] == partner.data.shape[1]
 
@@ -138,10 +138,10 @@ def test_depth_and_heat_show_what_their_picture_shows(modality, seed):
 def test_strong_variation_changes_colours_and_none_changes_nothing():
     image = Image.new("RGB", (20, 20), (200, 100, 50))
     picture, text = Sample(Modality.IMAGE, image), Sample(Modality.TEXT, "words")
-    strong, said = vary(picture, text, Bind(temperature=1.0, image="strong"), np.random.default_rng(0))
+    strong, said = augment(picture, text, Bind(temperature=1.0, image="strong"), np.random.default_rng(0))
     assert np.asarray(strong.data).mean(axis=(0, 1)).tolist() != [200, 100, 50]
     assert said is text
-    assert vary(picture, text, Bind(temperature=1.0, image="none"), np.random.default_rng(0))[0] is picture
+    assert augment(picture, text, Bind(temperature=1.0, image="none"), np.random.default_rng(0))[0] is picture
 
 
 def test_sounds_and_motions_keep_their_shape_and_what_is_random_is_seeded():
@@ -151,7 +151,7 @@ def test_sounds_and_motions_keep_their_shape_and_what_is_random_is_seeded():
         Sample(Modality.IMU, rng.standard_normal((6, 250)).astype(np.float32), rate_hz=50),
     ):
         first, again, other = (
-            vary(None, sample, Bind(temperature=1.0), np.random.default_rng(seed))[1].data
+            augment(None, sample, Bind(temperature=1.0), np.random.default_rng(seed))[1].data
             for seed in (1, 1, 2)
         )
         assert first.shape == sample.data.shape
@@ -163,7 +163,7 @@ def test_sounds_and_motions_keep_their_shape_and_what_is_random_is_seeded():
 def test_a_motion_is_turned_as_a_whole():
     """Gravity and rotation keep their lengths, up to one common factor."""
     data = np.tile(np.array([[0, 0, 9.81, 0, 1, 0]], np.float32).T, (1, 100))
-    _, turned = vary(
+    _, turned = augment(
         None, Sample(Modality.IMU, data, rate_hz=50), Bind(temperature=1.0), np.random.default_rng(3)
     )
     lengths = np.linalg.norm(turned.data[:3], axis=0) / 9.81, np.linalg.norm(turned.data[3:], axis=0)

@@ -1,4 +1,4 @@
-"""A collection whose items have labels: do they find their own kind, and do the words find them?"""
+"""Evaluation on a labelled collection: retrieval by label, between modalities and from the label words."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation, gaps, matrix
 from xsearch.evaluate.metrics import nearest
-from xsearch.evaluate.zeroshot import text_prototypes, usual_templates
+from xsearch.evaluate.zeroshot import default_templates, text_prototypes
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["evaluate_collection"]
 
-QUERIES = 1_000  # items of each kind that ask, at most
+QUERIES = 1_000  # per modality, at most
 
 
 def evaluate_collection(
@@ -31,11 +31,12 @@ def evaluate_collection(
     classes: Mapping[str, Sequence[str]] | None = None,
     queries: int = QUERIES,
 ) -> Evaluation:
-    """Items of every kind asked with items of every kind, and with the words of their labels.
+    """P@1 and P@10 between all modalities, and of the label words as queries.
 
-    label: a column of the metadata; equal values are right answers, items without one do not count, and of
-    a file that has several items the first does. queries: at most so many of each kind ask, drawn at random.
-    templates, classes: as for `text_prototypes`; without them the usual ones, and the labels themselves.
+    label: a metadata column; items with equal values are relevant to each other. Items without a value are
+    excluded, and all but the first item of a file. queries: at most this many per modality, drawn at random.
+    templates, classes: as for `text_prototypes`; by default the model's templates and the labels themselves.
+    Raises UsageError if no item has a label.
     """
     columns = snapshot.table(["path", label])
     cells, paths = columns[label].to_pylist(), columns["path"].to_pylist()
@@ -46,7 +47,7 @@ def evaluate_collection(
         rows = np.flatnonzero(snapshot.modalities == kind)
         first = {paths[row]: row for row in rows[::-1].tolist() if cells[row] is not None}
         if first:
-            shuffled = rng.permutation(np.sort(list(first.values())))  # the first of them ask
+            shuffled = rng.permutation(np.sort(list(first.values())))  # the first ones are the queries
             vectors[kind] = snapshot.vectors(snapshot.ids[shuffled])
             labels[kind] = np.array([str(cells[row]) for row in shuffled])
     if not vectors:
@@ -55,7 +56,7 @@ def evaluate_collection(
     named = {name: list((classes or {}).get(name, [name.replace("_", " ")])) for name in names.tolist()}
     words = []
     for kind in vectors:
-        prototypes = text_prototypes(backend, named, templates or usual_templates(backend, kind))
+        prototypes = text_prototypes(backend, named, templates or default_templates(backend, kind))
         present = np.isin(names, labels[kind])
         about = {"answer": str(kind), "queries": int(present.sum()), "items": len(vectors[kind])}
         words.append(about | nearest(prototypes[present], vectors[kind], (names[present], labels[kind])))

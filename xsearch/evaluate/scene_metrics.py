@@ -1,7 +1,7 @@
-"""How well a model binds six modalities, on procedural scenes that it has never seen.
+"""Evaluation on held-out rendered scenes: retrieval between six modalities, and composition.
 
-Right means the same subject and the same place; an IMU recording holds the wearer's motion, which only the
-place decides, so with IMU on either side the place.
+Scenes with the same subject and place are relevant to each other; with IMU on either side those with the same
+place, for the motion of the wearer depends on the place alone.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ __all__ = ["MODALITIES", "embed_scenes", "evaluate_scenes"]
 MODALITIES = (
     Modality.IMAGE, Modality.TEXT, Modality.AUDIO, Modality.DEPTH, Modality.THERMAL, Modality.IMU,
 )  # fmt: skip
-HELD_OUT, QUERIES = 1_000_003, 2_000_003  # seeds; the trainer's is 1
+WIDTH, HEIGHT = 149, 112  # pixels
+HELD_OUT, QUERIES = 1_000_003, 2_000_003  # seeds, far from scenes.world.TRAINING_SEED
 
 
 def evaluate_scenes(backend: Backend, scenes: int, *, triples: int | None = None) -> Evaluation:
-    """Every modality searched with every other, modalities added up, and what colours alone achieve.
+    """P@1 and R@10 between all modalities, composition, and a colour histogram baseline.
 
-    triples: of picture + sound -> picture; without it a third of the scenes.
+    triples: queries picture + sound -> picture; by default a third of the scenes.
     """
     held_out = sample(scenes, seed=HELD_OUT)
     vectors = embed_scenes(backend, held_out)
@@ -50,7 +51,7 @@ def evaluate_scenes(backend: Backend, scenes: int, *, triples: int | None = None
 
 
 def embed_scenes(backend: Backend, scenes: Sequence[Scene]) -> dict[Modality, np.ndarray]:
-    """Unit vectors float32 [scenes, D] of each modality."""
+    """float32 [scenes, D] of each modality, unit rows."""
     parts: dict[Modality, list[np.ndarray]] = {m: [] for m in MODALITIES}
     for start in range(0, len(scenes), 50):
         moments = [_moment(scene) for scene in scenes[start : start + 50]]
@@ -60,15 +61,15 @@ def embed_scenes(backend: Backend, scenes: Sequence[Scene]) -> dict[Modality, np
 
 
 def _moment(scene: Scene) -> dict[Modality, Sample]:
-    """A scene at the size that the model looks at, with the depth map of a camera of 640 x 480."""
-    moment = render(scene, width=149, height=112)
+    """A scene at the size of the model's input, its focal length that of a 640 x 480 camera."""
+    moment = render(scene, width=WIDTH, height=HEIGHT)
     depth = moment[Modality.DEPTH]
     assert depth.focal_px is not None
-    return moment | {Modality.DEPTH: replace(depth, focal_px=depth.focal_px * 480 / 112)}
+    return moment | {Modality.DEPTH: replace(depth, focal_px=depth.focal_px * 480 / HEIGHT)}
 
 
 def _classes(scenes: Sequence[Scene], *, place_only: bool) -> np.ndarray:
-    """int64 [scenes]: equal numbers mean that one is a right answer for the other."""
+    """int64 [scenes]: scenes with equal codes are relevant to each other."""
     place = np.array([PLACES.index(s.place) for s in scenes])
     subject = np.array([SUBJECTS.index(s.subject) for s in scenes])
     return place if place_only else place + len(PLACES) * subject
@@ -77,24 +78,26 @@ def _classes(scenes: Sequence[Scene], *, place_only: bool) -> np.ndarray:
 def _composition(
     backend: Backend, gallery: np.ndarray, scenes: Sequence[Scene], triples: int
 ) -> dict[str, float]:
-    """picture(S at A) + sound of place B: share of first hits, among pictures, that show S at B."""
+    """picture(S at A) + sound of place B: share of queries whose nearest picture shows S at B."""
     rng = np.random.default_rng(QUERIES)
     pictured = sample(triples, seed=QUERIES)
     others = [str(rng.choice([p for p in PLACES if p != s.place])) for s in pictured]
-    heard = [
+    sounds = [
         replace(s, seed=int(rng.integers(2**31)), place=p, count=0)
         for s, p in zip(pictured, others, strict=True)
     ]
     parts = {
-        "picture": backend.embed([render(s, width=149, height=112)[Modality.IMAGE] for s in pictured]),
-        "sound": backend.embed([render(s)[Modality.AUDIO] for s in heard]),
+        "picture": backend.embed([render(s, width=WIDTH, height=HEIGHT)[Modality.IMAGE] for s in pictured]),
+        "sound": backend.embed([render(s)[Modality.AUDIO] for s in sounds]),
     }
-    wanted = _classes([replace(s, place=p) for s, p in zip(pictured, others, strict=True)], place_only=False)
-    return composition(parts, gallery, (wanted, _classes(scenes, place_only=False)))
+    expected = _classes(
+        [replace(s, place=p) for s, p in zip(pictured, others, strict=True)], place_only=False
+    )
+    return composition(parts, gallery, (expected, _classes(scenes, place_only=False)))
 
 
 def _colour_histogram(scenes: Sequence[Scene]) -> float:
-    """P@1 between pictures compared by 4 x 4 x 4 colour histograms: what needs no understanding at all."""
+    """P@1 of pictures by their 4 x 4 x 4 colour histograms: a baseline without a model."""
     rows = []
     for scene in scenes:
         pixels = np.asarray(render(scene)[Modality.IMAGE].data).reshape(-1, 3) // 64

@@ -1,6 +1,6 @@
 """How many scenes a second one core renders, and what each modality costs.
 
-python -m benchmarks.scenes [--scenes 200] [--json out.json]
+python -m benchmarks.rendering [--scenes 200] [--json out.json]
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of a table as a sequence of pairs."""
+"""A pair table as a sequence of pairs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any, overload
 import numpy as np
 
 from xsearch.errors import Unreadable, UsageError
-from xsearch.pairs.formats import NAMED, REQUIRED, Opened, cut, open_table
-from xsearch.pairs.pair import Pair, Source, number
+from xsearch.pairs.formats import NAMED, REQUIRED, Opened, open_table, read_range
+from xsearch.pairs.pair import Pair, Source, to_number
 from xsearch.types import Modality
 
-__all__ = ["NO_WEIGHT", "Pairs", "no_modality", "read_pairs"]
+__all__ = ["INVALID_WEIGHT", "Pairs", "read_pairs", "unknown_modality"]
 
 
 class Pairs(Sequence[Pair]):
-    """The rows of a table, made into pairs when asked for; nothing is decoded, and it pickles as its path.
+    """The rows of a table as pairs, made on access and not decoded. Pickles as its path.
 
-    Bytes of a Parquet file are read a row group at a time, so that groups of some 1,000 rows serve best.
+    The binary columns of Parquet are read by row group: groups of about 1,000 rows work best.
     """
 
     def __init__(
@@ -32,16 +32,16 @@ class Pairs(Sequence[Pair]):
         *,
         opened: Opened | None = None,
     ) -> None:
-        """rows: which of the table, int64 [N] from 0; without them all. label: the column of the classes.
+        """rows: int64 [N] from 0, by default all. label: the column of the classes.
 
-        opened: what `open_table(path)` has given before. Raises UsageError if the table cannot be read.
+        opened: the result of an earlier `open_table(path)`. Raises UsageError if the table cannot be read.
         """
         self.path = path
         self._label = label
         self._opened = self._table, self._groups = opened or open_table(path)
         names = [*self._table.column_names, *(self._groups.names if self._groups else ())]
-        wanted = REQUIRED if label == "label" else (*REQUIRED, label)
-        if missing := [name for name in wanted if name not in names]:
+        required = REQUIRED if label == "label" else (*REQUIRED, label)
+        if missing := [name for name in required if name not in names]:
             raise UsageError(
                 f"{path}: no column {', '.join(missing)}; a pair table has {', '.join(REQUIRED)}, "
                 f"this one {', '.join(names)}"
@@ -50,18 +50,18 @@ class Pairs(Sequence[Pair]):
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """Where in the table each pair is, int64 [N] from 0."""
+        """The row in the table of each pair, int64 [N] from 0."""
         return np.arange(self._table.num_rows) if self._some is None else self._some
 
     @cached_property
     def modalities(self) -> np.ndarray:
-        """Names as they stand in the table, str [N]."""
+        """As in the table, unchecked: str [N]."""
         return self._column("modality", "").astype(str)
 
     @cached_property
     def weights(self) -> np.ndarray:
-        """float64 [N]; NaN for what is no number."""
-        return np.array([number(weight) for weight in self._column("weight", 1.0)])
+        """float64 [N]; NaN for cells that are not numbers."""
+        return np.array([to_number(weight) for weight in self._column("weight", 1.0)])
 
     @cached_property
     def splits(self) -> np.ndarray:
@@ -75,7 +75,7 @@ class Pairs(Sequence[Pair]):
         return np.array(["|".join(x) if isinstance(x, list) else x and str(x) for x in cells], object)
 
     def take(self, which: np.ndarray) -> Pairs:
-        """Some of the pairs: their numbers, or a bool for each."""
+        """A subset of the pairs, by indices or by a bool for each."""
         return Pairs(self.path, self.rows[which], self._label, opened=self._opened)
 
     def __len__(self) -> int:
@@ -98,8 +98,9 @@ class Pairs(Sequence[Pair]):
             raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: image is neither a path nor bytes")
         plus_modality = cells.get("plus_modality")
         if plus_modality not in (None, *Modality):
-            raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: plus_{no_modality(str(plus_modality))}")
-        added = plus_modality and Modality(plus_modality)
+            problem = f"plus_{unknown_modality(str(plus_modality))}"
+            raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: {problem}")
+        plus_kind = plus_modality and Modality(plus_modality)
         return Pair(
             image,
             other,
@@ -107,8 +108,8 @@ class Pairs(Sequence[Pair]):
             weight=float(self.weights[at]),
             split=str(self.splits[at]),
             label=self.labels[at],
-            plus=added and self._source(cells.get("plus"), added),
-            plus_modality=added,
+            plus=plus_kind and self._source(cells.get("plus"), plus_kind),
+            plus_modality=plus_kind,
             extra={name: cell for name, cell in cells.items() if name not in NAMED},
         )
 
@@ -116,7 +117,7 @@ class Pairs(Sequence[Pair]):
         return Pairs, (self.path, self._some, self._label)
 
     def _column(self, name: str, default: object) -> np.ndarray:
-        """A small column, with `default` where nothing is told: object [N]."""
+        """A small column, with `default` for missing cells: object [N]."""
         if name not in self._table.column_names:
             return np.full(len(self), default, object)
         cells = [default if cell is None else cell for cell in self._table[name].to_pylist()]
@@ -133,7 +134,7 @@ class Pairs(Sequence[Pair]):
     def _source(self, cell: Any, modality: Modality) -> Source | None:
         match cell:
             case {"name": name}:
-                data = cut(**cell)
+                data = read_range(**cell)
                 cell = json.loads(data)["caption"] if name.endswith(".json") else data
             case {"bytes": data, "path": name}:
                 cell = name if data is None else data
@@ -141,7 +142,7 @@ class Pairs(Sequence[Pair]):
                 try:
                     return np.array(cell, np.float32)
                 except (TypeError, ValueError):
-                    raise Unreadable(f"{self.path}: a list that is no array of numbers") from None
+                    raise Unreadable(f"{self.path}: a list that is not an array of numbers") from None
         if modality is Modality.TEXT and isinstance(cell, bytes):
             try:
                 return cell.decode()
@@ -153,16 +154,16 @@ class Pairs(Sequence[Pair]):
 
 
 def read_pairs(path: Path, *, split: str | None = None, label: str = "label") -> Pairs:
-    """The pairs of a table, or those of one split; `label` is the column of the classes.
+    """Open a pair table, or one split of it; `label` is the column of the classes.
 
-    UsageError for a table that cannot be read or lacks a column, an unknown modality, a weight that is no
-    finite number of at least 0, and a split that no row has. Media are not looked at: see `check_pairs`.
+    Raises UsageError for a table that cannot be read or lacks a column, an unknown modality, an invalid
+    weight, and a split without rows. Media are not opened: see `check_pairs`.
     """
     pairs = Pairs(path, label=label)
     for at in np.flatnonzero(~np.isin(pairs.modalities, list(Modality)))[:1]:
-        raise UsageError(f"{path}: row {at + 1}: {no_modality(pairs.modalities[at])}")
+        raise UsageError(f"{path}: row {at + 1}: {unknown_modality(pairs.modalities[at])}")
     for at in np.flatnonzero(~(np.isfinite(pairs.weights) & (pairs.weights >= 0)))[:1]:
-        raise UsageError(f"{path}: row {at + 1}: {NO_WEIGHT}")
+        raise UsageError(f"{path}: row {at + 1}: {INVALID_WEIGHT}")
     if split is None:
         return pairs
     if split not in pairs.splits:
@@ -170,8 +171,8 @@ def read_pairs(path: Path, *, split: str | None = None, label: str = "label") ->
     return pairs.take(np.flatnonzero(pairs.splits == split))
 
 
-NO_WEIGHT = "weight is no finite number of at least 0"
+INVALID_WEIGHT = "weight must be a finite number of at least 0"
 
 
-def no_modality(name: str) -> str:
-    return f"modality {str(name)!r}; it is one of {', '.join(Modality)}"
+def unknown_modality(name: str) -> str:
+    return f"modality {str(name)!r}; expected one of {', '.join(Modality)}"
