@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "DEFAULT_COLLECTION",
     "HIT_COLUMNS",
+    "Device",
     "Fingerprint",
     "Hit",
     "MediaFile",
@@ -19,6 +20,8 @@ __all__ = [
 ]
 
 DEFAULT_COLLECTION = Path("indexes/default")
+
+Device = Literal["auto", "cpu", "cuda"]  # what searches an index
 
 
 class Modality(StrEnum):
