@@ -25,7 +25,7 @@ import pyarrow as pa
 from benchmarks import command
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
-from xsearch.query import Part, Query, calibrate, search
+from xsearch.query import Part, Query, View, calibrate, embed, search_many
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.store import Snapshot, Store
 from xsearch.types import Modality
@@ -194,7 +194,7 @@ def best(mixed: Mixed, asked: Asked) -> dict[str, np.ndarray]:
         Query(tuple(Part(kind, part[row]) for kind, part in asked.parts.items()))
         for row in range(len(asked.scenes))
     ]
-    hits = [search(mixed.snapshot, None, query.embed(mixed.model), top=TOP) for query in queries]
+    hits = search_many(View(mixed.snapshot), embed(queries, mixed.model), top=TOP)
     return ways | {BALANCED: np.array([[hit.id for hit in some] for some in hits])}
 
 

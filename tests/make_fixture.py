@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tests.fakes import DIM, WORDS, FakeBackend
 from xsearch.index import build, make_plan
-from xsearch.query.calibrate import calibrate
+from xsearch.query.calibration import calibrate
 from xsearch.store import Store
 from xsearch.types import Modality, Sample
 

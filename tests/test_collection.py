@@ -19,6 +19,7 @@ from tests.fakes import DIM, FakeBackend
 from xsearch.collection import Collection, Hits
 from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
 from xsearch.index import Index, Items, build, make_plan, new_index
+from xsearch.query import read
 from xsearch.types import Hit, Modality
 
 
@@ -77,7 +78,7 @@ def test_options_reach_the_search(collection: Collection) -> None:
 
 def test_scores_are_cosines(collection: Collection, folder: Path) -> None:
     vectors = collection.snapshot().vectors(collection.snapshot().ids)
-    query = collection.backend.embed(xsearch.text("red").parts[0].samples())[0]
+    query = collection.backend.embed(read(xsearch.text("red").parts[0]))[0]
     found = {hit.id: hit.cosine for hit in collection.search("red", top=100)}
     np.testing.assert_allclose([found[id] for id in collection.snapshot().ids], vectors @ query, atol=1e-6)
 
@@ -172,15 +173,15 @@ def test_globs_of_paths(tmp_path: Path, what: str, numbers: list[int]) -> None:
 
 
 def test_duplicates_are_listed_once_each(collection: Collection, folder: Path) -> None:
-    assert collection.duplicates() == []
+    assert len(collection.duplicates()) == 0
     for copy, of in (("a.png", "red.png"), ("sky/z.png", "red.png"), ("a.txt", "red.txt")):
         (folder / copy).write_bytes((folder / of).read_bytes())
     collection.ingest(folder)
-    pictures, texts = collection.duplicates()
+    pictures, texts = collection.duplicates().to_pylist()
     assert texts["paths"] == [str(folder / name) for name in ("a.txt", "red.txt")]
     assert pictures["paths"] == [str(folder / name) for name in ("a.png", "red.png", "sky/z.png")]
     assert pictures["bytes"] == (folder / "red.png").stat().st_size
-    assert [len(group["paths"]) for group in collection.duplicates(modality="image")] == [3]
+    assert [len(group["paths"]) for group in collection.duplicates(modality="image").to_pylist()] == [3]
 
 
 def build_index(collection: Collection) -> Path:

@@ -29,7 +29,7 @@ OLD = Path(__file__).parent / "fixtures" / "format-1"  # made by the release tha
 @pytest.fixture(autouse=True)
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also a tiny collection is searched through its index."""
-    monkeypatch.setattr("xsearch.query.searcher.SCAN", 0)
+    monkeypatch.setattr("xsearch.query.view.SCAN", 0)
 
 
 @pytest.fixture(scope="module")

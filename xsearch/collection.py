@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from xsearch import exchange, integrity, media
-from xsearch.derive import derive
-from xsearch.errors import ModelError, ModelMismatch, NoCollection, StoreError, UsageError
+from xsearch.backend import full_name, load_backend, load_matching, model_source
+from xsearch.derive import keep_index, load_index
+from xsearch.errors import ModelMismatch, NoCollection, StoreError, UsageError
 from xsearch.ingest import Progress, Report, ingest
-from xsearch.query import Embedded, Query, parse, search_many
-from xsearch.query.searcher import as_modalities
+from xsearch.query import Embedded, Query, View, as_modalities, embed, parse, search_many
 from xsearch.store import Snapshot, Store
 from xsearch.types import DEFAULT_COLLECTION, HIT_COLUMNS, Fingerprint, Hit, Modality, Rank
 
@@ -30,12 +31,11 @@ if TYPE_CHECKING:
 
     from xsearch.backend import Backend
     from xsearch.exchange import Imported
-    from xsearch.index import Index
+    from xsearch.index import Device, Index, Plan
     from xsearch.store import Compaction, Finding
 
 __all__ = ["Collection", "Hits", "open"]
 
-NAMED = ("bundled", "imagebind")  # models that need no folder
 LOG = logging.getLogger("xsearch")
 
 Kinds = Modality | str | Sequence[Modality | str]
@@ -45,16 +45,24 @@ def open(
     path: str | Path = DEFAULT_COLLECTION,
     model: str | None = None,
     *,
+    create: bool = False,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Collection:
     """Open the collection at `path`.
 
     model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
+    create: make an empty one where there is none.
     device, dtype: what it computes on and with, such as "cuda" and "bf16"; "auto" takes the fastest.
     Raises NoCollection where there is none.
     """
-    return Collection(Store.open(Path(path)), model=model, device=device, dtype=dtype)
+    try:
+        store = Store.open(Path(path))
+    except NoCollection:
+        if not create:
+            raise
+        return Collection.create(path, model, device=device, dtype=dtype)
+    return Collection(store, model=model, device=device, dtype=dtype)
 
 
 class Hits(Sequence[Hit]):
@@ -120,7 +128,8 @@ class Hits(Sequence[Hit]):
 class Collection:
     """A collection and the model that embedded it. The model is loaded when something has to be embedded.
 
-    Reading methods see the last commit, also of other processes; one search sees one state.
+    Reading methods see the last commit, also of other processes; a call sees one state from beginning to end.
+    May be shared by threads.
     """
 
     def __init__(
@@ -135,13 +144,15 @@ class Collection:
         """`backend` takes the place of the model that would be loaded."""
         self.store = store
         self._model = model
-        self._computing = device, dtype
-        self._embedder = backend
-        self._version: tuple[int, int] | None = None
-        self._snapshot = self.snapshot()
-        self._index: tuple[Path, Index | None] | None = None
+        self._options = {"device": device, "dtype": dtype}
+        self._lock = RLock()
+        self._backend = backend
+        self._state: tuple[tuple[int, int], Snapshot] | None = None
+        self._view: View | None = None
+        self._index: tuple[Path | None, Index | None] = None, None
+        fingerprint = self.snapshot().fingerprint
         if backend is not None:
-            self._check(backend.fingerprint)
+            self._check(backend.fingerprint, fingerprint)
 
     @staticmethod
     def create(
@@ -152,11 +163,11 @@ class Collection:
         device: str = "auto",
         dtype: str = "auto",
     ) -> Collection:
-        """Make an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
+        """Create an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
         source = None
         if backend is None:
-            source = _source(model)
-            backend = _load(source, device, dtype)
+            source = model_source(model)
+            backend = load_backend(source, device=device, dtype=dtype)
         return Collection(Store.create(Path(path), backend.fingerprint, source), backend=backend)
 
     @staticmethod
@@ -168,46 +179,8 @@ class Collection:
         dry_run: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Imported:
-        """Add what is new of an export, or of other vectors, to the collection at `path`; make it if need be.
-
-        source: what `xsearch.exchange.read` takes. model: what made the vectors, if they do not say so.
-        progress: called with the rows done, and with how many there are.
-        May be interrupted and run again. Raises UsageError for what cannot be read, ModelError where the
-        vectors are not of the collection's model.
-        """
-        found = exchange.read(Path(source))
-        try:
-            store = Store.open(Path(path))
-        except NoCollection:
-            store = None
-        before = store.snapshot() if store else None
-        made_by, home = found.fingerprint, found.model
-        if model is not None:
-            home = _source(model)
-            made_by = _load(home, "cpu", "auto").fingerprint
-        if made_by is None:
-            raise UsageError(f"{source} does not say which model made its vectors; name it: --model NAME")
-        for where, theirs in (
-            (source, found.fingerprint),
-            (path, None if before is None else before.fingerprint),
-        ):
-            if theirs not in (None, made_by):
-                raise ModelError(
-                    f"{where} was embedded with {_full_name(theirs, made_by)!r}, not with "
-                    f"{_full_name(made_by, theirs)!r}; leave --model out, or import into another collection"
-                )
-        if found.dim not in (None, made_by.dim):
-            raise ModelError(
-                f"{source}: vectors of {found.dim} dimensions, those of {made_by.name} have {made_by.dim}; "
-                "say which model made them: --model NAME"
-            )
-        if dry_run:
-            return exchange.load(found, before, progress=progress)
-        store = store or Store.create(Path(path), made_by, home)
-        with store.writer() as writer:
-            done = exchange.load(found, writer.snapshot, writer, progress=progress)
-            derive(writer)
-        return done
+        """Add items with vectors from an export or from clip-retrieval; see `xsearch.exchange.import_`."""
+        return exchange.import_(source, path, model, dry_run=dry_run, progress=progress)
 
     @property
     def path(self) -> Path:
@@ -216,29 +189,51 @@ class Collection:
     @property
     def backend(self) -> Backend:
         """The model at work. Raises ModelMismatch if it is not the one of the stored vectors."""
-        if self._embedder is None:
-            if self._model is None:
-                manifest = self._snapshot.manifest
-                self._embedder = _load_stamped(self._snapshot.fingerprint, manifest.source, *self._computing)
-            else:
-                backend = _load(self._model, *self._computing)
-                self._check(backend.fingerprint)
-                self._embedder = backend
-        return self._embedder
+        with self._lock:
+            if self._backend is None:
+                snapshot = self.snapshot()
+                if self._model is None:
+                    source = snapshot.manifest.source
+                    self._backend = load_matching(snapshot.fingerprint, source, **self._options)
+                else:
+                    backend = load_backend(self._model, **self._options)
+                    self._check(backend.fingerprint, snapshot.fingerprint)
+                    self._backend = backend
+            return self._backend
 
     def snapshot(self) -> Snapshot:
-        """The collection as of its last commit."""
-        status = (self.path / "manifest.json").stat()  # replaced, never rewritten
-        version = status.st_ino, status.st_mtime_ns
-        if version != self._version:
-            self._snapshot, self._version = self.store.snapshot(), version
-        return self._snapshot
+        """The items as of the last commit."""
+        version, state = self.store.version(), self._state
+        if state is None or state[0] != version:
+            with self._lock:
+                version, state = self.store.version(), self._state
+                if state is None or state[0] != version:
+                    snapshot = self.store.snapshot(state[1] if state else None)
+                    self._state = state = version, snapshot
+        return state[1]
+
+    def view(self) -> View:
+        """The same with the index, ready to be searched."""
+        snapshot, view = self.snapshot(), self._view
+        if view is None or view.snapshot is not snapshot:
+            with self._lock:
+                snapshot, view = self.snapshot(), self._view
+                if view is None or view.snapshot is not snapshot:
+                    self._view = view = View(snapshot, self._index_of(snapshot))
+        return view
+
+    def warm(self, modalities: Kinds | None = None) -> None:
+        """Load what queries of these modalities need: the index and the towers of the model."""
+        self.view().groups(None, None, apart=True)
+        if (load := getattr(self.backend, "warm", None)) is not None:
+            load(as_modalities(modalities) or list(Modality))
 
     def __len__(self) -> int:
         return len(self.snapshot())
 
     def __repr__(self) -> str:
-        return f"<Collection {self.path}: {len(self)} items, model {self._snapshot.fingerprint.name}>"
+        snapshot = self.snapshot()
+        return f"<Collection {self.path}: {len(snapshot)} items, model {snapshot.fingerprint.name}>"
 
     def ingest(
         self,
@@ -261,6 +256,10 @@ class Collection:
             dry_run=dry_run,
             progress=progress,
         )
+
+    def embed(self, queries: Sequence[Query | str | Path]) -> np.ndarray:
+        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1."""
+        return np.stack([query.vector for query in self._embed(self.snapshot(), queries)])
 
     def search(
         self,
@@ -289,13 +288,34 @@ class Collection:
         self,
         queries: Sequence[Query | str | Path],
         top: int = 10,
-        **how: Any,
+        *,
+        modality: Kinds | None = None,
+        where: str | None = None,
+        rank: Rank | str = Rank.BALANCED,
+        min_cosine: float | None = None,
+        unique: bool = False,
     ) -> list[Hits]:
-        """`search`, with its options, for many queries: the index and the metadata are asked once for all."""
-        embedded = [parse(query).embed(self.backend) for query in queries]
-        snapshot = self.snapshot()
-        found = search_many(snapshot, self._index_of(snapshot), embedded, top=top, **how)
-        return [Hits(hits, query) for hits, query in zip(found, embedded, strict=True)]
+        """`search` for many queries: model, index and metadata are asked once for all of them."""
+        view, kinds = self.view(), as_modalities(modality)
+        target = kinds[0] if kinds is not None and len(kinds) == 1 else None
+        embedded = self._embed(view.snapshot, queries, target)
+        answers = search_many(
+            view,
+            embedded,
+            top=top,
+            modality=kinds,
+            where=where,
+            rank=rank,
+            min_cosine=min_cosine,
+            unique=unique,
+        )
+        return [Hits(hits, query) for hits, query in zip(answers, embedded, strict=True)]
+
+    def _embed(
+        self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None
+    ) -> list[Embedded]:
+        parsed = [parse(query) for query in queries]
+        return embed(parsed, self.backend, snapshot=snapshot, target=target)
 
     def remove(
         self,
@@ -330,16 +350,23 @@ class Collection:
         snapshot = self.snapshot()
         return snapshot.items(snapshot.select(where, as_modalities(modality))[:limit], columns)
 
-    def duplicates(self, *, modality: Kinds | None = None, where: str | None = None) -> list[dict[str, Any]]:
-        """Files with the same content, a group each: sha256, bytes, paths."""
+    def duplicates(self, *, modality: Kinds | None = None, where: str | None = None) -> pa.Table:
+        """Files with the same content, one row per content: sha256, bytes, paths (a sorted list)."""
+        import pyarrow as pa
+
         items = self.items(modality=modality, where=where, columns=["sha256", "bytes", "path"])
-        found = items.drop_null().group_by(["sha256", "bytes"]).aggregate([("path", "distinct")]).to_pylist()
-        groups = [
+        groups = items.drop_null().group_by(["sha256", "bytes"]).aggregate([("path", "distinct")]).to_pylist()
+        rows = [
             {"sha256": row["sha256"], "bytes": row["bytes"], "paths": sorted(row["path_distinct"])}
-            for row in found
+            for row in groups
             if len(row["path_distinct"]) > 1
         ]
-        return sorted(groups, key=lambda group: group["paths"])
+        schema = {"sha256": pa.string(), "bytes": pa.int64(), "paths": pa.list_(pa.string())}
+        return pa.Table.from_pylist(sorted(rows, key=lambda row: row["paths"]), pa.schema(schema))
+
+    def skipped(self) -> pa.Table:
+        """The files that could not be read: path, reason, error, when."""
+        return self.snapshot().skipped()
 
     def export(
         self,
@@ -355,25 +382,89 @@ class Collection:
         ids = snapshot.select(where, as_modalities(modality))
         return exchange.export(snapshot, Path(path), ids, float32=float32, progress=progress)
 
-    def skipped(self) -> pa.Table:
-        """The files that could not be read: path, reason, error, when."""
-        return self.snapshot().skipped()
-
-    def stats(self) -> dict[str, Any]:
-        """Counts and sizes: path, items, modalities, files, skipped, model, dim, index, bytes, generation."""
-        snapshot = self.snapshot()
-        index = self._index_of(snapshot)
+    def summary(self) -> dict[str, Any]:
+        """Facts that cost nothing to know: path, items, modalities, model, dim, index, generation."""
+        view = self.view()
         return {
             "path": str(self.path),
-            "items": len(snapshot),
-            "modalities": {str(kind): count for kind, count in snapshot.counts().items()},
+            "items": len(view.snapshot),
+            "modalities": {str(kind): count for kind, count in view.snapshot.counts().items()},
+            "model": view.snapshot.fingerprint.name,
+            "dim": view.snapshot.fingerprint.dim,
+            "index": view.index.plan.recipe if view.index else "Flat",
+            "generation": view.snapshot.manifest.generation,
+        }
+
+    def stats(self) -> dict[str, Any]:
+        """The `summary`, and what every file has to be looked at for: files, skipped, bytes."""
+        snapshot = self.snapshot()
+        return self.summary() | {
             "files": len(snapshot.files()),
             "skipped": len(snapshot.skipped()),
-            "model": snapshot.fingerprint.name,
-            "dim": snapshot.fingerprint.dim,
-            "index": index.plan.recipe if index else "Flat",
             "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
-            "generation": snapshot.manifest.generation,
+        }
+
+    def plan_index(
+        self,
+        *,
+        items: int | None = None,
+        recipe: str | None = None,
+        device: Device = "auto",
+        memory_bytes: int | None = None,
+    ) -> Plan:
+        """The index that the items would get, or `items` like them; see `xsearch.index.make_plan`."""
+        from xsearch.index import plan_for
+
+        return plan_for(self.snapshot(), items, recipe=recipe, device=device, memory_bytes=memory_bytes)
+
+    def build_index(
+        self, *, recipe: str | None = None, device: Device = "auto", memory_bytes: int | None = None
+    ) -> Plan:
+        """Train an index on a sample of the items, add all of them, and use it from now on.
+
+        Searches go on with the old one meanwhile. A recipe that is given is kept for later builds.
+        """
+        from xsearch.index import new_index, plan_for
+
+        with self.store.writer() as writer:
+            snapshot = writer.snapshot
+            index = new_index(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
+            keep_index(writer, index)
+            writer.commit()
+        if index is not None:
+            return index.plan
+        return plan_for(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
+
+    def tune_index(self, *, recall: float = 0.95, latency_ms: float | None = None) -> Plan:
+        """Measure recall@10 against the exact answer, and keep the fastest parameters that reach `recall`.
+
+        Items are the queries: for each modality, some of it and some of the others. latency_ms: the most that
+        one query alone may take; comes before the recall. The plan's `points` are all that was measured.
+        """
+        from xsearch.index import tune_on
+
+        with self.store.writer() as writer:
+            tuned = tune_on(
+                self._required_index(writer.snapshot), writer.snapshot, target=recall, latency_ms=latency_ms
+            )[0]
+            keep_index(writer, tuned)
+            writer.commit()
+        return tuned.plan
+
+    def index_info(self) -> dict[str, Any]:
+        """Recipe, parameters, measured recall, coverage and size of the index."""
+        snapshot = self.snapshot()
+        if snapshot.index_path is None:
+            return {"recipe": "Flat", "why": "everything is scanned exactly"}
+        index = self._required_index(snapshot)
+        names = ("recipe", "device", "lists", "nprobe", "refine", "recall", "filtered", "growth", "sample")
+        covered = int(index.covers(snapshot.ids).sum())
+        return {name: getattr(index.plan, name) for name in (*names, "error", "why")} | {
+            "trained_for": index.plan.n,
+            "items": len(snapshot),
+            "covered": covered,
+            "removed": len(index.ids) - covered,
+            "bytes": sum(file.stat().st_size for file in snapshot.index_path.iterdir()),
         }
 
     def compact(self) -> Compaction:
@@ -385,29 +476,32 @@ class Collection:
         """What is wrong with it; see `xsearch.integrity.verify`, also for one that does not open."""
         return integrity.verify(self.path, repair=repair)
 
-    def _check(self, given: Fingerprint) -> None:
-        stored = self._snapshot.fingerprint
-        if given != stored:
+    def _check(self, ours: Fingerprint, stored: Fingerprint) -> None:
+        if ours != stored:
             raise ModelMismatch(
-                stored=_full_name(stored, given),
-                given=_full_name(given, stored),
-                choice=self._snapshot.manifest.source,
+                stored=full_name(stored, ours),
+                given=full_name(ours, stored),
+                choice=self.snapshot().manifest.source,
             )
 
     def _index_of(self, snapshot: Snapshot) -> Index | None:
         """None where there is none, or none that can be read: then everything is scanned."""
-        path = snapshot.index_path
-        if path is None:
-            return None
-        if self._index is None or self._index[0] != path:
-            from xsearch.index import Index  # faiss: a small collection does without
-
+        if self._index[0] != snapshot.index_path:
             try:
-                self._index = path, Index.load(path, snapshot.manifest.index_digests)
+                self._index = snapshot.index_path, load_index(snapshot)
             except StoreError as problem:
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
-                self._index = path, None
+                self._index = snapshot.index_path, None
         return self._index[1]
+
+    @staticmethod
+    def _required_index(snapshot: Snapshot) -> Index:
+        if (index := load_index(snapshot)) is None:
+            raise StoreError(
+                f"{snapshot.path} has no index, everything is scanned exactly; "
+                "make one with xsearch index build"
+            )
+        return index
 
     @staticmethod
     def _chosen(
@@ -452,43 +546,3 @@ def _fits(path: Sequence[str], glob: Sequence[str]) -> bool:
     if glob[0] == "**":
         return _fits(path, glob[1:]) or _fits(path[1:], glob)
     return fnmatchcase(path[0], glob[0]) and _fits(path[1:], glob[1:])
-
-
-def _source(model: str | None) -> str:
-    """The `--model` value that finds this model from everywhere."""
-    from xsearch.models.registry import resolve
-
-    choice = resolve(model)
-    return choice.name if choice.name in NAMED else str(media.absolute(choice.folder))
-
-
-def _load(model: str | None, device: str, dtype: str) -> Backend:
-    from xsearch.backend.imagebind import (
-        ImageBindBackend,  # torch: a second that only embedding has to wait for
-    )
-
-    return ImageBindBackend.load(model, device, dtype)
-
-
-def _load_stamped(wanted: Fingerprint, source: str | None, device: str, dtype: str) -> Backend:
-    """The model that made the vectors, if it is here: at its source, the default one, or one with a name."""
-    found = []
-    for choice in dict.fromkeys((source, None, *NAMED)):
-        try:
-            found.append(_load(choice, device, dtype))
-        except ModelError:
-            continue
-        if found[-1].fingerprint == wanted:
-            return found[-1]
-    given = ", ".join(dict.fromkeys(_full_name(backend.fingerprint, wanted) for backend in found))
-    raise ModelMismatch(
-        stored=_full_name(wanted, found[0].fingerprint) if found else wanted.name,
-        given=given or "none",
-    )
-
-
-def _full_name(fingerprint: Fingerprint, other: Fingerprint) -> str:
-    """The name, and where that is not what differs, what does."""
-    if fingerprint.name != other.name:
-        return fingerprint.name
-    return f"{fingerprint.name} (weights {fingerprint.digest[:8]}, preprocessing {fingerprint.preprocessing})"

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xsearch.errors import StoreError
 from xsearch.index import Index, update
-from xsearch.query.calibrate import Calibration, calibrate
+from xsearch.query.calibration import Calibration, calibrate
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
 
-__all__ = ["derive", "keep_index"]
+__all__ = ["derive", "keep_index", "load_index"]
 
 
 def derive(writer: Writer) -> None:
     """Bring both up to date, and commit."""
     snapshot = writer.snapshot
-    before = _index(snapshot)
+    before = None
+    with suppress(StoreError):  # built again
+        before = load_index(snapshot)
     index = update(before, snapshot)
     if index is None or index is not before:
         keep_index(writer, index)
@@ -35,11 +38,8 @@ def keep_index(writer: Writer, index: Index | None) -> None:
     writer.set_index(folder)
 
 
-def _index(snapshot: Snapshot) -> Index | None:
-    """None where there is none that can be read."""
+def load_index(snapshot: Snapshot) -> Index | None:
+    """The index of a snapshot; None where it has none. Raises StoreError where it cannot be read."""
     if snapshot.index_path is None:
         return None
-    try:
-        return Index.load(snapshot.index_path, snapshot.manifest.index_digests)
-    except StoreError:
-        return None
+    return Index.load(snapshot.index_path, snapshot.manifest.index_digests)

@@ -26,8 +26,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xsearch.errors import UsageError
+from xsearch.backend import full_name, load_backend, model_source
+from xsearch.derive import derive
+from xsearch.errors import ModelError, NoCollection, UsageError
 from xsearch.metadata import user_column
+from xsearch.store import Store
 from xsearch.store.segments import conform, unify
 from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.system.durable import fsync, publish
@@ -36,7 +39,7 @@ from xsearch.types import Fingerprint, Modality
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
 
-__all__ = ["Imported", "Source", "export", "load", "read"]
+__all__ = ["Imported", "Source", "export", "import_", "load", "read"]
 
 GROUP_ROWS = 16_384  # of a row group, and of what is in memory: 32 MB of float16 at 1024 dimensions
 FILE_ROWS = 16 * GROUP_ROWS  # of each file in a folder: 512 MB
@@ -146,6 +149,56 @@ def read(path: Path) -> Source:
     rows, parts, fingerprint, model = _clip_retrieval(path) if clip else _exported(path)
     some = next((vectors for part in parts for _, vectors in part()), None)
     return Source(rows, None if some is None else some.shape[1], fingerprint, model, parts)
+
+
+def import_(
+    source: str | Path,
+    path: str | Path,
+    model: str | None = None,
+    *,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Imported:
+    """Add what is new of an export, or of other vectors, to the collection at `path`; create it if need be.
+
+    source: what `read` takes. model: what made the vectors, if they do not say so.
+    progress: called with the rows done, and with how many there are.
+    May be interrupted and run again. Raises UsageError for what cannot be read, ModelError where the
+    vectors are not of the collection's model.
+    """
+    content, path = read(Path(source)), Path(path)
+    try:
+        store = Store.open(path)
+    except NoCollection:
+        store = None
+    before = store.snapshot() if store else None
+    made_by, home = content.fingerprint, content.model
+    if model is not None:
+        home = model_source(model)
+        made_by = load_backend(home, device="cpu").fingerprint
+    if made_by is None:
+        raise UsageError(f"{source} does not say which model made its vectors; name it: --model NAME")
+    for where, theirs in (
+        (source, content.fingerprint),
+        (path, None if before is None else before.fingerprint),
+    ):
+        if theirs not in (None, made_by):
+            raise ModelError(
+                f"{where} was embedded with {full_name(theirs, made_by)!r}, not with "
+                f"{full_name(made_by, theirs)!r}; leave --model out, or import into another collection"
+            )
+    if content.dim not in (None, made_by.dim):
+        raise ModelError(
+            f"{source}: vectors of {content.dim} dimensions, those of {made_by.name} have {made_by.dim}; "
+            "say which model made them: --model NAME"
+        )
+    if dry_run:
+        return load(content, before, progress=progress)
+    store = store or Store.create(path, made_by, home)
+    with store.writer() as writer:
+        done = load(content, writer.snapshot, writer, progress=progress)
+        derive(writer)
+    return done
 
 
 def load(

@@ -19,6 +19,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.media import container
+from xsearch.query import Url
 from xsearch.types import Hit, Modality, Sample
 
 if TYPE_CHECKING:
@@ -251,9 +252,12 @@ def _of_hit(hit: Hit) -> _Piece:
 
 
 def _of_part(part: Part) -> _Piece:
+    assert part.modality is not None
     match part.source:
         case Path():
             return _Piece(part.modality, str(part.source))
+        case Url(address):
+            return _Piece(part.modality, address)
         case str():
             return _Piece(part.modality, text=part.source)
         case tuple():

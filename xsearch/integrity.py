@@ -10,7 +10,7 @@ import numpy as np
 
 from xsearch.derive import derive
 from xsearch.errors import StoreError
-from xsearch.query.calibrate import Calibration
+from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
 from xsearch.store.verify import current, verify_files
 

@@ -21,7 +21,7 @@ from xsearch.media import identify, read
 from xsearch.models import HUGE, TOWERS, Preprocess
 from xsearch.types import Modality
 
-PARITY = Path(__file__).parents[2] / "shared" / "parity"
+PARITY = Path(__file__).parents[3] / "shared" / "parity"
 needs_goldens = pytest.mark.skipif(
     not PARITY.is_dir(), reason="the goldens of the official code are not here"
 )

@@ -17,7 +17,7 @@ from xsearch.errors import EmptyQuery, Unreadable, UsageError
 from xsearch.query import Query
 from xsearch.types import Modality
 
-EMBEDDER = FakeBackend()
+BACKEND = FakeBackend()
 QUERIES = st.lists(st.sampled_from(["red", "green", "red blue", "bright"]), min_size=1, max_size=3).map(
     lambda words: sum((q.text(word) for word in words), Query())
 )
@@ -25,8 +25,12 @@ WEIGHTS = st.floats(0.1, 3)
 untimed = settings(deadline=None)
 
 
+def embedded(query: Query) -> q.Embedded:
+    return q.embed([query], BACKEND)[0]
+
+
 def vector(query: Query) -> np.ndarray:
-    return query.embed(EMBEDDER).vector
+    return embedded(query).vector
 
 
 def close(a: Query, b: Query) -> None:
@@ -57,9 +61,9 @@ def test_subtraction_is_adding_the_negative(a: Query, b: Query) -> None:
 
 
 def test_the_sum_agrees_with_arithmetic_by_hand() -> None:
-    red, blue = (EMBEDDER.embed(q.text(word).parts[0].samples())[0] for word in ("red", "blue"))
+    red, blue = (BACKEND.embed(q.read(q.text(word).parts[0]))[0] for word in ("red", "blue"))
     total = 2 * red - 0.5 * blue
-    found = (2 * q.text("red") - 0.5 * q.text("blue")).embed(EMBEDDER)
+    found = embedded(2 * q.text("red") - 0.5 * q.text("blue"))
     np.testing.assert_allclose(found.vector, total / np.linalg.norm(total), rtol=1e-6)
     assert found.norm == pytest.approx(float(np.linalg.norm(total)))
     np.testing.assert_allclose(found.parts, [red, blue], rtol=1e-6)
@@ -87,7 +91,7 @@ def test_repr_reads_like_the_source() -> None:
 )
 def test_nothing_is_not_a_query(query: Query) -> None:
     with pytest.raises(EmptyQuery):
-        query.embed(EMBEDDER)
+        embedded(query)
 
 
 def test_blank_text_is_not_a_query() -> None:
@@ -132,9 +136,9 @@ def test_every_kind_takes_arrays(query: Query, kind: str) -> None:
 
 
 def test_samples_of_arrays_carry_their_units() -> None:
-    (frames,) = q.video(np.ones((4, 8, 8, 3), np.uint8), rate_hz=2).parts[0].samples()
+    (frames,) = q.read(q.video(np.ones((4, 8, 8, 3), np.uint8), rate_hz=2).parts[0])
     assert frames.times_s == (0.0, 0.5, 1.0, 1.5)
-    (depth,) = q.depth(np.ones((4, 4)), focal_px=500, baseline_m=0.1).parts[0].samples()
+    (depth,) = q.read(q.depth(np.ones((4, 4)), focal_px=500, baseline_m=0.1).parts[0])
     assert (depth.focal_px, depth.baseline_m, depth.data.dtype) == (500, 0.1, np.float32)
 
 
@@ -153,7 +157,7 @@ def test_arrays_of_the_wrong_shape_are_refused(wrong: object) -> None:
 
 def test_a_vector_of_another_length_is_refused() -> None:
     with pytest.raises(UsageError, match=f"expected {DIM}"):
-        q.vector(np.ones(3), Modality.TEXT).embed(EMBEDDER)
+        embedded(q.vector(np.ones(3), Modality.TEXT))
 
 
 def test_a_recording_is_the_mean_direction_of_its_windows(tmp_path: Path) -> None:
@@ -190,19 +194,19 @@ def test_parse_says_when_a_file_is_no_media(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
-        q.image(tmp_path / "no.png").embed(EMBEDDER)
+        embedded(q.image(tmp_path / "no.png"))
 
 
 def test_a_damaged_file_is_reported_without_the_advice_for_an_ingest(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY and then nothing" * 9)
     with pytest.raises(Unreadable, match="replace the file") as caught:
-        q.depth(tmp_path / "a.npy").embed(EMBEDDER)
+        embedded(q.depth(tmp_path / "a.npy"))
     assert "--as" not in str(caught.value)
 
 
 def test_a_sound_of_another_rate_is_resampled() -> None:
     wave = np.sin(2 * np.pi * 440 * np.arange(44_100) / 44_100)
-    (sample,) = q.audio(wave, rate_hz=44_100).parts[0].samples()
+    (sample,) = q.read(q.audio(wave, rate_hz=44_100).parts[0])
     assert (sample.rate_hz, len(sample.data), sample.data.dtype) == (16_000, 16_000, np.float32)
     assert np.abs(np.fft.rfft(sample.data)).argmax() == 440  # one second: bins of 1 Hz
     with pytest.raises(UsageError, match="rate_hz"):

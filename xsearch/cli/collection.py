@@ -47,7 +47,7 @@ def list_items(
     """List the items of a collection, by id."""
     collection = _open(folder)
     if duplicates:
-        _list_duplicates(collection.duplicates(modality=modality, where=where)[:limit], json)
+        _list_duplicates(collection.duplicates(modality=modality, where=where)[:limit].to_pylist(), json)
         return
     columns = None if json else ITEM_COLUMNS
     items = collection.items(modality=modality, where=where, limit=limit, columns=columns).to_pylist()

@@ -5,9 +5,9 @@ knows of models or of the store. FAISS is imported inside functions: an exact sc
 """
 
 from xsearch.index.build import build
-from xsearch.index.exact import exact, rerank
+from xsearch.index.exact import cosines, exact, rerank
 from xsearch.index.index import SCAN, Index, Subset
-from xsearch.index.maintain import Items, draw, new_index, update
+from xsearch.index.maintain import Items, draw, new_index, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
 from xsearch.index.plot import plot
 from xsearch.index.tune import recall_at_k, tune, tune_on
@@ -21,10 +21,12 @@ __all__ = [
     "Plan",
     "Subset",
     "build",
+    "cosines",
     "draw",
     "exact",
     "make_plan",
     "new_index",
+    "plan_for",
     "plot",
     "recall_at_k",
     "rerank",

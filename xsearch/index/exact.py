@@ -11,7 +11,7 @@ import numpy as np
 from xsearch.system.cores import CORES
 from xsearch.system.float16 import to_float32
 
-__all__ = ["exact", "rerank"]
+__all__ = ["cosines", "exact", "rerank"]
 
 CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
 TABLE = 1 << 19  # components of candidates in a thread's hand: 2 MB of float32 (measured)
@@ -45,11 +45,23 @@ def exact(
 def rerank(
     queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each query's own candidates, by the stored vectors.
+    """The k best of each query's candidates by the stored vectors; arguments as of `cosines`.
 
-    queries: float32 [Q, D]. ids: int64 [Q, c], -1 for none.
-    vectors: gives float16 or float32 [n, D] for ids int64 [n], ascending; called from several threads.
     Returns as `exact` does.
+    """
+    scores = cosines(queries, ids, vectors)
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    best, found = np.full((len(ids), k), -np.inf, np.float32), np.full((len(ids), k), -1, np.int64)
+    best[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
+    found[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    return best, found
+
+
+def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The cosines of each query with its candidates: float32 [Q, c], -inf for none.
+
+    queries: float32 [Q, D], unit rows. ids: int64 [Q, c], -1 for none.
+    vectors: gives float16 or float32 [n, D] for ids int64 [n], ascending; called from several threads.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
@@ -59,24 +71,19 @@ def rerank(
         parts = [slice(start, start + step) for start in range(0, Q, step)]
 
         def fill(part: slice) -> None:
-            scores[part] = _own_products(queries[part], ids[part], vectors)
+            scores[part] = _products(queries[part], ids[part], vectors)
 
         if len(parts) == 1:
             fill(parts[0])
         else:
             with ThreadPoolExecutor(_threads()) as pool:
                 list(pool.map(fill, parts))
-    order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    best, found = np.full((Q, k), -np.inf, np.float32), np.full((Q, k), -1, np.int64)
-    best[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
-    found[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
-    return best, found
+    return scores
 
 
-def _own_products(
+def _products(
     queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    """Products of each query with its own candidates, -inf for none: float32 [Q, c]."""
     known, at = np.unique(ids, return_inverse=True)  # neighbours on the disk are read together, and once
     at = at.reshape(ids.shape)
     first = int(known[0] < 0)

@@ -13,7 +13,7 @@ from xsearch.index.gpu import to_gpu
 from xsearch.index.index import MEASURED, Index
 from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
 
-__all__ = ["Items", "draw", "new_index", "update"]
+__all__ = ["Items", "draw", "new_index", "plan_for", "update"]
 
 STALE = 0.05  # share of the items outside the index, or removed from under it, that is left alone
 GROWN = 2.0  # items / items at the training: then there are too few lists, and no longer the right ones
@@ -56,6 +56,24 @@ def draw(kinds: np.ndarray, count: int) -> np.ndarray:
         for code, size in enumerate(take)
     ]
     return np.sort(np.concatenate(rows))
+
+
+def plan_for(
+    items: Items,
+    n: int | None = None,
+    *,
+    device: Device = "auto",
+    recipe: str | None = None,
+    memory_bytes: int | None = None,
+) -> Plan:
+    """The plan for these items, or for `n` like them, after their spectrum. Arguments as of `make_plan`."""
+    n, ids = n or len(items.ids), items.ids
+    dim = items.vectors(ids[:1]).shape[1]
+    plan = make_plan(n, dim, device=device, recipe=recipe, memory_bytes=memory_bytes)
+    if recipe is not None or plan.recipe == "Flat" or not len(ids):
+        return plan
+    sample = items.vectors(ids[draw(items.modalities, plan.sample)])
+    return make_plan(n, dim, device=device, sample=sample, memory_bytes=memory_bytes)
 
 
 def new_index(

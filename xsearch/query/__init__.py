@@ -1,33 +1,52 @@
-"""Queries: what to look for (expression), how to find it (searcher), how to compare kinds (calibrate)."""
+"""Queries.
 
-from xsearch.query.calibrate import Calibration, calibrate
+expression     what is searched for: the algebra, its constructors, its wire form
+embedding      from queries to vectors, all parts of all queries at once
+view           one state of a collection, ready to be searched by any number of threads
+calibration    baseline cosines of pairs of modalities
+search         from vectors to ranked hits
+"""
+
+from xsearch.query.calibration import Calibration, calibrate
+from xsearch.query.embedding import Embedded, Read, embed, read
 from xsearch.query.expression import (
-    Embedded,
     Part,
     Query,
+    Source,
+    Url,
     audio,
     depth,
     image,
     imu,
+    item,
     parse,
     text,
     thermal,
     vector,
     video,
 )
-from xsearch.query.searcher import search, search_many
+from xsearch.query.ranking import as_modalities, search, search_many
+from xsearch.query.view import View
 
 __all__ = [
     "Calibration",
     "Embedded",
     "Part",
     "Query",
+    "Read",
+    "Source",
+    "Url",
+    "View",
+    "as_modalities",
     "audio",
     "calibrate",
     "depth",
+    "embed",
     "image",
     "imu",
+    "item",
     "parse",
+    "read",
     "search",
     "search_many",
     "text",

@@ -1,14 +1,15 @@
-"""The algebra of queries: a weighted sum of media, written as one would say it.
+"""The algebra of queries: an immutable weighted sum of media.
 
     image("bird.jpg") + 0.7 * audio("sea.wav") - text("cage")
 
-Writing a query opens nothing but URLs; `Query.embed` reads its parts, embeds and normalises each, weights
-them, sums them and normalises the sum (ImageBind, arXiv:2305.05665, section 4.4).
+A query says what is meant and reads nothing but the kind of a local file; `embedding` reads and embeds it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +17,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xsearch import media
-from xsearch.errors import EmptyQuery, MediaError, NotMedia, UsageError
+from xsearch.errors import EmptyQuery, NotMedia, UsageError
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from xsearch.backend import Backend
-
 __all__ = [
-    "Embedded",
     "Part",
     "Query",
+    "Source",
+    "Url",
     "audio",
     "depth",
     "image",
     "imu",
+    "item",
     "parse",
     "text",
     "thermal",
@@ -40,54 +41,38 @@ __all__ = [
 ]
 
 RATE_HZ = 16_000  # of the sounds that models take
-CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
+
+
+@dataclass(frozen=True, slots=True)
+class Url:
+    """A file that is not on this machine."""
+
+    address: str
+
+
+# A literal text, a file here or elsewhere, a file's content, a stored item's id, decoded media, or a vector
+Source = str | Path | Url | bytes | int | tuple[Sample, ...] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """One medium of a query and its weight. `source` is a path, a literal text, samples, or a vector."""
+    """One medium of a query and its weight. modality: None where only reading the source tells it."""
 
-    modality: Modality
-    source: Path | str | tuple[Sample, ...] | np.ndarray
+    modality: Modality | None
+    source: Source
     weight: float = 1.0
 
     @property
     def label(self) -> str:
-        """What a person recognises the part by: its file, its text, or just its kind."""
-        if isinstance(self.source, Path | str):
-            return str(self.source)
-        return f"<{self.modality}>"
-
-    def samples(self) -> list[Sample]:
-        """The embeddable pieces; none for a part that is a vector already."""
+        """What a person recognises the part by: its file, its text, or just its modality."""
         match self.source:
-            case Path():
-                return _read(self.source, self.modality)
-            case str():
-                return [Sample(Modality.TEXT, self.source, text=self.source)]
-            case tuple():
-                return list(self.source)
-        return []
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embedded:
-    """A query as vectors, all float32.
-
-    vector: [dim], length 1.
-    parts: [P, dim], rows of length 1, in the order of `query.parts`.
-    norm: length of the weighted sum before it was normalised; near 0, the parts cancel out.
-    """
-
-    query: Query
-    vector: np.ndarray
-    parts: np.ndarray
-    norm: float
-
-    @property
-    def cosines(self) -> np.ndarray:
-        """float32 [P]: how much the result agrees with each part."""
-        return np.asarray(self.parts @ self.vector)
+            case str() | Path():
+                return str(self.source)
+            case Url(address):
+                return address
+            case int():
+                return f"item {self.source}"
+        return f"<{self.modality or 'file'}>"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,31 +115,87 @@ class Query:
         for part in self.parts:
             sign = (" - " if part.weight < 0 else " + ") if terms else ("-" if part.weight < 0 else "")
             factor = "" if abs(part.weight) == 1 else f"{abs(part.weight):g}*"
-            label = repr(part.label) if isinstance(part.source, Path | str) else "..."
-            terms += f"{sign}{factor}{part.modality}({label})"
+            label = repr(part.label) if isinstance(part.source, Path | Url | str) else "..."
+            label = str(part.source) if isinstance(part.source, int) else label
+            name = "item" if isinstance(part.source, int) else part.modality or "file"
+            terms += f"{sign}{factor}{name}({label})"
         return terms or "Query()"
 
-    def embed(self, backend: Backend) -> Embedded:
-        """Read, embed and sum the parts.
+    def to_dict(self) -> dict[str, Any]:
+        """The wire form, fit for JSON, which `from_dict` reads. It never names a file or a URL.
 
-        Raises Unreadable for a part that is not what it is said to be, and EmptyQuery when nothing is
-        left of the sum: a direction made of rounding errors would be a random answer.
+        Raises UsageError for a part that is one, or that is decoded media: send its bytes or its vector.
         """
-        if not self.parts:
-            raise EmptyQuery("the query is empty: give a text or a media file")
-        parts = np.stack([_embed(part, backend) for part in self.parts])  # [P, dim]
-        weights = np.array([part.weight for part in self.parts], np.float32)  # [P]
-        total = weights @ parts  # [dim]
-        norm = float(np.linalg.norm(total))
-        if norm <= CANCELLED * float(np.abs(weights).sum()):
-            raise EmptyQuery(f"{self!r}: the parts cancel out and nothing is left to search for")
-        return Embedded(self, total / norm, parts, norm)
+        return {"parts": [_to_wire(part) for part in self.parts]}
+
+    @staticmethod
+    def from_dict(content: Any) -> Query:
+        """From the wire form: {"parts": [...]}, each part with one of
+
+            {"kind": "text", "text": "a dog"}
+            {"kind": "image", "data": "<base64 of a file's bytes>"}
+            {"kind": "audio", "vector": [0.1, ...]}
+            {"item": 17}
+
+        and, if need be, "weight". Raises UsageError for anything else.
+        """
+        parts = content.get("parts") if isinstance(content, Mapping) and len(content) == 1 else None
+        if not isinstance(parts, Sequence) or isinstance(parts, str):
+            raise UsageError('query: expected {"parts": [...]}')
+        return sum((_from_wire(part, f"query: parts[{at}]") for at, part in enumerate(parts)), Query())
 
 
-def image(source: str | Path | Image | np.ndarray) -> Query:
-    """A picture: a path, a PIL image, or uint8 [H, W, 3] RGB."""
-    if isinstance(source, str | Path):
-        return _path(Modality.IMAGE, source)
+def _to_wire(part: Part) -> dict[str, Any]:
+    content: dict[str, Any]
+    match part.source:
+        case str():
+            content = {"kind": "text", "text": part.source}
+        case bytes():
+            content = {"kind": part.modality and str(part.modality)}
+            content["data"] = base64.b64encode(part.source).decode()
+        case int():
+            content = {"item": part.source}
+        case np.ndarray():
+            content = {"kind": str(part.modality), "vector": part.source.tolist()}
+        case _:
+            raise UsageError(f"{part.label}: has no wire form; send its bytes, or its vector")
+    return content | {"weight": part.weight}
+
+
+def _from_wire(content: Any, where: str) -> Query:
+    if not isinstance(content, Mapping):
+        raise UsageError(f"{where}: expected an object")
+    values = dict(content)
+    kind, weight = values.pop("kind", None), values.pop("weight", 1.0)
+    if kind is not None and kind not in tuple(Modality):
+        raise UsageError(f"{where}: kind: expected one of {', '.join(Modality)}, got {kind!r}")
+    if isinstance(weight, bool) or not isinstance(weight, int | float):
+        raise UsageError(f"{where}: weight: expected a number, got {weight!r}")
+    match values:
+        case {"text": str(words), **rest} if not rest and kind in (None, "text"):
+            part = text(words)
+        case {"data": str(data), **rest} if not rest:
+            try:
+                part = _bytes(kind and Modality(kind), base64.b64decode(data, validate=True))
+            except binascii.Error as error:
+                raise UsageError(f"{where}: data: not base64: {error}") from None
+        case {"item": int(id), **rest} if not rest and kind is None and not isinstance(id, bool):
+            part = item(id)
+        case {"vector": list(numbers), **rest} if not rest and kind is not None:
+            try:
+                part = vector(np.array(numbers, np.float32), kind)
+            except (TypeError, ValueError):
+                raise UsageError(f"{where}: vector: expected numbers") from None
+        case _:
+            names = ", ".join(map(str, content)) or "none"
+            raise UsageError(f"{where}: expected text, data, item, or kind and vector; got {names}")
+    return part * weight
+
+
+def image(source: str | Path | bytes | Image | np.ndarray) -> Query:
+    """A picture: a path, URL or a file's bytes, a PIL image, or uint8 [H, W, 3] RGB."""
+    if isinstance(source, str | Path | bytes):
+        return _file(Modality.IMAGE, source)
     from PIL import Image
 
     picture = Image.fromarray(source) if isinstance(source, np.ndarray) else source
@@ -168,9 +209,9 @@ def text(source: str) -> Query:
     return Query((Part(Modality.TEXT, source),))
 
 
-def audio(source: str | Path | np.ndarray, *, rate_hz: float = RATE_HZ) -> Query:
-    """A sound: a path (of a video too), or one window as float32 [N] mono in -1..1, at `rate_hz`."""
-    if not isinstance(source, str | Path) and rate_hz != RATE_HZ:
+def audio(source: str | Path | bytes | np.ndarray, *, rate_hz: float = RATE_HZ) -> Query:
+    """A sound: a path, URL or bytes (of a video too), or one window as float32 [N] mono in -1..1."""
+    if not isinstance(source, str | Path | bytes) and rate_hz != RATE_HZ:
         if not 0 < rate_hz < np.inf:
             raise UsageError(f"audio query: expected a rate_hz above 0, got {rate_hz}")
         import soxr
@@ -179,28 +220,28 @@ def audio(source: str | Path | np.ndarray, *, rate_hz: float = RATE_HZ) -> Query
     return _array(Modality.AUDIO, source, 1, rate_hz=RATE_HZ)
 
 
-def video(source: str | Path | np.ndarray, *, rate_hz: float = 1.0) -> Query:
-    """A video: a path, or the frames of one window as uint8 [T, H, W, 3] RGB at `rate_hz`."""
-    if isinstance(source, str | Path):
-        return _path(Modality.VIDEO, source)
+def video(source: str | Path | bytes | np.ndarray, *, rate_hz: float = 1.0) -> Query:
+    """A video: a path, URL or bytes, or the frames of one window as uint8 [T, H, W, 3] RGB at `rate_hz`."""
+    if isinstance(source, str | Path | bytes):
+        return _file(Modality.VIDEO, source)
     frames = _checked(Modality.VIDEO, source, 4, np.uint8)
     return _samples(Sample(Modality.VIDEO, frames, times_s=tuple(np.arange(len(frames)) / rate_hz)))
 
 
 def depth(
-    source: str | Path | np.ndarray, *, focal_px: float | None = None, baseline_m: float | None = None
+    source: str | Path | bytes | np.ndarray, *, focal_px: float | None = None, baseline_m: float | None = None
 ) -> Query:
-    """A depth map: a path, or float32 [H, W] metres, 0 where unknown."""
+    """A depth map: a path, URL or bytes, or float32 [H, W] metres, 0 where unknown."""
     return _array(Modality.DEPTH, source, 2, focal_px=focal_px, baseline_m=baseline_m)
 
 
-def thermal(source: str | Path | np.ndarray) -> Query:
-    """A thermal picture: a path, or float32 [H, W] in 0..1, hot is high."""
+def thermal(source: str | Path | bytes | np.ndarray) -> Query:
+    """A thermal picture: a path, URL or bytes, or float32 [H, W] in 0..1, hot is high."""
     return _array(Modality.THERMAL, source, 2)
 
 
-def imu(source: str | Path | np.ndarray, *, rate_hz: float = 200) -> Query:
-    """A motion recording: a path, or one window as float32 [6, T], m/s^2 xyz then rad/s xyz."""
+def imu(source: str | Path | bytes | np.ndarray, *, rate_hz: float = 200) -> Query:
+    """A motion recording: a path, URL or bytes, or one window as float32 [6, T], m/s^2 xyz then rad/s xyz."""
     return _array(Modality.IMU, source, 2, rate_hz=rate_hz)
 
 
@@ -209,19 +250,25 @@ def vector(values: np.ndarray, modality: Modality | str) -> Query:
     return Query((Part(Modality(modality), _checked(Modality(modality), values, 1, np.float32)),))
 
 
+def item(id: int) -> Query:
+    """A stored item of the collection that is searched, by its id."""
+    return Query((Part(None, id),))
+
+
 def parse(what: str | Path | Query) -> Query:
     """What a person typed: an existing file or URL by its kind (a text file by its words), else a text.
 
-    Raises UsageError for a file whose kind has to be said.
+    For the command line and Python: it looks at any path. What comes from elsewhere goes through
+    `Query.from_dict`. Raises UsageError for a file whose kind has to be said.
     """
     if isinstance(what, Query):
         return what
     if media.is_url(what):
-        return _samples(*_fetched(str(what)))
+        return Query((Part(None, Url(str(what))),))
     path = Path(what)
     if isinstance(what, Path) or _is_file(path):
         try:
-            return _path(media.identify(path.absolute()).modality, path)
+            return _file(media.identify(path.absolute()).modality, path)
         except NotMedia:
             kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
             raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
@@ -235,19 +282,25 @@ def _is_file(path: Path) -> bool:
         return False
 
 
-def _path(modality: Modality, source: str | Path) -> Query:
-    if media.is_url(source):
-        return _samples(*_fetched(str(source), modality))
-    return Query((Part(modality, Path(source)),))
+def _file(modality: Modality, source: str | Path | bytes) -> Query:
+    if isinstance(source, bytes):
+        return _bytes(modality, source)
+    return Query((Part(modality, Url(str(source)) if media.is_url(source) else Path(source)),))
+
+
+def _bytes(modality: Modality | None, content: bytes) -> Query:
+    if not content:
+        raise EmptyQuery("a file of the query has no content")
+    return Query((Part(modality, content),))
 
 
 def _samples(*samples: Sample) -> Query:
     return Query((Part(samples[0].modality, samples),))
 
 
-def _array(modality: Modality, source: str | Path | np.ndarray, ndim: int, **about: Any) -> Query:
-    if isinstance(source, str | Path):
-        return _path(modality, source)
+def _array(modality: Modality, source: str | Path | bytes | np.ndarray, ndim: int, **about: Any) -> Query:
+    if isinstance(source, str | Path | bytes):
+        return _file(modality, source)
     return _samples(Sample(modality, _checked(modality, source, ndim, np.float32), **about))
 
 
@@ -256,41 +309,3 @@ def _checked(modality: Modality, values: np.ndarray, ndim: int, dtype: type) -> 
     if array.ndim != ndim or array.size == 0 or not np.isfinite(array).all():
         raise UsageError(f"{modality} query: expected {ndim} dimensions of finite numbers, got {array.shape}")
     return array
-
-
-def _read(path: Path, modality: Modality) -> list[Sample]:
-    """The samples of one kind: a video's sound track is no part of `video(path)`."""
-    if not _is_file(path):
-        raise UsageError(f"{path}: no such file to search with")
-    try:
-        file = media.identify(path.absolute(), kinds=[(modality, "*")])
-        samples = [sample for sample in media.read(file) if sample.modality == modality]
-    except MediaError as problem:  # without the advice that only an ingest can follow
-        raise type(problem)(str(problem).partition(", or name its kind with --as")[0]) from problem
-    if not samples:
-        raise EmptyQuery(f"{path}: there is no {modality} in this file to search with")
-    return samples
-
-
-def _fetched(url: str, modality: Modality | None = None) -> list[Sample]:
-    """The samples of the file at a URL, of this kind or the one that it is of."""
-    with media.at_hand(url) as path:
-        return _read(path, modality or media.identify(path).modality)
-
-
-def _embed(part: Part, backend: Backend) -> np.ndarray:
-    """float32 [dim], length 1: the mean direction of the part's windows."""
-    if isinstance(part.source, np.ndarray):
-        mean = part.source
-        if len(mean) != backend.fingerprint.dim:
-            raise UsageError(f"vector query: expected {backend.fingerprint.dim} numbers, got {len(mean)}")
-    else:
-        mean = _mean(backend, part.samples())
-    norm = float(np.linalg.norm(mean))
-    if norm < CANCELLED:
-        raise EmptyQuery(f"{part.label}: its windows cancel out and nothing is left to search for")
-    return np.asarray(mean / norm, np.float32)
-
-
-def _mean(backend: Backend, samples: Sequence[Sample]) -> np.ndarray:
-    return np.asarray(backend.embed(samples), np.float32).mean(axis=0)

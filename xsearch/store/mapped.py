@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +53,44 @@ class MappedTable:
         for column in batch:
             self._check(column.buffers())
         return pa.table(batch)
+
+    def record(self, row: int) -> dict[str, Any]:
+        """The values of one row, by column."""
+        check = self._file.check
+        for start, bits, texts in self._places:
+            if texts is None:
+                check(start + row * bits // 8, start + (row * bits + bits + 7) // 8)
+            else:
+                check(start + row * 4, start + row * 4 + 8)
+                offsets, text = texts
+                check(text + int(offsets[row]), text + int(offsets[row + 1]))
+        return {name: column[row].as_py() for name, column in self._columns}
+
+    @cached_property
+    def _columns(self) -> list[tuple[str, pa.Array]]:
+        return list(zip(self.schema.names, self._batch.columns, strict=True))
+
+    @cached_property
+    def _places(self) -> list[tuple[int, int, tuple[np.ndarray, int] | None]]:
+        """Where the values of a row are: the first byte of a buffer, and the bits of a row in it.
+
+        Of strings also their offsets, and the first byte of their text. Other columns are checked as a whole.
+        """
+        places: list[tuple[int, int, tuple[np.ndarray, int] | None]] = []
+        base = self._file.buffer.address
+        for column in self._batch:
+            validity, *buffers = column.buffers()
+            if validity:
+                places.append((validity.address - base, 1, None))
+            if pa.types.is_primitive(column.type):
+                places.append((buffers[0].address - base, column.type.bit_width, None))
+            elif pa.types.is_string(column.type):
+                offsets, text = buffers
+                texts = np.frombuffer(offsets, np.int32), text.address - base if text else 0
+                places.append((offsets.address - base, 32, texts))
+            else:
+                self._check(column.buffers())
+        return places
 
     def take(self, ids: np.ndarray, names: Sequence[str]) -> pa.Table:
         """The rows of `ids` (int64 [n], all in here) of these columns: a copy."""

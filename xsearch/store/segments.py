@@ -10,10 +10,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
@@ -21,6 +23,7 @@ from xsearch.store.manifest import SegmentEntry
 from xsearch.store.mapped import MappedTable
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 from xsearch.system.durable import digest, fsync
+from xsearch.types import Modality
 
 __all__ = [
     "CHECKSUMS",
@@ -183,6 +186,23 @@ class Segment:
         """Raises Damaged unless the vectors of `rows`, int64 [n], are as written."""
         size = self.stored.strides[0]
         self._vectors.check_each(self._start + rows * size, size)
+
+    @cached_property
+    def kinds(self) -> np.ndarray:
+        """The modality of each row as its position in `Modality`: int8 [n]."""
+        names = pa.array([str(modality) for modality in Modality])
+        column = self.columns(pa.schema([ITEM_SCHEMA.field("modality")]))["modality"]
+        return pc.index_in(column, value_set=names).to_numpy().astype(np.int8)
+
+    def is_plain(self, schema: pa.Schema) -> bool:
+        """Whether `record` gives values as `schema` has them, without conversion."""
+        known = set(schema)
+        return self._mapped is not None and all(field in known for field in self._mapped.schema)
+
+    def record(self, row: int) -> dict[str, Any]:
+        """The values of one row, by column."""
+        assert self._mapped is not None
+        return self._mapped.record(row)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Row numbers, int64 [n], of ids that are all in this segment."""

@@ -1,8 +1,7 @@
-"""A snapshot: the items of one generation, read-only, for as long as one likes."""
+"""A snapshot: the items of one generation, read-only, for as long as a reader keeps it."""
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.lib.stride_tricks import as_strided
 
 from xsearch.errors import StoreError
 from xsearch.store.filters import evaluate
@@ -28,18 +25,25 @@ SCHEMAS = {
 }
 
 BLOCK_ROWS = 16_384  # of a block: 8 MB of float16 at 256 dimensions
+KINDS = tuple(Modality)
 
 
 class Snapshot:
-    """The live items of one generation: a read-only view that later commits and `compact` leave as it is.
+    """The live items of one generation, unaffected by later commits and by `compact`.
 
-    Every file is memory-mapped at once and decoded when asked for.
+    Every file is memory-mapped at once and decoded on access. An item's row is its position in `ids`.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, previous: Snapshot | None = None) -> None:
+        """previous: an earlier snapshot of the same collection, whose open segments are shared."""
         self.path = folder
         self.manifest = manifest
-        self._segments = [Segment(folder, entry, self.fingerprint.dim) for entry in manifest.segments]
+        self._open: dict[str, Segment] = {} if previous is None else previous._open
+        self._open = {
+            entry.folder: self._open.get(entry.folder) or Segment(folder, entry, self.fingerprint.dim)
+            for entry in manifest.segments
+        }
+        self._segments = list(self._open.values())
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
         spans = [entry.last_id - entry.first_id + 1 - entry.rows for entry in manifest.segments]
         self._gaps = np.array(spans, np.int64) > 0  # segments whose ids are not all there
@@ -70,32 +74,27 @@ class Snapshot:
         return ids[~_is_in(ids, self._dead)]
 
     @cached_property
-    def _maps(self) -> tuple[np.ndarray, np.ndarray]:
-        """The memory of this process from the first to the last map of vectors, as if every float16 in it
-        started a vector, [places, dim]; and the place, int64 [segments], of each segment's first one.
+    def kinds(self) -> np.ndarray:
+        """The modality of each live item as its position in `Modality`: int8 [N] in the order of `ids`."""
+        kinds = np.concatenate([np.empty(0, np.int8), *(segment.kinds for segment in self._segments)])
+        if len(self._dead):
+            kinds = kinds[~_is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)]
+        return kinds
 
-        So that one call of numpy gathers from all: a few rows from each of 61 segments took 2.6 ms segment by
-        segment, of which all but 0.1 was Python (measured). Nothing between the maps is ever touched.
-        """
-        addresses = np.array([segment.stored.ctypes.data for segment in self._segments])
-        sizes = np.array([segment.stored.nbytes for segment in self._segments])
-        low, size = int(addresses.min()), int((addresses + sizes).max() - addresses.min())
-        raw: Any = (ctypes.c_char * size).from_address(low)
-        memory = np.frombuffer(raw, np.float16)
-        shape = len(memory) - self.fingerprint.dim + 1, self.fingerprint.dim
-        return as_strided(memory, shape, (2, 2), writeable=False), (addresses - low) // 2
+    @property
+    def modalities(self) -> np.ndarray:
+        """The name of the modality of each live item, str [N] in the order of `ids`."""
+        return np.array([str(modality) for modality in KINDS])[self.kinds]
 
     @cached_property
-    def _read(self) -> np.ndarray:
-        """Whether the vector of each live item has been checked here: bool [N]."""
+    def _checked(self) -> np.ndarray:
+        """Whether the stored vector of each live item has been compared with its checksums: bool [N]."""
         return np.zeros(len(self), bool)
 
     @cached_property
-    def modalities(self) -> np.ndarray:
-        """The name of the kind of each live item, str [N] in the order of `ids`."""
-        names = pa.array([str(modality) for modality in Modality])
-        codes = pc.index_in(self.table(["modality"])["modality"], value_set=names).to_numpy()
-        return np.array(names.to_pylist())[codes]
+    def _starts(self) -> np.ndarray:
+        """The first row of each segment: int64 [segments]."""
+        return np.searchsorted(self.ids, self._first)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -107,30 +106,57 @@ class Snapshot:
 
     def contains(self, ids: np.ndarray) -> np.ndarray:
         """Which of `ids` are live items: bool, of the shape of `ids`."""
-        return _is_in(ids, self.ids)
+        return self.ids[self._nearest_rows(ids)] == ids if len(self) else np.zeros(ids.shape, bool)
+
+    def rows(self, ids: np.ndarray) -> np.ndarray:
+        """The rows of these items, int64 [n]. Raises StoreError for an id that is not live."""
+        ids = np.asarray(ids, np.int64)
+        if not len(ids):
+            return ids
+        rows = self._nearest_rows(ids) if len(self) else np.zeros_like(ids)
+        if not len(self) or (self.ids[rows] != ids).any():
+            missing = ids[~self.contains(ids)]
+            raise StoreError(f"no live item with id {missing[:5].tolist()} in {self.path}")
+        return rows
+
+    def kinds_of(self, ids: np.ndarray) -> np.ndarray:
+        """Modalities of these items as `kinds` has them, int8 of the shape of `ids`; any for others."""
+        return self.kinds[self._nearest_rows(ids)]
+
+    def _nearest_rows(self, ids: np.ndarray) -> np.ndarray:
+        """Rows of `ids`, and some row for ids that are not live."""
+        first, last = self.ids[0], self.ids[-1]
+        if last - first == len(self.ids) - 1:  # no gaps: nothing to search for
+            return np.clip(ids, first, last) - first
+        return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """The vectors of these items: float32 [n, dim], in the order of `ids`, which may repeat.
 
         Raises StoreError for an id that is not live.
         """
-        return to_float32(self._halves(self._checked(ids)))
+        return to_float32(self._stored(self.rows(ids)))
 
-    def _halves(self, ids: np.ndarray) -> np.ndarray:
-        """The same as they are stored, for ids that are live: float16 [n, dim], a copy."""
-        if not len(ids):
-            return np.empty((0, self.fingerprint.dim), np.float16)
-        at = np.searchsorted(self.ids, ids)
-        if len(unread := np.unique(ids[~self._read[at]])):
-            for segment, part in self._by_segment(unread):
-                segment.check(segment.rows(unread[part]))
-            self._read[np.searchsorted(self.ids, unread)] = True
-        owners = np.searchsorted(self._first, ids, side="right") - 1
-        rows = ids - self._first[owners]
-        for owner in np.flatnonzero(self._gaps[: owners.max() + 1]):
-            rows[owners == owner] = self._segments[owner].rows(ids[owners == owner])
-        view, starts = self._maps
-        return view[starts[owners] + rows * self.fingerprint.dim]
+    def _stored(self, rows: np.ndarray) -> np.ndarray:
+        """Vectors as they are stored: float16 [n, dim], a copy, in the order of `rows`, which may repeat."""
+        vectors = np.empty((len(rows), self.fingerprint.dim), np.float16)
+        unchecked = not self._checked[rows].all()
+        owners = np.searchsorted(self._starts, rows, side="right") - 1  # empty segments share their start
+        order = np.argsort(owners, kind="stable")
+        for part in np.split(order, np.flatnonzero(np.diff(owners[order])) + 1) if len(rows) else ():
+            owner = owners[part[0]]
+            segment, local = self._segments[owner], self._local(owner, rows[part])
+            if unchecked:
+                segment.check(np.unique(local))
+            vectors[part] = segment.stored[local]
+        if unchecked:
+            self._checked[rows] = True
+        return vectors
+
+    def _local(self, owner: int, rows: np.ndarray) -> np.ndarray:
+        """Positions inside of a segment of these rows, all of which are in it."""
+        ids = self.ids[rows]
+        return self._segments[owner].rows(ids) if self._gaps[owner] else ids - self._first[owner]
 
     def blocks(
         self, ids: np.ndarray | None = None, *, rows: int = BLOCK_ROWS
@@ -142,9 +168,9 @@ class Snapshot:
         Raises StoreError for an id that is not live.
         """
         if ids is not None:
-            ids = self._checked(ids)
             for start in range(0, len(ids), rows):
-                yield ids[start : start + rows], self._halves(ids[start : start + rows])
+                some = ids[start : start + rows]
+                yield some, self._stored(self.rows(some))
             return
         for segment, part in self._by_segment(self.ids):
             here = self.ids[part]
@@ -153,7 +179,7 @@ class Snapshot:
                 few = at[start : start + rows]
                 solid = few[-1] - few[0] + 1 == len(few)
                 some = here[start : start + rows]
-                yield some, segment.block(few[0], few[-1] + 1) if solid else self._halves(some)
+                yield some, segment.block(few[0], few[-1] + 1) if solid else self._stored(self.rows(some))
 
     def items(self, ids: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
         """The items of `ids`, in their order, which may repeat.
@@ -162,10 +188,31 @@ class Snapshot:
         Raises StoreError for an id that is not live or a column that does not exist.
         """
         schema = self._narrowed(columns)
-        ids = self._checked(ids)
+        ids = self.ids[self.rows(ids)]
         unique, back = np.unique(ids, return_inverse=True)
         parts = [segment.items(unique[part], schema) for segment, part in self._by_segment(unique)]
         return pa.concat_tables([schema.empty_table(), *parts]).take(back)
+
+    def records(self, ids: np.ndarray) -> list[dict[str, Any]]:
+        """The items of `ids` as dictionaries of Python values, in their order, with all columns of `schema`.
+
+        For a few items of many segments: reads each value where it lies.
+        """
+        rows = self.rows(ids)
+        owners = np.searchsorted(self._starts, rows, side="right") - 1
+        empty = dict.fromkeys(self.schema.names)
+        records = []
+        for row, owner in zip(rows, owners.tolist(), strict=True):
+            if self._plain[owner]:
+                records.append(empty | self._segments[owner].record(int(self._local(owner, row))))
+            else:
+                records += self.items(self.ids[row : row + 1]).to_pylist()
+        return records
+
+    @cached_property
+    def _plain(self) -> list[bool]:
+        """Of each segment, whether its items have the types of `schema`."""
+        return [segment.is_plain(self.schema) for segment in self._segments]
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All live items in the order of `ids`; `columns` as for `items`."""
@@ -187,10 +234,8 @@ class Snapshot:
         ids = self.ids if where is None else evaluate(where, self.schema.names, self.table)
         if modalities is None:
             return ids
-        kept = np.zeros(len(self), bool)
-        for modality in modalities:
-            kept |= self.modalities == modality
-        return ids[_is_in(ids, self.ids[kept])]
+        kept = np.isin(self.kinds, [KINDS.index(modality) for modality in modalities])
+        return ids[kept if where is None else kept[self.rows(ids)]]
 
     def files(self) -> pa.Table:
         """One row per file: path, sha256, bytes, mtime_ns, ids (list of int64), by path."""
@@ -207,9 +252,8 @@ class Snapshot:
 
     def counts(self) -> dict[Modality, int]:
         """How many live items there are of each kind, leaving out kinds without any."""
-        names, counts = np.unique(self.modalities, return_counts=True)
-        found = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        return {modality: found[modality] for modality in Modality if modality in found}
+        counts = np.bincount(self.kinds, minlength=len(KINDS)).tolist()
+        return {modality: count for modality, count in zip(KINDS, counts, strict=True) if count}
 
     def _narrowed(self, columns: Sequence[str] | None) -> pa.Schema:
         if columns is None:
@@ -217,12 +261,6 @@ class Snapshot:
         if unknown := sorted(set(columns) - set(self.schema.names)):
             raise StoreError(f"no column {', '.join(unknown)}; there are {', '.join(self.schema.names)}")
         return pa.schema([self.schema.field(name) for name in columns])
-
-    def _checked(self, ids: np.ndarray) -> np.ndarray:
-        ids = np.asarray(ids, np.int64)
-        if len(missing := ids[~self.contains(ids)]):
-            raise StoreError(f"no live item with id {missing[:5].tolist()} in {self.path}")
-        return ids
 
     def _by_segment(self, ids: np.ndarray) -> Iterator[tuple[Segment, slice]]:
         """Where in `ids` (ascending, live) each segment's are."""

@@ -64,12 +64,20 @@ class Store:
         read_manifest(path)
         return Store(path)
 
-    def snapshot(self) -> Snapshot:
-        """The collection as of the last commit. Raises StoreError where a file is missing or damaged."""
+    def version(self) -> tuple[int, int]:
+        """Differs after every commit, also of other processes."""
+        status = (self.path / NAME).stat()  # replaced, never rewritten
+        return status.st_ino, status.st_mtime_ns
+
+    def snapshot(self, previous: Snapshot | None = None) -> Snapshot:
+        """The collection as of the last commit. Raises StoreError where a file is missing or damaged.
+
+        previous: an earlier one, whose open files are shared.
+        """
         manifest = read_manifest(self.path)
         while True:
             try:
-                return Snapshot(self.path, manifest)
+                return Snapshot(self.path, manifest, previous)
             except (OSError, pa.ArrowException) as error:
                 # Two commits and a compact may pass between reading the manifest and mapping its files.
                 seen, manifest = manifest.generation, read_manifest(self.path)

@@ -151,7 +151,7 @@ class Writer:
         self._index = folder.name
 
     def set_calibration(self, calibration: Mapping[str, Any] | None) -> None:
-        """Keep what `query.calibrate` measured; JSON types only."""
+        """Keep what `query.calibration` measured; JSON types only."""
         self._calibration = calibration
 
     def commit(self) -> Manifest:

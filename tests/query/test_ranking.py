@@ -11,10 +11,9 @@ import pyarrow as pa
 import pytest
 
 from xsearch.errors import BadFilter, UsageError
-from xsearch.query import Calibration, calibrate, search, search_many, vector
-from xsearch.query import searcher as module
-from xsearch.query.calibrate import SAMPLE, Usual
-from xsearch.query.expression import Embedded, Query
+from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
+from xsearch.query import view as module
+from xsearch.query.calibration import SAMPLE, Baseline
 from xsearch.store import Snapshot, Store
 from xsearch.types import Fingerprint, Hit, Modality
 
@@ -24,9 +23,21 @@ KINDS = (Modality.IMAGE, Modality.TEXT, Modality.AUDIO)
 
 
 class Dim:
-    """All that embedding a vector needs to know."""
+    """A backend for queries that are vectors."""
 
     fingerprint = STAMP
+
+
+def embedded(query: Query) -> Embedded:
+    (found,) = embed([query], Dim())  # type: ignore[arg-type]
+    return found
+
+
+def baseline(query: Embedded, snapshot: Snapshot, kind: Modality) -> tuple[float, float]:
+    """Centre and spread."""
+    centres, spreads = View(snapshot).baselines([query])
+    at = list(Modality).index(kind)
+    return float(centres[0, at]), float(spreads[0, at])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -70,21 +81,20 @@ def store(tmp_path: Path, rng: np.random.Generator) -> Store:
 
 
 def ask(rng: np.random.Generator, kind: Modality = Modality.IMAGE) -> Embedded:
-    return vector(random_rows(rng, kind, 1)[0], kind).embed(Dim())  # type: ignore[arg-type]
+    return embedded(vector(random_rows(rng, kind, 1)[0], kind))
 
 
 def oracle(
     snapshot: Snapshot, query: Embedded, ids: np.ndarray, *, balanced: bool
 ) -> list[tuple[int, float]]:
     """(id, score) of all `ids`, best first."""
-    usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
     items = snapshot.items(snapshot.ids, ["id", "modality"]).to_pylist()
     found = []
     for item, row in zip(items, snapshot.vectors(snapshot.ids), strict=True):
         if item["id"] in ids:
             cosine = float(row @ query.vector)
-            scale = usual[Modality(item["modality"])]
-            found.append(((cosine - scale.centre) / scale.spread if balanced else cosine, item["id"]))
+            centre, spread = baseline(query, snapshot, Modality(item["modality"]))
+            found.append(((cosine - centre) / spread if balanced else cosine, item["id"]))
     return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -114,16 +124,15 @@ def test_search_agrees_with_a_full_sort(
     snapshot, query, balanced = store.snapshot(), ask(rng), rank == "balanced"
     rows = snapshot.items(snapshot.ids, ["id", "year"]).to_pylist()
     ids = np.array([row["id"] for row in rows if keep(row["year"])])
-    hits = search(snapshot, None, query, top=top, rank=rank, **options)
+    hits = search(View(snapshot), query, top=top, rank=rank, **options)
     check(hits, oracle(snapshot, query, ids, balanced=balanced)[:top], balanced=balanced)
 
 
 def test_what_passes_a_filter_is_looked_for_once_unless_time_decides(store: Store) -> None:
-    snapshot = store.snapshot()
-    layout = module._Layout(snapshot)
+    view = View(store.snapshot())
 
     def groups(where: str) -> Any:
-        return layout.groups(snapshot, None, where, None, apart=True)
+        return view.groups(where, None, apart=True)
 
     first = groups("year < 50")
     assert [len(group.ids) for group in first] == [45]
@@ -138,9 +147,9 @@ def test_what_passes_a_filter_is_looked_for_once_unless_time_decides(store: Stor
 def test_many_queries_get_what_each_gets_alone(store: Store, rng: np.random.Generator, unique: bool) -> None:
     snapshot, queries = store.snapshot(), [ask(rng) for _ in range(5)]
     how: dict[str, Any] = {"top": 7, "where": "year < 230", "unique": unique}
-    together = search_many(snapshot, None, queries, **how)
-    assert together == [search(snapshot, None, query, **how) for query in queries]
-    assert search_many(snapshot, None, [], **how) == []
+    together = search_many(View(snapshot), queries, **how)
+    assert together == [search(View(snapshot), query, **how) for query in queries]
+    assert search_many(View(snapshot), [], **how) == []
 
 
 class HalfIndex:
@@ -179,9 +188,9 @@ def test_items_outside_the_index_are_found_too(
     monkeypatch.setattr(module, "SCAN", 20)  # so that 200 items count as many
     snapshot, query = store.snapshot(), ask(rng)
     index: Any = HalfIndex(snapshot)
-    search(snapshot, None, query)  # what is kept of a snapshot depends on the index
-    hits = search(snapshot, index, query, top=15, rank=rank, where=where)
-    scanned = search(snapshot, None, query, top=15, rank=rank, where=where)
+    search(View(snapshot), query)  # what is kept of a snapshot depends on the index
+    hits = search(View(snapshot, index), query, top=15, rank=rank, where=where)
+    scanned = search(View(snapshot), query, top=15, rank=rank, where=where)
     assert [hit.id for hit in hits] == [hit.id for hit in scanned]
     assert index.calls
 
@@ -189,14 +198,14 @@ def test_items_outside_the_index_are_found_too(
 def test_a_selective_filter_is_scanned(store: Store, rng: np.random.Generator) -> None:
     snapshot = store.snapshot()
     index: Any = HalfIndex(snapshot)
-    assert search(snapshot, index, ask(rng), where="year < 15")
+    assert search(View(snapshot, index), ask(rng), where="year < 15")
     assert index.calls == []
 
 
 def test_one_kind_does_not_crowd_out_the_others(store: Store, rng: np.random.Generator) -> None:
     snapshot, query = store.snapshot(), ask(rng)
-    by_cosine = search(snapshot, None, query, top=20, rank="cosine")
-    balanced = search(snapshot, None, query, top=20)
+    by_cosine = search(View(snapshot), query, top=20, rank="cosine")
+    balanced = search(View(snapshot), query, top=20)
     others = [sum(hit.modality != "image" for hit in hits) for hits in (by_cosine, balanced)]
     assert others[0] <= 2
     assert others[1] >= 4  # of 61 among 235
@@ -205,11 +214,11 @@ def test_one_kind_does_not_crowd_out_the_others(store: Store, rng: np.random.Gen
 def test_balancing_keeps_the_order_within_a_kind(store: Store, rng: np.random.Generator) -> None:
     snapshot, one = store.snapshot(), ask(rng)
     parts = [vector(random_rows(rng, kind, 1)[0], kind) for kind in (Modality.IMAGE, Modality.TEXT)]
-    for query in (one, (parts[0] + 0.5 * parts[1]).embed(Dim()), (parts[0] - parts[1]).embed(Dim())):  # type: ignore[arg-type]
-        mixed = search(snapshot, None, query, top=1000)
+    for query in (one, embedded(parts[0] + 0.5 * parts[1]), embedded(parts[0] - parts[1])):
+        mixed = search(View(snapshot), query, top=1000)
         for kind in KINDS:
             balanced, plain = (
-                search(snapshot, None, query, top=1000, modality=kind, rank=rank)  # type: ignore[arg-type]
+                search(View(snapshot), query, top=1000, modality=kind, rank=rank)  # type: ignore[arg-type]
                 for rank in ("balanced", "cosine")
             )
             assert [replace(hit, score=hit.cosine) for hit in balanced] == plain
@@ -218,8 +227,8 @@ def test_balancing_keeps_the_order_within_a_kind(store: Store, rng: np.random.Ge
 
 def test_min_cosine_is_a_cosine(store: Store, rng: np.random.Generator) -> None:
     snapshot, query = store.snapshot(), ask(rng)
-    everything = search(snapshot, None, query, top=1000)
-    some = search(snapshot, None, query, top=1000, min_cosine=0.5)
+    everything = search(View(snapshot), query, top=1000)
+    some = search(View(snapshot), query, top=1000, min_cosine=0.5)
     assert [hit.id for hit in some] == [hit.id for hit in everything if hit.cosine >= 0.5]
     assert 0 < len(some) < len(everything)
 
@@ -234,12 +243,12 @@ def test_unique_folds_copies_and_windows_and_still_fills_the_answer(
     kinds = [Modality.IMAGE] * 600 + [Modality.AUDIO] * 40
     snapshot = make(tmp_path / "c", np.concatenate([vectors, more]), kinds, sha256=digests).snapshot()
     query = ask(rng)
-    hits = search(snapshot, None, query, top=25, unique=True, rank="cosine")
-    everything = search(snapshot, None, query, top=640, rank="cosine")
+    hits = search(View(snapshot), query, top=25, unique=True, rank="cosine")
+    everything = search(View(snapshot), query, top=640, rank="cosine")
     groups = [hit.id // 20 if hit.id < 600 else hit.extra["sha256"] for hit in everything]
     firsts = [hit.id for at, hit in enumerate(everything) if groups[at] not in groups[:at]]
     assert [hit.id for hit in hits] == firsts[:25]
-    assert len(search(snapshot, None, query, top=100, unique=True)) == 34
+    assert len(search(View(snapshot), query, top=100, unique=True)) == 34
 
 
 def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -255,16 +264,16 @@ def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Gen
         writer.set_calibration(calibrate(writer.snapshot).to_dict())
         writer.commit()
     snapshot = store.snapshot()
-    query = vector(few[0], "image").embed(Dim())  # type: ignore[arg-type]
-    everything = search(snapshot, None, query, top=1000)
+    query = embedded(vector(few[0], "image"))
+    everything = search(View(snapshot), query, top=1000)
     groups = [hit.extra["sha256"] for hit in everything]
     firsts = [hit.id for at, hit in enumerate(everything) if groups[at] not in groups[:at]]
     for top in (2, 5, 20):
-        assert [hit.id for hit in search(snapshot, None, query, top=top, unique=True)] == firsts[:top]
+        assert [hit.id for hit in search(View(snapshot), query, top=top, unique=True)] == firsts[:top]
 
 
 def test_no_kinds_at_all_have_no_hits(store: Store, rng: np.random.Generator) -> None:
-    assert search(store.snapshot(), None, ask(rng), modality=[]) == []
+    assert search(View(store.snapshot()), ask(rng), modality=[]) == []
 
 
 def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> None:
@@ -272,7 +281,7 @@ def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> N
     store = make(
         tmp_path / "c", rows, [Modality.TEXT] * 2, text=["a", None], mime=["text/plain", None], year=[7, None]
     )
-    hits = sorted(search(store.snapshot(), None, ask(rng)), key=lambda hit: hit.id)
+    hits = sorted(search(View(store.snapshot()), ask(rng)), key=lambda hit: hit.id)
     assert (hits[0].path, hits[0].text, hits[0].extra) == ("/0", "a", {"mime": "text/plain", "year": 7})
     assert (hits[1].text, hits[1].extra, hits[1].start_s) == (None, {}, None)
     assert isinstance(hits[0].modality, Modality)
@@ -284,23 +293,23 @@ def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> N
 )
 def test_impossible_requests_are_usage_errors(store: Store, rng: np.random.Generator, options: Any) -> None:
     with pytest.raises(UsageError, match="expected"):
-        search(store.snapshot(), None, ask(rng), **options)
+        search(View(store.snapshot()), ask(rng), **options)
 
 
 def test_a_bad_filter_says_so(store: Store, rng: np.random.Generator) -> None:
     with pytest.raises(BadFilter):
-        search(store.snapshot(), None, ask(rng), where="year <")
+        search(View(store.snapshot()), ask(rng), where="year <")
 
 
 def test_an_empty_collection_has_no_hits(tmp_path: Path, rng: np.random.Generator) -> None:
     snapshot = Store.create(tmp_path / "c", STAMP).snapshot()
     for unique in (False, True):
-        assert search(snapshot, None, ask(rng), unique=unique) == []
+        assert search(View(snapshot), ask(rng), unique=unique) == []
 
 
 def test_one_item_is_found(tmp_path: Path, rng: np.random.Generator) -> None:
     snapshot = make(tmp_path / "c", random_rows(rng, Modality.TEXT, 1), [Modality.TEXT]).snapshot()
-    (hit,) = search(snapshot, None, ask(rng))
+    (hit,) = search(View(snapshot), ask(rng))
     assert hit.balanced is not None
     assert np.isfinite(hit.balanced)
 
@@ -340,38 +349,37 @@ def test_calibration_survives_the_manifest(store: Store) -> None:
 def test_composed_queries_combine_their_parts(store: Store, rng: np.random.Generator) -> None:
     """Against the same sum made for many other queries of the same kinds."""
     snapshot = store.snapshot()
-    calibration = Calibration.from_dict(snapshot.manifest.calibration)
     images = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE]))
     texts = snapshot.vectors(snapshot.select(modalities=[Modality.TEXT]))
-    query = (vector(images[3], "image") - 0.6 * vector(texts[5], "text")).embed(Dim())  # type: ignore[arg-type]
-    usual = calibration.usual(query, snapshot)[Modality.TEXT]
+    query = embedded(vector(images[3], "image") - 0.6 * vector(texts[5], "text"))
+    centre, spread = baseline(query, snapshot, Modality.TEXT)
     cosines = np.array([(a - 0.6 * b) @ texts.T / query.norm for a in images for b in texts])
-    assert usual.centre == pytest.approx(np.median(cosines), abs=0.03)
-    assert usual.spread == pytest.approx(cosines.std(), abs=0.05)
+    assert centre == pytest.approx(np.median(cosines), abs=0.03)
+    assert spread == pytest.approx(cosines.std(), abs=0.05)
 
 
 def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
     store: Store, rng: np.random.Generator
 ) -> None:
     snapshot = store.snapshot()
-    query = vector(unit(rng.normal(size=DIM)), "depth").embed(Dim())  # type: ignore[arg-type]
-    usual = Calibration.from_dict(snapshot.manifest.calibration).usual(query, snapshot)
+    query = embedded(vector(unit(rng.normal(size=DIM)), "depth"))
+    centre, spread = baseline(query, snapshot, Modality.IMAGE)
     cosines = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector
-    assert usual[Modality.IMAGE].centre == pytest.approx(np.median(cosines), abs=0.05)
-    assert usual[Modality.IMAGE].spread == pytest.approx(cosines.std(), abs=0.05)
+    assert centre == pytest.approx(np.median(cosines), abs=0.05)
+    assert spread == pytest.approx(cosines.std(), abs=0.05)
 
 
 def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> None:
     a, b = rng.normal(1, 2, 30), rng.normal(-1, 1, 50)
-    parts = [Usual(some.mean(), some.std(), some.size) for some in (a, b)]  # as of normal figures
-    pooled, both = Usual.pooled(parts), np.concatenate([a, b])
+    parts = [Baseline(some.mean(), some.std(), some.size) for some in (a, b)]  # as of normal figures
+    pooled, both = Baseline.pooled(parts), np.concatenate([a, b])
     assert (pooled.centre, pooled.spread, pooled.count) == pytest.approx((both.mean(), both.std(), 80))
 
 
 def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random.Generator) -> None:
-    usual = Usual.of(rng.normal(0.3, 0.1, 200_000))
-    assert (usual.centre, usual.spread) == pytest.approx((0.3, 0.1), rel=0.01)
-    assert Usual.of(np.array([0.4])) == Usual(0.4, 0.0, 1)
+    normal = Baseline.of(rng.normal(0.3, 0.1, 200_000))
+    assert (normal.centre, normal.spread) == pytest.approx((0.3, 0.1), rel=0.01)
+    assert Baseline.of(np.array([0.4])) == Baseline(0.4, 0.0, 1)
 
 
 def test_an_empty_query_cannot_be_made() -> None:

@@ -1,0 +1,110 @@
+"""Baseline cosines: what is to be expected of each pair of modalities, so that answers share one scale.
+
+In a joint space two pictures are closer than a picture and the sound that belongs to it (the modality gap,
+Liang et al., NeurIPS 2022, arXiv:2203.02053). `balanced = (cosine - centre) / spread`, with the median of
+cosine(x, y) for x of the query's modality and y of the item's, and how far the high ones are above it, makes
+them comparable. Answers are among the high ones, which the rest says little about: with the standard
+deviation as the spread, queries of one modality are answered worse than by bare cosines, and with the median
+absolute deviation all are (benchmarks/ranking.py, which also compares quotas and CSLS).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xsearch.types import Modality
+
+if TYPE_CHECKING:
+    from xsearch.store import Snapshot
+
+__all__ = ["Baseline", "Calibration", "Samples", "calibrate"]
+
+SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
+SEED = 0
+TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Median of `count` cosines, and their standard deviation as estimated from the high ones."""
+
+    centre: float
+    spread: float
+    count: int
+
+    @classmethod
+    def of(cls, cosines: np.ndarray) -> Baseline:
+        if not cosines.size:
+            return EMPTY
+        centre, high = np.quantile(cosines, (0.5, TAIL))
+        return cls(float(centre), float(high - centre) / NORMAL_TAIL, cosines.size)
+
+    @classmethod
+    def pooled(cls, parts: list[Baseline]) -> Baseline:
+        """The baseline of all their cosines together, if those are normal."""
+        count = sum(part.count for part in parts)
+        if not count:
+            return EMPTY
+        centre = sum(part.count * part.centre for part in parts) / count
+        square = sum(part.count * (part.spread**2 + (part.centre - centre) ** 2) for part in parts) / count
+        return cls(centre, square**0.5, count)
+
+
+EMPTY = Baseline(0.0, 1.0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The baseline of every pair of modalities in a collection."""
+
+    pairs: Mapping[tuple[Modality, Modality], Baseline]
+    next_id: int = 0  # of the collection when it was measured: later items have this id or a higher one
+
+    def to_dict(self) -> dict[str, Any]:
+        """For the manifest. A pair is named "image,audio" and has [centre, spread, count]."""
+        pairs = {f"{a},{b}": [u.centre, u.spread, u.count] for (a, b), u in self.pairs.items()}
+        return {"next_id": self.next_id, "pairs": pairs}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any] | None) -> Calibration:
+        if stored is None:
+            return cls({})
+        kinds = {name: tuple(map(Modality, name.split(","))) for name in stored["pairs"]}
+        pairs = {(a, b): Baseline(*stored["pairs"][name]) for name, (a, b) in kinds.items()}
+        return cls(pairs, stored["next_id"])
+
+
+class Samples:
+    """At most SAMPLE items of each modality of a snapshot, always the same, read on first access."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._vectors: dict[Modality, np.ndarray] = {}
+        self.kinds = list(snapshot.counts())
+
+    def vectors(self, kind: Modality) -> np.ndarray:
+        """float32 [n, dim], n <= SAMPLE."""
+        if kind not in self._vectors:
+            ids = self._snapshot.select(modalities=[kind])
+            if len(ids) > SAMPLE:
+                ids = np.sort(np.random.default_rng(SEED).choice(ids, SAMPLE, replace=False))
+            self._vectors[kind] = self._snapshot.vectors(ids)
+        return self._vectors[kind]
+
+
+def calibrate(snapshot: Snapshot) -> Calibration:
+    """Measure all pairs on samples of the items. An item is not compared with itself."""
+    samples = Samples(snapshot)
+    pairs: dict[tuple[Modality, Modality], Baseline] = {}
+    for a, b in combinations_with_replacement(samples.kinds, 2):
+        cosines = samples.vectors(a) @ samples.vectors(b).T  # [A, B]
+        if a == b:
+            cosines = cosines[np.triu_indices(len(cosines), k=1)]
+        pairs[a, b] = pairs[b, a] = Baseline.of(cosines)
+    measured = {pair: baseline for pair, baseline in pairs.items() if baseline.count}
+    return Calibration(measured, snapshot.manifest.next_id)

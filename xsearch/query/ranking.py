@@ -1,0 +1,243 @@
+"""From queries to hits: candidates, exact cosines, a common scale for all modalities, metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from xsearch.errors import UsageError
+from xsearch.index import cosines
+from xsearch.types import Hit, Modality, Rank
+
+if TYPE_CHECKING:
+    from xsearch.query.embedding import Embedded
+    from xsearch.query.view import Group, View
+    from xsearch.store import Snapshot
+
+__all__ = ["as_modalities", "search", "search_many"]
+
+SAME = 0.995  # cosine above which two items of one modality look or sound the same
+GROW = 4  # how much deeper to look when folding has left too few hits
+KINDS = tuple(Modality)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    """The candidates of one query, best first: parallel arrays of length n."""
+
+    ids: np.ndarray  # int64
+    kinds: np.ndarray  # int8
+    scores: np.ndarray  # float32: the figure that made the order
+    cosines: np.ndarray  # float32
+    balanced: np.ndarray  # float32
+
+    def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
+        return _Ranked(
+            self.ids[rows], self.kinds[rows], self.scores[rows], self.cosines[rows], self.balanced[rows]
+        )
+
+
+def search(view: View, query: Embedded, **options: Any) -> list[Hit]:
+    """`search_many` with one query."""
+    return search_many(view, [query], **options)[0]
+
+
+def search_many(
+    view: View,
+    queries: Sequence[Embedded],
+    *,
+    top: int = 10,
+    modality: Modality | str | Sequence[Modality | str] | None = None,
+    where: str | None = None,
+    rank: Rank | str = Rank.BALANCED,
+    min_cosine: float | None = None,
+    unique: bool = False,
+) -> list[list[Hit]]:
+    """For each query the `top` items nearest to it, best first; fewer only if fewer match.
+
+    modality, where: which items may answer; `where` is one SQL expression over the item columns.
+    rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
+        none crowds out the others. With one modality to choose from, both give the same order.
+    unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
+        to each other, keep the best.
+
+    Raises UsageError for impossible arguments, BadFilter for `where`.
+    """
+    if top < 1:
+        raise UsageError(f"top: expected at least 1, got {top}")
+    if rank not in tuple(Rank):
+        raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
+    groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
+    if not groups or not queries:
+        return [[] for _ in queries]
+    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+    vectors = np.stack([query.vector for query in queries])
+    scales = view.baselines(queries)
+    if unique:
+        rows = range(len(queries))
+        found = [
+            ask.distinct(vectors[row : row + 1], (scales[0][row : row + 1], scales[1][row : row + 1]))
+            for row in rows
+        ]
+    else:
+        found = ask.best(vectors, scales)
+    return _hits(view.snapshot, found)
+
+
+def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
+    """One modality, several or none, or None for all, as a list. Raises UsageError for an unknown name."""
+    if given is None:
+        return None
+    names = [given] if isinstance(given, str) else list(given)
+    if unknown := [name for name in names if name not in KINDS]:
+        raise UsageError(f"modality: expected {', '.join(Modality)}; got {unknown[0]!r}")
+    return [Modality(name) for name in names]
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all queries of one call have in common.
+
+    vectors: float32 [Q, dim]. scales: their baselines, centres and spreads float32 [Q, modalities].
+    """
+
+    view: View
+    groups: list[Group]
+    top: int
+    rank: Rank
+    min_cosine: float
+
+    def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
+        """The `top` best of each query."""
+        parts = [self.view.nearest(vectors, group, self.top) for group in self.groups]
+        scores, ids = (np.concatenate(some, axis=1) for some in zip(*parts, strict=True))
+        if len(parts) > 1 and self.view.index is not None:
+            ids = self._promising(scores, ids, [part[1].shape[1] for part in parts], scales)
+        ranked = self._ranked(vectors, ids, scales)
+        return [one[: min(self.top, int((one.cosines >= self.min_cosine).sum()))] for one in ranked]
+
+    def _promising(
+        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        """As many candidates as one group has, by approximate cosines; the `top` of each group among them."""
+        assert self.view.index is not None
+        keep = max(self.view.index.candidates(self.top), sum(min(width, self.top) for width in widths))
+        if keep >= ids.shape[1]:
+            return ids
+        balanced = self._balanced(scores, ids, scales)
+        first = 0
+        for width in widths:  # approximate cosines of different modalities may be off by different amounts
+            if width > self.top:
+                of_group = balanced[:, first : first + width]
+                at = np.argpartition(-of_group, self.top - 1, axis=1)[:, : self.top]
+                np.put_along_axis(of_group, at, np.inf, axis=1)
+            else:
+                balanced[:, first : first + width] = np.inf
+            first += width
+        return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
+
+    def _balanced(
+        self, scores: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
+    ) -> np.ndarray:
+        centres, spreads = (
+            np.take_along_axis(scale, self.view.snapshot.kinds_of(ids), axis=1) for scale in scales
+        )
+        return (scores - centres) / spreads
+
+    def _ranked(
+        self, vectors: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
+    ) -> list[_Ranked]:
+        """Candidates by their exact figures, best first, ties by id. ids: int64 [Q, c], -1 for none."""
+        exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
+        balanced = self._balanced(exact, ids, scales)
+        scores = balanced if self.rank is Rank.BALANCED else exact
+        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores)), axis=1)
+        ids, scores, exact, balanced = (
+            np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
+        )
+        kinds = self.view.snapshot.kinds_of(ids)
+        counts = (ids >= 0).sum(axis=1).tolist()
+        return [
+            _Ranked(ids[q, :n], kinds[q, :n], scores[q, :n], exact[q, :n], balanced[q, :n])
+            for q, n in enumerate(counts)
+        ]
+
+    def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
+        """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
+        near = [self.view.nearest(vector, group, self.top)[1] for group in self.groups]
+        depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
+        while True:
+            (fetched,) = self._ranked(vector, np.concatenate(near, axis=1), scales)
+            passing = fetched[: int((fetched.cosines >= self.min_cosine).sum())]
+            found = passing[_representatives(self.view.snapshot, passing, self.top)]
+            bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
+            last = {
+                at: fetched[np.flatnonzero(np.isin(fetched.ids, near[at]))[:depth][-1:]] for at in open_groups
+            }
+            open_groups = [
+                at
+                for at in open_groups
+                if len(self.groups[at].ids) > depth
+                and (last[at].scores > bar).all()
+                and (last[at].cosines >= self.min_cosine).all()
+            ]
+            if not open_groups:
+                return found
+            depth *= GROW
+            for at in open_groups:
+                near[at] = self.view.nearest(vector, self.groups[at], depth)[1]
+
+
+def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray:
+    """int64 rows, ascending: the best of every group of near duplicates, at most `top`."""
+    digests = snapshot.items(found.ids, columns=["sha256"])["sha256"].to_pylist()
+    vectors = snapshot.vectors(found.ids)
+    kept: list[int] = []
+    visited: set[tuple[int, str]] = set()
+    for row, key in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
+        same_kind = [other for other in kept if found.kinds[other] == found.kinds[row]]
+        if key in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
+            continue
+        visited.add(key)
+        kept.append(row)
+        if len(kept) == top:
+            break
+    return np.array(kept, np.int64)
+
+
+def _hits(snapshot: Snapshot, found: list[_Ranked]) -> list[list[Hit]]:
+    """With the metadata, which is read once for all queries."""
+    records = iter(snapshot.records(np.concatenate([one.ids for one in found])))
+    return [
+        [
+            _hit(next(records), *figures)
+            for figures in zip(
+                range(1, len(one.ids) + 1),
+                one.scores.tolist(),
+                one.cosines.tolist(),
+                one.balanced.tolist(),
+                strict=True,
+            )
+        ]
+        for one in found
+    ]
+
+
+def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float) -> Hit:
+    """item: all columns, of which the user's may be called as the figures of a hit are."""
+    return Hit(
+        rank,
+        score,
+        cosine,
+        balanced,
+        item.pop("id"),
+        item.pop("path"),
+        Modality(item.pop("modality")),
+        item.pop("start_s"),
+        item.pop("end_s"),
+        item.pop("text"),
+        {name: value for name, value in item.items() if value is not None},
+    )
