@@ -191,7 +191,7 @@ def complete():
 def test_kinds_commands_and_options_are_completed(complete):
     assert complete("query", "dog", "-k", "t").split() == ["text", "thermal"]
     assert complete("query", "--modality", "").split() == list(Modality)
-    assert complete("in").split() == ["info", "index"]
+    assert complete("in").split() == ["ingest", "info", "index"]
     assert complete("eval", "benchmark", "ny").split() == ["nyu-d"]
     assert complete("ls", "--coll").split() == ["--collection"]
     assert "--index" not in complete("ls", "--").split()

@@ -86,7 +86,7 @@ def test_a_data_set_is_measured_beside_what_was_published(run, tmp_path):
         (["benchmark", "esc50"], "DIR"),
         (["benchmark", "esc51", "a"], "esc51"),
         (["collection"], "--label"),
-        (["scenes", "1"], "1"),
+        (["scenes", "1"], "2"),
         (["scenes", "5", "--label", "x"], "--label"),
         (["scenes", "5", "--split", "x"], "--split"),
         (["scenes", "5", "--prompts", "x"], "--prompts"),

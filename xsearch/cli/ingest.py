@@ -121,15 +121,15 @@ def _changes(paths: Sequence[str], folder: Path) -> Iterator[set[Any]]:
 def open_or_create(folder: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
     """The collection at `folder`; for a new one a note says which model it will use."""
     import xsearch
-
-    if _is_collection(folder):
-        return xsearch.open(folder, model, device=device, dtype=dtype)
     from xsearch.models.registry import resolve
 
-    output.note(resolve(model).line)
-    collection = xsearch.Collection.create(folder, model, device=device, dtype=dtype)
-    able = collection.backend.capabilities()
-    output.note(f"computing in {able.dtype} on {able.device}")
+    new = not _is_collection(folder)
+    if new:
+        output.note(resolve(model).line)
+    collection = xsearch.open(folder, model, create=True, device=device, dtype=dtype)
+    if new:
+        able = collection.backend.capabilities()
+        output.note(f"computing in {able.dtype} on {able.device}")
     return collection
 
 
