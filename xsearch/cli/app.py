@@ -41,9 +41,10 @@ class Commands(TyperGroup):
             code = super().main(*args, **extra)
         except _WrongOption as problem:
             command = problem.ctx.command_path if problem.ctx else "xsearch"
-            _fail(f"{problem.format_message().rstrip('.')}; see {command} --help", code=2)
+            message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's prefix
+            _fail(f"{message}; see {command} --help", code=2)
         except typer.Abort:
-            _fail("not confirmed, nothing was done; answer y, or use --yes (for a licence, --accept-license)")
+            _fail("not confirmed, nothing was done")
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:

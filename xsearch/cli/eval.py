@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
 from xsearch.types import DEFAULT_COLLECTION
 
@@ -19,11 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Benchmark", "app"]
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Measure a model: recall, zero-shot accuracy, modality gap.",
-)
+app = new_group("Measure a model: recall, zero-shot accuracy, modality gap.")
 
 
 class Benchmark(StrEnum):
@@ -37,12 +34,6 @@ class Benchmark(StrEnum):
     IMAGENET = "imagenet"
 
 
-def _writable(file: Path | None) -> Path | None:
-    if file is not None and not file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{file}: its folder does not exist")
-    return file
-
-
 Prompts = Annotated[
     Path | None,
     typer.Option(
@@ -53,11 +44,13 @@ Prompts = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="FILE", callback=_writable, help="Also write all figures, as JSON."),
+    typer.Option(
+        "--out", "-o", metavar="FILE", callback=options.writable, help="Also write all figures, as JSON."
+    ),
 ]
 Png = Annotated[
     Path | None,
-    typer.Option("--png", metavar="FILE", callback=_writable, help="Also draw the figures."),
+    typer.Option("--png", metavar="FILE", callback=options.writable, help="Also draw the figures."),
 ]
 
 
@@ -254,4 +247,4 @@ def _print_matrix(rows: Sequence[dict[str, Any]], second: str) -> None:
         for row in rows
     }
     lines = [(a, *(cells[a, b] for b in kinds)) for a in kinds]
-    print_table(("", *kinds), lines)
+    print_table(("", *kinds), lines, shortened={})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
 from xsearch.types import DEFAULT_COLLECTION, Device
 
@@ -17,11 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Plan, build and tune the index of a collection.",
-)
+app = new_group("Plan, build and tune the index of a collection.")
 
 Recipe = Annotated[
     str | None,
@@ -37,7 +34,7 @@ Memory = Annotated[
 def _svg(file: Path | None) -> Path | None:
     if file is not None and file.suffix.lower() != ".svg":
         raise typer.BadParameter(f"{file}: expected a name that ends in .svg")
-    return file
+    return options.writable(file)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
 from xsearch.errors import ModelError, UsageError
 
@@ -23,11 +24,7 @@ __all__ = ["app"]
 PULL = "xsearch models pull imagebind"
 TERMS = "https://creativecommons.org/licenses/by-nc/4.0/"
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="List, check and remove models, or pull ImageBind's.",
-)
+app = new_group("List, check and remove models, or pull ImageBind's.")
 
 
 class Dtype(StrEnum):

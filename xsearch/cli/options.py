@@ -28,9 +28,18 @@ __all__ = [
     "Unique",
     "Where",
     "Yes",
+    "writable",
 ]
 
 ALIASES = {"index": "collection", "min-score": "min-cosine"}  # former names of options, still accepted
+
+
+def writable(file: Path | None) -> Path | None:
+    """`file`, whose folder exists: checked before the work of which it is the result."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{file}: its folder does not exist")
+    return file
+
 
 Collection = Annotated[
     Path,
@@ -86,5 +95,8 @@ JsonObject = Annotated[bool, typer.Option("--json", help="Print a JSON object.")
 Csv = Annotated[bool, typer.Option("--csv", help="Print the same columns as CSV.")]
 Paths = Annotated[bool, typer.Option("--paths", help="Print one path per line, for xargs.")]
 Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with pictures and players.")
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", callback=writable, help="Also write a page with pictures and players."
+    ),
 ]

@@ -69,8 +69,8 @@ def query(
     if (what is not None) + len(given) != 1:
         names = ["WHAT"] * (what is not None) + [f"--{kind}" for kind in given]
         raise UsageError(
-            f"query: expected one thing to look for, got {' and '.join(names) or 'none'}; "
-            "give one text or file, or add and subtract several with xsearch compose"
+            f"query: expected one text or file, got {' and '.join(names) or 'none'}; "
+            "add and subtract several with xsearch compose"
         )
     from xsearch.query.grammar import Term
 
@@ -160,7 +160,8 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
     )
     name, able = collection.backend.fingerprint.name, collection.backend.capabilities()
     took_s = time.perf_counter() - start
-    LOG.info("%s searched in %.2f s with %s in %s on %s", collection, took_s, name, able.dtype, able.device)
+    count = len(collection)
+    LOG.info("searched %d items in %.2f s, model %s, %s on %s", count, took_s, name, able.dtype, able.device)
     for part in asked.parts:
         if isinstance(part.source, str) and (words := unlearned(part.source, able.vocabulary)):
             output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")

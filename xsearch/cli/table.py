@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -18,16 +18,19 @@ if TYPE_CHECKING:
 __all__ = ["print_table", "printable", "relative", "seconds"]
 
 GAP = 2  # columns between two cells
-SHORTENED = {"path": 12, "text": 8}  # these fit on one line, and keep at least so many columns
+SHORTENED = {"path": 12, "text": 12}  # cells of one line, and the width that they keep at least
 STYLES = {"modality": "cyan", "text": "dim", "reason": "dim"}
 _NUMBER = re.compile(r"[+-]?[\d,.]+|nan|-|")
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, shortened: Mapping[str, int] = SHORTENED
+) -> None:
     """Print aligned columns, numbers to the right; columns without content are left out.
 
-    A terminal gets what fits its width: "path" is shortened in its middle, "text" at its end, other cells
-    wrap, and where even that is too wide the last columns are left out. Elsewhere nothing is shortened.
+    A terminal gets what fits its width: columns named in `shortened` lose their end, a path its middle, to
+    that width at least; other cells wrap; where even that is too wide the last columns are left out.
+    Elsewhere nothing is shortened.
     """
     if not rows:
         return
@@ -37,7 +40,7 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         if any(row[i] for row in rows)
     ]
     if sys.stdout.isatty():
-        _print_fitted(columns)
+        _print_fitted(columns, shortened)
     else:
         _print_plain(columns)
 
@@ -74,31 +77,39 @@ def _print_plain(columns: list[list[str]]) -> None:
     typer.echo("\n".join(lines))
 
 
-def _print_fitted(columns: list[list[str]]) -> None:
+def _print_fitted(columns: list[list[str]], shortened: Mapping[str, int]) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)  # without colours where NO_COLOR is set
-    columns = _fitting(columns, console.width)
+    columns = _fitting(columns, console.width, shortened)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
+    spare = console.width + GAP - sum(max(map(cell_len, c)) + GAP for c in columns if c[0] != "text")
     cells: list[list[_Shortened | Text]] = []
     for name, *texts in columns:
-        justify: Literal["left", "right"] = "right" if _is_numeric([name, *texts]) else "left"
-        table.add_column(Text(name), justify=justify, style=STYLES.get(name))
-        cells.append([_Shortened(text, name) if name in SHORTENED else Text(text) for text in texts])
+        table.add_column(
+            Text(name),
+            justify="right" if _is_numeric([name, *texts]) else "left",
+            style=STYLES.get(name),
+            overflow="fold",
+            no_wrap=name not in shortened and not any(" " in text for text in texts),
+            max_width=max(shortened[name], spare) if name == "text" and name in shortened else None,
+        )
+        cells.append([_Shortened(text, name) if name in shortened else Text(text) for text in texts])
     for row in zip(*cells, strict=True):
         table.add_row(*row)
     console.print(table)
 
 
-def _fitting(columns: list[list[str]], width: int) -> list[list[str]]:
+def _fitting(columns: list[list[str]], width: int, shortened: Mapping[str, int]) -> list[list[str]]:
     """Without the last columns, other than the path, that do not fit however much the others shrink."""
     from rich.cells import cell_len
 
     def least(column: list[str]) -> int:
         words = [word for cell in column for word in cell.split()]
-        return min(max(map(cell_len, words)), SHORTENED.get(column[0], width))
+        return min(max(map(cell_len, words)), shortened.get(column[0], width))
 
     kept = list(columns)
     while len(kept) > 1 and sum(map(least, kept)) + GAP * (len(kept) - 1) > width:
