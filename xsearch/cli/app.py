@@ -19,7 +19,7 @@ from xsearch.errors import UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
 
-# typer's own exception for wrong options; its module moved between versions of typer.
+# typer's exception for wrong options; its module moved between versions of typer.
 _WrongOption: Any = typer.BadParameter.__base__
 
 

@@ -141,16 +141,16 @@ def verify(
     """
     from xsearch.integrity import verify
 
-    found = verify(folder, repair=repair)
+    findings = verify(folder, repair=repair)
     if json:
-        output.print_json([asdict(finding) for finding in found])
+        output.print_json([asdict(finding) for finding in findings])
     else:
-        for finding in found:
+        for finding in findings:
             remedy = finding.remedy if repair else f"with --repair: {finding.remedy}"
             typer.echo(f"{finding.path}: {finding.problem}; {remedy}")
-        for path in dict.fromkeys(path for finding in found for path in finding.lost):
+        for path in dict.fromkeys(path for finding in findings for path in finding.lost):
             typer.echo(f"lost: {relative(path)}")
-    if not found:
+    if not findings:
         output.note(f"{folder}: nothing is wrong")
     elif not repair:
         raise typer.Exit(1)

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-SEEN = (
+INDEXED = (
     "dog beach", "dog forest", "bird forest", "bird harbour", "boat harbour", "boat beach", "car road",
     "car street", "train mountain", "helicopter field", "drum room", "clock room", "fire forest",
     "frog field", "person street", "bell mountain",
 )  # fmt: skip
-ASKED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "nothing beach")
+QUERIED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "nothing beach")
 TOP = 4
 
 
@@ -40,20 +40,14 @@ def demo(
     from xsearch import gallery, scenes
     from xsearch.collection import Hits
 
-    media, questions, folder, page = (
-        out / "media",
-        out / "questions",
-        out / "collection",
-        out / "results.html",
-    )
+    media, questions, folder = (out / name for name in ("media", "questions", "collection"))
+    page = out / "results.html"
     if media.exists() and not (questions / "metadata.csv").exists():  # which an earlier demo wrote first
-        raise UsageError(
-            f"{media}: exists, and is not from an earlier demo; choose another folder with --out"
-        )
+        raise UsageError(f"{media} exists, and is not from an earlier demo; choose another folder with --out")
     collection = open_or_create(folder, model or "bundled")  # the world is the one that it has learned
-    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(ASKED)], questions)
-    output.note(f"rendering {len(SEEN)} scenes, as seven kinds of media each, into {media}")
-    scenes.write([_scene(words, seed=i) for i, words in enumerate(SEEN)], media)
+    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(QUERIED)], questions)
+    output.note(f"rendering {len(INDEXED)} scenes, as seven kinds of media each, into {media}")
+    scenes.write([_scene(words, seed=i) for i, words in enumerate(INDEXED)], media)
     with progress_bar() as progress:
         report = collection.ingest(media, prune=True, progress=progress)
     print_report(report, folder)
@@ -61,11 +55,11 @@ def demo(
     answers = []
     for title, asked, kind in _questions(questions):
         typer.echo(f"\n{title}\n$ {_command(asked, kind, folder)}\n")
-        found = collection.search(asked, TOP, modality=kind, unique=True)
+        answer = collection.search(asked, TOP, modality=kind, unique=True)
         if len(asked.parts) > 1:
-            hits.print_parts(found.query)
-        hits.print_hits(Hits(map(_labelled, found)))
-        answers.append((asked, found))
+            hits.print_parts(answer.query)
+        hits.print_hits(Hits(map(_labelled, answer)))
+        answers.append((asked, answer))
     page.write_text(gallery.album(answers), encoding="utf-8")
 
     typer.echo(f"\nThe same with pictures and players: {page}\n\nNow yours:")
@@ -93,7 +87,7 @@ def _questions(folder: Path) -> list[tuple[str, Query, Modality | None]]:
     from xsearch import query
 
     def file(kind: str, words: str) -> Path:
-        return next((folder / kind).glob(f"{ASKED.index(words):04d}.*"))
+        return next((folder / kind).glob(f"{QUERIED.index(words):04d}.*"))
 
     dog = query.image(file("photos", "dog forest"))
     sea = query.audio(file("sounds", "nothing beach"))

@@ -86,14 +86,14 @@ def pairs(
     rows = read_pairs(table, split=split, label=label)
     backend = _backend(model, device, dtype)
     with output.progress_bar("pairs") as show:
-        found = evaluate_pairs(
+        measured = evaluate_pairs(
             backend,
             rows,
             templates=templates,
             classes=classes,
             progress=lambda done: show(done, len(rows)),
         )
-    _report(found, backend, f"{table}, {split}" if split else str(table), out, png)
+    _report(measured, backend, f"{table}, {split}" if split else str(table), out, png)
 
 
 @app.command()
@@ -116,10 +116,10 @@ def collection(
 
     templates, classes = read_prompts(prompts) if prompts else ([], {})
     opened = xsearch.open(folder, model, device=device, dtype=dtype)
-    found = evaluate_collection(
+    measured = evaluate_collection(
         opened.backend, opened.snapshot(), label, templates=templates, classes=classes
     )
-    _report(found, opened.backend, f"{folder}, {label}", out, png)
+    _report(measured, opened.backend, f"{folder}, {label}", out, png)
 
 
 @app.command()
@@ -158,8 +158,10 @@ def benchmark(
     templates, classes = read_prompts(prompts) if prompts else ([], {})
     backend = _backend(model, device, dtype)
     with output.progress_bar("pairs") as show:
-        found = evaluate_benchmark(backend, name, data, templates=templates, classes=classes, progress=show)
-    _report(found, backend, f"{name}, {data}", out, png)
+        measured = evaluate_benchmark(
+            backend, name, data, templates=templates, classes=classes, progress=show
+        )
+    _report(measured, backend, f"{name}, {data}", out, png)
 
 
 def _backend(model: str | None, device: str, dtype: str) -> Backend:
@@ -168,20 +170,20 @@ def _backend(model: str | None, device: str, dtype: str) -> Backend:
     return ImageBindBackend.load(model, device, dtype)
 
 
-def _report(found: Evaluation, backend: Backend, what: str, out: Path | None, png: Path | None) -> None:
+def _report(measured: Evaluation, backend: Backend, what: str, out: Path | None, png: Path | None) -> None:
     """Print the figures, and write what the options ask for."""
-    _print(found)
+    _print(measured)
     if out is not None:
         about = {"what": what, "model": backend.fingerprint.name, "digest": backend.fingerprint.digest}
-        out.write_text(output.to_json(about | found.figures), encoding="utf-8")
+        out.write_text(output.to_json(about | measured.figures), encoding="utf-8")
     if png is not None:
         from xsearch.evaluate import draw
 
-        draw(found, f"{backend.fingerprint.name}: {what}").save(png, "PNG")
+        draw(measured, f"{backend.fingerprint.name}: {what}").save(png, "PNG")
 
 
-def _print(found: Evaluation) -> None:
-    figures = found.figures
+def _print(measured: Evaluation) -> None:
+    figures = measured.figures
     for count, reason in zip([figures.get("skipped")], figures.get("skipped_first", []), strict=False):
         output.note(f"{count:,} media could not be read and are left out; the first: {reason}")
     for title, section, columns, name in _SECTIONS:

@@ -94,8 +94,8 @@ def ingest(
     changes = _changes(paths, folder) if watch else iter(())
     next(changes, None)  # it looks from here on, so nothing is missed meanwhile
     report = once(collection)
-    for found in changes:
-        if found:
+    for changed in changes:
+        if changed:
             once(collection)
     if strict and report.skipped:
         raise typer.Exit(1)
@@ -107,11 +107,11 @@ def _changes(paths: Sequence[str], folder: Path) -> Iterator[set[Any]]:
         import watchfiles
     except ImportError:
         raise UsageError("--watch needs the package watchfiles: pip install 'xsearch[watch]'") from None
-    own = str(folder.absolute())
+    ours = str(folder.absolute())
     output.note("watching; stop with Ctrl-C")
     return watchfiles.watch(
         *paths,
-        watch_filter=lambda change, path: not path.startswith(own),
+        watch_filter=lambda change, path: not path.startswith(ours),
         yield_on_timeout=True,
         rust_timeout=1000,
         raise_interrupt=True,
@@ -119,7 +119,7 @@ def _changes(paths: Sequence[str], folder: Path) -> Iterator[set[Any]]:
 
 
 def open_or_create(folder: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
-    """The collection at `folder`; for a new one a note says which model it will use."""
+    """The collection at `folder`; for a new one a note names the model."""
     import xsearch
     from xsearch.models.registry import resolve
 

@@ -202,13 +202,13 @@ def remove(
         why = "it comes with xsearch" if name == "bundled" else "only imagebind can be"
         raise UsageError(f"models rm {name}: cannot be removed, {why}")
     folder, here = imagebind_folder(), downloaded()
-    found = {folder: _bytes(folder)} if folder.exists() else {}
+    present = {folder: _bytes(folder)} if folder.exists() else {}
     if here:
-        found[here.folder] = here.bytes
-    if not found:
+        present[here.folder] = here.bytes
+    if not present:
         typer.echo("imagebind is not installed, nothing was removed")
         return
-    removed = " and ".join(f"{path} ({size(bytes)})" for path, bytes in found.items())
+    removed = " and ".join(f"{path} ({size(bytes)})" for path, bytes in present.items())
     if not yes:
         typer.confirm(f"Remove {removed}?", abort=True, err=True)
     remove_imagebind()
@@ -242,14 +242,14 @@ def _reports() -> Iterator[tuple[Callable[[str], None], Callable[[int, int | Non
             bar.close()
 
 
-def _place(option: str, given: str | None) -> str | None:
+def _place(option: str, place: str | None) -> str | None:
     """A URL or the path of a file that is there."""
-    if given and not given.lower().startswith(("http://", "https://")):
-        if "://" in given:
-            raise UsageError(f"{option} {given}: expected an http or https URL, or a file")
-        if not Path(given).expanduser().is_file():
-            raise UsageError(f"{option} {given}: no such file")
-    return given
+    if place and not place.lower().startswith(("http://", "https://")):
+        if "://" in place:
+            raise UsageError(f"{option} {place}: expected an http or https URL, or a file")
+        if not Path(place).expanduser().is_file():
+            raise UsageError(f"{option} {place}: no such file")
+    return place
 
 
 def _bytes(folder: Path) -> int:

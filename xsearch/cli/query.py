@@ -65,16 +65,16 @@ def query(
     dtype: options.Dtype = "auto",
 ) -> None:
     """Print the items nearest to one text or file, best first."""
-    given = {kind: ctx.params[kind] for kind in Modality if ctx.params[kind] is not None}
-    if (what is not None) + len(given) != 1:
-        names = ["WHAT"] * (what is not None) + [f"--{kind}" for kind in given]
+    chosen = {kind: ctx.params[kind] for kind in Modality if ctx.params[kind] is not None}
+    if (what is not None) + len(chosen) != 1:
+        names = ["WHAT"] * (what is not None) + [f"--{kind}" for kind in chosen]
         raise UsageError(
             f"query: expected one text or file, got {' and '.join(names) or 'none'}; "
             "add and subtract several with xsearch compose"
         )
     from xsearch.query.grammar import Term
 
-    terms = [Term(None, what)] if what is not None else [Term(kind, given[kind]) for kind in given]
+    terms = [Term(None, what)] if what is not None else [Term(kind, chosen[kind]) for kind in chosen]
     _answer(_parsed(terms[0]), ctx.params)
 
 
@@ -135,28 +135,30 @@ def compose(
 
 
 def _parsed(term: Term) -> Query:
-    """What a term searches for; says so where a missing file is taken as a text."""
+    """The query of one term; a note reports a missing file that is searched for as a text."""
     from xsearch import query
 
     if term.modality is not None:
         return term.weight * getattr(query, term.modality)(term.value)
-    found = query.parse(term.value)
-    if isinstance(found.parts[0].source, str) and _looks_like_a_file(term.value):
+    parsed = query.parse(term.value)
+    if isinstance(parsed.parts[0].source, str) and _looks_like_a_file(term.value):
         output.note(f"no such file: {term.value}; searching for it as a text")
-    return term.weight * found
+    return term.weight * parsed
 
 
-def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -> None:
-    """Search, print, and write the page, as the options of the command say."""
-    form = hits.choose_form(json=given["json"], csv=given["csv"], paths=given["paths"])
+def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
+    """Search, print, and write the page, as the parameters of the command ask for."""
+    form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
     from xsearch.models.vocabulary import unlearned
 
     start = time.perf_counter()
-    collection = xsearch.open(given["folder"], given["model"], device=given["device"], dtype=given["dtype"])
+    collection = xsearch.open(
+        params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
+    )
     names = ("top", "where", "rank", "min_cosine", "unique")
-    found = collection.search(
-        asked, **{name: given[name] for name in names}, modality=given["modality"] or None
+    answer = collection.search(
+        asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
     name, able = collection.backend.fingerprint.name, collection.backend.capabilities()
     took_s = time.perf_counter() - start
@@ -166,15 +168,15 @@ def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -
         if isinstance(part.source, str) and (words := unlearned(part.source, able.vocabulary)):
             output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
     if composed:
-        hits.print_parts(found.query)
-    hits.print_hits(found, form)
-    if not found:
+        hits.print_parts(answer.query)
+    hits.print_hits(answer, form)
+    if not answer:
         output.note("no items match")
-    if given["html"] is not None:
+    if params["html"] is not None:
         from xsearch import gallery
 
-        given["html"].write_text(gallery.page(found, asked), encoding="utf-8")
-        output.note(f"page: {given['html']}")
+        params["html"].write_text(gallery.page(answer, asked), encoding="utf-8")
+        output.note(f"page: {params['html']}")
 
 
 def _looks_like_a_file(what: str) -> bool:

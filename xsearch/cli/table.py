@@ -51,7 +51,7 @@ def printable(text: str) -> str:
 
 
 def relative(path: str) -> str:
-    """A path below the current directory as seen from there, any other unchanged."""
+    """A path below the current directory relative to it, any other unchanged."""
     cwd = Path.cwd()
     return str(Path(path).relative_to(cwd)) if Path(path).is_relative_to(cwd) else path
 

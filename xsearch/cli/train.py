@@ -70,8 +70,8 @@ def train(
         _show(bad, "is bad")
         raise typer.Exit(1 if bad else 0)
     chosen = Recipe.load(recipe)
-    given: dict[str, Any] = {"start": start, "scenes": scenes, "chunk": chunk, "seed": seed}
-    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    overrides: dict[str, Any] = {"start": start, "scenes": scenes, "chunk": chunk, "seed": seed}
+    chosen = replace(chosen, **{name: value for name, value in overrides.items() if value is not None})
     if not paths and not chosen.scenes:
         raise UsageError("nothing to learn from: give a pair table, or --scenes N")
     pairs, bad = read_tables(paths, "train")

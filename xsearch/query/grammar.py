@@ -24,7 +24,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A value, its kind or None where the value has to tell, and its weight."""
+    """A value, its modality (None: that of the file, or text), and its weight."""
 
     modality: Modality | None
     value: str
