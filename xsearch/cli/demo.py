@@ -37,8 +37,7 @@ def demo(
     model: options.Model = None,
 ) -> None:
     """Render some media, search them, and show the answers."""
-    from xsearch import gallery, scenes
-    from xsearch.collection import Hits
+    from xsearch import Hits, gallery, scenes
 
     media, questions, folder = (out / name for name in ("media", "questions", "collection"))
     page = out / "results.html"

@@ -14,7 +14,7 @@ from xsearch.errors import UsageError
 from xsearch.types import HIT_COLUMNS
 
 if TYPE_CHECKING:
-    from xsearch.collection import Hits
+    from xsearch import Hits
     from xsearch.query import Embedded
 
 __all__ = ["Form", "choose_form", "print_hits", "print_parts"]
