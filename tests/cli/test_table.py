@@ -92,6 +92,16 @@ def test_other_cells_wrap_in_a_terminal(terminal):
     assert sum(line.count("pillow-heif") for line in lines) == 6
 
 
+def test_a_header_of_several_words_wraps_in_a_terminal(terminal):
+    header = ("nprobe", "recall@10 same", "recall@10 cross", "kept")
+    lines = terminal(header, [("8", "0.910", "0.905", "<-")], COLUMNS="38", NO_COLOR="1")
+    assert [COLOUR.sub("", line).split() for line in lines] == [
+        ["recall@10", "recall@10"],
+        ["nprobe", "same", "cross", "kept"],
+        ["8", "0.910", "0.905", "<-"],
+    ]
+
+
 def test_numbers_are_to_the_right(capsys):
     print_table(("n", "of", "name"), [("1", "-", "1"), ("1,000", "+2.5", "1b")])
     assert capsys.readouterr().out.splitlines() == ["    n    of  name", "    1     -  1", "1,000  +2.5  1b"]

@@ -94,7 +94,7 @@ def _print_fitted(columns: list[list[str]], shortened: Mapping[str, int]) -> Non
             justify="right" if _is_numeric([name, *texts]) else "left",
             style=STYLES.get(name),
             overflow="fold",
-            no_wrap=name not in shortened and not any(" " in text for text in texts),
+            no_wrap=name not in shortened and not any(" " in text for text in (name, *texts)),
             max_width=max(shortened[name], spare) if name == "text" and name in shortened else None,
         )
         cells.append([_Shortened(text, name) if name in shortened else Text(text) for text in texts])
