@@ -31,14 +31,14 @@ def seconds(command: list[str]) -> tuple[float, float]:
 
 def run(rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
-        media, index = Path(scratch) / "media", Path(scratch) / "index"
+        media, collection = Path(scratch) / "media", Path(scratch) / "collection"
         write(sample(2, seed=0), media, width=160, height=120)
-        xsearch.Collection.create(index, "bundled").ingest(media)
+        xsearch.Collection.create(collection, "bundled").ingest(media)
         program = [sys.executable, "-m", "xsearch"]
         commands = {
             "import torch, faiss, duckdb": [sys.executable, "-c", "import torch, faiss, duckdb"],
             "xsearch --help": [*program, "--help"],
-            "xsearch query TEXT": [*program, "query", "a dog on the beach", "--index", str(index)],
+            "xsearch query TEXT": [*program, "query", "a dog on the beach", "--collection", str(collection)],
         }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(rounds):

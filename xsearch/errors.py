@@ -160,7 +160,8 @@ class Damaged(StoreError):
     def __init__(self, collection: Path, name: str, problem: object) -> None:
         """`name` is the path of the file inside the collection."""
         super().__init__(
-            f"damaged file {collection / name}: {problem}; run `xsearch verify --repair --index {collection}`"
+            f"damaged file {collection / name}: {problem}; "
+            f"run `xsearch verify --repair --collection {collection}`"
         )
         self.name = name
         self.problem = str(problem)

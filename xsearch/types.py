@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 __all__ = [
     "AUDIO_RATE_HZ",
     "DEFAULT_COLLECTION",
     "HIT_COLUMNS",
+    "Device",
     "Fingerprint",
     "Hit",
     "MediaFile",
@@ -22,6 +23,8 @@ __all__ = [
 
 DEFAULT_COLLECTION = Path("indexes/default")
 AUDIO_RATE_HZ = 16_000  # of every audio sample; ImageBind, arXiv:2305.05665, section 3
+
+Device = Literal["auto", "cpu", "cuda"]  # what searches an index
 
 
 class Modality(StrEnum):

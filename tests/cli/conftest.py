@@ -71,5 +71,5 @@ def run(model: Path) -> Run:
 def index(run: Run, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The media as a collection; tests that change it work on a copy."""
     folder = tmp_path_factory.mktemp("indexes") / "default"
-    run("ingest", media, "--index", folder)
+    run("ingest", media, "--collection", folder)
     return folder

@@ -1,5 +1,6 @@
 """What every command has in common: help, errors, exit codes, a fast start."""
 
+import logging
 import os
 import re
 import resource
@@ -12,9 +13,15 @@ from typer.testing import CliRunner
 
 from xsearch.cli.app import Commands, app
 from xsearch.errors import BadFilter, NoCollection
+from xsearch.types import Modality
 
 COMMANDS = ["ingest", "query", "compose", "info", "ls", "rm", "skipped", "compact", "verify"]
-COMMANDS += ["export", "import", "train", "eval", "doctor", "demo", "index", "models"]
+COMMANDS += ["export", "import", "train", "doctor", "demo", "eval", "index", "models"]
+GROUPS = {
+    "eval": ["pairs", "collection", "scenes", "benchmark"],
+    "index": ["plan", "build", "tune", "info"],
+    "models": ["list", "info", "verify", "pull", "rm"],
+}
 
 
 def test_help_names_every_command_in_80_columns(run):
@@ -23,6 +30,15 @@ def test_help_names_every_command_in_80_columns(run):
     assert "..." not in text.split("Commands:")[1]  # every summary is short enough
     for command in COMMANDS:
         assert max(map(len, run(command, "--help").stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_of_a_group_names_its_commands_in_80_columns(run, group):
+    summaries = run(group, "--help").stdout.split("Commands:")[1]
+    assert re.findall(r"^  (\w+)  +[A-Z]", summaries, re.M) == GROUPS[group]
+    assert "..." not in summaries
+    for command in GROUPS[group]:
+        assert max(map(len, run(group, command, "--help").stdout.splitlines())) <= 80
 
 
 def test_without_a_command_there_is_help(run):
@@ -51,6 +67,8 @@ def test_help_loads_nothing_heavy_and_is_fast():
         (["ingest"], "PATH"),
         (["ingest", "/no/such/folder"], "/no/such/folder"),
         (["quary"], "quary"),
+        (["eval", "pears"], "pears"),
+        (["query", "dog", "-k"], "-k"),
     ],
 )
 def test_wrong_usage_is_one_line_and_exits_with_2(run, words, part):
@@ -68,7 +86,7 @@ def test_wrong_usage_is_one_line_and_exits_with_2(run, words, part):
         (BadFilter("where: no\nSQL"), 2, "error: where: no SQL"),
         (NoCollection("nothing there"), 1, "error: nothing there"),
         (PermissionError(13, "Permission denied", "/x.html"), 1, "error: Permission denied: /x.html"),
-        (KeyboardInterrupt(), 130, "interrupted: nothing is lost, run the same command again to go on"),
+        (KeyboardInterrupt(), 130, "interrupted: nothing is lost, run the same command again to continue"),
     ],
 )
 def test_every_problem_is_one_line_and_an_exit_code(problem, code, line):
@@ -114,10 +132,77 @@ def test_a_closed_pipe_ends_silently(index):
 def test_the_collection_is_option_then_environment_then_default(index, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
-    assert (
-        runner.invoke(app, ["info", "--index", str(index)], env={"XSEARCH_INDEX": "/nowhere"}).exit_code == 0
-    )
+    elsewhere = {"XSEARCH_COLLECTION": "/nowhere"}
+    for option in ("--collection", "-c", "--index"):
+        assert runner.invoke(app, ["info", option, str(index)], env=elsewhere).exit_code == 0
+    assert runner.invoke(app, ["info"], env={"XSEARCH_COLLECTION": str(index)}).exit_code == 0
     assert runner.invoke(app, ["info"], env={"XSEARCH_INDEX": str(index)}).exit_code == 0
+    both = {"XSEARCH_COLLECTION": str(index), "XSEARCH_INDEX": "/nowhere"}
+    assert runner.invoke(app, ["info"], env=both).exit_code == 0
     result = runner.invoke(app, ["info"])
     assert result.exit_code == 1
     assert "indexes/default" in result.stderr
+    assert "--collection indexes/default" in result.stderr
+
+
+def test_former_names_are_not_in_the_help(run):
+    text = run("query", "--help").stdout
+    assert "XSEARCH_COLLECTION; default: indexes/default" in " ".join(text.split())
+    for former in ("--index", "XSEARCH_INDEX", "--min-score"):
+        assert former not in text
+
+
+def test_short_options(run, index, tmp_path):
+    words = ["query", "dog", "-c", index, "-n", 2, "-k", "image", "-k", "text", "-w", "id >= 0", "--paths"]
+    assert run(*words).stdout == run("query", "dog", "--collection", index, "--top", 2, "--modality", "image",
+        "--modality", "text", "--where", "id >= 0", "--paths").stdout  # fmt: skip
+    assert len(run("ls", "-n", 2, "-c", index).stdout.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "words", [["-v", "query", "dog"], ["query", "dog", "-v"], ["-v", "query", "-v", "dog"]]
+)
+def test_verbose_logs_to_stderr_until_the_command_ends(run, index, words):
+    told = run(*words, "-c", index).stderr
+    assert len(re.findall(r"^\d+ ms INFO searched 7 items in", told, re.M)) == 1
+    assert "INFO" not in run("query", "dog", "-c", index).stderr
+    assert logging.getLogger("xsearch").level == logging.NOTSET
+
+
+@pytest.fixture
+def complete():
+    """`complete("query", "-k", "te")` -> what bash is offered for the last word."""
+
+    def complete(*words, shell="bash"):
+        line = " ".join(["xsearch", *words])
+        environment = {
+            "_XSEARCH_COMPLETE": f"complete_{shell}",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(words)),
+            "_TYPER_COMPLETE_ARGS": line,
+        }
+        command = [sys.executable, "-m", "xsearch"]
+        environment |= os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    return complete
+
+
+def test_kinds_commands_and_options_are_completed(complete):
+    assert complete("query", "dog", "-k", "t").split() == ["text", "thermal"]
+    assert complete("query", "--modality", "").split() == list(Modality)
+    assert complete("in").split() == ["ingest", "info", "index"]
+    assert complete("eval", "benchmark", "ny").split() == ["nyu-d"]
+    assert complete("ls", "--coll").split() == ["--collection"]
+    assert "--index" not in complete("ls", "--").split()
+    assert complete("query", "--image", "./").split() == []  # the shell completes paths
+    assert complete("query", "--image", "./", shell="zsh").split() == ["_files"]
+    assert '"thermal"' in complete("query", "-k", "th", shell="zsh")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed(shell, monkeypatch):
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: shell)
+    result = CliRunner().invoke(app, ["--show-completion"], prog_name="xsearch")
+    assert result.exit_code == 0
+    assert "_XSEARCH_COMPLETE" in result.stdout

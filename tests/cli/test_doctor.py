@@ -2,7 +2,7 @@
 
 
 def test_a_missing_model_is_found_and_exits_with_1(run, tmp_path, monkeypatch):
-    healthy = run("doctor", "--index", tmp_path / "c").stdout
+    healthy = run("doctor", "--collection", tmp_path / "c").stdout
     assert "BROKEN" not in healthy
     assert all(
         name in healthy

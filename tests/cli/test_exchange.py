@@ -9,23 +9,23 @@ import pyarrow.parquet as pq
 
 def test_there_and_back(run, index, tmp_path):
     out = tmp_path / "all.parquet"
-    assert f"{out}: 7 items from {index}, " in run("export", out, "--index", index).stdout
-    words = ["import", out, "--index", tmp_path / "new"]
+    assert f"{out}: 7 items from {index}, " in run("export", out, "--collection", index).stdout
+    words = ["import", out, "--collection", tmp_path / "new"]
     assert run(*words, "--dry-run").stdout.startswith("would add 7 items (3 image, 1 text, 3 audio)")
     assert f"{tmp_path / 'new'}: added 7 items (3 image, 1 text, 3 audio) from {out} in" in run(*words).stdout
     assert "added 0 items" in (again := run(*words).stdout)
     assert "      7  there already" in again
-    query = ["query", "a dog", "--json", "--index"]
+    query = ["query", "a dog", "--json", "--collection"]
     ours, theirs = (json.loads(run(*query, place).stdout) for place in (tmp_path / "new", index))
     assert [(hit["path"], hit["score"]) for hit in ours] == [(hit["path"], hit["score"]) for hit in theirs]
 
 
 def test_export_takes_filters_and_float32(run, index, tmp_path):
-    words = ["--modality", "audio", "--where", "start_s >= 10", "--float32", "--index", index]
+    words = ["--modality", "audio", "--where", "start_s >= 10", "--float32", "--collection", index]
     assert "2 items" in run("export", tmp_path / "out", *words).stdout
     (file,) = (tmp_path / "out").iterdir()
     assert pq.read_table(file)["vector"].type == pa.list_(pa.field("element", pa.float32(), False), 32)
-    assert "already" in run("export", tmp_path / "out", "--index", index, code=2).stderr
+    assert "already" in run("export", tmp_path / "out", "--collection", index, code=2).stderr
 
 
 def test_import_of_clip_retrieval_names_its_model(run, model, tmp_path):
@@ -36,7 +36,7 @@ def test_import_of_clip_retrieval_names_its_model(run, model, tmp_path):
     np.save(tmp_path / "clip" / "img_emb" / "img_emb_0.npy", vectors)
     described = pa.table({"url": ["https://x.org/a", "https://x.org/b", "https://x.org/c"]})
     pq.write_table(described, tmp_path / "clip" / "metadata" / "metadata_0.parquet")
-    words = ["import", tmp_path / "clip", "--index", tmp_path / "new"]
+    words = ["import", tmp_path / "clip", "--collection", tmp_path / "new"]
     assert "--model NAME" in run(*words, code=2).stderr
     told = run(*words, "--model", model).stdout
     assert "added 2 items (2 image)" in told

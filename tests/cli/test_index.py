@@ -31,8 +31,8 @@ def many(tmp_path: Path) -> Path:
 
 
 def test_a_plan_is_one_paragraph(run, many):
-    assert run("index", "plan", "--index", many).stdout.startswith("Flat on cpu for 2,000 items:")
-    words = ("index", "plan", "--index", many, "--items", 1_000_000, "--device", "cpu")
+    assert run("index", "plan", "--collection", many).stdout.startswith("Flat on cpu for 2,000 items:")
+    words = ("index", "plan", "--collection", many, "--items", 1_000_000, "--device", "cpu")
     text = run(*words).stdout
     assert text.count("\n") == 1
     assert "IVF4096" in text
@@ -44,35 +44,37 @@ def test_a_plan_is_one_paragraph(run, many):
 
 
 def test_an_index_is_built_tuned_and_described(run, many, tmp_path):
-    assert "no index" in run("index", "tune", "--index", many, code=1).stderr
-    assert "Flat" in run("index", "info", "--index", many).stdout
-    assert run("index", "build", "--index", many, "--recipe", RECIPE).stdout.startswith(f"{RECIPE} on cpu")
-    before = json.loads(run("index", "info", "--index", many, "--json").stdout)
+    assert "no index" in run("index", "tune", "--collection", many, code=1).stderr
+    assert "Flat" in run("index", "info", "--collection", many).stdout
+    assert run("index", "build", "--collection", many, "--recipe", RECIPE).stdout.startswith(
+        f"{RECIPE} on cpu"
+    )
+    before = json.loads(run("index", "info", "--collection", many, "--json").stdout)
     assert (before["recipe"], before["covered"], before["recall"]) == (RECIPE, 2_000, None)
 
     picture = tmp_path / "points.svg"
-    table = run("index", "tune", "--index", many, "--recall", 0.9, "--plot", picture).stdout.splitlines()
+    table = run("index", "tune", "--collection", many, "--recall", 0.9, "--plot", picture).stdout.splitlines()
     assert "recall@10 same" in table[0]
     assert "recall@10 cross" in table[0]
     assert sum(line.endswith("<-") for line in table) == 1
-    after = json.loads(run("index", "info", "--index", many, "--json").stdout)
+    after = json.loads(run("index", "info", "--collection", many, "--json").stdout)
     assert after["recall"] >= 0.9
     kept = next(line for line in table if line.endswith("<-")).split()
     assert [str(after["nprobe"]), str(after["refine"])] == kept[:2]
     groups = ET.parse(picture).iter("{http://www.w3.org/2000/svg}g")
-    assert {"same", "cross"} <= {group.get("id") for group in groups}
-    assert run("verify", "--index", many).stdout == ""
+    assert {"all", "same", "cross"} <= {group.get("id") for group in groups}
+    assert run("verify", "--collection", many).stdout == ""
 
 
 def test_what_is_out_of_reach_is_said(run, many, tmp_path):
-    run("index", "build", "--index", many, "--recipe", "IVF16,PQ2x4fs")
-    result = run("index", "tune", "--index", many, "--latency-ms", 0.0001)
+    run("index", "build", "--collection", many, "--recipe", "IVF16,PQ2x4fs")
+    result = run("index", "tune", "--collection", many, "--latency-ms", 0.0001)
     assert "out of reach" in result.stderr
-    assert ".svg" in run("index", "tune", "--index", many, "--plot", tmp_path / "x.png", code=2).stderr
+    assert ".svg" in run("index", "tune", "--collection", many, "--plot", tmp_path / "x.png", code=2).stderr
 
 
 def test_flat_drops_the_index(run, many):
-    run("index", "build", "--index", many, "--recipe", RECIPE)
+    run("index", "build", "--collection", many, "--recipe", RECIPE)
     assert Store.open(many).snapshot().index_path is not None
-    assert "Flat" in run("index", "build", "--index", many, "--recipe", "Flat").stdout
+    assert "Flat" in run("index", "build", "--collection", many, "--recipe", "Flat").stdout
     assert Store.open(many).snapshot().index_path is None

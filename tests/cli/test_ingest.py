@@ -21,7 +21,7 @@ WHAT_THERE_IS = "7 items (3 image, 1 text, 3 audio) from 5 files (3 image, 1 tex
 
 
 def test_counts_rate_and_skipped_files(run, media, tmp_path):
-    result = run("ingest", media, "--index", tmp_path / "c")
+    result = run("ingest", media, "--collection", tmp_path / "c")
     assert WHAT_THERE_IS in result.stdout
     assert "items/s" in result.stdout
     assert "1  not media" in result.stdout
@@ -31,37 +31,37 @@ def test_counts_rate_and_skipped_files(run, media, tmp_path):
 
 
 def test_the_second_run_embeds_nothing(run, media, index):
-    before = json.loads(run("info", "--json", "--index", index).stdout)
-    result = run("ingest", media, "--index", index)
+    before = json.loads(run("info", "--json", "--collection", index).stdout)
+    result = run("ingest", media, "--collection", index)
     assert "nothing changed, 5 files are as they were" in result.stdout
-    assert json.loads(run("info", "--json", "--index", index).stdout)["items"] == before["items"]
+    assert json.loads(run("info", "--json", "--collection", index).stdout)["items"] == before["items"]
 
 
 def test_strict_fails_on_skips(run, media, index):
-    run("ingest", media, "--index", index, "--strict", code=1)
+    run("ingest", media, "--collection", index, "--strict", code=1)
 
 
 def test_a_dry_run_writes_nothing(run, media, tmp_path):
-    result = run("ingest", media, "--index", tmp_path / "c", "--dry-run")
+    result = run("ingest", media, "--collection", tmp_path / "c", "--dry-run")
     assert "would embed 6 files" in result.stdout
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_and_an_empty_folder(run, media, tmp_path):
-    assert "1 item (1 text)" in run("ingest", media / "note.txt", "--index", tmp_path / "c").stdout
+    assert "1 item (1 text)" in run("ingest", media / "note.txt", "--collection", tmp_path / "c").stdout
     (tmp_path / "empty").mkdir()
-    assert "no media found" in run("ingest", tmp_path / "empty", "--index", tmp_path / "c").stdout
+    assert "no media found" in run("ingest", tmp_path / "empty", "--collection", tmp_path / "c").stdout
 
 
 def test_as_takes_files_as_a_kind(run, media, tmp_path):
     rules = ["--as", "thermal=one.png", "--as", "thermal=two.png"]
-    result = run("ingest", media, "--index", tmp_path / "c", *rules, "--dry-run")
+    result = run("ingest", media, "--collection", tmp_path / "c", *rules, "--dry-run")
     assert "2 thermal" in result.stdout
 
 
 @pytest.mark.parametrize("rule", ["thermal", "smell=*.png", "thermal="])
 def test_a_bad_rule_says_what_is_expected(run, media, tmp_path, rule):
-    result = run("ingest", media, "--index", tmp_path / "c", "--as", rule, code=2)
+    result = run("ingest", media, "--collection", tmp_path / "c", "--as", rule, code=2)
     assert "KIND=GLOB" in result.stderr
 
 
@@ -69,18 +69,19 @@ def test_vanished_files_are_pruned_when_asked(run, media, tmp_path):
     (tmp_path / "m").mkdir()
     for name in ("one.png", "two.png"):
         (tmp_path / "m" / name).write_bytes((media / name).read_bytes())
-    run("ingest", tmp_path / "m", "--index", tmp_path / "c")
+    run("ingest", tmp_path / "m", "--collection", tmp_path / "c")
     (tmp_path / "m" / "two.png").unlink()
-    assert "nothing changed" in run("ingest", tmp_path / "m", "--index", tmp_path / "c").stdout
+    assert "nothing changed" in run("ingest", tmp_path / "m", "--collection", tmp_path / "c").stdout
     assert (
-        "1  items of vanished" in run("ingest", tmp_path / "m", "--index", tmp_path / "c", "--prune").stdout
+        "1  items of vanished"
+        in run("ingest", tmp_path / "m", "--collection", tmp_path / "c", "--prune").stdout
     )
 
 
 def test_a_run_that_only_skips_or_describes_says_so(run, media, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "broken.png").write_bytes((media / "broken.png").read_bytes())
-    words = ["ingest", tmp_path / "m", "--index", tmp_path / "c"]
+    words = ["ingest", tmp_path / "m", "--collection", tmp_path / "c"]
     assert "nothing embedded" in run(*words).stdout
     (tmp_path / "m" / "one.png").write_bytes((media / "one.png").read_bytes())
     run(*words)
@@ -93,7 +94,7 @@ def test_a_run_that_only_skips_or_describes_says_so(run, media, tmp_path):
 def test_a_dry_run_tells_of_changes_as_of_something_to_do(run, media, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "one.png").write_bytes((media / "one.png").read_bytes())
-    words = ["ingest", tmp_path / "m", "--index", tmp_path / "c"]
+    words = ["ingest", tmp_path / "m", "--collection", tmp_path / "c"]
     run(*words)
     (tmp_path / "m" / "one.png").write_bytes((media / "two.png").read_bytes())
     told = run(*words, "--dry-run").stdout
@@ -136,7 +137,7 @@ def test_a_watched_folder_is_kept_in_step(program, tmp_path):
     media, index = tmp_path / "media", tmp_path / "media" / "index"
     media.mkdir()
     (media / "a.txt").write_text("a dog")
-    process = program("ingest", media, "--index", index, "--watch", "--prune")
+    process = program("ingest", media, "--collection", index, "--watch", "--prune")
     assert wait_for(lambda: texts(index) == ["a dog"])
     (media / "b.txt").write_text("a cage")
     assert wait_for(lambda: texts(index) == ["a cage", "a dog"])
@@ -145,7 +146,7 @@ def test_a_watched_folder_is_kept_in_step(program, tmp_path):
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "watching; end it with Ctrl-C" in stderr
+    assert "watching; stop with Ctrl-C" in stderr
     assert stdout.count("1 item (1 text)") == 2
     assert "Traceback" not in stderr
 
@@ -156,16 +157,16 @@ def test_ctrl_c_keeps_what_is_embedded_and_says_how_to_go_on(program, tmp_path):
     rng = np.random.default_rng(0)
     for i in range(60):
         soundfile.write(media / f"{i:02}.wav", rng.normal(0, 0.1, 8000 * 10), 8000)
-    process = program("ingest", media, "--index", index, "--json-progress")
+    process = program("ingest", media, "--collection", index, "--json-progress")
     assert "progress" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "run the same command again to go on" in stderr
+    assert "run the same command again to continue" in stderr
     assert "Traceback" not in stderr
     kept = len(xsearch.open(index))
     assert 0 < kept < 60
-    assert program("ingest", media, "--index", index).wait(60) == 0
+    assert program("ingest", media, "--collection", index).wait(60) == 0
     assert len(xsearch.open(index)) == 60
 
 
@@ -173,22 +174,22 @@ def test_a_disk_that_fills_up_leaves_a_good_collection(run, tmp_path, small_disk
     media, index = tmp_path / "media", small_disk / "index"
     media.mkdir()
     (media / "first.txt").write_text("a dog")
-    run("ingest", media, "--index", index)
+    run("ingest", media, "--collection", index)
     for i in range(1000):
         (media / f"{i}.txt").write_text(f"a dog and {i} others")
     with (small_disk / "filler").open("wb", buffering=0) as filler, contextlib.suppress(OSError):
         while True:
             filler.write(bytes(4096))
-    result = run("ingest", media, "--index", index, code=1)
+    result = run("ingest", media, "--collection", index, code=1)
     assert "No space left on device; the collection is as it was, make room and run again" in result.stderr
     assert texts(index) == ["a dog"]
-    assert "first.txt" in run("query", "a dog", "--index", index).stdout
+    assert "first.txt" in run("query", "a dog", "--collection", index).stdout
     (small_disk / "filler").unlink()
-    run("ingest", media, "--index", index)
+    run("ingest", media, "--collection", index)
     assert len(texts(index)) == 1001
 
 
 @pytest.mark.parametrize("words", [["--dry-run"], ["--strict"]])
 def test_a_watch_never_ends(run, media, tmp_path, words):
-    result = run("ingest", media, "--index", tmp_path / "c", "--watch", *words, code=2)
+    result = run("ingest", media, "--collection", tmp_path / "c", "--watch", *words, code=2)
     assert "--watch does not end" in result.stderr

@@ -7,49 +7,68 @@ import re
 
 import pytest
 
-from xsearch.cli.query import split_weight
-
 FIELDS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
 
 
 def test_a_picture_finds_itself_first(run, media, index):
-    result = run("query", media / "two.png", "--modality", "image", "--json", "--index", index)
+    result = run("query", media / "two.png", "--modality", "image", "--json", "--collection", index)
     hits = json.loads(result.stdout)
-    assert [list(hit) for hit in hits] == [FIELDS] * 3
+    assert [list(hit)[:10] for hit in hits] == [FIELDS] * 3
+    assert all(hit["mime"] == "image/png" for hit in hits)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert hits[0]["path"] == str(media / "two.png")
     assert hits[0]["cosine"] == pytest.approx(1, abs=1e-3)
 
 
 def test_the_forms_agree(run, index):
-    asked = ["query", "a dog", "--index", index]
+    asked = ["query", "a dog", "--collection", index]
     hits = json.loads(run(*asked, "--json").stdout)
     assert len(hits) == 7
     lines = list(csv.DictReader(io.StringIO(run(*asked, "--csv").stdout)))
-    assert [{k: str(v) if v is not None else "" for k, v in hit.items()} for hit in hits] == lines
+    assert list(lines[0])[:10] == FIELDS
+    values = [[hit.get(name) for name in lines[0]] for hit in hits]
+    assert [["" if value is None else str(value) for value in row] for row in values] == [
+        list(line.values()) for line in lines
+    ]
+    assert set(lines[0]) == {name for hit in hits for name in hit}
     paths = run(*asked, "--paths").stdout.splitlines()
     assert paths == list(dict.fromkeys(hit["path"] for hit in hits))  # three windows of one sound: one path
     table = run(*asked).stdout.splitlines()
-    assert table[0].split() == ["#", "cosine", "balanced", "kind", "path", "seconds", "text"]
+    assert table[0].split() == ["rank", "cosine", "balanced", "modality", "path", "start_s", "end_s", "text"]
     assert [line.split()[0] for line in table[1:]] == [str(hit["rank"]) for hit in hits]
     assert all(hit["path"] in line for hit, line in zip(hits, table[1:], strict=True))
+
+
+def test_json_carries_the_metadata_of_the_user(run, media, tmp_path):
+    (tmp_path / "table.csv").write_text(f"path,place,score\n{media}/one.png,beach,high\n")
+    run("ingest", media / "one.png", "--metadata", tmp_path / "table.csv", "-c", tmp_path / "c")
+    (hit,) = json.loads(run("query", media / "one.png", "--json", "-c", tmp_path / "c").stdout)
+    (item,) = json.loads(run("ls", "--json", "-c", tmp_path / "c").stdout)
+    assert (item["place"], item["score"]) == ("beach", "high")
+    assert hit["place"] == "beach"
+    assert isinstance(hit["score"], float)  # the hit's own field comes first
+    known = {name: value for name, value in item.items() if value is not None and name != "score"}
+    assert hit | known == hit
 
 
 @pytest.mark.parametrize("kind", ["text", "image", "audio"])
 def test_every_kind_has_an_option(run, media, index, kind):
     what = {"text": "a dog on the beach", "image": media / "one.png", "audio": media / "tone.wav"}[kind]
-    hits = json.loads(run("query", f"--{kind}", what, "--rank", "cosine", "--json", "--index", index).stdout)
+    hits = json.loads(
+        run("query", f"--{kind}", what, "--rank", "cosine", "--json", "--collection", index).stdout
+    )
     assert hits[0]["modality"] == kind
     assert hits[0]["score"] > 0.9
 
 
 def test_filters_and_limits(run, index):
-    asked = ["query", "dog", "--json", "--index", index]
+    asked = ["query", "dog", "--json", "--collection", index]
     assert len(json.loads(run(*asked, "--top", 2).stdout)) == 2
     late = json.loads(run(*asked, "--where", "start_s >= 10").stdout)
     assert sorted(hit["start_s"] for hit in late) == [10, 20]
-    assert json.loads(run(*asked, "--min-cosine", 2).stdout) == []
-    nothing = run("query", "dog", "--min-cosine", 2, "--index", index)
+    for option in ("--min-cosine", "--min-score"):  # its former name
+        assert json.loads(run(*asked, option, 2).stdout) == []
+    nothing = run("query", "dog", "--min-cosine", 2, "--collection", index)
     assert (nothing.stdout, nothing.stderr) == ("", "no items match\n")
     assert len(json.loads(run(*asked, "--modality", "image", "--modality", "text").stdout)) == 4
 
@@ -66,58 +85,36 @@ def test_filters_and_limits(run, index):
     ],
 )
 def test_a_wrong_question_is_one_line_and_exits_with_2(run, index, words, part):
-    result = run("query", *words, "--index", index, code=2)
+    result = run("query", *words, "--collection", index, code=2)
     assert result.stdout == ""
     (line,) = result.stderr.splitlines()
     assert part in line
 
 
 def test_a_missing_file_is_looked_for_as_a_text_and_says_so(run, index):
-    assert "no such file: brid.jpg" in run("query", "brid.jpg", "--index", index).stderr
-    assert run("query", "is there a dog?", "--index", index).stderr == ""
+    assert "no such file: brid.jpg" in run("query", "brid.jpg", "--collection", index).stderr
+    assert run("query", "is there a dog?", "--collection", index).stderr == ""
 
 
 def test_a_file_of_no_known_kind_is_wrong_usage(run, media, index):
-    assert "--depth" in run("query", media / "program.exe", "--index", index, code=2).stderr
+    assert "--depth" in run("query", media / "program.exe", "--collection", index, code=2).stderr
 
 
 def test_no_collection_says_how_to_make_one(run, tmp_path):
-    assert "xsearch ingest" in run("query", "dog", "--index", tmp_path / "none", code=1).stderr
+    assert "xsearch ingest" in run("query", "dog", "--collection", tmp_path / "none", code=1).stderr
 
 
 def test_html_writes_a_page_beside_the_table(run, index, tmp_path):
-    result = run("query", "dog", "--index", index, "--html", tmp_path / "page.html")
+    result = run("query", "dog", "--collection", index, "--html", tmp_path / "page.html")
     assert "cosine" in result.stdout
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "größe 3.png" in page
     assert str(tmp_path / "page.html") in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("sea.wav@0.7", ("sea.wav", 0.7)),
-        ("sea.wav", ("sea.wav", 1.0)),
-        ("me@home.jpg", ("me@home.jpg", 1.0)),
-        ("me@home.jpg@2", ("me@home.jpg", 2.0)),
-        ("@2", ("@2", 1.0)),
-        ("a cage@.5", ("a cage", 0.5)),
-    ],
-)
-def test_a_weight_is_cut_off(value, expected):
-    assert split_weight(value) == expected
-
-
-def test_a_file_that_ends_like_a_weight_keeps_its_name(tmp_path):
-    path = tmp_path / "shot@2"
-    path.touch()
-    assert split_weight(str(path)) == (str(path), 1.0)
-    assert split_weight(f"{path}@0.5") == (str(path), 0.5)
-
-
 def test_a_sum_tells_its_length_and_the_cosine_with_each_part(run, media, index):
     one = media / "one.png"
-    result = run("compose", "--image", one, "--plus-image", f"{one}@2", "--index", index, "--json")
+    result = run("compose", "--image", one, "--plus-image", f"{one}@2", "--collection", index, "--json")
     # 1 + 2 in the same direction
     assert "the weighted sum of 2 parts has length 3.000 before it is normalised" in result.stderr
     assert re.findall(r"^ +norm (\S+)  cosine (\S+)  (\S+) \* image", result.stderr, re.M) == [
@@ -136,12 +133,66 @@ def test_kinds_are_added_and_subtracted(run, media, index):
         "--minus-text",
         "cage",
     ]
-    result = run("compose", *parts, "--index", index)
+    result = run("compose", *parts, "--collection", index)
     weights = re.findall(r"^ +norm .*  (\S+) \* (\w+)", result.stderr, re.M)
     assert sorted(weights) == sorted([("+1", "image"), ("+0.7", "audio"), ("-1", "text")])
 
 
 def test_a_sum_that_cancels_out_is_refused(run, index):
     parts = ["--text", "a dog", "--minus-text", "a dog"]
-    assert "cancel out" in run("compose", *parts, "--index", index, code=2).stderr
-    assert "empty" in run("compose", "--index", index, code=2).stderr
+    assert "cancel out" in run("compose", *parts, "--collection", index, code=2).stderr
+    assert "empty" in run("compose", "--collection", index, code=2).stderr
+
+
+def weights(result):
+    return re.findall(r"^ +norm .*  (\S+) \* (\w+ .*)$", result.stderr, re.M)
+
+
+def test_terms_are_added_and_subtracted_in_order(run, media, index, tmp_path):
+    photo = tmp_path / "shot@2"
+    photo.write_bytes((media / "one.png").read_bytes())
+    parts = ["--plus", media / "one.png", "--plus", f"audio:{media / 'tone.wav'}@0.7", "--plus", f"{photo}@3"]
+    parts += ["--minus", "text:cage", "--minus", "a dog@.5", "--plus-image", photo]
+    result = run("compose", *parts, "-c", index)
+    assert weights(result) == [
+        ("+1", f"image {media / 'one.png'}"),
+        ("+0.7", f"audio {media / 'tone.wav'}"),
+        ("+3", f"image {photo}"),
+        ("+1", f"image {photo}"),
+        ("-1", "text cage"),
+        ("-0.5", "text a dog"),
+    ]
+    same = [
+        "--image",
+        media / "one.png",
+        "--plus-audio",
+        f"{media / 'tone.wav'}@.7",
+        "--plus-image",
+        f"{photo}@4",
+    ]
+    same += ["--minus-text", "cage", "--minus-text", "a dog@.5"]
+    ours, theirs = (
+        json.loads(run("compose", *words, "--json", "-c", index).stdout) for words in (parts, same)
+    )
+    assert [hit["id"] for hit in ours] == [hit["id"] for hit in theirs]
+    assert [hit["cosine"] for hit in ours] == pytest.approx([hit["cosine"] for hit in theirs], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--plus", "audio:"], "'audio:'"),
+        (["--plus", "text:dog@nan"], "'dog@nan'"),
+        (["--minus", ""], "''"),
+        (["--text", "@2"], "'@2'"),
+        (["--plus", "audio:gone.wav"], "gone.wav"),
+    ],
+)
+def test_a_wrong_term_is_one_line_and_exits_with_2(run, index, words, part):
+    (line,) = run("compose", *words, "-c", index, code=2).stderr.splitlines()
+    assert part in line
+
+
+def test_a_term_that_is_no_file_is_a_text_and_says_so(run, index):
+    assert "no such file: brid.jpg" in run("compose", "--plus", "brid.jpg", "-c", index).stderr
+    run("compose", "--plus", "a dog " * 100, "-c", index)  # longer than any file name

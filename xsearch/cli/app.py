@@ -7,23 +7,33 @@ Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted.
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, query, train
+from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, options, query, train
 from xsearch.errors import UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
 
-# typer's own exception for wrong options; its module moved between versions of typer.
+# typer's exception for wrong options; its module moved between versions of typer.
 _WrongOption: Any = typer.BadParameter.__base__
 
 
 class Commands(TyperGroup):
-    """Turns every expected exception into one line and an exit code."""
+    """Turns every expected exception into one line and an exit code; --verbose may follow any command."""
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        everywhere = [option for option in self.params if option.name == "verbose"]
+        groups: list[Any] = [self]
+        for group in groups:
+            for command in group.commands.values():
+                command.params += everywhere
+                groups += [command] if isinstance(command, TyperGroup) else []
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False
@@ -31,23 +41,22 @@ class Commands(TyperGroup):
             code = super().main(*args, **extra)
         except _WrongOption as problem:
             command = problem.ctx.command_path if problem.ctx else "xsearch"
-            _fail(f"{problem.format_message().rstrip('.')}; see {command} --help", code=2)
+            message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's prefix
+            _fail(f"{message}; see {command} --help", code=2)
         except typer.Abort:
-            _fail(
-                "not confirmed, nothing was done; answer y, or give --yes (for a licence, --accept-license)"
-            )
+            _fail("not confirmed, nothing was done")
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("\ninterrupted: nothing is lost, run the same command again to go on", err=True)
+            typer.echo("\ninterrupted: nothing is lost, run the same command again to continue", err=True)
             raise typer.Exit(130) from None
         except XsearchError as problem:
             _fail(str(problem), code=2 if isinstance(problem, UsageError) else 1)
         except OSError as problem:
-            if problem.errno == errno.EPIPE:  # `| head` has seen enough: typer ends silently
+            if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise
             _fail(f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem))
 
@@ -60,10 +69,12 @@ def _fail(message: str, *, code: int = 1) -> NoReturn:
 app = typer.Typer(
     name="xsearch",
     cls=Commands,
-    add_completion=False,
     rich_markup_mode=None,  # plain help: a tenth of a second faster, and narrow enough for any terminal
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: options.ALIASES.get(name, name),
+    },
 )
 
 
@@ -75,12 +86,38 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
+def _verbose(ctx: typer.Context, count: int) -> None:
+    """Log to stderr until the command ends: -v what happens, -vv details."""
+    if not count or ctx.resilient_parsing:
+        return
+    logger = logging.getLogger("xsearch")
+    logger.setLevel(logging.INFO if count == 1 else logging.DEBUG)
+    ctx.call_on_close(lambda: logger.setLevel(logging.NOTSET))
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(relativeCreated)d ms %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        ctx.call_on_close(lambda: logger.removeHandler(handler))
+
+
 @app.callback(invoke_without_command=True)
 def start(
     ctx: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    verbose: Annotated[
+        int,
+        typer.Option(
+            "--verbose",
+            "-v",
+            count=True,
+            show_default=False,
+            callback=_verbose,
+            expose_value=False,
+            help="Log to stderr; -vv: more.",
+        ),
+    ] = 0,
 ) -> None:
     """Search any media with any media: images, videos, text, sounds, depth maps,
     thermal pictures and IMU recordings, in one vector space.
@@ -100,9 +137,9 @@ app.command()(collection.compact)
 app.command()(collection.verify)
 app.command()(exchange.export)
 app.command("import")(exchange.import_)
-app.add_typer(index.app, name="index")
-app.add_typer(models.app, name="models")
 app.command()(train.train)
-app.command("eval")(eval.evaluate)
 app.command()(doctor.doctor)
 app.command()(demo.demo)
+app.add_typer(eval.app, name="eval")
+app.add_typer(index.app, name="index")
+app.add_typer(models.app, name="models")

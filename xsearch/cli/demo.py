@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xsearch.cli import options, output
+from xsearch.cli import hits, options, output
 from xsearch.cli.ingest import open_or_create, print_report, progress_bar
 from xsearch.errors import UsageError
 from xsearch.types import Hit, Modality
@@ -20,44 +20,45 @@ if TYPE_CHECKING:
 
 __all__ = ["demo"]
 
-SEEN = (
+INDEXED = (
     "dog beach", "dog forest", "bird forest", "bird harbour", "boat harbour", "boat beach", "car road",
     "car street", "train mountain", "helicopter field", "drum room", "clock room", "fire forest",
     "frog field", "person street", "bell mountain",
 )  # fmt: skip
-ASKED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "nothing beach")
+QUERIED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "nothing beach")
 TOP = 4
 
 
 def demo(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("xsearch-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything.")] = Path(
+        "xsearch-demo"
+    ),
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     model: options.Model = None,
 ) -> None:
     """Render some media, search them, and show the answers."""
-    from xsearch import gallery, scenes
+    from xsearch import Hits, gallery, scenes
 
-    media, questions, index, page = out / "media", out / "questions", out / "index", out / "results.html"
+    media, questions, folder = (out / name for name in ("media", "questions", "collection"))
+    page = out / "results.html"
     if media.exists() and not (questions / "metadata.csv").exists():  # which an earlier demo wrote first
-        raise UsageError(
-            f"{media}: exists, and is not from an earlier demo; choose another folder with --out"
-        )
-    collection = open_or_create(index, model or "bundled")  # the world is the one that it has learned
-    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(ASKED)], questions)
-    output.note(f"rendering {len(SEEN)} scenes, as seven kinds of media each, into {media}")
-    scenes.write([_scene(words, seed=i) for i, words in enumerate(SEEN)], media)
+        raise UsageError(f"{media} exists, and is not from an earlier demo; choose another folder with --out")
+    collection = open_or_create(folder, model or "bundled")  # the world is the one that it has learned
+    scenes.write([_scene(words, seed=100 + i) for i, words in enumerate(QUERIED)], questions)
+    output.note(f"rendering {len(INDEXED)} scenes, as seven kinds of media each, into {media}")
+    scenes.write([_scene(words, seed=i) for i, words in enumerate(INDEXED)], media)
     with progress_bar() as progress:
         report = collection.ingest(media, prune=True, progress=progress)
-    print_report(report, index)
+    print_report(report, folder)
 
     answers = []
     for title, asked, kind in _questions(questions):
-        typer.echo(f"\n{title}\n$ {_command(asked, kind, index)}\n")
-        hits = collection.search(asked, TOP, modality=kind, unique=True)
+        typer.echo(f"\n{title}\n$ {_command(asked, kind, folder)}\n")
+        answer = collection.search(asked, TOP, modality=kind, unique=True)
         if len(asked.parts) > 1:
-            output.print_parts(hits.query)
-        output.print_hits([_labelled(hit) for hit in hits])
-        answers.append((asked, hits))
+            hits.print_parts(answer.query)
+        hits.print_hits(Hits(map(_labelled, answer)))
+        answers.append((asked, answer))
     page.write_text(gallery.album(answers), encoding="utf-8")
 
     typer.echo(f"\nThe same with pictures and players: {page}\n\nNow yours:")
@@ -81,11 +82,11 @@ def _scene(words: str, *, seed: int) -> Scene:
 
 
 def _questions(folder: Path) -> list[tuple[str, Query, Modality | None]]:
-    """What is asked, in words; the query; the kind that may answer."""
+    """A title, the query, and the kind that may answer."""
     from xsearch import query
 
     def file(kind: str, words: str) -> Path:
-        return next((folder / kind).glob(f"{ASKED.index(words):04d}.*"))
+        return next((folder / kind).glob(f"{QUERIED.index(words):04d}.*"))
 
     dog = query.image(file("photos", "dog forest"))
     sea = query.audio(file("sounds", "nothing beach"))
@@ -117,12 +118,12 @@ def _questions(folder: Path) -> list[tuple[str, Query, Modality | None]]:
 
 
 def _labelled(hit: Hit) -> Hit:
-    """What cannot be read says in brackets what it shows, if the demo rendered it."""
+    """The hit; if it has no text and the demo rendered it, with what it shows in brackets."""
     truth = [hit.extra[name] for name in ("subject", "place") if hit.extra.get(name)]
     return replace(hit, text=hit.text or (f"({', '.join(truth)})" if truth else None))
 
 
-def _command(asked: Query, kind: Modality | None, index: Path) -> str:
+def _command(asked: Query, kind: Modality | None, folder: Path) -> str:
     """The same on the command line."""
     first, *others = asked.parts
     words = ["xsearch", "compose" if others else "query", f"--{first.modality}", first.label]
@@ -130,4 +131,4 @@ def _command(asked: Query, kind: Modality | None, index: Path) -> str:
         weight = f"@{part.weight:g}" if part.weight != 1 else ""
         words += [f"--plus-{part.modality}", part.label + weight]
     words += ["--modality", kind] if kind else []
-    return shlex.join([*words, "--top", str(TOP), "--unique", "--index", str(index)])
+    return shlex.join([*words, "--top", str(TOP), "--unique", "--collection", str(folder)])

@@ -1,4 +1,4 @@
-"""`doctor`: is everything there that xsearch needs on this machine?"""
+"""`doctor`: whether everything that xsearch needs works on this machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cli.table import print_table
 from xsearch.errors import XsearchError
 from xsearch.types import DEFAULT_COLLECTION
 
@@ -20,10 +21,10 @@ __all__ = ["doctor"]
 PACKAGES = ("torch", "faiss", "duckdb", "pyarrow", "numpy", "PIL", "av", "librosa", "soundfile", "tokenizers")
 
 
-def doctor(index: options.Index = DEFAULT_COLLECTION) -> None:
+def doctor(folder: options.Collection = DEFAULT_COLLECTION) -> None:
     """Check that what xsearch needs works on this machine.
 
-    The exit code is 1 if something does not.
+    Exits with 1 if something does not.
     """
     rows = []
     broken = 0
@@ -37,7 +38,7 @@ def doctor(index: options.Index = DEFAULT_COLLECTION) -> None:
         "precision": _precision,
         "model": _model,
         "model folder": _home,
-        "collection": partial(_writable, index),
+        "collection": partial(_writable, folder),
     }
     for name, check in checks.items():
         try:
@@ -45,7 +46,7 @@ def doctor(index: options.Index = DEFAULT_COLLECTION) -> None:
         except (ImportError, OSError, XsearchError) as problem:
             rows.append((name, "BROKEN", " ".join(str(problem).split())))
             broken += 1
-    output.print_table(("check", "", "finding"), rows)
+    print_table(("check", "", "finding"), rows)
     if broken:
         output.note(f"{broken} of {len(rows)} checks failed; the findings above say why")
         raise typer.Exit(1)

@@ -1,10 +1,8 @@
-"""`eval`: how good a model is, on a pair table, a collection, a public data set, or rendered scenes."""
+"""`eval`: how good a model is, on pairs, a collection, rendered scenes or a public data set."""
 
 from __future__ import annotations
 
-import json as json_text
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
-from xsearch.errors import UsageError
+from xsearch.cli.group import new_group
+from xsearch.cli.table import print_table
+from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
+    from xsearch.backend import Backend
     from xsearch.evaluate import Evaluation
 
-__all__ = ["Benchmark", "evaluate"]
+__all__ = ["Benchmark", "app"]
+
+app = new_group("Measure a model: recall, zero-shot accuracy, modality gap.")
 
 
 class Benchmark(StrEnum):
@@ -31,148 +34,166 @@ class Benchmark(StrEnum):
     IMAGENET = "imagenet"
 
 
-def evaluate(
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        "--prompts",
+        metavar="FILE",
+        help='Lines such as "a photo of a {}.", or JSON with templates and the names of classes.',
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out", "-o", metavar="FILE", callback=options.writable, help="Also write all figures, as JSON."
+    ),
+]
+Png = Annotated[
+    Path | None,
+    typer.Option("--png", metavar="FILE", callback=options.writable, help="Also draw the figures."),
+]
+
+
+@app.command()
+def pairs(
     table: Annotated[
-        Path | None,
+        Path,
         typer.Argument(
-            metavar="TABLE",
-            help="Pairs: .parquet, .csv, .jsonl, .arrow or shards .tar, with columns image, other, "
-            "modality and, if there are any, label and split. With --benchmark its folder.",
+            metavar="TABLE", help="A .parquet, .csv, .jsonl, .arrow or .tar file, or a folder of shards."
         ),
-    ] = None,
-    benchmark: Annotated[
-        Benchmark | None, typer.Option("--benchmark", help="A public data set, as it comes.")
-    ] = None,
-    index: Annotated[
-        Path | None,
-        typer.Option("--index", metavar="DIR", help="A collection whose items have a --label."),
-    ] = None,
-    scenes: Annotated[
-        int | None, typer.Option("--scenes", min=2, metavar="N", help="Rendered scenes, in six modalities.")
-    ] = None,
+    ],
     split: Annotated[
-        str | None, typer.Option("--split", metavar="NAME", help="Only the rows of TABLE with this split.")
+        str | None, typer.Option("--split", metavar="NAME", help="Only the rows with this split.")
     ] = None,
-    label: Annotated[
-        str | None, typer.Option("--label", metavar="COLUMN", help="What says the class. In TABLE: label.")
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(
-            "--prompts",
-            metavar="FILE",
-            help='Lines such as "a photo of a {}.", or JSON with templates and the names of classes.',
-        ),
-    ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write all figures here.")
-    ] = None,
-    png: Annotated[
-        Path | None, typer.Option("--png", metavar="FILE", help="Also draw them, as one picture.")
-    ] = None,
+    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="Column of the classes.")] = "label",
+    prompts: Prompts = None,
+    out: Out = None,
+    png: Png = None,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
-    """Measure a model on pairs, a collection, a data set or scenes.
+    """Measure on a table of pairs: image, other, modality.
 
-    Of pairs: does each picture find what belongs to it, and the other way round (R@k,
-    median rank, mAP); with labels also zero-shot classification by their words, and every
-    kind searched with every other. Of a collection: the same by a column of its metadata.
+    Prints how well each picture finds its partners and each partner its pictures
+    (R@k, median rank, mAP); with labels also zero-shot classification, and every kind
+    searched with every other.
     """
-    _check(table, benchmark, index, scenes, split, label, prompts)
-    for file in (json, png):
-        if file is not None and not file.absolute().parent.is_dir():
-            raise UsageError(f"{file}: its folder does not exist")
-
-    import xsearch
-    from xsearch.backend.imagebind import ImageBindBackend
-    from xsearch.evaluate import (
-        draw,
-        evaluate_benchmark,
-        evaluate_collection,
-        evaluate_pairs,
-        evaluate_scenes,
-        read_prompts,
-    )
+    from xsearch.evaluate import evaluate_pairs, read_prompts
     from xsearch.pairs import read_pairs
 
     templates, classes = read_prompts(prompts) if prompts else ([], {})
-    if index is not None:
-        assert label is not None
-        collection = xsearch.open(index, model, device=device, dtype=dtype)
-        backend, what = collection.backend, f"{index}, {label}"
-        found = evaluate_collection(
-            backend, collection.snapshot(), label, templates=templates, classes=classes
+    rows = read_pairs(table, split=split, label=label)
+    backend = _backend(model, device, dtype)
+    with output.progress_bar("pairs") as show:
+        measured = evaluate_pairs(
+            backend,
+            rows,
+            templates=templates,
+            classes=classes,
+            progress=lambda done: show(done, len(rows)),
         )
-    else:
-        pairs = None if table is None or benchmark else read_pairs(table, split=split, label=label or "label")
-        backend = ImageBindBackend.load(model, device, dtype)
-        with _progress_bar(None if pairs is None else len(pairs)) as progress:
-            if scenes is not None:
-                what, found = f"{scenes:,} rendered scenes", evaluate_scenes(backend, scenes)
-            elif pairs is not None:
-                what = f"{table}, {split}" if split else str(table)
-                found = evaluate_pairs(
-                    backend,
-                    pairs,
-                    templates=templates,
-                    classes=classes,
-                    progress=progress,
-                )
-            else:
-                assert table is not None
-                assert benchmark is not None
-                what = f"{benchmark}, {table}"
-                found = evaluate_benchmark(
-                    backend, benchmark, table, templates=templates, classes=classes, progress=progress
-                )
-    _print(found)
-    if json is not None:
-        about = {"what": what, "model": backend.fingerprint.name, "digest": backend.fingerprint.digest}
-        json.write_text(json_text.dumps(output.finite(about | found.figures), indent=1), encoding="utf-8")
-    if png is not None:
-        draw(found, f"{backend.fingerprint.name}: {what}").save(png, "PNG")
+    _report(measured, backend, f"{table}, {split}" if split else str(table), out, png)
 
 
-def _check(
-    table: Path | None,
-    benchmark: Benchmark | None,
-    index: Path | None,
-    scenes: int | None,
-    split: str | None,
-    label: str | None,
-    prompts: Path | None,
+@app.command()
+def collection(
+    label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="Metadata column of the classes.")],
+    folder: options.Collection = DEFAULT_COLLECTION,
+    prompts: Prompts = None,
+    out: Out = None,
+    png: Png = None,
+    model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
 ) -> None:
-    if benchmark is not None and table is None:
-        raise UsageError(
-            f"eval: --benchmark {benchmark} needs the folder of the data set, in the place of TABLE"
+    """Measure on a collection whose items have labels.
+
+    Every kind is searched with every other, and with the words of the labels.
+    """
+    import xsearch
+    from xsearch.evaluate import evaluate_collection, read_prompts
+
+    templates, classes = read_prompts(prompts) if prompts else ([], {})
+    opened = xsearch.open(folder, model, device=device, dtype=dtype)
+    measured = evaluate_collection(
+        opened.backend, opened.snapshot(), label, templates=templates, classes=classes
+    )
+    _report(measured, opened.backend, f"{folder}, {label}", out, png)
+
+
+@app.command()
+def scenes(
+    count: Annotated[int, typer.Argument(metavar="N", min=2, help="Number of scenes.")] = 200,
+    out: Out = None,
+    png: Png = None,
+    model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+) -> None:
+    """Measure on rendered scenes, in six modalities.
+
+    Every kind is searched with every other; pictures and sounds are also added up.
+    """
+    from xsearch.evaluate import evaluate_scenes
+
+    backend = _backend(model, device, dtype)
+    _report(evaluate_scenes(backend, count), backend, f"{count:,} rendered scenes", out, png)
+
+
+@app.command()
+def benchmark(
+    name: Annotated[Benchmark, typer.Argument(metavar="NAME", help="Name of the data set.")],
+    data: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set, as published.")],
+    prompts: Prompts = None,
+    out: Out = None,
+    png: Png = None,
+    model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+) -> None:
+    """Measure on a public data set, beside the published figures."""
+    from xsearch.evaluate import evaluate_benchmark, read_prompts
+
+    templates, classes = read_prompts(prompts) if prompts else ([], {})
+    backend = _backend(model, device, dtype)
+    with output.progress_bar("pairs") as show:
+        measured = evaluate_benchmark(
+            backend, name, data, templates=templates, classes=classes, progress=show
         )
-    if (table is not None) + (index is not None) + (scenes is not None) != 1:
-        raise UsageError("eval: expected one of TABLE, --index DIR and --scenes N")
-    if index is not None and label is None:
-        raise UsageError("eval: --index needs --label COLUMN, the metadata that says what a right answer is")
-    if split is not None and (table is None or benchmark):
-        raise UsageError("eval: --split is about a pair table")
-    if label is not None and (scenes is not None or benchmark):
-        raise UsageError("eval: --label is about a pair table or a collection")
-    if prompts is not None and scenes is not None:
-        raise UsageError("eval: --prompts is not for scenes, whose captions are known")
+    _report(measured, backend, f"{name}, {data}", out, png)
 
 
-def _print(found: Evaluation) -> None:
-    figures = found.figures
+def _backend(model: str | None, device: str, dtype: str) -> Backend:
+    from xsearch.backend.imagebind import ImageBindBackend
+
+    return ImageBindBackend.load(model, device, dtype)
+
+
+def _report(measured: Evaluation, backend: Backend, what: str, out: Path | None, png: Path | None) -> None:
+    """Print the figures, and write what the options ask for."""
+    _print(measured)
+    if out is not None:
+        about = {"what": what, "model": backend.fingerprint.name, "digest": backend.fingerprint.digest}
+        out.write_text(output.to_json(about | measured.figures), encoding="utf-8")
+    if png is not None:
+        from xsearch.evaluate import draw
+
+        draw(measured, f"{backend.fingerprint.name}: {what}").save(png, "PNG")
+
+
+def _print(measured: Evaluation) -> None:
+    figures = measured.figures
     for count, reason in zip([figures.get("skipped")], figures.get("skipped_first", []), strict=False):
         output.note(f"{count:,} media could not be read and are left out; the first: {reason}")
     for title, section, columns, name in _SECTIONS:
         if rows := figures.get(section):
             typer.echo(title)
             cells = [
-                (*(_figure(row[key]) for key in columns), _figure(row.get("published", "")), name(row))
+                (name(row), *(_figure(row[key]) for key in columns), _figure(row.get("published", "")))
                 for row in rows
             ]
-            header = (*(_HEADS.get(key, key) for key in columns), "ImageBind", "")
-            output.print_table(header, cells, numbers=len(header) - 1)
+            print_table(("", *(_HEADS.get(key, key) for key in columns), "ImageBind"), cells)
             typer.echo()
     if rows := figures.get("matrix"):
         second = "p_at_10" if "words" in figures else "r_at_10"
@@ -189,7 +210,7 @@ def _print(found: Evaluation) -> None:
 
 _HEADS = {
     "r_at_1": "R@1", "r_at_5": "R@5", "r_at_10": "R@10", "p_at_1": "P@1", "p_at_10": "P@10", "map": "mAP",
-    "median_rank": "median rank", "top1": "top-1", "top5": "top-5", "mean_per_class": "per class",
+    "median_rank": "MedR", "top1": "top-1", "top5": "top-5", "mean_per_class": "per class",
 }  # fmt: skip
 _SECTIONS: Sequence[tuple[str, str, tuple[str, ...], Callable[[dict[str, Any]], str]]] = (
     (
@@ -228,15 +249,4 @@ def _print_matrix(rows: Sequence[dict[str, Any]], second: str) -> None:
         for row in rows
     }
     lines = [(a, *(cells[a, b] for b in kinds)) for a in kinds]
-    output.print_table(("", *kinds), lines)
-
-
-@contextmanager
-def _progress_bar(total: int | None) -> Iterator[Callable[[int], None]]:
-    """A callback that shows how many pairs are done, on stderr if that is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(
-        total=total, unit=" pairs", unit_scale=True, disable=None, leave=False, dynamic_ncols=True
-    ) as bar:
-        yield lambda done: bar.update(done - bar.n)
+    print_table(("", *kinds), lines, shortened={})

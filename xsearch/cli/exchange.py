@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -16,48 +14,49 @@ __all__ = ["export", "import_"]
 
 
 def export(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.parquet, or a folder for several.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.parquet, or a folder for more.")],
     modality: options.Modalities = None,
     where: options.Where = None,
     float32: Annotated[
-        bool, typer.Option("--float32", help="Vectors as float32, not as the float16 that is stored.")
+        bool, typer.Option("--float32", help="Write vectors as float32, not float16.")
     ] = False,
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Write items and their vectors as plain Parquet."""
     import xsearch
 
-    collection = xsearch.open(index)
-    with _progress_bar() as progress:
+    collection = xsearch.open(folder)
+    with output.progress_bar("items") as progress:
         count = collection.export(out, modality=modality, where=where, float32=float32, progress=progress)
     size = sum(file.stat().st_size for file in [out, *out.rglob("*")] if file.is_file())
-    typer.echo(f"{out}: {count:,} items from {index}, {size:,} bytes")
+    typer.echo(f"{out}: {count:,} items from {folder}, {size:,} bytes")
 
 
 def import_(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Parquet, a folder of it, or one of clip-retrieval's.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="Parquet files, or a folder of clip-retrieval."),
     ],
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="What made the vectors, if SOURCE does not say so."),
+        typer.Option("--model", metavar="NAME", help="Model of the vectors, if SOURCE does not name it."),
     ] = None,
     dry_run: options.DryRun = False,
 ) -> None:
     """Add items with vectors from Parquet or clip-retrieval.
 
-    May be interrupted at any time and started again.
+    May be interrupted at any time; run it again to continue.
     """
     import xsearch
 
-    with _progress_bar() as progress:
-        done = xsearch.Collection.import_(source, index, model, dry_run=dry_run, progress=progress)
+    with output.progress_bar("items") as progress:
+        done = xsearch.Collection.import_(source, folder, model, dry_run=dry_run, progress=progress)
     new = output.counts(done.new, "item")
     if dry_run:
         typer.echo(f"would add {new}; nothing was written")
     else:
-        typer.echo(f"{index}: added {new} from {source} in {done.seconds:.1f} s")
+        typer.echo(f"{folder}: added {new} from {source} in {done.seconds:.1f} s")
     for count, what in (
         (done.known, "there already"),
         (done.other, "of files that are there with another content or time, left as they are"),
@@ -66,17 +65,3 @@ def import_(
     ):
         if count:
             typer.echo(f"{count:>7,}  {what}")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Callable[[int, int], None]]:
-    """A callback that shows how many items are done, on stderr if that is a terminal."""
-    from tqdm import tqdm
-
-    with tqdm(unit=" items", unit_scale=True, disable=None, leave=False, dynamic_ncols=True) as bar:
-
-        def show(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield show

@@ -1,199 +1,122 @@
-"""`index`: how a collection is searched: plan, build, measure and describe its FAISS index."""
+"""`index`: plan, build, tune and describe the FAISS index of a collection."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xsearch.cli import options, output
-from xsearch.errors import StoreError, UsageError
-from xsearch.types import DEFAULT_COLLECTION
+from xsearch.cli.group import new_group
+from xsearch.cli.table import print_table
+from xsearch.types import DEFAULT_COLLECTION, Device
 
 if TYPE_CHECKING:
-    from xsearch.index import Index, OperatingPoint, Plan
-    from xsearch.store import Snapshot
+    from xsearch.collection import Collection
+    from xsearch.index import Plan
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="Plan, build and tune the index of a collection.",
-)
-
-
-class Device(StrEnum):
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
+app = new_group("Plan, build and tune the index of a collection.")
 
 Recipe = Annotated[
     str | None,
     typer.Option("--recipe", metavar="FACTORY", help="A FAISS factory string with IVF, or Flat."),
 ]
-On = Annotated[Device, typer.Option("--device", help="Search on.")]
+On = Annotated[Device, typer.Option("--device", help="Device to search on.")]
 Memory = Annotated[
     int | None,
-    typer.Option("--memory-mb", min=1, metavar="MB", help="What codes and ids may take in memory."),
+    typer.Option("--memory-mb", min=1, metavar="MB", help="Limit for codes and ids in memory."),
 ]
+
+
+def _svg(file: Path | None) -> Path | None:
+    if file is not None and file.suffix.lower() != ".svg":
+        raise typer.BadParameter(f"{file}: expected a name that ends in .svg")
+    return options.writable(file)
 
 
 @app.command()
 def plan(
     items: Annotated[
-        int | None, typer.Option("--items", min=1, metavar="N", help="As if there were so many.")
+        int | None, typer.Option("--items", min=1, metavar="N", help="Plan for so many items.")
     ] = None,
     recipe: Recipe = None,
-    device: On = Device.AUTO,
+    device: On = "auto",
     memory_mb: Memory = None,
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Say in one paragraph which index the items would get, and why."""
-    typer.echo(_plan(_snapshot(index), items, recipe, device, memory_mb).why)
+    """Print which index the items would get, and why."""
+    planned = _open(folder).plan_index(
+        items=items, recipe=recipe, device=device, memory_bytes=_bytes(memory_mb)
+    )
+    typer.echo(planned.why)
 
 
 @app.command()
 def build(
     recipe: Recipe = None,
-    device: On = Device.AUTO,
+    device: On = "auto",
     memory_mb: Memory = None,
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Train a new index on a sample of the items and put all of them in.
+    """Train a new index and add all items to it.
 
-    Searches go on with the old one meanwhile. A recipe that is given is kept for later.
+    Searches use the old index meanwhile. A --recipe is kept for later builds.
     """
-    from xsearch.derive import keep_index
-    from xsearch.index import new_index
-    from xsearch.store import Store
-
-    with Store.open(index).writer() as writer:
-        made = new_index(writer.snapshot, device=device.value, recipe=recipe, memory_bytes=_bytes(memory_mb))
-        keep_index(writer, made)
-        plan = made.plan if made else _plan(writer.snapshot, None, recipe, device, memory_mb)
-        typer.echo(plan.why)
-        writer.commit()
+    built = _open(folder).build_index(recipe=recipe, device=device, memory_bytes=_bytes(memory_mb))
+    typer.echo(built.why)
 
 
 @app.command()
 def tune(
     recall: Annotated[
-        float, typer.Option("--recall", min=0, max=1, help="Share of the true 10 best to be found.")
+        float, typer.Option("--recall", min=0, max=1, metavar="X", help="Share of the true 10 best to find.")
     ] = 0.95,
     latency_ms: Annotated[
-        float | None, typer.Option("--latency-ms", metavar="MS", help="What one query may take at most.")
+        float | None, typer.Option("--latency-ms", metavar="MS", help="Limit for one query.")
     ] = None,
     plot_file: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Also draw it, as SVG.")
+        Path | None,
+        typer.Option("--plot", "-o", metavar="FILE", callback=_svg, help="Also draw the points, as SVG."),
     ] = None,
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Measure recall against the exact answer, and keep the cheapest that is enough.
+    """Measure recall, and keep the cheapest parameters that reach it.
 
     Items are the queries: for each kind, some of this kind (same) and of the others (cross).
     """
-    from xsearch.derive import keep_index
-    from xsearch.index import plot, tune_on
-    from xsearch.store import Store
-
-    with Store.open(index).writer() as writer:
-        snapshot = writer.snapshot
-        if plot_file is not None and plot_file.suffix.lower() != ".svg":
-            raise UsageError(f"--plot {plot_file}: expected a name that ends in .svg")
-        tuned, points = tune_on(_index(snapshot), snapshot, target=recall, latency_ms=latency_ms)
-        keep_index(writer, tuned)
-        writer.commit()
-    _print_points(tuned.plan, points)
-    if tuned.plan.recall is not None and tuned.plan.recall < recall:
+    tuned = _open(folder).tune_index(recall=recall, latency_ms=latency_ms)
+    _print_points(tuned)
+    if tuned.recall is not None and tuned.recall < recall:
         output.note(f"a recall of {recall:g} is out of reach; this is the nearest to it")
     if plot_file is not None:
-        plot_file.write_text(plot(points, recall), encoding="utf-8")
+        from xsearch.index import plot
+
+        plot_file.write_text(plot(tuned.points, recall), encoding="utf-8")
         output.note(f"plot: {plot_file}")
 
 
 @app.command()
-def info(
-    index: options.Index = DEFAULT_COLLECTION,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
-) -> None:
-    """Print recipe, parameters, measured recall, coverage and size."""
-    snapshot = _snapshot(index)
-    if snapshot.index_path is None:
-        about: dict[str, object] = {"recipe": "Flat", "why": "everything is scanned exactly"}
-    else:
-        found = _index(snapshot)
-        plan = found.plan
-        names = (
-            "recipe",
-            "device",
-            "lists",
-            "nprobe",
-            "refine",
-            "recall",
-            "filtered",
-            "growth",
-            "sample",
-            "error",
-            "why",
-        )
-        about = {name: getattr(plan, name) for name in names}
-        inside = int(found.covers(snapshot.ids).sum())
-        about |= {
-            "trained_for": plan.n,
-            "items": len(snapshot),
-            "covered": inside,
-            "removed": len(found.ids) - inside,
-            "bytes": sum(file.stat().st_size for file in snapshot.index_path.iterdir()),
-        }
-    if json:
-        output.print_json(about)
-        return
-    for name, value in about.items():
-        if value is not None:
-            typer.echo(f"{name:<11} {f'{value:,}' if isinstance(value, int) else value}")
+def info(json: options.JsonObject = False, folder: options.Collection = DEFAULT_COLLECTION) -> None:
+    """Print recipe, parameters, recall, coverage and size."""
+    about = _open(folder).index_info()
+    output.print_json(about) if json else output.print_fields(about)
 
 
-def _snapshot(index: Path) -> Snapshot:
-    from xsearch.store import Store
+def _open(folder: Path) -> Collection:
+    import xsearch
 
-    return Store.open(index).snapshot()
-
-
-def _index(snapshot: Snapshot) -> Index:
-    """The one that the collection has; there must be one."""
-    from xsearch.index import Index
-
-    if snapshot.index_path is None:
-        raise StoreError(
-            f"{snapshot.path} has no index, everything is scanned exactly; make one with xsearch index build"
-        )
-    return Index.load(snapshot.index_path, snapshot.manifest.index_digests)
-
-
-def _plan(
-    snapshot: Snapshot, items: int | None, recipe: str | None, device: Device, memory_mb: int | None
-) -> Plan:
-    from xsearch.index import draw, make_plan
-
-    n, dim, memory_bytes = items or len(snapshot), snapshot.fingerprint.dim, _bytes(memory_mb)
-    rough = make_plan(n, dim, device=device.value, recipe=recipe, memory_bytes=memory_bytes)
-    if recipe is not None or rough.recipe == "Flat" or not len(snapshot):
-        return rough
-    sample = snapshot.vectors(snapshot.ids[draw(snapshot.modalities, rough.sample)])
-    return make_plan(n, dim, device=device.value, sample=sample, memory_bytes=memory_bytes)
+    return xsearch.open(folder)
 
 
 def _bytes(memory_mb: int | None) -> int | None:
     return None if memory_mb is None else memory_mb * 10**6
 
 
-def _print_points(plan: Plan, points: Sequence[OperatingPoint]) -> None:
-    sorts = list(points[0].recalls)
+def _print_points(plan: Plan) -> None:
+    sorts = list(plan.points[0].recalls)
     rows = [
         (
             str(point.nprobe),
@@ -203,8 +126,7 @@ def _print_points(plan: Plan, points: Sequence[OperatingPoint]) -> None:
             f"{point.latency_ms:.2f}",
             "<-" if (point.nprobe, point.refine) == (plan.nprobe, plan.refine) else "",
         )
-        for point in points
+        for point in plan.points
     ]
     recalls = [f"recall@10 {sort}" for sort in sorts]
-    header = ("nprobe", "refine", *recalls, "queries/s", "one query ms", "kept")
-    output.print_table(header, rows, numbers=len(header) - 1)
+    print_table(("nprobe", "refine", *recalls, "queries/s", "one query ms", "kept"), rows)

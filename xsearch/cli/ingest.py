@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cli.table import relative
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality
 
@@ -34,47 +35,43 @@ def _there(paths: list[str]) -> list[str]:
 def ingest(
     paths: Annotated[
         list[str],
-        typer.Argument(metavar="PATH...", callback=_there, help="Folders and files of media, or their URLs."),
+        typer.Argument(metavar="PATH", callback=_there, help="Folders and files of media, or their URLs."),
     ],
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     kinds: Annotated[
         list[str] | None,
         typer.Option(
-            "--as", metavar="KIND=GLOB", help='Take these files as KIND: "thermal=flir/*"; repeatable.'
+            "--as", metavar="KIND=GLOB", help='Read these files as KIND: "thermal=flir/*"; repeatable.'
         ),
     ] = None,
     metadata: Annotated[
         Path | None,
         typer.Option(
-            exists=True, metavar="FILE.csv", help="A table with a column path; its others can be filtered by."
+            exists=True, metavar="FILE.csv", help="Table with a column path, whose others become metadata."
         ),
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Also remove what is gone from PATH.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Also remove items whose files are gone.")] = False,
     dry_run: options.DryRun = False,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 if a file had to be skipped.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
     json_progress: Annotated[
-        bool, typer.Option("--json-progress", help="Print progress and report as lines of JSON.")
+        bool, typer.Option("--json-progress", help="Print progress and report as JSON lines.")
     ] = False,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and do it again whenever something changes.")
-    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Keep running and ingest what changes.")] = False,
 ) -> None:
-    """Embed the media under PATH, as far as new or changed.
+    """Embed new and changed media under PATH.
 
-    May be interrupted at any time and started again.
+    May be interrupted at any time; run it again to continue.
     """
     rules = [_rule(text) for text in kinds or []]
     if watch and (dry_run or strict):
-        raise UsageError("--watch does not end, so it goes with neither --dry-run nor --strict")
+        raise UsageError("--watch does not end; leave out --dry-run and --strict")
     from xsearch.media import is_url  # and with it numpy
 
     if watch and any(map(is_url, paths)):
-        raise UsageError("--watch hears of changes on this machine only; for a URL, ingest again")
+        raise UsageError("--watch follows local folders only; for a URL, run ingest again")
     from xsearch.ingest import ingest as compare
 
     def once(collection: Collection | None) -> Report:
@@ -88,57 +85,57 @@ def ingest(
         if json_progress:
             typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))
         else:
-            print_report(report, index, dry_run=dry_run)
+            print_report(report, folder, dry_run=dry_run)
         return report
 
     collection = None
-    if not dry_run or _is_collection(index):
-        collection = open_or_create(index, model, device, dtype)
-    changes = _changes(paths, index) if watch else iter(())
+    if not dry_run or _is_collection(folder):
+        collection = open_or_create(folder, model, device, dtype)
+    changes = _changes(paths, folder) if watch else iter(())
     next(changes, None)  # it looks from here on, so nothing is missed meanwhile
     report = once(collection)
-    for found in changes:
-        if found:
+    for changed in changes:
+        if changed:
             once(collection)
     if strict and report.skipped:
         raise typer.Exit(1)
 
 
-def _changes(paths: Sequence[str], index: Path) -> Iterator[set[Any]]:
-    """What has changed below `paths` and then rested for a moment; nothing, first and once a second."""
+def _changes(paths: Sequence[str], folder: Path) -> Iterator[set[Any]]:
+    """Yield changes below `paths` once they have settled; empty sets at first and once a second."""
     try:
         import watchfiles
     except ImportError:
-        raise UsageError("--watch needs one more package: pip install 'xsearch[watch]'") from None
-    own = str(index.absolute())
-    output.note("watching; end it with Ctrl-C")
+        raise UsageError("--watch needs the package watchfiles: pip install 'xsearch[watch]'") from None
+    ours = str(folder.absolute())
+    output.note("watching; stop with Ctrl-C")
     return watchfiles.watch(
         *paths,
-        watch_filter=lambda change, path: not path.startswith(own),
+        watch_filter=lambda change, path: not path.startswith(ours),
         yield_on_timeout=True,
         rust_timeout=1000,
         raise_interrupt=True,
     )
 
 
-def open_or_create(index: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
-    """The collection at `index`; a new one says which model it will use from now on, and how."""
+def open_or_create(folder: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
+    """The collection at `folder`; for a new one a note names the model."""
     import xsearch
-
-    if _is_collection(index):
-        return xsearch.open(index, model, device=device, dtype=dtype)
     from xsearch.models.registry import resolve
 
-    output.note(resolve(model).line)
-    collection = xsearch.Collection.create(index, model, device=device, dtype=dtype)
-    able = collection.backend.capabilities()
-    output.note(f"computing in {able.dtype} on {able.device}")
+    new = not _is_collection(folder)
+    if new:
+        output.note(resolve(model).line)
+    collection = xsearch.open(folder, model, create=True, device=device, dtype=dtype)
+    if new:
+        able = collection.backend.capabilities()
+        output.note(f"computing in {able.dtype} on {able.device}")
     return collection
 
 
 @contextmanager
 def json_lines() -> Iterator[Any]:
-    """The same for programs: at most one line of JSON a second on stdout, and one for the last file."""
+    """A callback that prints progress as JSON lines: at most one a second, and one for the last file."""
     last_s = -1.0
 
     def show(now: Progress) -> None:
@@ -152,7 +149,7 @@ def json_lines() -> Iterator[Any]:
 
 @contextmanager
 def progress_bar() -> Iterator[Any]:
-    """A callback that shows how far an ingest is, on stderr if that is a terminal."""
+    """A callback that shows progress on stderr if that is a terminal."""
     from tqdm import tqdm
 
     bar = None
@@ -174,8 +171,8 @@ def progress_bar() -> Iterator[Any]:
             bar.close()
 
 
-def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
-    """What an ingest did: counts on stdout, what was skipped and why on stderr."""
+def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None:
+    """Print what an ingest did: counts on stdout, what was skipped and why on stderr."""
     files = sum(report.files.values())
     new = output.counts(report.new, "file")
     touched = report.changed or report.described or report.duplicates or report.moved or report.removed
@@ -183,14 +180,14 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
         typer.echo(f"would embed {new}; {report.unchanged:,} unchanged; nothing was written")
     elif report.items:
         rate = f"in {report.seconds:.1f} s, {report.items_per_s:.1f} items/s"
-        typer.echo(f"{index}: {output.counts(report.items, 'item')} from {new}, {rate}")
+        typer.echo(f"{folder}: {output.counts(report.items, 'item')} from {new}, {rate}")
     elif not files:
-        typer.echo(f"{index}: no media found")
+        typer.echo(f"{folder}: no media found")
     elif report.unchanged and not touched:
         still = "file is as it was" if report.unchanged == 1 else "files are as they were"
-        typer.echo(f"{index}: nothing changed, {report.unchanged:,} {still}")
+        typer.echo(f"{folder}: nothing changed, {report.unchanged:,} {still}")
     else:
-        typer.echo(f"{index}: nothing embedded")
+        typer.echo(f"{folder}: nothing embedded")
     for count, what in (
         (report.unchanged if report.items else 0, "unchanged"),
         (report.changed, "changed since the last run"),
@@ -205,15 +202,15 @@ def print_report(report: Report, index: Path, *, dry_run: bool = False) -> None:
             typer.echo(f"{count:>7,}  {what}")
     if report.items:
         spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
-        output.note(f"where the time went: {', '.join(spent)}")
+        output.note(f"time spent: {', '.join(spent)}")
     for skip in report.skipped[:SHOWN]:
-        output.note(f"skipped {output.relative(skip.path)}: {skip.reason}")
+        output.note(f"skipped {relative(skip.path)}: {skip.reason}")
     if len(report.skipped) > SHOWN:
-        output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --index {index}")
+        output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --collection {folder}")
 
 
-def _is_collection(index: Path) -> bool:
-    return (index / "manifest.json").is_file()
+def _is_collection(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
 
 
 def _rule(text: str) -> tuple[Modality, str]:

@@ -14,7 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from xsearch.cli import output
+from xsearch.cli import options, output
+from xsearch.cli.group import new_group
+from xsearch.cli.table import print_table
 from xsearch.errors import ModelError, UsageError
 
 __all__ = ["app"]
@@ -22,11 +24,7 @@ __all__ = ["app"]
 PULL = "xsearch models pull imagebind"
 TERMS = "https://creativecommons.org/licenses/by-nc/4.0/"
 
-app = typer.Typer(
-    rich_markup_mode=None,
-    no_args_is_help=True,
-    help="List, check and remove models, or pull ImageBind's.",
-)
+app = new_group("List, check and remove models, or pull ImageBind's.")
 
 
 class Dtype(StrEnum):
@@ -65,7 +63,7 @@ def list_models() -> None:
             mirror = "" if here.url == CHECKPOINT.place else f" --from {shlex.quote(here.url)}"
             state = f"downloading: {size(here.bytes)}{total}, go on with: {PULL}{mirror}"
         rows.append(("imagebind", size(here.bytes), "", state, str(here.folder)))
-    output.print_table(("model", "size", "dtype", "state", "path"), rows)
+    print_table(("model", "size", "dtype", "state", "path"), rows)
     try:
         output.note(resolve().line)
     except ModelError as problem:
@@ -73,10 +71,8 @@ def list_models() -> None:
 
 
 @app.command()
-def info(
-    model: Model = None, json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False
-) -> None:
-    """Print what a model is: licence, digest, towers, settings."""
+def info(model: Model = None, json: options.JsonObject = False) -> None:
+    """Print licence, digest, settings and towers of a model."""
     from xsearch.models.checkpoint import load_config, tower_file
     from xsearch.models.config import TOWERS
     from xsearch.models.pull import origin
@@ -103,9 +99,7 @@ def info(
         towers = {name: dataclasses.asdict(files[name]) | dataclasses.asdict(sizes[name]) for name in TOWERS}
         output.print_json(about | {"settings": settings, "towers": towers})
         return
-    for name, value in about.items():
-        if value is not None:
-            typer.echo(f"{name:<13} {value}")
+    output.print_fields(about, width=13)
     for name, value in settings.items():
         typer.echo(f"  {name:<19} {' '.join(map(str, value)) if isinstance(value, tuple) else value}")
     rows = []
@@ -113,14 +107,14 @@ def info(
         tower = sizes[name]
         numbers = (file.parameters, round(file.bytes / 1e6, 1), tower.width, tower.depth, tower.heads)
         rows.append((name, *(f"{number:,}" for number in numbers)))
-    output.print_table(("tower", "parameters", "MB", "width", "depth", "heads"), rows, numbers=6)
+    print_table(("tower", "parameters", "MB", "width", "depth", "heads"), rows)
 
 
 @app.command()
 def verify(model: Model = None) -> None:
     """Compare a model's files with the checksums in its config.json.
 
-    The exit code is 1 if one is damaged or missing.
+    Exits with 1 if one is damaged or missing.
     """
     from xsearch.models.checkpoint import verify
     from xsearch.models.registry import resolve
@@ -142,30 +136,26 @@ def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="imagebind.")] = "imagebind",
     weights: Annotated[
         str | None,
-        typer.Option("--from", metavar="FILE|URL", help="Take imagebind_huge.pth from here instead."),
+        typer.Option("--from", metavar="FILE|URL", help="Read imagebind_huge.pth from here."),
     ] = None,
     vocabulary: Annotated[
         str | None,
-        typer.Option("--vocab", metavar="FILE|URL", help="Likewise bpe_simple_vocab_16e6.txt.gz."),
+        typer.Option("--vocab", metavar="FILE|URL", help="Read bpe_simple_vocab_16e6.txt.gz from here."),
     ] = None,
     dtype: Annotated[
-        Dtype, typer.Option("--dtype", help="Store as; fp16 and bf16 take half the room.")
+        Dtype, typer.Option("--dtype", help="Type to store; fp16 and bf16 take half the space.")
     ] = Dtype.FP32,
     sha256: Annotated[
         str | None,
-        typer.Option("--sha256", metavar="HEX", help="Take other weights: those with this checksum."),
+        typer.Option("--sha256", metavar="HEX", help="Expect this checksum, of other weights."),
     ] = None,
-    accept: Annotated[
-        bool, typer.Option("--accept-license", help="Accept the licence without being asked.")
-    ] = False,
-    keep: Annotated[
-        bool, typer.Option("--keep-checkpoint", help="Keep the .pth that was downloaded.")
-    ] = False,
+    accept: Annotated[bool, typer.Option("--accept-license", help="Accept the licence; do not ask.")] = False,
+    keep: Annotated[bool, typer.Option("--keep-checkpoint", help="Keep the downloaded .pth.")] = False,
 ) -> None:
     """Download ImageBind's weights, once, and convert them.
 
-    May be interrupted at any time and started again. This is the only command
-    that uses the network.
+    May be interrupted at any time; run it again to continue. No other command
+    downloads a model.
     """
     from xsearch.models.pull import CHECKPOINT, VOCABULARY, is_installed, pull_imagebind
     from xsearch.models.registry import resolve
@@ -181,7 +171,7 @@ def pull(
     if not is_installed(source, dtype):
         output.note(f"ImageBind's weights are under CC-BY-NC 4.0, not for commercial use: {TERMS}")
         if not accept and not sys.stdin.isatty():
-            raise UsageError("models pull: nobody is here to accept this licence; give --accept-license")
+            raise UsageError("models pull: no terminal to confirm the licence; use --accept-license")
         if not accept:
             typer.confirm("Accept?", abort=True, err=True)
     with _reports() as (say, progress):
@@ -201,7 +191,7 @@ def pull(
 @app.command("rm")
 def remove(
     name: Annotated[str, typer.Argument(metavar="NAME", help="imagebind.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: options.Yes = False,
 ) -> None:
     """Delete what pull installed, and its downloads."""
     from xsearch.models.download import size
@@ -212,22 +202,22 @@ def remove(
         why = "it comes with xsearch" if name == "bundled" else "only imagebind can be"
         raise UsageError(f"models rm {name}: cannot be removed, {why}")
     folder, here = imagebind_folder(), downloaded()
-    found = {folder: _bytes(folder)} if folder.exists() else {}
+    present = {folder: _bytes(folder)} if folder.exists() else {}
     if here:
-        found[here.folder] = here.bytes
-    if not found:
+        present[here.folder] = here.bytes
+    if not present:
         typer.echo("imagebind is not installed, nothing was removed")
         return
-    told = " and ".join(f"{path} ({size(bytes)})" for path, bytes in found.items())
+    removed = " and ".join(f"{path} ({size(bytes)})" for path, bytes in present.items())
     if not yes:
-        typer.confirm(f"Remove {told}?", abort=True, err=True)
+        typer.confirm(f"Remove {removed}?", abort=True, err=True)
     remove_imagebind()
-    typer.echo(f"removed {told}")
+    typer.echo(f"removed {removed}")
 
 
 @contextmanager
 def _reports() -> Iterator[tuple[Callable[[str], None], Callable[[int, int | None], None]]]:
-    """A printer of lines and a progress bar that get along; the bar is for terminals only."""
+    """A printer of lines and a progress bar that share stderr; the bar is for terminals only."""
     from tqdm import tqdm
 
     bar = None
@@ -252,14 +242,14 @@ def _reports() -> Iterator[tuple[Callable[[str], None], Callable[[int, int | Non
             bar.close()
 
 
-def _place(option: str, given: str | None) -> str | None:
+def _place(option: str, place: str | None) -> str | None:
     """A URL or the path of a file that is there."""
-    if given and not given.lower().startswith(("http://", "https://")):
-        if "://" in given:
-            raise UsageError(f"{option} {given}: expected an http or https URL, or a file")
-        if not Path(given).expanduser().is_file():
-            raise UsageError(f"{option} {given}: no such file")
-    return given
+    if place and not place.lower().startswith(("http://", "https://")):
+        if "://" in place:
+            raise UsageError(f"{option} {place}: expected an http or https URL, or a file")
+        if not Path(place).expanduser().is_file():
+            raise UsageError(f"{option} {place}: no such file")
+    return place
 
 
 def _bytes(folder: Path) -> int:

@@ -7,16 +7,18 @@ from typing import Annotated
 
 import typer
 
-from xsearch.types import Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 __all__ = [
+    "ALIASES",
+    "Collection",
     "Csv",
     "Device",
     "DryRun",
     "Dtype",
     "Html",
-    "Index",
     "Json",
+    "JsonObject",
     "MinCosine",
     "Modalities",
     "Model",
@@ -25,10 +27,31 @@ __all__ = [
     "Top",
     "Unique",
     "Where",
+    "Yes",
+    "writable",
 ]
 
-Index = Annotated[
-    Path, typer.Option("--index", envvar="XSEARCH_INDEX", metavar="DIR", help="Folder of the collection.")
+ALIASES = {"index": "collection", "min-score": "min-cosine"}  # former names of options, still accepted
+
+
+def writable(file: Path | None) -> Path | None:
+    """`file`, whose folder exists: checked before the work of which it is the result."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{file}: its folder does not exist")
+    return file
+
+
+Collection = Annotated[
+    Path,
+    typer.Option(
+        "--collection",
+        "-c",
+        envvar=["XSEARCH_COLLECTION", "XSEARCH_INDEX"],
+        show_envvar=False,  # the second is a former name
+        show_default=False,
+        metavar="DIR",
+        help=f"Folder of the collection.  [env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}]",
+    ),
 ]
 Model = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="bundled, imagebind, or a folder of weights.")
@@ -36,10 +59,7 @@ Model = Annotated[
 Device = Annotated[
     str,
     typer.Option(
-        "--device",
-        envvar="XSEARCH_DEVICE",
-        metavar="NAME",
-        help="Compute on: auto, cpu, cuda, cuda:1.",
+        "--device", envvar="XSEARCH_DEVICE", metavar="NAME", help="Compute on auto, cpu, cuda or cuda:1."
     ),
 ]
 Dtype = Annotated[
@@ -48,30 +68,35 @@ Dtype = Annotated[
         "--dtype",
         envvar="XSEARCH_DTYPE",
         metavar="NAME",
-        help="Compute with: fp32, bf16, fp16; auto: bf16 where it is fast.",
+        help="Compute in fp32, bf16 or fp16; auto: bf16 where it is fast.",
     ),
 ]
 Modalities = Annotated[
     list[Modality] | None,
-    typer.Option("--modality", metavar="KIND", help="Only items of this kind; repeatable."),
+    typer.Option("--modality", "-k", metavar="KIND", help="Only items of this kind; repeatable."),
 ]
 Where = Annotated[
     str | None,
-    typer.Option("--where", metavar="SQL", help='Only items for which it holds: "duration_s > 60".'),
+    typer.Option("--where", "-w", metavar="SQL", help='Only items for which it holds: "duration_s > 60".'),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, change nothing.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
-Top = Annotated[int, typer.Option("--top", min=1, metavar="N", help="How many results.")]
+Top = Annotated[int, typer.Option("--top", "-n", min=1, metavar="N", help="Number of results.")]
 RankBy = Annotated[
-    Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the bare similarity.")
+    Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the plain similarity.")
 ]
 MinCosine = Annotated[
     float | None, typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine.")
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
+JsonObject = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the same columns as CSV.")]
 Paths = Annotated[bool, typer.Option("--paths", help="Print one path per line, for xargs.")]
 Html = Annotated[
-    Path | None, typer.Option("--html", metavar="FILE", help="Also write a page with pictures and players.")
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", callback=writable, help="Also write a page with pictures and players."
+    ),
 ]

@@ -1,36 +1,47 @@
-"""`query` and `compose`: look for something with one medium, or with a sum of several."""
+"""`query` and `compose`: search with one medium, or with a sum of several."""
 
 from __future__ import annotations
 
+import logging
+import os.path
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xsearch.cli import options, output
+from xsearch.cli import hits, options, output
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.query import Query
+    from xsearch.query.grammar import Term
 
-__all__ = ["compose", "query", "split_weight"]
+__all__ = ["compose", "query"]
+
+LOG = logging.getLogger("xsearch")
 
 FILE = "FILE[@W]"
-Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Look for this text.")]
-File = Annotated[str | None, typer.Option(metavar="FILE", help="Look for this file, taken as that kind.")]
-Words = Annotated[list[str] | None, typer.Option(metavar="WORDS[@W]", help="Start from this text.")]
-PlusWords = Annotated[list[str] | None, typer.Option(metavar="WORDS[@W]", help="Add this text.")]
-MinusWords = Annotated[list[str] | None, typer.Option(metavar="WORDS[@W]", help="Take this text away.")]
+WORDS = "WORDS[@W]"
+Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
+File = Annotated[str | None, typer.Option(metavar="FILE", help="Search for this file, taken as that kind.")]
+Words = Annotated[list[str] | None, typer.Option(metavar=WORDS, help="Start from this text.")]
+PlusWords = Annotated[list[str] | None, typer.Option(metavar=WORDS, help="Add this text.")]
+MinusWords = Annotated[list[str] | None, typer.Option(metavar=WORDS, help="Subtract this text.")]
 Base = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Start from this file.")]
 Plus = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Add this file.")]
-Minus = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Take this file away.")]
+Minus = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Subtract this file.")]
+PlusTerm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="Add this text or file.")]
+MinusTerm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="Subtract this text or file.")]
 
 
 def query(
     ctx: typer.Context,
-    what: Annotated[str | None, typer.Argument(help="A file of any kind, or else a text.")] = None,
+    what: Annotated[
+        str | None, typer.Argument(metavar="WHAT", help="A file of any kind, or else a text.")
+    ] = None,
     text: Text = None,
     image: File = None,
     audio: File = None,
@@ -48,29 +59,23 @@ def query(
     csv: options.Csv = False,
     paths: options.Paths = False,
     html: options.Html = None,
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
     """Print the items nearest to one text or file, best first."""
-    given = {kind: ctx.params[kind] for kind in Modality if ctx.params[kind] is not None}
-    if (what is not None) + len(given) != 1:
-        names = ["WHAT"] * (what is not None) + [f"--{kind}" for kind in given]
+    chosen = {kind: ctx.params[kind] for kind in Modality if ctx.params[kind] is not None}
+    if (what is not None) + len(chosen) != 1:
+        names = ["WHAT"] * (what is not None) + [f"--{kind}" for kind in chosen]
         raise UsageError(
-            f"query: expected one thing to look for, got {' and '.join(names) or 'none'}; "
-            "give one text or file, or add and subtract several with xsearch compose"
+            f"query: expected one text or file, got {' and '.join(names) or 'none'}; "
+            "add and subtract several with xsearch compose"
         )
-    from xsearch.query import parse
+    from xsearch.query.grammar import Term
 
-    if what is None:
-        ((kind, value),) = given.items()
-        asked = _one(kind, value)
-    else:
-        asked = parse(what)
-        if isinstance(asked.parts[0].source, str) and _looks_like_a_file(what):
-            output.note(f"no such file: {what}; looking for it as a text")
-    _answer(asked, ctx.params)
+    terms = [Term(None, what)] if what is not None else [Term(kind, chosen[kind]) for kind in chosen]
+    _answer(_parsed(terms[0]), ctx.params)
 
 
 def compose(
@@ -82,6 +87,7 @@ def compose(
     depth: Base = None,
     thermal: Base = None,
     imu: Base = None,
+    plus: PlusTerm = None,
     plus_text: PlusWords = None,
     plus_image: Plus = None,
     plus_audio: Plus = None,
@@ -89,6 +95,7 @@ def compose(
     plus_depth: Plus = None,
     plus_thermal: Plus = None,
     plus_imu: Plus = None,
+    minus: MinusTerm = None,
     minus_text: MinusWords = None,
     minus_image: Minus = None,
     minus_audio: Minus = None,
@@ -106,73 +113,70 @@ def compose(
     csv: options.Csv = False,
     paths: options.Paths = False,
     html: options.Html = None,
-    index: options.Index = DEFAULT_COLLECTION,
+    folder: options.Collection = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
     """Search with a sum of texts and files of any kind.
 
-    Every option repeats. @W sets a weight: --plus-audio sea.wav@0.7.
+    TERM is KIND:VALUE@W; without KIND: it is an existing file, or else a text, and @W is a weight:
+    --plus audio:sea.wav@0.7 --minus cage. Every option may be repeated.
     """
     from xsearch.query import Query
+    from xsearch.query.grammar import parse_term
 
     asked = Query()
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
-        for kind in Modality:
-            for value in ctx.params[prefix + kind] or []:
-                bare, weight = split_weight(value)
-                asked += sign * weight * _one(kind, bare)
+        for kind in (None, *Modality):
+            for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
+                asked += sign * _parsed(parse_term(term, modality=kind, exists=os.path.isfile))
     _answer(asked, ctx.params, composed=True)
 
 
-def _answer(asked: Query, given: Mapping[str, Any], *, composed: bool = False) -> None:
-    """Search, print, and write the page, as the options of the command say."""
-    form = output.choose_form(json=given["json"], csv=given["csv"], paths=given["paths"])
+def _parsed(term: Term) -> Query:
+    """The query of one term; a note reports a missing file that is searched for as a text."""
+    from xsearch import query
+
+    if term.modality is not None:
+        return term.weight * getattr(query, term.modality)(term.value)
+    parsed = query.parse(term.value)
+    if isinstance(parsed.parts[0].source, str) and _looks_like_a_file(term.value):
+        output.note(f"no such file: {term.value}; searching for it as a text")
+    return term.weight * parsed
+
+
+def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
+    """Search, print, and write the page, as the parameters of the command ask for."""
+    form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
     from xsearch.models.vocabulary import unknown_words as unlearned
 
-    collection = xsearch.open(given["index"], given["model"], device=given["device"], dtype=given["dtype"])
-    names = ("top", "where", "rank", "min_cosine", "unique")
-    hits = collection.search(
-        asked, **{name: given[name] for name in names}, modality=given["modality"] or None
+    start = time.perf_counter()
+    collection = xsearch.open(
+        params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    vocabulary = collection.backend.capabilities().vocabulary
+    names = ("top", "where", "rank", "min_cosine", "unique")
+    answer = collection.search(
+        asked, **{name: params[name] for name in names}, modality=params["modality"] or None
+    )
+    name, able = collection.backend.fingerprint.name, collection.backend.capabilities()
+    took_s = time.perf_counter() - start
+    count = len(collection)
+    LOG.info("searched %d items in %.2f s, model %s, %s on %s", count, took_s, name, able.dtype, able.device)
     for part in asked.parts:
-        if isinstance(part.source, str) and (words := unlearned(part.source, vocabulary)):
-            model = collection.backend.fingerprint.name
-            output.note(f"the {model} model has not learned: {', '.join(map(repr, words))}")
+        if isinstance(part.source, str) and (words := unlearned(part.source, able.vocabulary)):
+            output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
     if composed:
-        output.print_parts(hits.query)
-    output.print_hits(hits, form)
-    if not hits:
+        hits.print_parts(answer.query)
+    hits.print_hits(answer, form)
+    if not answer:
         output.note("no items match")
-    if given["html"] is not None:
+    if params["html"] is not None:
         from xsearch import gallery
 
-        given["html"].write_text(gallery.page(hits, asked), encoding="utf-8")
-        output.note(f"page: {given['html']}")
-
-
-def split_weight(value: str) -> tuple[str, float]:
-    """Cut a weight off the end; a file whose own name ends like one keeps it.
-
-    >>> split_weight("sea.wav@0.7"), split_weight("me@home.jpg")
-    (('sea.wav', 0.7), ('me@home.jpg', 1.0))
-    """
-    bare, at, weight = value.rpartition("@")
-    if not at or not bare or Path(value).exists():
-        return value, 1.0
-    try:
-        return bare, float(weight)
-    except ValueError:
-        return value, 1.0
-
-
-def _one(kind: Modality, value: str) -> Query:
-    from xsearch import query
-
-    return getattr(query, kind)(value)
+        params["html"].write_text(gallery.page(answer, asked), encoding="utf-8")
+        output.note(f"page: {params['html']}")
 
 
 def _looks_like_a_file(what: str) -> bool:

@@ -26,36 +26,40 @@ SHOWN = 20  # bad rows
 def train(
     tables: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="TABLE", help="Pair tables: image, other, modality, weight, split, label."),
+        typer.Argument(metavar="TABLE", help="Pairs: image, other, modality, weight, split, label."),
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="For checkpoints, log and model.")] = Path(
-        "training"
-    ),
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for checkpoints, log and model.")
+    ] = Path("training"),
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="NAME", help="paper, bundled, or a .toml file.")
     ] = "paper",
     start: Annotated[
         str | None,
-        typer.Option("--start", metavar="NAME", help="scratch, bundled, imagebind, or a model folder."),
+        typer.Option("--start", metavar="NAME", help="scratch, bundled, imagebind, or a folder."),
     ] = None,
     scenes: Annotated[
-        int | None, typer.Option("--scenes", min=0, metavar="N", help="Rendered scenes beside the tables.")
+        int | None, typer.Option("--scenes", min=0, metavar="N", help="Rendered scenes to add.")
     ] = None,
     chunk: Annotated[
-        int | None, typer.Option("--chunk", min=1, metavar="N", help="Of a batch, so many rows at once.")
+        int | None, typer.Option("--chunk", min=1, metavar="N", help="Rows of a batch to compute at once.")
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Of everything random.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", min=0, metavar="N", help="Seed of everything random.")
+    ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=0, metavar="N", help="Processes that decode; all cores.")
+        int | None,
+        typer.Option("--workers", min=0, metavar="N", help="Decoder processes; else all cores."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Look at the tables, and decode all, only.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Only read all media, list bad rows.")] = False,
     device: options.Device = "auto",
 ) -> None:
     """Train towers on pairs of pictures and other media.
 
-    Run it again to go on where it was interrupted. Rows with split "train" are learned from, rows with
-    split "val" looked at meanwhile. The result, DIR/model, is what --model takes. On several GPUs:
-    torchrun --nproc-per-node N -m xsearch train ...
+    May be interrupted at any time; run it again to continue. Rows with split "train" are trained on, rows
+    with split "val" are measured meanwhile. Use the result with --model DIR/model.
+
+    On several GPUs: torchrun --nproc-per-node N -m xsearch train ...
     """
     from xsearch.pairs import check_pairs
     from xsearch.train import Recipe, read_tables, run
@@ -66,8 +70,8 @@ def train(
         _show(bad, "is bad")
         raise typer.Exit(1 if bad else 0)
     chosen = Recipe.load(recipe)
-    given: dict[str, Any] = {"start": start, "scenes": scenes, "chunk": chunk, "seed": seed}
-    chosen = replace(chosen, **{name: value for name, value in given.items() if value is not None})
+    overrides: dict[str, Any] = {"start": start, "scenes": scenes, "chunk": chunk, "seed": seed}
+    chosen = replace(chosen, **{name: value for name, value in overrides.items() if value is not None})
     if not paths and not chosen.scenes:
         raise UsageError("nothing to learn from: give a pair table, or --scenes N")
     pairs, bad = read_tables(paths, "train")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index import gpu
 from xsearch.index.spectrum import GOOD, Code, Spectrum, best_code, codes
+from xsearch.types import Device
 
 __all__ = ["FLAT_BELOW", "Device", "OperatingPoint", "Plan", "make_plan"]
 
@@ -23,8 +23,6 @@ GROWTH = 0.5  # of nprobe with a filter, until tuned; enough for 512 equal dimen
 EASY = 0.3  # the same where the codes are GOOD (measured)
 CODE_BYTES = 64  # of an item at most; longer codes cost more than they save in the re-rank (measured)
 ID_BYTES = 8
-
-Device = Literal["auto", "cpu", "cuda"]
 
 
 @dataclass(frozen=True, slots=True)

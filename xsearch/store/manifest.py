@@ -101,7 +101,8 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
         if name == NAME and (folder / COPY).exists():
             raise Damaged(folder, name, "missing") from None
         raise NoCollection(
-            f"no collection at {folder} (no {name}); make one with `xsearch ingest MEDIA --index {folder}`"
+            f"no collection at {folder} (no {name}); "
+            f"make one with `xsearch ingest MEDIA --collection {folder}`"
         ) from None
     except OSError as error:
         raise StoreError(f"cannot read {folder / name}: {error}") from error

@@ -75,13 +75,14 @@ def write_table(table: pa.Table, path: Path) -> None:
 def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | None) -> pa.Table:
     """The Parquet file `name` of a collection, which must have these columns and, unless None, this sha256.
 
-    Raises Damaged where it has not.
+    Raises Damaged where it has not. (A thread of Arrow's that still holds the content of a file when the
+    interpreter ends aborts the process; so none is used.)
     """
     content = (collection / name).read_bytes()
     if sha256 and sha256 != hashlib.sha256(content).hexdigest():
         raise Damaged(collection, name, "a wrong sha256")
     try:
-        return pq.ParquetFile(pa.BufferReader(content)).read(schema.names).cast(schema)
+        return pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False).cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise Damaged(collection, name, error) from error
 
@@ -249,7 +250,7 @@ class Segment:
         for start, stop in self._ranges(groups, columns):
             self._items.check(start, stop)
         try:
-            return self.parquet.read_row_groups(groups, columns=columns)
+            return self.parquet.read_row_groups(groups, columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
             raise self._items.damaged(error) from error
 

@@ -84,7 +84,7 @@ class Store:
                 seen, manifest = manifest.generation, read_manifest(self.path)
                 if manifest.generation == seen:
                     raise StoreError(
-                        f"cannot read {self.path}: {error}; see `xsearch verify --index {self.path}`"
+                        f"cannot read {self.path}: {error}; see `xsearch verify --collection {self.path}`"
                     ) from error
 
     @contextmanager

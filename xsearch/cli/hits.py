@@ -1,0 +1,82 @@
+"""An answer on stdout: a table for people, JSON, CSV or paths for programs."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from xsearch.cli import output, table
+from xsearch.errors import UsageError
+from xsearch.types import HIT_COLUMNS
+
+if TYPE_CHECKING:
+    from xsearch import Hits
+    from xsearch.query import Embedded
+
+__all__ = ["Form", "choose_form", "print_hits", "print_parts"]
+
+
+class Form(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PATHS = "paths"
+
+
+def choose_form(*, json: bool, csv: bool, paths: bool) -> Form:
+    """The requested one, else the table."""
+    requested = [form for form, yes in ((Form.JSON, json), (Form.CSV, csv), (Form.PATHS, paths)) if yes]
+    if len(requested) > 1:
+        raise UsageError(f"--{requested[0]} and --{requested[1]} exclude each other; keep one")
+    return requested[0] if requested else Form.TABLE
+
+
+def print_hits(hits: Hits, form: Form = Form.TABLE) -> None:
+    if form is Form.PATHS:
+        for path in dict.fromkeys(hit.path for hit in hits):
+            typer.echo(path)
+    elif form is Form.JSON:
+        output.print_json(hits.to_dicts())
+    elif form is Form.CSV:
+        rows = hits.to_dicts()
+        columns = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
+        lines = csv.DictWriter(sys.stdout, list(columns), restval="", lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(rows)
+    else:
+        _print_table(hits)
+
+
+def _print_table(hits: Hits) -> None:
+    """The score is one of the two figures beside it; the id and the metadata are for programs."""
+    header = ("rank", "cosine", "balanced", "modality", "path", "start_s", "end_s", "text")
+    rows = [
+        (
+            str(hit.rank),
+            f"{hit.cosine:.3f}",
+            "-" if hit.balanced is None else f"{hit.balanced:+.2f}",
+            hit.modality,
+            table.relative(hit.path),
+            table.seconds(hit.start_s),
+            table.seconds(hit.end_s),
+            hit.text or "",
+        )
+        for hit in hits
+    ]
+    table.print_table(header, rows)
+
+
+def print_parts(embedded: Embedded | None) -> None:
+    """Print how a sum came out: to stderr, because it is about the query and not a result."""
+    if embedded is None:
+        return
+    count = len(embedded.parts)
+    length = f"the weighted sum of {count} part{'s' * (count != 1)} has length {embedded.norm:.3f}"
+    output.note(f"{length} before it is normalised; each part's norm in it, and cosine with it:")
+    for part, cosine in zip(embedded.query.parts, embedded.cosines, strict=True):
+        norm = f"norm {abs(part.weight):.3f}"  # of a unit vector times its weight
+        output.note(f"  {norm}  cosine {cosine:+.3f}  {part.weight:+g} * {part.modality} {part.label}")
