@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +70,7 @@ class Ledger:
         self._copies = Copies(known.files, survey.vanished)
         self._pending = [_Change(dropped=survey.outdated, skipped=survey.skipped, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
-        self._when = datetime.now(UTC).isoformat()  # a file that changes after this is tried again
+        self._when = clock.started.isoformat()  # a file that changes after this is tried again
         self._new: Counter[Modality] = Counter()
         self._items: Counter[Modality] = Counter()
         self._skipped: list[Skipped] = []

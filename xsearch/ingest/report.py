@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from xsearch.media import Skipped
@@ -21,6 +22,7 @@ class Clock:
     """The seconds since an ingest began, and on what they were spent."""
 
     def __init__(self) -> None:
+        self.started = datetime.now(UTC)
         self._start_s = time.perf_counter()
         self.spent: dict[str, float] = defaultdict(float)
 
