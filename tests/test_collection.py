@@ -17,7 +17,7 @@ from PIL import Image
 import xsearch
 from tests.fakes import DIM, FakeBackend
 from xsearch.collection import Collection
-from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, UsageError
+from xsearch.errors import Locked, ModelMismatch, NoCollection, StoreError, Unreadable, UsageError
 from xsearch.index import Index, Items, build, make_plan, new_index
 from xsearch.query import Hits, read
 from xsearch.types import Hit, Modality
@@ -28,6 +28,11 @@ def damage_plan(path: Path) -> None:
 
 
 HIT_COLUMNS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -285,3 +290,69 @@ def test_hits_equal_by_content() -> None:
     hit = Hit(1, 0.5, 0.5, None, 7, "/a", Modality.TEXT)
     assert Hits([hit]) == Hits([hit])
     assert Hits([hit]) != Hits([])
+
+
+def test_bytes_are_decoded_in_another_process_and_found(collection: Collection, folder: Path) -> None:
+    content = (folder / "red.png").read_bytes()
+    query = xsearch.Query.from_dict(json.loads(json.dumps(xsearch.image(content).to_dict())))
+    with collection:
+        hits = collection.search(query)
+        best = max(hits, key=lambda hit: hit.cosine)
+        assert (Path(best.path).name, round(best.cosine, 3)) == ("red.png", 1)
+        data = query.to_dict()["parts"][0]["data"]
+        assert collection.search(xsearch.Query.from_dict({"parts": [{"data": data}]})) == hits
+        with pytest.raises(Unreadable, match="<image>: "):
+            collection.search(xsearch.image(content[:40]))
+        with pytest.raises(UsageError, match="no wire form"):
+            xsearch.image(folder / "red.png").to_dict()
+
+
+def test_an_item_is_found_by_its_id(collection: Collection, folder: Path) -> None:
+    (green,) = collection.items(where="path like '%green.png'")["id"].to_pylist()
+    hits = collection.search(xsearch.item(green), rank="cosine")
+    assert hits.query is not None
+    assert (hits[0].id, hits.query.query.parts[0].modality) == (green, "image")
+    with pytest.raises(UsageError, match="no such item"):
+        collection.search(xsearch.item(10_000))
+    vectors = collection.embed([xsearch.item(green), "green", folder / "green.png"])
+    np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-3)  # stored as float16
+
+
+def test_segments_stay_few(collection: Collection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xsearch.derive.MOST_SEGMENTS", 3)
+    for number in range(5):
+        (folder / f"{number}.txt").write_text(f"green {number}")
+        collection.ingest(folder)
+        assert len(collection.snapshot().manifest.segments) <= 3
+    assert len(collection) == 11
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "expected"),
+        ({"parts": [{"kind": "image", "path": "/etc/passwd"}]}, "expected text, data, item"),
+        ({"parts": [{"kind": "smell", "text": "x"}]}, "kind: expected one of"),
+        ({"parts": [{"kind": "image", "data": "?"}]}, "not base64"),
+        ({"parts": [{"text": "x", "weight": "2"}]}, "weight: expected a number"),
+        ({"parts": [{"text": "x", "weight": float("nan")}]}, "finite"),
+        ({"parts": [{"kind": "audio", "vector": ["a"]}]}, "expected numbers"),
+        ({"parts": [{"item": True}]}, "expected text, data, item"),
+        ({"parts": [{"kind": "audio", "text": "x"}]}, "expected text, data, item"),
+    ],
+)
+def test_the_wire_form_names_no_path(content: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        xsearch.Query.from_dict(content)
+
+
+def test_a_query_survives_the_wire(rng: np.random.Generator) -> None:
+    query = 2 * xsearch.text("red") - xsearch.item(5) + 0.5 * xsearch.vector(rng.normal(size=DIM), "depth")
+    again = xsearch.Query.from_dict(json.loads(json.dumps(query.to_dict())))
+    assert repr(again) == repr(query)
+    np.testing.assert_array_equal(again.parts[2].source, query.parts[2].source)
+
+
+def test_open_creates_where_asked(tmp_path: Path, tiny_model: Path) -> None:
+    assert len(xsearch.open(tmp_path / "new", str(tiny_model), create=True)) == 0
+    assert len(xsearch.open(tmp_path / "new", create=True)) == 0

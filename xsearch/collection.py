@@ -11,18 +11,21 @@ from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import RLock
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xsearch import exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
+from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Embedded, Hits, Query, View, as_modalities, embed, parse, search_many
 from xsearch.store import Snapshot, Store
-from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Modality, Rank
+from xsearch.system.cores import CORES
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint, MediaFile, Modality, Rank, Sample
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,7 +70,7 @@ class Collection:
     """A collection and the model that embedded it. The model is loaded when something has to be embedded.
 
     Reading methods see the last commit, also of other processes; a call sees one state from beginning to end.
-    May be shared by threads.
+    May be shared by threads. A context manager that ends what it has started.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Collection:
         self._state: tuple[tuple[int, int], Snapshot] | None = None
         self._view: View | None = None
         self._index: tuple[Path | None, Index | None] = None, None
+        self._decoders: Decoders | None = None
         fingerprint = self.snapshot().fingerprint
         if backend is not None:
             self._check(backend.fingerprint, fingerprint)
@@ -165,6 +169,19 @@ class Collection:
         self.view().groups(None, None, apart=True)
         if (load := getattr(self.backend, "warm", None)) is not None:
             load(as_modalities(modalities) or list(Modality))
+
+    def close(self) -> None:
+        """End the decoder processes, if any have been started."""
+        with self._lock:
+            if self._decoders is not None:
+                self._decoders.__exit__(None, None, None)
+                self._decoders = None
+
+    def __enter__(self) -> Collection:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     def __len__(self) -> int:
         return len(self.snapshot())
@@ -252,7 +269,15 @@ class Collection:
         self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None
     ) -> list[Embedded]:
         parsed = [parse(query) for query in queries]
-        return embed(parsed, self.backend, snapshot=snapshot, target=target)
+        return embed(parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode)
+
+    def _decode(self, file: MediaFile) -> list[Sample]:
+        """The samples of a file that may come from anybody, decoded in another process."""
+        with self._lock:
+            if self._decoders is None:
+                self._decoders = Decoders(CORES, side=self.backend.capabilities().image_side)
+            decoders = self._decoders
+        return decoders.read(file)
 
     def remove(
         self,
