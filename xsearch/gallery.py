@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from xsearch import media, preview
 from xsearch.errors import XsearchError
@@ -21,11 +21,25 @@ from xsearch.types import Hit, Modality, Sample, Url
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-    from xsearch.query import Part, Query
-
-__all__ = ["View", "album", "environment", "page", "table", "view"]
+__all__ = ["Part", "Query", "View", "album", "environment", "page", "table", "view"]
 
 PLAYER_BYTES = 3 << 20  # a larger video is shown by its poster frame only
+
+
+class Part(Protocol):
+    """One medium of a query; see `xsearch.query.Part`."""
+
+    @property
+    def modality(self) -> Modality | None: ...
+    @property
+    def source(self) -> Any: ...
+
+
+class Query(Protocol):
+    """A sum of media; see `xsearch.query.Query`."""
+
+    @property
+    def parts(self) -> Sequence[Part]: ...
 
 
 @dataclass(frozen=True, slots=True)
