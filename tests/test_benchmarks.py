@@ -14,6 +14,7 @@ from benchmarks import (
     emergence,
     footprint,
     ingest,
+    public,
     ranking,
     readme,
     rendering,
@@ -212,3 +213,10 @@ def test_ndcg_and_precision_are_what_the_books_say():
     swapped = np.array([[1, 0, *range(2, 10)]])
     gain, discount = (1 + 3 / 1.584963), (3 + 1 / 1.584963)
     assert ranking.measures(swapped, worth)["ndcg_at_10"] == pytest.approx(gain / discount, abs=1e-6)
+
+
+def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
+    (row,) = public.run(tmp_path, [600], dim=32, queries=4)["rows"]
+    assert row["recall_balanced_same"] == row["recall_cosine_cross"] == 1
+    assert min(row[f"{way}_p50_ms"] for way in ("inner", "balanced", "cosine")) > 0
+    assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 32, "rows": [row]})
