@@ -216,7 +216,7 @@ def test_ndcg_and_precision_are_what_the_books_say():
 
 
 def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
-    (row,) = public.run(tmp_path, [600], dim=32, queries=4)["rows"]
+    (row,) = public.run(tmp_path, [600], dim=128, queries=4)["rows"]
     assert row["recall_balanced_same"] == row["recall_cosine_cross"] == 1
     assert min(row[f"{way}_p50_ms"] for way in ("inner", "balanced", "cosine")) > 0
-    assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 32, "rows": [row]})
+    assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 128, "rows": [row]})
