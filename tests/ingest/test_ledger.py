@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from types import FrameType
@@ -16,6 +17,7 @@ from PIL import Image
 
 from tests.fakes import FakeBackend
 from xsearch.ingest import ingest, ledger, local
+from xsearch.ingest.survey import Survey, survey
 from xsearch.store import Store
 
 
@@ -136,3 +138,24 @@ def test_a_recording_of_which_one_window_fails_is_one_skip(
     report = ingest(store, [tmp_path / "media"], Choosy(), decoders=0)
     assert [Path(skip.path).name for skip in report.skipped] == ["long.txt"]
     assert len(store.snapshot()) == 0
+
+
+def test_a_file_that_is_completed_after_it_was_looked_at_is_tried_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under `--watch`, where a run may begin while somebody still writes."""
+
+    def complete_it(*about: Any, **options: Any) -> Survey:
+        result = survey(*about, **options)
+        Image.new("RGB", (8, 8)).save(folder / "late.png")
+        os.utime(folder / "late.png", ns=(time.time_ns(), time.time_ns()))
+        return result
+
+    (folder / "late.png").touch()
+    store = Store.create(tmp_path / "store", FakeBackend().fingerprint)
+    with monkeypatch.context() as patch:
+        patch.setitem(ingest.__globals__, "survey", complete_it)
+        run(store, folder)
+    assert str(folder / "late.png") in content(store)[1]
+    run(store, folder)
+    assert str(folder / "late.png") in content(store)[0]
