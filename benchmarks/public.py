@@ -86,7 +86,7 @@ def measure(folder: Path, data: Data) -> dict[str, Any]:
             start = time.perf_counter()
             way([one])
             singles[name].append(1000 * (time.perf_counter() - start))
-    opening = [_opening(path, data.queries["same"][at], folder) for at in range(OPENINGS)]
+    opening = [_opening(path, query, folder) for query in data.queries["same"][:OPENINGS]]
     plan = view.index.plan if view.index else None
     return {
         "n": data.n,
