@@ -6,7 +6,7 @@ Collections of three modalities (see `benchmarks.vectors`), with the index that 
 recall of 0.95. Queries are vectors: half of the modalities of the items, half of a fourth. Inner: one search
 of the index and the exact re-rank, ids only; at 10,000 items, where there is no index, one exact scan.
 Public: ten hits with all their metadata, of single queries as objects; of batches as columns, which become
-objects when they are looked at (us for each query). Single queries take turns, A B C A B C, and so do batches.
+objects on first access (us for each query). Single queries take turns, A B C A B C, and so do batches.
 Opening is measured in processes of their own, with the files in the system's cache; beyond: without what
 FAISS takes to read its file. recall: share of the exact ten, for `balanced` of the exact balanced answer.
 """
@@ -195,7 +195,8 @@ def run(folder: Path, sizes: Sequence[int], *, dim: int = 1024, queries: int = 1
 def markdown(result: dict[str, Any]) -> str:
     header = (
         "items,index,p50 ms: inner,`search`,ratio,`search` by cosine,queries/s in batches: inner,"
-        "`search_many`,share,by cosine,hits as objects us,open and answer s,beyond the index file s,recall balanced; by cosine"
+        "`search_many`,share,by cosine,hits as objects us,open and answer s,beyond the index file s,"
+        "recall balanced; by cosine"
     )
     rows = [
         [
