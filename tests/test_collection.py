@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -95,6 +96,13 @@ def test_hits_are_an_immutable_sequence(collection: Collection) -> None:
     assert hits[-1].rank == len(hits)
     with pytest.raises(TypeError):
         hits[0] = hits[1]  # type: ignore[index]
+
+
+def test_hits_can_be_pickled(collection: Collection) -> None:
+    hits = collection.search("red")
+    again = pickle.loads(pickle.dumps(hits))
+    assert again == hits
+    np.testing.assert_array_equal(again.query.vector, hits.query.vector)  # type: ignore[union-attr]
 
 
 def test_hits_become_tables(collection: Collection) -> None:

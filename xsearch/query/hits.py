@@ -27,7 +27,8 @@ class Hits(Sequence[Hit]):
     def __init__(self, hits: Iterable[Hit] = (), query: Embedded | None = None) -> None:
         """query: what was searched for, as vectors."""
         self.query = query
-        self._read: Callable[[], Iterable[Hit]] = lambda: tuple(hits)
+        objects = tuple(hits)
+        self._read: Callable[[], Iterable[Hit]] = lambda: objects
 
     @classmethod
     def of(
@@ -52,6 +53,9 @@ class Hits(Sequence[Hit]):
     @cached_property
     def _hits(self) -> tuple[Hit, ...]:
         return tuple(self._read())
+
+    def __reduce__(self) -> tuple[type[Hits], tuple[tuple[Hit, ...], Embedded | None]]:
+        return Hits, (self._hits, self.query)
 
     def __len__(self) -> int:
         return len(self._hits)

@@ -67,6 +67,7 @@ class View:
         self.snapshot = snapshot
         self.index = index
         self._calibration = Calibration.from_dict(snapshot.manifest.calibration)
+        self._calibrated = {kind for kind, _ in self._calibration.pairs}
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
         self._scales: dict[Modality, np.ndarray] = {}
@@ -184,17 +185,15 @@ class View:
         if not unknown:
             return [self._scales[kind] for kind in kinds]
         vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
-        centres, spreads, counts = self._measured(vectors, [kinds[row] for row in unknown])  # [U, present]
-        common = pooled(centres, spreads, counts)  # [3, U]
-        common[2] = PRIOR
-        centres, spreads, counts = (
-            np.stack(np.broadcast_arrays(values, some[:, None]), axis=-1)
-            for values, some in zip((centres, spreads, counts), common, strict=True)
-        )  # [U, present, 2]
+        measured = self._measured(vectors, [kinds[row] for row in unknown])  # [3, U, present]
+        both = np.empty((*measured.shape, 2))
+        both[..., 0] = measured
+        both[..., 1] = pooled(*measured)[..., None]
+        both[2, ..., 1] = PRIOR
+        scales = np.zeros((len(unknown), 2, len(Modality)), np.float32)
+        scales[:, 1] = 1
         present = self._samples.kinds
-        scales = np.tile(np.array([[0.0], [1.0]], np.float32), (len(unknown), 1, len(Modality)))
-        codes = [CODES[kind] for kind in present]
-        scales[:, 0, codes], scales[:, 1, codes], _ = pooled(centres, spreads, counts)
+        scales[:, :, [CODES[kind] for kind in present]] = pooled(*both)[:2].swapaxes(0, 1)
         for scale, row in zip(scales, unknown, strict=True):
             if all((kinds[row], kind) in self._calibration.pairs for kind in present):
                 self._scales[kinds[row]] = scale  # it does not depend on the vector
@@ -210,8 +209,8 @@ class View:
         samples, starts = self._samples.together
         cosines = np.split(vectors @ samples.T, starts, axis=1)
         measured = np.stack([baselines(part) for part in cosines], axis=-1)
-        for at, kind in enumerate(self._samples.kinds):
-            for row, other in enumerate(asking):
+        for row, other in enumerate(asking if set(asking) & self._calibrated else ()):
+            for at, kind in enumerate(self._samples.kinds):
                 if pair := self._calibration.pairs.get((other, kind)):
                     measured[:, row, at] = astuple(pair)
         return measured
