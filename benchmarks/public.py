@@ -28,7 +28,7 @@ from benchmarks.search import _machine as machine
 from benchmarks.systems import Inner
 from benchmarks.vectors import ASKING, Cones, Data, K, cones
 from xsearch.collection import Collection
-from xsearch.index import exact, recall_at_k, rerank
+from xsearch.index import exact, recall_by_score, rerank
 from xsearch.query import Query, View, search_many, vector
 from xsearch.store import Store
 from xsearch.types import Fingerprint, Modality
@@ -160,7 +160,7 @@ def _recalls(collection: Collection, view: View, data: Data) -> dict[str, float]
         scores, true_scores = (
             np.array([[hit.score for hit in hits] for hits in some]) for some in (found, truth)
         )
-        figures[f"recall_balanced_{asking}"] = recall_at_k(scores, true_scores)
+        figures[f"recall_balanced_{asking}"] = recall_by_score(scores, true_scores)
     return figures
 
 
