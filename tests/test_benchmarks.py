@@ -20,6 +20,7 @@ from benchmarks import (
     rendering,
     resume,
     search,
+    sharing,
     vectors,
 )
 from benchmarks import towers as towers_benchmark
@@ -169,6 +170,16 @@ def test_systems_are_compared_and_a_failure_is_a_row(tmp_path):
     late = search.run([folder], ["xsearch"], limit_s=0.1, fresh=True)
     assert late["rows"][0]["problem"] == "build: not done after 0.1 s"
     assert "build: not done" in search.markdown(late)
+
+
+def test_threads_that_share_a_collection_are_timed_beside_a_writer(tmp_path):
+    result = sharing.run(tmp_path, 400, dim=64, intrinsic=32, queries=20, threads=[1, 2], seconds=0.1)
+    result = json.loads(json.dumps(result))
+    assert [row["threads"] for row in result["rows"]] == [1, 2]
+    for row in result["rows"]:
+        assert row["alone"]["queries_per_s"] > 0
+        assert row["beside"]["p50_ms"] <= row["beside"]["p99_ms"]
+    assert "| threads | queries/s |" in sharing.markdown(result)
 
 
 def test_growth_goes_on_as_measured():

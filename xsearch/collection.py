@@ -7,7 +7,9 @@ hits = collection.search(xsearch.image("bird.jpg") + xsearch.audio("sea.wav"), t
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import RLock
@@ -88,7 +90,7 @@ class Collection:
         self._options = {"device": device, "dtype": dtype}
         self._lock = RLock()
         self._backend = backend
-        self._state: tuple[tuple[int, int], Snapshot] | None = None
+        self._state: tuple[bytes, Snapshot] | None = None
         self._view: View | None = None
         self._index: tuple[Path | None, Index | None] = None, None
         self._decoders: Decoders | None = None
@@ -161,7 +163,7 @@ class Collection:
             with self._lock:
                 snapshot, view = self.snapshot(), self._view
                 if view is None or view.snapshot is not snapshot:
-                    self._view = view = View(snapshot, self._index_of(snapshot))
+                    self._view = view = self._ready(snapshot)
         return view
 
     def warm(self, modalities: Kinds | None = None) -> None:
@@ -346,7 +348,9 @@ class Collection:
 
     def summary(self) -> dict[str, Any]:
         """Facts that cost nothing to know: path, items, modalities, model, dim, index, generation."""
-        view = self.view()
+        return self._summary(self.view())
+
+    def _summary(self, view: View) -> dict[str, Any]:
         return {
             "path": str(self.path),
             "items": len(view.snapshot),
@@ -359,11 +363,11 @@ class Collection:
 
     def stats(self) -> dict[str, Any]:
         """The `summary`, and what every file has to be looked at for: files, skipped, bytes."""
-        snapshot = self.snapshot()
-        return self.summary() | {
-            "files": len(snapshot.files()),
-            "skipped": len(snapshot.skipped()),
-            "bytes": sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file()),
+        view = self.view()
+        return self._summary(view) | {
+            "files": len(view.snapshot.files()),
+            "skipped": len(view.snapshot.skipped()),
+            "bytes": _bytes_below(self.path),
         }
 
     def plan_index(
@@ -415,10 +419,11 @@ class Collection:
 
     def index_info(self) -> dict[str, Any]:
         """Recipe, parameters, measured recall, coverage and size of the index."""
-        snapshot = self.snapshot()
+        view = self.view()
+        snapshot = view.snapshot
         if snapshot.index_path is None:
             return {"recipe": "Flat", "why": "everything is scanned exactly"}
-        index = self._required_index(snapshot)
+        index = view.index or self._required_index(snapshot)  # which says what is wrong with it
         names = ("recipe", "device", "lists", "nprobe", "refine", "recall", "filtered", "growth", "sample")
         covered = int(index.covers(snapshot.ids).sum())
         return {name: getattr(index.plan, name) for name in (*names, "error", "why")} | {
@@ -426,7 +431,7 @@ class Collection:
             "items": len(snapshot),
             "covered": covered,
             "removed": len(index.ids) - covered,
-            "bytes": sum(file.stat().st_size for file in snapshot.index_path.iterdir()),
+            "bytes": _bytes_below(snapshot.index_path),
         }
 
     def compact(self) -> Compaction:
@@ -446,15 +451,20 @@ class Collection:
                 choice=self.snapshot().manifest.source,
             )
 
-    def _index_of(self, snapshot: Snapshot) -> Index | None:
-        """None where there is none, or none that can be read: then everything is scanned."""
+    def _ready(self, snapshot: Snapshot) -> View:
+        """A view of `snapshot`, or of a later one if a compaction has deleted its index before it was read.
+
+        Where the index is damaged, everything is scanned.
+        """
         if self._index[0] != snapshot.index_path:
             try:
                 self._index = snapshot.index_path, load_index(snapshot)
             except StoreError as problem:
+                if (later := self.snapshot()) is not snapshot:
+                    return self._ready(later)
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
                 self._index = snapshot.index_path, None
-        return self._index[1]
+        return View(snapshot, self._index[1])
 
     @staticmethod
     def _required_index(snapshot: Snapshot) -> Index:
@@ -488,6 +498,16 @@ class Collection:
                 chosen += [np.array(ids, np.int64) for ids in found]
         named = np.unique(np.concatenate(chosen))
         return named if where is None else np.intersect1d(named, fits)
+
+
+def _bytes_below(folder: Path) -> int:
+    """The size of all files below `folder`; a writer may delete some meanwhile."""
+    total = 0
+    for where, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                total += Path(where, name).stat().st_size
+    return total
 
 
 def _parts(name: str | Path) -> tuple[str, ...]:

@@ -1,4 +1,9 @@
-"""ImageBindBackend: order, laziness, agreement with the towers."""
+"""ImageBindBackend: order, laziness, agreement with the towers, threads."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +16,7 @@ from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend, in_parts
 from xsearch.collection import Collection
 from xsearch.errors import ModelError, ModelMismatch, UsageError
-from xsearch.models import ImageBind, Preprocess, load_config
+from xsearch.models import ImageBind, Preprocess, load_config, load_tower
 from xsearch.types import Modality, Sample
 
 
@@ -117,3 +122,73 @@ def test_nothing_becomes_no_rows(tiny_model):
 def test_an_unknown_device_is_refused(tiny_model):
     with pytest.raises(UsageError, match="nonsense"):
         ImageBindBackend(tiny_model, device="nonsense")
+
+
+THREADS = 8
+
+
+def in_threads(work: Callable[[int], object]) -> list:
+    """What `work` returns in each of THREADS threads, which start at the same moment."""
+    start = threading.Barrier(THREADS)
+
+    def run(thread: int) -> object:
+        start.wait(timeout=30)
+        return work(thread)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(run, range(THREADS)))
+
+
+def test_threads_that_share_a_backend_load_each_tower_once(monkeypatch):
+    kinds = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO)
+    samples = [[draw(kind, seed) for kind in kinds] for seed in range(THREADS)]
+    alone = ImageBindBackend.load("bundled", device="cpu", dtype="fp32")
+    expected = [np.concatenate([alone.embed([sample]) for sample in some]) for some in samples]
+
+    loaded = []
+
+    def slow(folder, name, config, **options):
+        loaded.append(name)
+        time.sleep(0.05)  # in which others ask for it too
+        return load_tower(folder, name, config, **options)
+
+    monkeypatch.setattr("xsearch.backend.imagebind.load_tower", slow)
+    shared = ImageBindBackend.load("bundled", device="cpu", dtype="fp32")
+
+    def work(thread: int) -> np.ndarray:
+        order = np.random.default_rng(thread).permutation(len(kinds))  # no thread has the same tower first
+        vectors = np.empty_like(expected[thread])
+        for row in order:
+            vectors[row] = shared.embed([samples[thread][row]])
+        np.testing.assert_allclose(shared.embed(samples[thread]), vectors, atol=1e-5)
+        return vectors
+
+    np.testing.assert_allclose(in_threads(work), expected, atol=1e-5)
+    assert sorted(loaded) == ["audio", "text", "vision"]
+    shared.warm(kinds)
+    assert len(loaded) == 3
+
+
+def test_a_loaded_tower_is_had_while_it_embeds(tiny_model):
+    backend = ImageBindBackend(tiny_model)
+    tower = backend.tower("imu")
+    with backend._locks["imu"]:  # as during a batch
+        assert backend.tower("imu") is tower
+
+
+def settings() -> tuple[int, int, bool]:
+    return torch.get_num_threads(), torch.get_num_interop_threads(), torch.is_grad_enabled()
+
+
+def test_embedding_leaves_the_settings_for_threads_alone(tiny_model):
+    backend, before = ImageBindBackend(tiny_model, device="cpu"), settings()
+
+    def work(thread: int) -> list[tuple]:
+        states = []
+        for modality in Modality:
+            backend.embed([draw(modality, thread)])
+            states.append(settings())
+        return states
+
+    assert {state for states in in_threads(work) for state in states} == {before}
+    assert settings() == before

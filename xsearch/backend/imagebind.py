@@ -104,6 +104,8 @@ class ImageBindBackend:
 
     def tower(self, name: str) -> Tower:
         """One of TOWERS, read from its file when first asked for."""
+        if (tower := self._towers.get(name)) is not None:
+            return tower  # without waiting for a batch that it embeds
         with self._locks[name]:
             if name not in self._towers:
                 if name == "text":

@@ -223,7 +223,7 @@ class Snapshot:
                 records.append(self._empty | segment.record(local))
             else:
                 records += self.items(np.array([id])).to_pylist()
-        return lambda start, stop: records[start:stop]
+        return lambda start, stop: [record.copy() for record in records[start:stop]]
 
     @cached_property
     def _row_starts(self) -> list[int]:

@@ -94,6 +94,8 @@ def _segment(collection: Path, entry: SegmentEntry, dim: int) -> Iterator[tuple[
             _examine(collection, entry, dim)
         except Damaged as error:
             yield error.name, error.problem
+        except OSError as error:  # a compaction has deleted it meanwhile
+            yield entry.folder, _reason(error)
 
 
 def _differs(path: Path, sha256: str) -> str | None:
