@@ -185,14 +185,14 @@ def test_a_repair_waits_for_no_writer(path):
     [
         (lambda items, vectors: (items, vectors * np.nan), "vector of id 15 has length nan"),
         (lambda items, vectors: (items, np.r_[vectors[:1], 2 * vectors[1:]]), "vector of id 16 has length 2"),
-        (lambda items, vectors: (items.set_column(0, "id", [[15, 15]]), vectors), "ids do not ascend"),
+        (lambda items, vectors: (items.set_column(0, "id", [[15, 15]]), vectors), "ids are not ascending"),
         (
             lambda items, vectors: (items.set_column(0, "id", [[14, 15]]), vectors),
-            "ids, from 14 to 15, are taken",
+            "ids from 14 to 15 are out of range",
         ),
         (
             lambda items, vectors: (items.set_column(2, "modality", [["text", "smell"]]), vectors),
-            "unknown kind",
+            "valid modality",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from xsearch.derive import derive
 from xsearch.errors import StoreError
 from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
-from xsearch.store.verify import current, verify_files
+from xsearch.store.verify import recover_manifest, verify_files
 
 if TYPE_CHECKING:
     from xsearch.store import Manifest
@@ -44,12 +44,12 @@ def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
         return found
     while True:
         manifest, found = _check(store.path)
-        if not found or current(store.path)[0].generation == manifest.generation:
+        if not found or recover_manifest(store.path)[0].generation == manifest.generation:
             return found  # else the files may be gone because others have taken their place
 
 
 def _check(path: Path) -> tuple[Manifest, list[Finding]]:
-    manifest, found = current(path)
+    manifest, found = recover_manifest(path)
     return manifest, [*found, *verify_files(path, manifest), *_verify_derived(path, manifest)]
 
 
