@@ -221,7 +221,7 @@ def test_an_index_or_a_calibration_with_right_checksums_and_wrong_content(path):
     assert collection.verify() == verify(path)
     calibration, index = collection.verify(repair=True)
     assert "calibration: not finite" in calibration.problem
-    assert "does not hold the items" in index.problem
+    assert "items differ from those listed" in index.problem
     assert verify(path) == []
     assert answers(path) == answers(OLD)
 

@@ -84,8 +84,9 @@ class MappedTable:
 
     @cached_property
     def _places(self) -> list[tuple[int, int, tuple[np.ndarray, int] | None]]:
-        """Position of a row's values: start of a buffer in the file, bits per row, and for strings
-        their offsets and the start of their text. Columns of other types are verified as a whole here.
+        """Per buffer: its start in the file, bits per row, and for strings their offsets and text start.
+
+        Columns of other types are verified completely here.
         """
         places: list[tuple[int, int, tuple[np.ndarray, int] | None]] = []
         base = self._file.buffer.address
