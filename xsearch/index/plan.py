@@ -90,8 +90,8 @@ def make_plan(
     on, why = "cuda" if device == "cuda" else "cpu", "as requested"
     given, growth = recipe is not None, GROWTH
     if recipe is None:
-        # 4,096 for a million. Twice as many triple the training time; half as many slow filtered searches,
-        # which read longer lists, by a third (measured)
+        # 4,096 for a million. Twice as many triple the training time; half as many make filtered searches a
+        # third slower, because they read more codes (measured)
         lists = 2 ** round(math.log2(4 * math.sqrt(n)))
         spectrum = None if sample is None else Spectrum.of(sample)
         budget = CODE_BYTES if memory_bytes is None else min(memory_bytes // n - gpu.ID_BYTES, CODE_BYTES)
