@@ -338,7 +338,7 @@ def test_texts_alone_are_named_by_their_row(clip: Path, tmp_path: Path) -> None:
 
 def test_vectors_and_metadata_that_do_not_match_are_refused(clip: Path, rng: np.random.Generator) -> None:
     np.save(clip / "img_emb" / "img_emb_10.npy", unit(rng, 3))
-    with pytest.raises(UsageError, match=r"img_emb_10\.npy has the shape \[3, 8\] and .* 2 rows"):
+    with pytest.raises(UsageError, match=r"img_emb_10\.npy has shape \[3, 8\] and .* 2 rows"):
         read(clip)
     np.save(clip / "img_emb" / "img_emb_10.npy", np.array([1, 2]))
     with pytest.raises(UsageError, match="int64"):

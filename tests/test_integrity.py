@@ -185,14 +185,14 @@ def test_a_repair_waits_for_no_writer(path):
     [
         (lambda items, vectors: (items, vectors * np.nan), "vector of id 15 has length nan"),
         (lambda items, vectors: (items, np.r_[vectors[:1], 2 * vectors[1:]]), "vector of id 16 has length 2"),
-        (lambda items, vectors: (items.set_column(0, "id", [[15, 15]]), vectors), "ids do not ascend"),
+        (lambda items, vectors: (items.set_column(0, "id", [[15, 15]]), vectors), "ids are not ascending"),
         (
             lambda items, vectors: (items.set_column(0, "id", [[14, 15]]), vectors),
-            "ids, from 14 to 15, are taken",
+            "ids from 14 to 15 are out of range",
         ),
         (
             lambda items, vectors: (items.set_column(2, "modality", [["text", "smell"]]), vectors),
-            "unknown kind",
+            "valid modality",
         ),
     ],
 )
@@ -221,7 +221,7 @@ def test_an_index_or_a_calibration_with_right_checksums_and_wrong_content(path):
     assert collection.verify() == verify(path)
     calibration, index = collection.verify(repair=True)
     assert "calibration: not finite" in calibration.problem
-    assert "does not hold the items" in index.problem
+    assert "items differ from those listed" in index.problem
     assert verify(path) == []
     assert answers(path) == answers(OLD)
 

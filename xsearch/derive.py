@@ -1,4 +1,4 @@
-"""What is computed from the items and follows them: the calibration, and the index where it is worth one."""
+"""Derived data of a collection: the calibration and, above a certain size, the index."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ MOST_SEGMENTS = 64  # a search visits all that hold candidates: some 3 us each (
 
 
 def derive(writer: Writer) -> None:
-    """Bring both up to date, and commit; merge segments where there are more than MOST_SEGMENTS."""
+    """Update index and calibration to the current items, and commit; compact above MOST_SEGMENTS segments."""
     snapshot = writer.snapshot
-    before = None
-    with suppress(StoreError):  # built again
-        before = load_index(snapshot)
-    index = update(before, snapshot)
-    if index is None or index is not before:
+    previous = None
+    with suppress(StoreError):  # rebuilt
+        previous = load_index(snapshot)
+    index = update(previous, snapshot)
+    if index is None or index is not previous:
         keep_index(writer, index)
     if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
-        writer.set_calibration(calibrate(snapshot).to_dict())  # items have come since
+        writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
     writer.commit()
     if len(writer.manifest.segments) > MOST_SEGMENTS:
         writer.compact()
 
 
 def keep_index(writer: Writer, index: Index | None) -> None:
-    """Make it that of the next commit; None: everything is scanned."""
+    """Save `index` and use it from the next commit on; None removes the index."""
     folder = None
     if index is not None:
         folder = writer.new_index_folder()
@@ -44,7 +44,7 @@ def keep_index(writer: Writer, index: Index | None) -> None:
 
 
 def load_index(snapshot: Snapshot) -> Index | None:
-    """The index of a snapshot; None where it has none. Raises StoreError where it cannot be read."""
+    """Return the index of a snapshot, None without one. Raises StoreError if it cannot be read."""
     if snapshot.index_path is None:
         return None
     return Index.load(snapshot.index_path, snapshot.manifest.index_digests)

@@ -1,10 +1,10 @@
-"""Collections as plain Parquet, out and in again, so that nobody is locked in.
+"""Export to and import from plain Parquet, so that collections are portable.
 
 An export has one row per item: its columns and `vector`, fixed_size_list<float16 or float32>[dim]. The
-key-value metadata of each file say, as JSON under "xsearch", which model made the vectors. `read` takes any
-Parquet with the columns path, modality and vector, and what clip-retrieval writes:
+key-value metadata of each file records the model of the vectors as JSON under "xsearch". `read` accepts any
+Parquet with the columns path, modality and vector, and the output of clip-retrieval:
 
-    img_emb/img_emb_0.npy, text_emb/text_emb_0.npy   float16 or float32 [N, dim]; one of the two may lack
+    img_emb/img_emb_0.npy, text_emb/text_emb_0.npy   float16 or float32 [N, dim]; at least one of the two
     metadata/metadata_0.parquet                      N rows in that order: image_path, caption, url, key, ...
 """
 
@@ -41,21 +41,21 @@ if TYPE_CHECKING:
 
 __all__ = ["Imported", "Source", "export", "import_", "load", "read"]
 
-GROUP_ROWS = 16_384  # of a row group, and of what is in memory: 32 MB of float16 at 1024 dimensions
-FILE_ROWS = 16 * GROUP_ROWS  # of each file in a folder: 512 MB
-COMMIT_ROWS = 4 * GROUP_ROWS  # of a commit: the most that an interrupted import has to do again
-SHORTEST = 1e-6  # length of a vector below which rounding has left no direction
-KEY = "xsearch"  # of the metadata
-# An item is there already if one of the same file, kind, window and text is.
+GROUP_ROWS = 16_384  # per row group and per batch in memory: 32 MB of float16 at 1024 dimensions
+FILE_ROWS = 16 * GROUP_ROWS  # per file of a folder: 512 MB
+COMMIT_ROWS = 4 * GROUP_ROWS  # per commit: upper bound on the work that an interrupted import repeats
+SHORTEST = 1e-6  # vector length below which rounding errors dominate
+KEY = "xsearch"  # in the file metadata
+# Items are duplicates if file, modality, window and text agree.
 FILE, ITEM = ("sha256", "bytes", "mtime_ns"), ("modality", "start_s", "end_s", "text")
 IDENTITY = pa.schema([unify([]).field(name) for name in ("path", *FILE, *ITEM)])
 
 Batches = Iterator[tuple[pa.Table, np.ndarray]]  # items without `id`, and their vectors [n, dim]
 Parts = list[Callable[[], Batches]]  # one per file of vectors
-Progress = Callable[[int, int], None]  # rows done, of how many
+Progress = Callable[[int, int], None]  # rows done, rows in total
 
 
-# ---------------------------------------------------------------- out
+# ---------------------------------------------------------------- export
 
 
 def export(
@@ -66,18 +66,18 @@ def export(
     float32: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Write items to `path`: one file if it is called *.parquet, else a folder of files of at most FILE_ROWS.
+    """Write items to `path`, a *.parquet file or a folder of files with FILE_ROWS rows; return their number.
 
-    ids: only these, int64 ascending. float32: the vectors as such, not in float16 as they are stored.
-    Returns how many. `path` appears when it is complete. Raises UsageError if there is something already.
+    ids: int64, ascending; None for all. float32: widen the stored float16 vectors.
+    `path` is created atomically. Raises UsageError if it already exists.
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise UsageError(f"{path} is there already; choose another name, or remove it")
+        raise UsageError(f"{path} already exists; choose another name, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     ids = snapshot.ids if ids is None else ids
     schema = _schema(snapshot, np.float32 if float32 else np.float16)
     names = schema.names[:-1]
-    zstd = dict.fromkeys(names, "zstd")  # vectors are noise to it
+    zstd = dict.fromkeys(names, "zstd")  # vectors do not compress
     single = path.suffix == ".parquet"
     rows = max(len(ids), 1) if single else FILE_ROWS
     with publish(path.absolute()) as part:
@@ -89,22 +89,22 @@ def export(
                 file, schema, compression=zstd, use_dictionary=names, write_page_checksum=True
             ) as writer:
                 for start in range(first, min(first + rows, len(ids)), GROUP_ROWS):
-                    few = ids[start : min(start + GROUP_ROWS, first + rows)]
-                    writer.write_table(_table(snapshot, few, schema), row_group_size=GROUP_ROWS)
+                    group = ids[start : min(start + GROUP_ROWS, first + rows)]
+                    writer.write_table(_table(snapshot, group, schema), row_group_size=GROUP_ROWS)
                     if progress:
-                        progress(start + len(few), len(ids))
+                        progress(start + len(group), len(ids))
             fsync(file)
     return len(ids)
 
 
 def _schema(snapshot: Snapshot, dtype: type[np.floating]) -> pa.Schema:
-    """The columns of the items and `vector`; a column that the user calls so becomes `vector_`."""
+    """Return the item columns plus `vector`; a user column of that name becomes `vector_`."""
     kind = pa.list_(pa.field("element", pa.from_numpy_dtype(dtype), nullable=False), snapshot.fingerprint.dim)
     fields = [
         field.with_name("vector_") if field.name.lower() == "vector" else field for field in snapshot.schema
     ]
-    about = {"model": asdict(snapshot.fingerprint), "source": snapshot.manifest.source}
-    return pa.schema([*fields, pa.field("vector", kind, nullable=False)], {KEY: json.dumps(about)})
+    header = {"model": asdict(snapshot.fingerprint), "source": snapshot.manifest.source}
+    return pa.schema([*fields, pa.field("vector", kind, nullable=False)], {KEY: json.dumps(header)})
 
 
 def _table(snapshot: Snapshot, ids: np.ndarray, schema: pa.Schema) -> pa.Table:
@@ -115,40 +115,40 @@ def _table(snapshot: Snapshot, ids: np.ndarray, schema: pa.Schema) -> pa.Table:
     return pa.table([*snapshot.items(ids).columns, column], schema=schema)
 
 
-# ---------------------------------------------------------------- in
+# ---------------------------------------------------------------- import
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Items with vectors that lie somewhere else, checked as far as that is possible without reading them."""
+    """External items with vectors; validated as far as possible without reading the data."""
 
     rows: int
-    dim: int | None  # None where there are no rows
-    fingerprint: Fingerprint | None  # the model that made the vectors, if the source says so
-    model: str | None  # where that model was: a `--model` value
+    dim: int | None  # None without rows
+    fingerprint: Fingerprint | None  # model of the vectors, if recorded
+    model: str | None  # `--model` value of that model, if recorded
     parts: Parts
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import did; a dry run: what it would do."""
+    """Result of an import or, for a dry run, its expected result."""
 
-    new: Mapping[Modality, int]  # items added, by kind
-    known: int  # rows that are items already
-    other: int  # rows of files that are there with another content or time; left as they are
-    unusable: int  # rows without a vector, or with one that is not finite or of length 0
-    scaled: int  # vectors that were not of length 1
+    new: Mapping[Modality, int]  # items added, by modality
+    known: int  # rows that already are items
+    other: int  # rows whose file exists with other content or time; skipped
+    unusable: int  # rows whose vector is missing, not finite or of length 0
+    scaled: int  # vectors that were normalised
     seconds: float
 
 
 def read(path: Path) -> Source:
-    """Look at a Parquet file, a folder of them, or one of clip-retrieval's. Raises UsageError for others."""
+    """Open a Parquet file, a folder of them, or clip-retrieval output. Raises UsageError for others."""
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; check the path")
     clip = (path / "img_emb").is_dir() or (path / "text_emb").is_dir()
     rows, parts, fingerprint, model = _clip_retrieval(path) if clip else _exported(path)
-    some = next((vectors for part in parts for _, vectors in part()), None)
-    return Source(rows, None if some is None else some.shape[1], fingerprint, model, parts)
+    first = next((vectors for part in parts for _, vectors in part()), None)
+    return Source(rows, None if first is None else first.shape[1], fingerprint, model, parts)
 
 
 def import_(
@@ -159,46 +159,44 @@ def import_(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
-    """Add what is new of an export, or of other vectors, to the collection at `path`; create it if need be.
+    """Add the new items of an export, or of other vectors, to the collection at `path`; create it if needed.
 
-    source: what `read` takes. model: what made the vectors, if they do not say so.
-    progress: called with the rows done, and with how many there are.
-    May be interrupted and run again. Raises UsageError for what cannot be read, ModelError where the
-    vectors are not of the collection's model.
+    source: as for `read`. model: the model of the vectors, if the source does not record it.
+    progress: called with rows done and rows in total.
+    An interrupted import can be rerun. Raises UsageError if `source` cannot be read, ModelError if its
+    vectors come from another model than the collection's.
     """
     content, path = read(Path(source)), Path(path)
     try:
         store = Store.open(path)
     except NoCollection:
         store = None
-    before = store.snapshot() if store else None
-    made_by, home = content.fingerprint, content.model
+    snapshot = store.snapshot() if store else None
+    stored = None if snapshot is None else snapshot.fingerprint
+    expected, location = content.fingerprint, content.model
     if model is not None:
-        home = model_source(model)
-        made_by = load_backend(home, device="cpu").fingerprint
-    if made_by is None:
-        raise UsageError(f"{source} does not say which model made its vectors; name it: --model NAME")
-    for where, theirs in (
-        (source, content.fingerprint),
-        (path, None if before is None else before.fingerprint),
-    ):
-        if theirs not in (None, made_by):
+        location = model_source(model)
+        expected = load_backend(location, device="cpu").fingerprint
+    if expected is None:
+        raise UsageError(f"{source} does not record the model of its vectors; specify --model NAME")
+    for where, actual in ((source, content.fingerprint), (path, stored)):
+        if actual not in (None, expected):
             raise ModelError(
-                f"{where} was embedded with {full_name(theirs, made_by)!r}, not with "
-                f"{full_name(made_by, theirs)!r}; leave --model out, or import into another collection"
+                f"{where} was embedded with {full_name(actual, expected)!r}, not with "
+                f"{full_name(expected, actual)!r}; omit --model, or import into another collection"
             )
-    if content.dim not in (None, made_by.dim):
+    if content.dim not in (None, expected.dim):
         raise ModelError(
-            f"{source}: vectors of {content.dim} dimensions, those of {made_by.name} have {made_by.dim}; "
-            "say which model made them: --model NAME"
+            f"{source}: vectors of {content.dim} dimensions, those of {expected.name} have {expected.dim}; "
+            "specify their model: --model NAME"
         )
     if dry_run:
-        return load(content, before, progress=progress)
-    store = store or Store.create(path, made_by, home)
+        return load(content, snapshot, progress=progress)
+    store = store or Store.create(path, expected, location)
     with store.writer() as writer:
-        done = load(content, writer.snapshot, writer, progress=progress)
+        imported = load(content, writer.snapshot, writer, progress=progress)
         derive(writer)
-    return done
+    return imported
 
 
 def load(
@@ -209,26 +207,26 @@ def load(
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
 ) -> Imported:
-    """Add what is new of `source`, in commits of about `commit_rows` rows.
+    """Add the new items of `source`, committing about every `commit_rows` rows.
 
-    snapshot: what is there, None for nothing. writer: None to only look.
-    Nothing is added twice: an item is there already if one of the same path, kind, window and text is, so
-    an import that ended early is simply run again. Rows that are equal within one file of the source all
-    become items. A file that is there with another content or time is left as it is.
+    snapshot: existing items, None for an empty collection. writer: None for a dry run.
+    Items whose path, modality, window and text exist already are skipped, so an interrupted import can be
+    rerun. Duplicate rows within one file of the source all become items. Rows of a file that exists with
+    other content or time are skipped.
     """
     start_s = time.perf_counter()
-    there, new, states = _There(snapshot), Counter[Modality](), Counter[str]()
+    existing, new, states = _Existing(snapshot), Counter[Modality](), Counter[str]()
     done = pending = scaled = 0
     for part in source.parts:
-        there.begin()
+        existing.begin_part()
         for items, vectors in part():
             done += len(items)
-            vectors, usable, off = _unit(vectors)
-            scaled += off
+            vectors, usable, rescaled = _normalise(vectors)
+            scaled += rescaled
             items, vectors = items.filter(pa.array(usable)), vectors[usable]
-            found = there.states(items)
-            states.update(found)
-            rows = [row for row, state in enumerate(found) if state == "new"]
+            batch = existing.states(items)
+            states.update(batch)
+            rows = [row for row, state in enumerate(batch) if state == "new"]
             items, vectors = items.take(pa.array(rows, pa.int64())), vectors[rows]
             new.update(map(Modality, items["modality"].to_pylist()))
             if writer:
@@ -245,41 +243,41 @@ def load(
     return Imported(new, states["known"], states["other"], unusable, scaled, time.perf_counter() - start_s)
 
 
-class _There:
-    """Digests of the files and items that a collection has, and of those that have come since."""
+class _Existing:
+    """Digests of the files and items of a collection, including those added during the import."""
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self._files: dict[bytes, bytes] = {}  # by path
         self._items: Counter[bytes] = Counter()
-        self._seen: Counter[bytes] = Counter()
+        self._matched: Counter[bytes] = Counter()
         if snapshot is None:
             return
         for start in range(0, len(snapshot), GROUP_ROWS):
-            few = snapshot.items(snapshot.ids[start : start + GROUP_ROWS], IDENTITY.names)
-            for path, file, item in _digests(few):
+            items = snapshot.items(snapshot.ids[start : start + GROUP_ROWS], IDENTITY.names)
+            for path, file, item in _digests(items):
                 self._files[path] = file
                 self._items[item] += 1
 
-    def begin(self) -> None:
-        """A new file begins: what it has is compared with what is there, not with what it had itself."""
-        self._seen.clear()
+    def begin_part(self) -> None:
+        """Start a file of the source; duplicate rows within it are not matched with each other."""
+        self._matched.clear()
 
     def states(self, items: pa.Table) -> list[str]:
-        """Per row: is it "new", "known", or of an "other" file than the one that is there?"""
+        """Return per row "new", "known", or "other" if its file exists with other content."""
         return [self._state(*digests) for digests in _digests(conform(items, IDENTITY))]
 
     def _state(self, path: bytes, file: bytes, item: bytes) -> str:
         if self._files.setdefault(path, file) != file:
             return "other"
-        self._seen[item] += 1
-        if self._seen[item] <= self._items[item]:
+        self._matched[item] += 1
+        if self._matched[item] <= self._items[item]:
             return "known"
         self._items[item] += 1
         return "new"
 
 
 def _digests(items: pa.Table) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Per row of IDENTITY's columns: digests of the path, of the file as it was, and of the item in it."""
+    """Yield digests of path, file state and item for each row of IDENTITY's columns."""
     for path, sha256, size, mtime_ns, *item in zip(*(c.to_pylist() for c in items.columns), strict=True):
         yield _digest(path), _digest(sha256, size, mtime_ns), _digest(path, *item)
 
@@ -288,15 +286,15 @@ def _digest(*values: Any) -> bytes:
     return blake2b(repr(values).encode(), digest_size=16).digest()
 
 
-def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Vectors as float32 of length 1, which of them are usable (bool [n]), and how many had to be scaled."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is not finite
+def _normalise(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return vectors as float32 of length 1, which are usable (bool [n]), and the number of rescaled ones."""
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes inf
         vectors = vectors.astype(np.float32)
         lengths = np.linalg.norm(vectors, axis=1)
         usable = np.isfinite(lengths) & (lengths > SHORTEST)
-        off = usable & (np.abs(lengths - 1) > UNIT_TOLERANCE)
-    vectors[off] /= lengths[off, None]
-    return vectors, usable, int(off.sum())
+        rescaled = usable & (np.abs(lengths - 1) > UNIT_TOLERANCE)
+    vectors[rescaled] /= lengths[rescaled, None]
+    return vectors, usable, int(rescaled.sum())
 
 
 # ---------------------------------------------------------------- files
@@ -304,7 +302,7 @@ def _unit(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
-    """Say which file it is that cannot be read."""
+    """Convert read errors to a UsageError that names the file."""
     try:
         yield
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
@@ -316,19 +314,19 @@ def _open(file: Path) -> pq.ParquetFile:
 
 
 def _exported(path: Path) -> tuple[int, Parts, Fingerprint | None, str | None]:
-    """Rows, parts, model and where that was: of one Parquet file or all those in a folder."""
+    """Return rows, parts, fingerprint and model of a Parquet file or a folder of them."""
     files = [path] if path.is_file() else sorted(path.glob("*.parquet"))
     if not files:
         raise UsageError(
-            f"{path}: neither *.parquet nor img_emb/*.npy in it; give a Parquet file or a folder of them, "
-            "such as `xsearch export` makes of a collection"
+            f"{path}: contains neither *.parquet nor img_emb/*.npy; expected a Parquet file or a folder of "
+            "them, as written by `xsearch export`"
         )
     rows, models = 0, dict[Fingerprint | None, str | None]()
     for file in files:
         with _reading(file):
             parquet = _open(file)
-            said = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
-            models |= {Fingerprint(**said["model"]): said["source"]} if said else {None: None}
+            header = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
+            models |= {Fingerprint(**header["model"]): header["source"]} if header else {None: None}
         names = [name.lower() for name in parquet.schema_arrow.names]
         if not {"path", "modality", "vector"} <= set(names):
             raise UsageError(f"{file}: expected columns path, modality and vector; found {', '.join(names)}")
@@ -344,7 +342,7 @@ def _batches(file: Path) -> Iterator[pa.Table]:
 
 
 def _parquet(file: Path) -> Batches:
-    """Rows with path, modality and vector, in whatever case; those without a vector are left out."""
+    """Yield the items and vectors of a file, skipping null vectors; column names are case-insensitive."""
     with _reading(file):
         for table in _batches(file):
             names = {name.lower(): name for name in table.column_names}
@@ -365,7 +363,7 @@ def _checked(file: Path, items: pa.Table) -> pa.Table:
 
 
 def _matrix(file: Path, column: pa.Array) -> np.ndarray:
-    """A column of lists of equal length, without nulls -> [n, dim]."""
+    """Convert a column of equal-length lists without nulls to [n, dim]."""
     kind = column.type
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not lists or not pa.types.is_floating(kind.value_type):
@@ -377,7 +375,7 @@ def _matrix(file: Path, column: pa.Array) -> np.ndarray:
 
 
 def _clip_retrieval(folder: Path) -> tuple[int, Parts, None, None]:
-    """The same of a folder of clip-retrieval's, which says nothing about the model."""
+    """`_exported` for clip-retrieval output, which does not record the model."""
     rows, parts = 0, Parts()
     for name, modality in (("img_emb", Modality.IMAGE), ("text_emb", Modality.TEXT)):
         for vectors in sorted(folder.glob(f"{name}/*.npy"), key=lambda path: (len(path.name), path.name)):
@@ -387,13 +385,13 @@ def _clip_retrieval(folder: Path) -> tuple[int, Parts, None, None]:
                 described = _open(table).metadata.num_rows
             if len(shape) != 2 or shape[0] != described:
                 raise UsageError(
-                    f"{vectors} has the shape {list(shape)} and {table} {described} rows; they are joined by "
-                    f"their order, so expected [{described}, dim]"
+                    f"{vectors} has shape {list(shape)} and {table} {described} rows; they are joined by row "
+                    f"order, so expected [{described}, dim]"
                 )
             rows += described
             parts.append(partial(_shard, vectors, table, modality))
     if not parts:
-        raise UsageError(f"{folder}: no img_emb/*.npy and no text_emb/*.npy in it; check the folder")
+        raise UsageError(f"{folder}: contains neither img_emb/*.npy nor text_emb/*.npy; check the folder")
     return rows, parts, None, None
 
 
@@ -401,7 +399,7 @@ def _array(file: Path) -> np.ndarray:
     with _reading(file):
         array = np.load(file, mmap_mode="r")
     if not np.issubdtype(array.dtype, np.floating):
-        raise UsageError(f"{file}: an array of {array.dtype}; expected float16 or float32")
+        raise UsageError(f"{file}: array of {array.dtype}; expected float16 or float32")
     return array
 
 
@@ -415,11 +413,11 @@ def _shard(file: Path, table: Path, modality: Modality) -> Batches:
 
 
 def _described(rows: pa.Table, modality: Modality, places: list[str]) -> pa.Table:
-    """Path = image_path, else url, key, place; text = caption, of a text; all else is the user's columns."""
+    """Map columns: path from image_path, url, key or place; text from caption, of texts; others are kept."""
     names = {name.lower(): name for name in rows.column_names}
     paths = [rows[names[name]].cast(pa.string()) for name in ("image_path", "url", "key") if name in names]
-    own = {"path": pc.coalesce(*paths, pa.array(places)), "modality": [str(modality)] * len(rows)}
+    columns = {"path": pc.coalesce(*paths, pa.array(places)), "modality": [str(modality)] * len(rows)}
     if modality is Modality.TEXT and "caption" in names:
-        own["text"] = rows[names["caption"]]
-    users = {user_column(name): rows[name] for name in rows.column_names if name.lower() != "image_path"}
-    return pa.table(own | users)
+        columns["text"] = rows[names["caption"]]
+    user = {user_column(name): rows[name] for name in rows.column_names if name.lower() != "image_path"}
+    return pa.table(columns | user)

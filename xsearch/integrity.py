@@ -1,4 +1,4 @@
-"""Verify a collection, also one that cannot be opened any more, and repair it."""
+"""Verification and repair of collections, including ones that can no longer be opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xsearch.derive import derive
 from xsearch.errors import StoreError
 from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
-from xsearch.store.verify import current, verify_files
+from xsearch.store.verify import recover_manifest, verify_files
 
 if TYPE_CHECKING:
     from xsearch.store import Manifest
@@ -21,55 +21,53 @@ __all__ = ["verify"]
 
 
 def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
-    """What is wrong with the collection at `path`; an empty list if nothing is. All its files are read.
+    """Read all files of the collection at `path` and return the problems.
 
-    repair: also do what each finding says: move what is broken to the folder `quarantine`, commit without it,
-        and make what is derived again. The rest stays as it is.
+    repair: also apply the remedy of each finding: move damaged files to the folder `quarantine`, commit
+        without them, and rebuild derived data. Everything else is left unchanged.
 
-    Raises NoCollection where there is none, StoreError where no manifest can be read, and, for a repair,
-    Locked while somebody is writing.
+    Raises NoCollection if there is none, StoreError if no manifest can be read, and, for a repair, Locked
+    while another process is writing.
     """
     store = Store(Path(path))
     if repair:
         with store.writer(repair=True) as writer:
-            _, found = _check(store.path)
-            if found:
-                paths = [finding.path for finding in found]
-                broken = {name for name in writer.manifest.files() for path in paths if path.startswith(name)}
+            _, findings = _check(store.path)
+            if findings:
+                names, paths = writer.manifest.files(), [finding.path for finding in findings]
+                damaged = {name for name in names for path in paths if path.startswith(name)}
                 index = f"index/{writer.manifest.index}"
-                if index in broken:
+                if index in damaged:
                     writer.set_index(None)
-                writer.quarantine(broken - {index})
+                writer.quarantine(damaged - {index})
                 derive(writer)
-        return found
+        return findings
     while True:
-        manifest, found = _check(store.path)
-        if not found or current(store.path)[0].generation == manifest.generation:
-            return found  # else the files may be gone because others have taken their place
+        manifest, findings = _check(store.path)
+        if not findings or recover_manifest(store.path)[0].generation == manifest.generation:
+            return findings  # else a compaction may have replaced the files
 
 
 def _check(path: Path) -> tuple[Manifest, list[Finding]]:
-    manifest, found = current(path)
-    return manifest, [*found, *verify_files(path, manifest), *_verify_derived(path, manifest)]
+    manifest, findings = recover_manifest(path)
+    return manifest, [*findings, *verify_files(path, manifest), *_verify_derived(path, manifest)]
 
 
 def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
     try:
-        usual = Calibration.from_dict(manifest.calibration).pairs.values()
-        if not np.isfinite([(pair.centre, pair.spread, pair.count) for pair in usual]).all():
+        baseline = Calibration.from_dict(manifest.calibration).pairs.values()
+        if not np.isfinite([(pair.centre, pair.spread, pair.count) for pair in baseline]).all():
             raise ValueError("not finite")
     except (KeyError, TypeError, ValueError) as error:
-        yield Finding("manifest.json", f"calibration: {error}", "measured again")
+        yield Finding("manifest.json", f"calibration: {error}", "recalibrated")
     if not manifest.index_digests:
-        return  # there is no index, or one of format 1, which cannot be read without danger
+        return  # no index, or an unverifiable one of format 1
     from xsearch.index import Index  # faiss: only where there is an index
 
     name = f"index/{manifest.index}"
     try:
         index = Index.load(path / name, manifest.index_digests)
         if index.plan.dim != manifest.fingerprint.dim or not np.array_equal(index.stored(), index.ids):
-            raise StoreError("it does not hold the items that its plan.json says it covers")
+            raise StoreError("its items differ from those listed in plan.json")
     except StoreError as error:
-        yield Finding(
-            name, str(error.__cause__ or error), "dropped, and built again where there are enough items"
-        )
+        yield Finding(name, str(error.__cause__ or error), "dropped, rebuilt if there are enough items")

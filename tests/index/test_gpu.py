@@ -13,7 +13,7 @@ GB = 10**9
 
 
 @pytest.mark.parametrize(
-    ("given", "problem"),
+    ("options", "problem"),
     [
         ({}, None),
         ({"sub": 63, "dim": 63 * 16}, "63 quantisers"),
@@ -26,10 +26,10 @@ GB = 10**9
         ({"free": 1 * GB}, "free"),
     ],
 )
-def test_what_a_gpu_cannot_hold(given, problem):
-    usual = {"n": 10**6, "dim": 1024, "sub": 64, "lists": 2048, "free": 16 * GB}
-    found = obstacle(**(usual | given))
-    assert (found is None) if problem is None else (problem in found)
+def test_what_a_gpu_cannot_hold(options, problem):
+    baseline = {"n": 10**6, "dim": 1024, "sub": 64, "lists": 2048, "free": 16 * GB}
+    result = obstacle(**(baseline | options))
+    assert (result is None) if problem is None else (problem in result)
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def index(data) -> Index:
 
 
 def lookup(ids, vectors):
-    return lambda wanted: vectors[np.searchsorted(ids, wanted)].astype(np.float32)
+    return lambda requested: vectors[np.searchsorted(ids, requested)].astype(np.float32)
 
 
 @pytest.mark.parametrize("recipe", ["PCAR16,IVF64,PQ8x4fs", "IVF64,PQ8x4", "IVF32,Flat"])
@@ -120,18 +120,18 @@ def test_faiss_is_not_given_a_file_with_another_checksum(index, tmp_path):
 
 def test_tune_reaches_the_target_or_does_its_best(data, index):
     ids, vectors, queries = data
-    own = blocks(ids, vectors)
-    tuned, points = tune(index, queries, own, lookup(ids, vectors), target=0.95)
+    stream = blocks(ids, vectors)
+    tuned, points = tune(index, queries, stream, lookup(ids, vectors), target=0.95)
     assert tuned.plan.recall >= 0.95
     scores, found = tuned.search(queries, 10 * tuned.plan.refine)
     scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
-    assert recall_by_score(scores, exact(queries, own, 10)[0]) == tuned.plan.recall
+    assert recall_by_score(scores, exact(queries, stream, 10)[0]) == tuned.plan.recall
     assert points[0].recall < 0.95  # one list and no refinement are not enough
     assert index.plan.recall is None
     assert tuned.plan.points == tuple(points)
-    best, points = tune(index, queries, own, lookup(ids, vectors), target=1.1)
+    best, points = tune(index, queries, stream, lookup(ids, vectors), target=1.1)
     assert best.plan.recall == max(point.recall for point in points)
-    hurried, points = tune(index, queries, own, lookup(ids, vectors), target=0.95, latency_ms=0)
+    hurried, points = tune(index, queries, stream, lookup(ids, vectors), target=0.95, latency_ms=0)
     quickest = min(points, key=lambda point: point.latency_ms)
     assert (hurried.plan.nprobe, hurried.plan.refine) == (quickest.nprobe, quickest.refine)
 
@@ -164,8 +164,8 @@ def test_a_search_among_some_ids_finds_them_also_far_from_the_query(data, recipe
     assert np.isin(found[found >= 0], some).all()
     assert ((found >= 0).sum(axis=1) == min(100, len(some))).all()  # never fewer than there are
     scores, _ = rerank(queries, found, lookup(ids, vectors), 10)
-    there = np.isin(ids, some)
-    truth, _ = exact(queries, blocks(ids[there], vectors[there]), 10)
+    allowed_rows = np.isin(ids, some)
+    truth, _ = exact(queries, blocks(ids[allowed_rows], vectors[allowed_rows]), 10)
     assert not len(some) or recall_by_score(scores, truth) >= 0.9
 
 
@@ -211,8 +211,8 @@ def test_an_index_of_the_first_version_is_read(data, tmp_path):
     for allowed in (None, ids[::2]):
         scores, found = index.search(queries, 160, allowed=allowed, nprobe=64)
         assert (scores[:, :-1] >= scores[:, 1:]).all()
-        there = slice(None) if allowed is None else slice(None, None, 2)
-        truth, _ = exact(queries, blocks(ids[there], vectors[there]), 10)
+        allowed_rows = slice(None) if allowed is None else slice(None, None, 2)
+        truth, _ = exact(queries, blocks(ids[allowed_rows], vectors[allowed_rows]), 10)
         assert recall_by_score(rerank(queries, found, lookup(ids, vectors), 10)[0], truth) >= 0.95
 
 
@@ -248,7 +248,7 @@ def test_what_cannot_be_built_is_said(data):
         build(make_plan(N, D, recipe="IVF64,Flat"), vectors[:5].astype(np.float32), blocks(ids, vectors))
 
 
-@pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="there is a GPU")
+@pytest.mark.skipif(faiss.get_num_gpus() > 0, reason="a GPU is present")
 def test_a_gpu_that_is_not_there_is_an_error():
     with pytest.raises(UsageError, match="no NVIDIA GPU"):
         make_plan(N, D, device="cuda", recipe="IVF64,PQ8")

@@ -30,9 +30,9 @@ class Some:
         return self.rows[np.searchsorted(self.ids, ids)].astype(np.float32)
 
     def blocks(self, ids=None):
-        wanted = self.ids if ids is None else ids
-        for start in range(0, len(wanted), 700):
-            some = wanted[start : start + 700]
+        requested = self.ids if ids is None else ids
+        for start in range(0, len(requested), 700):
+            some = requested[start : start + 700]
             yield some, self.rows[np.searchsorted(self.ids, some)]
 
     def __getitem__(self, rows) -> Some:

@@ -41,12 +41,12 @@ def change(writer: Writer) -> None:
 
 
 def state(store: Store) -> tuple[object, ...]:
-    seen = store.snapshot()
-    for ids, vectors in seen.blocks():
+    snapshot = store.snapshot()
+    for ids, vectors in snapshot.blocks():
         np.testing.assert_array_equal(vectors, np.eye(8)[ids % 8])
-    assert seen.items(seen.ids)["path"].to_pylist() == [f"{i}.txt" for i in seen.ids]
-    assert seen.index_path is None or (seen.index_path / "plan.json").exists()
-    return seen.ids.tolist(), seen.skipped()["path"].to_pylist(), seen.manifest.calibration
+    assert snapshot.items(snapshot.ids)["path"].to_pylist() == [f"{i}.txt" for i in snapshot.ids]
+    assert snapshot.index_path is None or (snapshot.index_path / "plan.json").exists()
+    return snapshot.ids.tolist(), snapshot.skipped()["path"].to_pylist(), snapshot.manifest.calibration
 
 
 STATES = [
@@ -110,16 +110,16 @@ def test_interrupted_or_failing_at_any_step(tmp_path):
     names = steps(tmp_path / "whole")
     for i in range(len(names)):
         store = begin(tmp_path / f"stopped {i}")
-        seen: list[str] = []
+        completed: list[str] = []
 
-        def step(name: str, seen: list[str] = seen, last: int = i) -> None:
-            seen.append(name)
-            if len(seen) > last:
+        def step(name: str, completed: list[str] = completed, last: int = i) -> None:
+            completed.append(name)
+            if len(completed) > last:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt), store.writer(step=step) as writer:
             change(writer)
-        check_and_go_on(store, finished=min(seen.count("published"), 2))
+        check_and_go_on(store, finished=min(completed.count("published"), 2))
 
 
 def test_a_full_disk_leaves_the_collection_as_it_was(tmp_path):

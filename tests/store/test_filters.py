@@ -17,7 +17,7 @@ from xsearch.types import Fingerprint, Modality
 
 
 @pytest.fixture(scope="module")
-def seen(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     store = Store.create(tmp_path_factory.mktemp("store"), Fingerprint("tiny", "d", "p", 4))
     with store.writer() as writer:
         for start in (0, 20):
@@ -65,15 +65,15 @@ LIVE = [i for i in range(40) if i not in (3, 30)]
         ("path = '); drop table items; --'", lambda i: False),
     ],
 )
-def test_an_expression_selects(seen, where, keep):
-    assert seen.select(where).tolist() == [i for i in LIVE if keep(i)]
+def test_an_expression_selects(snapshot, where, keep):
+    assert snapshot.select(where).tolist() == [i for i in LIVE if keep(i)]
 
 
-def test_kinds_and_expression_together(seen):
-    assert seen.select().tolist() == LIVE
-    assert seen.select(None, [Modality.IMAGE]).tolist() == [i for i in LIVE if i % 2]
-    assert seen.select("id > 30", [Modality.IMAGE, Modality.AUDIO]).tolist() == [31, 33, 35, 37, 39]
-    assert seen.select("id > 30", []).tolist() == []
+def test_kinds_and_expression_together(snapshot):
+    assert snapshot.select().tolist() == LIVE
+    assert snapshot.select(None, [Modality.IMAGE]).tolist() == [i for i in LIVE if i % 2]
+    assert snapshot.select("id > 30", [Modality.IMAGE, Modality.AUDIO]).tolist() == [31, 33, 35, 37, 39]
+    assert snapshot.select("id > 30", []).tolist() == []
 
 
 HOSTILE = [
@@ -195,11 +195,11 @@ def server() -> Iterator[socket.socket]:
 
 
 @pytest.mark.parametrize("where", HOSTILE, ids=range(len(HOSTILE)))
-def test_anything_else_is_refused_in_one_line(seen, where, server, tmp_path: Path, monkeypatch):
+def test_anything_else_is_refused_in_one_line(snapshot, where, server, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("canary.txt").write_text("sings")
     with pytest.raises(BadFilter) as refused:
-        seen.select(where.replace("PORT", str(server.getsockname()[1])))
+        snapshot.select(where.replace("PORT", str(server.getsockname()[1])))
     message = str(refused.value)
     assert "\n" not in message
     assert "In Use" not in message
@@ -213,9 +213,9 @@ def test_anything_else_is_refused_in_one_line(seen, where, server, tmp_path: Pat
 
 
 def test_what_takes_too_long_is_interrupted(monkeypatch):
-    monkeypatch.setattr(filters, "MOST_SECONDS", 0.1)
+    monkeypatch.setattr(filters, "TIMEOUT_S", 0.1)
     items = pa.table({"id": np.arange(3_000_000), "path": ["x" * 50] * 3_000_000})
-    with pytest.raises(BadFilter, match=r"it takes more than 0\.1 s; give one"):
+    with pytest.raises(BadFilter, match=r"timed out after 0\.1 s; expected one"):
         filters.evaluate("sha256(sha256(sha256(path))) = path", items.column_names, items.select)
 
 

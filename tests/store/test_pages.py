@@ -73,14 +73,14 @@ def test_a_broken_vector_is_not_given_and_the_others_are(store: Store):
     at = whole.index(store.snapshot().vectors(np.array([row])).astype(np.float16).tobytes())
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 128]) + whole[at + 1 :])
 
-    seen = store.snapshot()
+    snapshot = store.snapshot()
     far = np.array([5, row - 50, row + 50, 2 * row])
-    assert seen.vectors(far).shape == (4, DIM)
-    assert [ids[0] for ids, _ in seen.blocks(far, rows=1)] == far.tolist()
+    assert snapshot.vectors(far).shape == (4, DIM)
+    assert [ids[0] for ids, _ in snapshot.blocks(far, rows=1)] == far.tolist()
     for read in (
-        lambda: seen.vectors(np.array([5, row])),
-        lambda: list(seen.blocks()),
-        lambda: list(seen.blocks(np.array([3, row]))),
+        lambda: snapshot.vectors(np.array([5, row])),
+        lambda: list(snapshot.blocks()),
+        lambda: list(snapshot.blocks(np.array([3, row]))),
     ):
         with pytest.raises(Damaged, match=r"vectors\.arrow: a wrong checksum at byte"):
             read()
@@ -109,14 +109,14 @@ def test_a_broken_item_is_not_given_and_the_others_are(store: Store, row: int):
 
 def check_broken(store: Store, *, near: list[int], far: list[int]) -> None:
     """The paths of the items `near` are broken, those of the items `far` are not, nor are other columns."""
-    seen = store.snapshot()
-    assert seen.items(np.array(far)).num_rows == len(far)
-    assert seen.items(np.array(near), ["modality"]).num_rows == len(near)
-    assert seen.counts()
+    snapshot = store.snapshot()
+    assert snapshot.items(np.array(far)).num_rows == len(far)
+    assert snapshot.items(np.array(near), ["modality"]).num_rows == len(near)
+    assert snapshot.counts()
     for read in (
-        lambda: seen.items(np.array(near)),
-        lambda: seen.table(["path"]),
-        lambda: seen.select("path = '7'"),
+        lambda: snapshot.items(np.array(near)),
+        lambda: snapshot.table(["path"]),
+        lambda: snapshot.select("path = '7'"),
     ):
         with pytest.raises(Damaged, match=r"items\.(parquet|arrow): a wrong checksum at byte"):
             read()

@@ -68,30 +68,35 @@ def fill(store: Store, rng: np.random.Generator, *sizes: int) -> np.ndarray:
 
 def test_what_is_added_comes_back(store, rng):
     vectors = fill(store, rng, 5, 1, 7)
-    seen = Store.open(store.path).snapshot()
+    snapshot = Store.open(store.path).snapshot()
 
-    assert seen.ids.tolist() == list(range(13))
-    assert (seen.fingerprint, seen.manifest.generation, len(seen)) == (STAMP, 3, 13)
+    assert snapshot.ids.tolist() == list(range(13))
+    assert (snapshot.fingerprint, snapshot.manifest.generation, len(snapshot)) == (STAMP, 3, 13)
     some = np.array([12, 0, 5, 5])  # any order, repeated
-    np.testing.assert_array_equal(seen.vectors(some), vectors[some].astype(np.float16).astype(np.float32))
-    rows = seen.items(some)
+    np.testing.assert_array_equal(snapshot.vectors(some), vectors[some].astype(np.float16).astype(np.float32))
+    rows = snapshot.items(some)
     assert rows["id"].to_pylist() == some.tolist()
     assert rows["path"].to_pylist() == [f"/média/日本 {i}.jpg" for i in some]
     assert tuple(rows.column_names) == ITEM_COLUMNS
-    assert seen.items(some, ["bytes", "path"]).column_names == ["bytes", "path"]
-    assert seen.modalities.tolist() == [str(list(Modality)[i % 7]) for i in range(13)]
-    assert seen.counts() == {m: 2 if i < 6 else 1 for i, m in enumerate(Modality)}
+    assert snapshot.items(some, ["bytes", "path"]).column_names == ["bytes", "path"]
+    assert snapshot.modalities.tolist() == [str(list(Modality)[i % 7]) for i in range(13)]
+    assert snapshot.counts() == {m: 2 if i < 6 else 1 for i, m in enumerate(Modality)}
 
 
 def test_an_empty_collection_answers(store):
-    seen = store.snapshot()
+    snapshot = store.snapshot()
     none = np.empty(0, np.int64)
 
-    assert (len(seen), seen.counts(), seen.files().num_rows, seen.skipped().num_rows) == (0, {}, 0, 0)
-    assert seen.vectors(none).shape == (0, DIM)
-    assert list(seen.blocks()) == []
-    assert seen.items(none).num_rows == 0
-    assert seen.select("bytes > 1", [Modality.IMAGE]).tolist() == []
+    assert (len(snapshot), snapshot.counts(), snapshot.files().num_rows, snapshot.skipped().num_rows) == (
+        0,
+        {},
+        0,
+        0,
+    )
+    assert snapshot.vectors(none).shape == (0, DIM)
+    assert list(snapshot.blocks()) == []
+    assert snapshot.items(none).num_rows == 0
+    assert snapshot.select("bytes > 1", [Modality.IMAGE]).tolist() == []
     with store.writer() as writer:
         assert writer.add(table(0), np.empty((0, DIM), np.float32)).tolist() == []
         assert writer.commit().generation == 0  # nothing to say
@@ -104,18 +109,18 @@ def test_blocks_stream_what_is_live(store, rng):
         assert writer.remove([2, 52, 2, 999]) == 2
         assert writer.remove([2]) == 0
         writer.commit()
-    seen = store.snapshot()
+    snapshot = store.snapshot()
     for chosen in (None, np.array([0, 1, 49, 50, 72]), np.empty(0, np.int64)):
-        blocks = list(seen.blocks(chosen, rows=16))
-        wanted = seen.ids if chosen is None else chosen
+        blocks = list(snapshot.blocks(chosen, rows=16))
+        wanted = snapshot.ids if chosen is None else chosen
         assert [i for ids, _ in blocks for i in ids] == wanted.tolist()
         assert all(len(ids) <= 16 for ids, _ in blocks)
         for ids, block in blocks:
             np.testing.assert_array_equal(block, vectors[ids])
     with pytest.raises(StoreError, match="no live item"):
-        seen.vectors(np.array([52]))
+        snapshot.vectors(np.array([52]))
     with pytest.raises(StoreError, match="no live item"):
-        list(seen.blocks(np.array([1000])))
+        list(snapshot.blocks(np.array([1000])))
 
 
 def test_a_snapshot_does_not_change(store, rng):
@@ -170,15 +175,15 @@ def test_vectors_must_be_finite_and_of_length_1(store, rng, spoil):
 def test_wrong_input_is_refused(store, rng):
     with store.writer() as writer:
         for items, vectors, match in [
-            (table(2), unit(rng, 3), r"give float16 or float32 \[2, 8\]"),
+            (table(2), unit(rng, 3), r"expected float16 or float32 \[2, 8\]"),
             (table(2), unit(rng, 2, DIM + 1), r"\[2, 9\]"),
             (table(2), unit(rng, 2).astype(np.float64), "float64"),
-            (table(2).drop_columns("path"), unit(rng, 2), "give path and modality"),
+            (table(2).drop_columns("path"), unit(rng, 2), "expected path and modality"),
             (table(2, id=[1, 2]), unit(rng, 2), "no id"),
-            (table(2, Bytes=[1, 2]), unit(rng, 2), "bytes occur twice"),
+            (table(2, Bytes=[1, 2]), unit(rng, 2), "duplicate columns, ignoring case: bytes"),
             (table(2, width=["a", "b"]), unit(rng, 2), "wrong type"),
             (table(2).set_column(1, "modality", pa.array(["smell", "image"])), unit(rng, 2), "smell"),
-            (table(2).set_column(0, "path", pa.array([None, "a"])), unit(rng, 2), "needs a path"),
+            (table(2).set_column(0, "path", pa.array([None, "a"])), unit(rng, 2), "need a path"),
         ]:
             with pytest.raises(StoreError, match=match):
                 writer.add(items, vectors)
@@ -198,17 +203,17 @@ def test_columns_of_the_users_are_joined_by_name(store, rng):
             writer.add(table(1, start, **columns), unit(rng, 1))
             writer.commit()
     for _ in range(2):  # the same again after a merge
-        seen = store.snapshot()
-        rows = seen.items(seen.ids)
+        snapshot = store.snapshot()
+        rows = snapshot.items(snapshot.ids)
         assert rows["Artist"].to_pylist() == [None, "Ann", "Bob", None]
         assert rows["year"].to_pylist() == [None, "1999", "about 2000", None]  # types disagree: text
         assert rows["tags"].to_pylist() == [None, None, None, ["a", "b"]]
-        assert seen.select("artist = 'Bob' or list_contains(tags, 'a')").tolist() == [2, 3]
-        assert seen.items(np.array([1]), ["year"])["year"].to_pylist() == ["1999"]
+        assert snapshot.select("artist = 'Bob' or list_contains(tags, 'a')").tolist() == [2, 3]
+        assert snapshot.items(np.array([1]), ["year"])["year"].to_pylist() == ["1999"]
         with store.writer() as writer:
             writer.compact()
-    with pytest.raises(StoreError, match="no column colour; there are id, path"):
-        seen.items(seen.ids, ["colour"])
+    with pytest.raises(StoreError, match="no column colour; columns are id, path"):
+        snapshot.items(snapshot.ids, ["colour"])
 
 
 def test_files_are_grouped_by_path(store, rng):
@@ -292,9 +297,9 @@ def test_compact_merges_and_keeps_the_previous_generation(store, rng):
         generation = writer.manifest.generation
         assert writer.compact().freed_bytes == 0
         assert writer.manifest.generation == generation  # nothing to do
-    seen = store.snapshot()
-    assert seen.ids.tolist() == [0, 2, 3, 4, 5, 7, 8, 9, 10, 11]
-    np.testing.assert_array_equal(seen.vectors(seen.ids), vectors[seen.ids].astype(np.float16))
+    snapshot = store.snapshot()
+    assert snapshot.ids.tolist() == [0, 2, 3, 4, 5, 7, 8, 9, 10, 11]
+    np.testing.assert_array_equal(snapshot.vectors(snapshot.ids), vectors[snapshot.ids].astype(np.float16))
 
 
 def test_the_files_are_what_the_readme_says(store, rng):
@@ -352,7 +357,7 @@ def test_a_manifest_that_is_not_ours(store, content, match):
 
 def test_a_manifest_of_a_newer_format(store):
     write_manifest(store.path, replace(read_manifest(store.path), format=3))
-    with pytest.raises(StoreError, match="has format 3, this xsearch knows up to 2; install a newer xsearch"):
+    with pytest.raises(StoreError, match="has format 3, this xsearch supports up to 2; install"):
         Store.open(store.path)
 
 
@@ -368,7 +373,7 @@ def test_a_missing_or_torn_file_is_named(store, rng):
         store.snapshot()
     path.write_bytes(whole)
     (path.parent / "items.arrow").write_bytes(b"ARROW1 torn")
-    with pytest.raises(StoreError, match="a file has another length"):
+    with pytest.raises(StoreError, match="the length of a file differs"):
         store.snapshot().items(np.array([0]))
 
 

@@ -1,7 +1,7 @@
-"""From vectors and ids to nearest ids: an exact scan, and FAISS where there are many.
+"""Nearest-neighbour search: exact scan for small collections, FAISS for large ones.
 
-An index is derived: the stored vectors are the truth, and re-rank what it finds. Arrays only: nothing here
-knows of models or of the store. FAISS is imported inside functions: an exact scan does without its 0.2 s.
+An index is derived data: its candidates are re-ranked with the stored vectors. This package handles arrays
+only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and an exact scan works without it.
 """
 
 from xsearch.index.build import build

@@ -1,4 +1,4 @@
-"""The exact answer: a streaming scan, and the re-rank of candidates. What every index is measured against."""
+"""Exact search: a streaming scan, and re-ranking of candidates. The ground truth for every index."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from xsearch.system.float16 import to_float32
 
 __all__ = ["cosines", "exact", "exact_by_group", "rerank"]
 
-CHUNK = 1 << 21  # components in hand at a time: 8 MB of float32; smaller ones lose BLAS's threads (measured)
-TABLE = 1 << 21  # components of candidates in a thread's hand: 8 MB of float32 (measured)
-SCORES = 1 << 24  # scores in hand at a time: 64 MB
+CHUNK = 1 << 21  # components per matrix product: 8 MB of float32; smaller ones lose BLAS threading (measured)
+TABLE = 1 << 21  # components of candidates per thread: 8 MB of float32 (measured)
+SCORES = 1 << 24  # scores per matrix product: 64 MB
 
 
 def exact(
     queries: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of all vectors for each query.
+    """Return the k nearest of all vectors for each query.
 
     queries: float32 [Q, D], unit rows.
     blocks: (ids int64 [b], vectors float16 or float32 [b, D], finite unit rows), in any order.
-    Returns (scores float32 [Q, k], ids int64 [Q, k]): cosines, best first, of equal ones the lower id first;
-    score -inf and id -1 where there are fewer than k.
+    Returns (scores float32 [Q, k], ids int64 [Q, k]): cosines, best first, ties by ascending id; padded with
+    score -inf and id -1 if there are fewer than k.
     """
     best = _Best(len(queries), k)
     for scores, ids in _scores(queries, blocks):
-        best.offer(scores, ids)
+        best.update(scores, ids)
     return best.sorted()
 
 
@@ -41,21 +41,21 @@ def exact_by_group(
     group_of: Callable[[np.ndarray], np.ndarray],
     groups: Sequence[int],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What `exact` returns, for each of `groups`, in one pass. group_of: the groups of ids, int [b]."""
+    """`exact` for each of `groups`, in a single pass. group_of: maps ids to their groups, int [b]."""
     best = {group: _Best(len(queries), k) for group in groups}
     for scores, ids in _scores(queries, blocks):
         codes = group_of(ids)
         for group, of_group in best.items():
             at = np.flatnonzero(codes == group)
             if len(at):
-                of_group.offer(scores[:, at], ids[at])
+                of_group.update(scores[:, at], ids[at])
     return [of_group.sorted() for of_group in best.values()]
 
 
 def _scores(
     queries: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Cosines of all queries with some vectors at a time, float32 [Q, b], and the ids of these."""
+    """Yield cosines of all queries with chunks of the vectors, float32 [Q, b], and the ids of the chunk."""
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
     rows = max(min(CHUNK // D, SCORES // max(Q, 1)), 64)
@@ -71,23 +71,23 @@ def _scores(
 def rerank(
     queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k best of each query's candidates by the stored vectors; arguments as of `cosines`.
+    """Return the k best of each query's candidates by their stored vectors.
 
-    Returns as `exact` does.
+    Arguments as for `cosines`, result as for `exact`.
     """
     scores = cosines(queries, ids, vectors)
     order = np.lexsort((ids, -scores), axis=1)[:, :k]
-    best, found = np.full((len(ids), k), -np.inf, np.float32), np.full((len(ids), k), -1, np.int64)
+    best, best_ids = np.full((len(ids), k), -np.inf, np.float32), np.full((len(ids), k), -1, np.int64)
     best[:, : order.shape[1]] = np.take_along_axis(scores, order, 1)
-    found[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
-    return best, found
+    best_ids[:, : order.shape[1]] = np.take_along_axis(ids, order, 1)
+    return best, best_ids
 
 
 def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The cosines of each query with its candidates: float32 [Q, c], -inf for none.
+    """Return the cosines of each query with its candidates: float32 [Q, c], -inf for padding.
 
-    queries: float32 [Q, D], unit rows. ids: int64 [Q, c], -1 for none.
-    vectors: gives float16 or float32 [n, D] for ids int64 [n], ascending; called from several threads.
+    queries: float32 [Q, D], unit rows. ids: int64 [Q, c], padded with -1.
+    vectors: returns float16 or float32 [n, D] for ids int64 [n], ascending; must be thread-safe.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
@@ -110,40 +110,41 @@ def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray]
 def _products(
     queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]
 ) -> np.ndarray:
-    known, at = np.unique(ids, return_inverse=True)  # neighbours on the disk are read together, and once
+    unique, at = np.unique(ids, return_inverse=True)  # each vector is read once, in storage order
     at = at.reshape(ids.shape)
-    first = int(known[0] < 0)
-    table = to_float32(vectors(known[first:]))
+    first = int(unique[0] < 0)
+    table = to_float32(vectors(unique[first:]))
     scores = np.full(ids.shape, -np.inf, np.float32)
     for q, query in enumerate(queries):
-        real = at[q] >= first
-        scores[q, real] = table[at[q, real] - first] @ query
+        valid = at[q] >= first
+        scores[q, valid] = table[at[q, valid] - first] @ query
     return scores
 
 
 def _threads() -> int:
-    """As many as the numerical libraries are told to use."""
+    """Number of threads, limited by OMP_NUM_THREADS like the numerical libraries."""
     return int(os.environ.get("OMP_NUM_THREADS") or CORES)
 
 
 class _Best:
-    """The k best (score, id) of each of Q queries among all that were offered."""
+    """Running top k (score, id) of Q queries."""
 
     def __init__(self, Q: int, k: int) -> None:
         self._k = k
-        self._bar = np.full(Q, -np.inf, np.float32)  # what it takes to be among the k
-        self._query = np.empty(0, np.int64)  # of each candidate
+        self._threshold = np.full(Q, -np.inf, np.float32)  # the k-th best score so far
+        self._query = np.empty(0, np.int64)  # per candidate
         self._score = np.empty(0, np.float32)
         self._id = np.empty(0, np.int64)
 
-    def offer(self, scores: np.ndarray, ids: np.ndarray) -> None:
+    def update(self, scores: np.ndarray, ids: np.ndarray) -> None:
         """scores: float32 [Q, b]; ids: int64 [b]."""
         Q, b = scores.shape
-        good = scores >= self._bar[:, None]
-        if b > self._k and np.count_nonzero(good) > 2 * Q * self._k:
-            self._bar = np.maximum(self._bar, np.partition(scores, b - self._k, axis=1)[:, b - self._k])
-            good = scores >= self._bar[:, None]
-        query, at = np.nonzero(good)
+        passing = scores >= self._threshold[:, None]
+        if b > self._k and np.count_nonzero(passing) > 2 * Q * self._k:
+            kth = np.partition(scores, b - self._k, axis=1)[:, b - self._k]
+            self._threshold = np.maximum(self._threshold, kth)
+            passing = scores >= self._threshold[:, None]
+        query, at = np.nonzero(passing)
         if len(query):
             self._query = np.concatenate([self._query, query])
             self._score = np.concatenate([self._score, scores[query, at]])
@@ -151,18 +152,18 @@ class _Best:
             self._shrink()
 
     def _shrink(self) -> None:
-        """Keep the k best of each query, in order."""
+        """Keep the k best candidates of each query, in order."""
         order = np.lexsort((self._id, -self._score, self._query))
         query = self._query[order]
         place = np.arange(len(query)) - np.searchsorted(query, query)
         order, place = order[place < self._k], place[place < self._k]
         self._query, self._score, self._id = self._query[order], self._score[order], self._id[order]
         last = place == self._k - 1
-        self._bar[self._query[last]] = self._score[last]
+        self._threshold[self._query[last]] = self._score[last]
 
     def sorted(self) -> tuple[np.ndarray, np.ndarray]:
         place = np.arange(len(self._query)) - np.searchsorted(self._query, self._query)
-        scores = np.full((len(self._bar), self._k), -np.inf, np.float32)
+        scores = np.full((len(self._threshold), self._k), -np.inf, np.float32)
         ids = np.full(scores.shape, -1, np.int64)
         scores[self._query, place] = self._score
         ids[self._query, place] = self._id

@@ -1,4 +1,4 @@
-"""What FAISS's classic GPU code can do, known before the work."""
+"""Limits of FAISS's classic GPU indexes, checked before building one."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from typing import Any
 
 __all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "free_bytes", "obstacle", "to_gpu"]
 
-# FAISS wiki "Faiss on the GPU", Limitations: quantisers, of which 56 and more need float16 tables
+# FAISS wiki "Faiss on the GPU", Limitations: number of sub-quantisers; 56 and more need float16 tables
 GPU_SUBS = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
-GPU_SUB_DIMS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)  # dimensions of each
+GPU_SUB_DIMS = (1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 28, 32)  # dimensions per sub-quantiser
 GPU_MOST = 2048  # k and nprobe
-SHARED = 49_152  # bytes that the tables of one query, 256 entries per quantiser, share
-SCRATCH = 3 << 29  # bytes: 1.5 GiB that faiss.StandardGpuResources reserves
-ID_BYTES = 8
+SHARED = 49_152  # bytes of shared memory for the lookup tables of one query, 256 entries per sub-quantiser
+SCRATCH = 3 << 29  # bytes: 1.5 GiB, reserved by faiss.StandardGpuResources
+ID_BYTES = 8  # an int64 per vector
 
 
 def obstacle(n: int, dim: int, sub: int, lists: int, *, free: int | None, float16: bool = True) -> str | None:
-    """Why n vectors of `dim` dimensions, `sub` 8-bit quantisers and `lists` lists cannot be on it, or None.
+    """Return why the GPU cannot hold this IVF-PQ index, None if it can.
 
-    free: bytes of its memory, None if that is not known. float16: whether the tables are of this type.
+    n vectors of `dim` dimensions, `sub` 8-bit sub-quantisers, `lists` inverted lists. free: bytes of free
+    GPU memory, None if unknown. float16: lookup tables in half precision.
     """
     if sub not in GPU_SUBS:
-        return f"{sub} quantisers, it has {', '.join(map(str, GPU_SUBS))}"
+        return f"{sub} quantisers, supported are {', '.join(map(str, GPU_SUBS))}"
     if dim % sub or dim // sub not in GPU_SUB_DIMS:
         return f"{dim} dimensions in {sub} parts"
     if sub * 256 * (2 if float16 else 4) > SHARED:
@@ -35,17 +36,17 @@ def obstacle(n: int, dim: int, sub: int, lists: int, *, free: int | None, float1
 
 
 def free_bytes() -> int | None:
-    """Of the first GPU's memory, as the driver says; None if it does not."""
-    ask = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]  # MiB
+    """Return the free memory of the first GPU as reported by nvidia-smi, None if unavailable."""
+    command = ["nvidia-smi", "--query-gpu=memory.free", "--format=csv,noheader,nounits"]  # MiB
     try:
-        told = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=10).stdout
-        return int(told.split()[0]) << 20
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        return int(output.split()[0]) << 20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
 
 
 def to_gpu(index: Any) -> Any:
-    """A copy of an IVF-PQ index on all GPUs, its lists shared out; float16 tables."""
+    """Copy an IVF-PQ index to all GPUs, its lists sharded, with float16 tables."""
     faiss: Any = import_module("faiss")
     count = faiss.get_num_gpus()
     if count == 1:

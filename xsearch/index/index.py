@@ -1,4 +1,4 @@
-"""An index that is built: candidates for a query, from FAISS."""
+"""The FAISS index: candidates for a query."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from xsearch.system.durable import digest
 __all__ = ["SCAN", "Index", "Subset"]
 
 INDEX, PLAN = "index.faiss", "plan.json"
-SCAN = 1_000  # up to so many items a scan takes no longer than the lists of an index (measured)
-MEASURED = 2_000  # vectors whose error is measured
-OVERFETCH = 2  # times as many as hold k allowed ones on average, from a GPU
+SCAN = 1_000  # items up to which a scan is as fast as the index (measured)
+MEASURED = 2_000  # vectors to estimate the quantisation error from
+OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """Some of the ids of an index, the only ones that a search may find."""
+    """A subset of the ids of an index that restricts a search."""
 
     ids: np.ndarray  # int64 [s], ascending
     selector: Any  # faiss.IDSelector
-    lists: np.ndarray  # int64 [L], ascending: the inverted lists that hold them
+    lists: np.ndarray  # int64 [L], ascending: inverted lists that contain them
     quantizer: Any  # faiss.IndexFlat of their centroids
-    share: float  # of these lists that is theirs
+    share: float  # fraction of the entries of these lists
 
 
 class Index:
-    """A trained and filled FAISS index, with the plan it follows and the ids it covers.
+    """A trained and populated FAISS index, its plan and the ids it covers.
 
-    Nothing changes while searching: any number of threads may share it. On a GPU they take turns.
+    Searching is thread-safe and does not modify the index. On a GPU, searches are serialised.
     """
 
     def __init__(self, plan: Plan, ids: np.ndarray, index: Any, gpu: Any = None) -> None:
-        """ids: int64 [n], ascending. index: a faiss.Index with these ids. gpu: the same on a GPU."""
+        """ids: int64 [n], ascending. index: a faiss.Index with these ids. gpu: its copy on a GPU."""
         self.plan = plan
         self.ids = ids
         self.faiss = index
@@ -55,24 +55,24 @@ class Index:
         self._turn = threading.Lock()
 
     def tuned(self, **changes: Any) -> Index:
-        """The same index with another `nprobe`, `refine`, and what was measured with them in its plan."""
+        """Return a shallow copy whose plan has these fields replaced."""
         other = copy(self)
         other.plan = replace(self.plan, **changes)
         return other
 
     def covers(self, ids: np.ndarray) -> np.ndarray:
-        """Which of `ids` are in the index: bool, of the shape of `ids`."""
+        """Return which of `ids` are in the index: bool, of the shape of `ids`."""
         return self.ids[self._rows(ids)] == ids
 
     def _rows(self, ids: np.ndarray) -> np.ndarray:
-        """Where `ids` are in `self.ids`, and some row for those that are not there."""
+        """Return the positions of `ids` in `self.ids`; arbitrary for ids that are not in the index."""
         first, last = self.ids[0], self.ids[-1]
-        if last - first == len(self.ids) - 1:  # none is missing: no need to look for them
+        if last - first == len(self.ids) - 1:  # no gaps: rows are offsets
             return np.clip(ids, first, last) - first
         return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
     def subset(self, ids: np.ndarray) -> Subset:
-        """Those of `ids` (int64, ascending) that are in the index, made ready to search among them."""
+        """Prepare searches restricted to `ids` (int64, ascending); ids outside the index are dropped."""
         faiss: Any = import_module("faiss")
         rows = self._rows(ids)
         covered = self.ids[rows] == ids
@@ -88,21 +88,21 @@ class Index:
         return Subset(ids, selector, lists, quantizer, float(share))
 
     def candidates(self, k: int) -> int:
-        """How many to ask for, to have the k best among them, with a filter too."""
+        """Return how many candidates to request and re-rank for the k best, filtered or not."""
         return k * self.plan.refine
 
     def error_of(self, vectors: np.ndarray) -> float:
-        """Mean squared distance of these vectors, float32 [n, D], to the centroids of their lists.
+        """Return the mean squared distance of vectors, float32 [n, D], to their list centroids.
 
-        That is what the codes describe: if it grows, they describe it worse.
+        The codes encode these residuals: as they grow, the codes lose accuracy.
         """
-        some = np.asarray(vectors, np.float32)[:: -(-len(vectors) // MEASURED)]
-        x = self._rotated(some)
+        sample = np.asarray(vectors, np.float32)[:: -(-len(vectors) // MEASURED)]
+        x = self._rotated(sample)
         nearest = self._ivf.quantizer.search(x, 1)[1][:, 0]
         back = self._centroids[nearest]
         for transform in reversed(self._transforms):
             back = transform.reverse_transform(back)
-        return float(((some - back) ** 2).sum(axis=1).mean())
+        return float(((sample - back) ** 2).sum(axis=1).mean())
 
     def search(
         self,
@@ -112,14 +112,14 @@ class Index:
         allowed: Subset | np.ndarray | None = None,
         nprobe: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Up to k candidates for each query; ask for as many as `candidates` says and `rerank` them.
+        """Return up to k candidates per query; request `candidates(k)` and `rerank` them.
 
-        queries: float32 [Q, D], unit rows. allowed: the only ids to find: int64, or a `subset`, which serves
-        many searches. nprobe: instead of the plan's; among few allowed ids more lists are visited.
-        Returns (scores float32 [Q, k], ids int64 [Q, k]): about cosines, best first, -inf and -1 where there
-        are fewer than k to find. Removed items are found too: drop what the snapshot does not contain.
+        queries: float32 [Q, D], unit rows. allowed: restricts results to these ids: int64, or a reusable
+        `subset`. nprobe: overrides the plan's; selective filters visit more lists.
+        Returns (scores float32 [Q, k], ids int64 [Q, k]): approximate cosines, best first, padded with -inf
+        and -1. Results may include removed items; drop ids that the snapshot does not contain.
 
-        Raises UsageError if the recipe cannot do this.
+        Raises UsageError if the recipe does not support the search.
         """
         subset = self.subset(allowed) if isinstance(allowed, np.ndarray) else allowed
         return self.search_each(queries, k, [(subset, nprobe)])[0]
@@ -127,18 +127,18 @@ class Index:
     def search_each(
         self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """What `search` returns, for each of `subsets` with its nprobe."""
+        """`search` for each pair of subset and nprobe."""
         queries = np.ascontiguousarray(queries, np.float32)
         rotated = cache(lambda: self._rotated(queries))
         try:
-            with _alone() if len(queries) == 1 else nullcontext():
+            with _single_threaded() if len(queries) == 1 else nullcontext():
                 return [
                     self._search(queries, rotated, k, nprobe or self.plan.nprobe, subset)
                     for subset, nprobe in subsets
                 ]
         except RuntimeError as error:
             reason = str(error).rsplit(": ", 1)[-1]
-            raise UsageError(f"index {self.plan.recipe}: {reason}; build it with another recipe") from error
+            raise UsageError(f"index {self.plan.recipe}: {reason}; rebuild it with another recipe") from error
 
     def _search(
         self,
@@ -148,48 +148,48 @@ class Index:
         nprobe: int,
         subset: Subset | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        there = min(k, len(self.ids) if subset is None else len(subset.ids))
-        found = self._on_gpu(queries, k, there, nprobe, subset)
-        if found is None:
-            found = self._on_cpu(queries, rotated, k, nprobe, subset)
-        short = np.flatnonzero((found[1] >= 0).sum(axis=1) < there)
-        if len(short):  # the lists that were visited do not hold k
-            rest = self._on_cpu(queries[short], lambda: rotated()[short], k, self.plan.lists, subset)
-            for some, all in zip(found, rest, strict=True):
-                some[short] = all
-        return found
+        available = min(k, len(self.ids) if subset is None else len(subset.ids))
+        result = self._on_gpu(queries, k, available, nprobe, subset)
+        if result is None:
+            result = self._on_cpu(queries, rotated, k, nprobe, subset)
+        short = np.flatnonzero((result[1] >= 0).sum(axis=1) < available)
+        if len(short):  # the visited lists hold fewer than k: visit all
+            full = self._on_cpu(queries[short], lambda: rotated()[short], k, self.plan.lists, subset)
+            for target, rows in zip(result, full, strict=True):
+                target[short] = rows
+        return result
 
     def save(self, folder: Path) -> None:
-        """Write `index.faiss` and `plan.json`. The store makes them durable and part of a collection."""
+        """Write `index.faiss` and `plan.json`, without fsync: `Writer.set_index` does that."""
         import faiss
 
         faiss.write_index(self.faiss, str(folder / INDEX))
         self.save_plan(folder)
 
     def save_plan(self, folder: Path) -> None:
-        """Write `plan.json` alone, beside an `index.faiss` that stays as it is."""
-        ends = np.flatnonzero(np.diff(self.ids) != 1)  # ids come in runs
+        """Write `plan.json` only, next to an unchanged `index.faiss`."""
+        ends = np.flatnonzero(np.diff(self.ids) != 1)  # last rows of consecutive runs
         runs = zip(self.ids[np.r_[0, ends + 1]].tolist(), self.ids[np.r_[ends, -1]].tolist(), strict=True)
         plan = {**asdict(self.plan), "covered": list(runs)}
         (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
 
     def stored(self) -> np.ndarray:
-        """The ids that are in the inverted lists, as the index itself has them: int64 [n], ascending."""
+        """Return the ids stored in the inverted lists: int64 [n], ascending."""
         return np.sort(np.concatenate(self._lists()))
 
     @staticmethod
     def load(folder: Path, sha256: Mapping[str, str] | None = None) -> Index:
-        """Read what `save` wrote, onto the GPU if it was built on one.
+        """Load an index from `folder`, to a GPU if it was built on one and one is available.
 
-        All of it: FAISS 1.15 copies 4-bit codes out of a memory map, so that they are there twice.
-        sha256: of its files, by name: FAISS may crash on a damaged file, so that it is not given one.
-        Without a GPU it is searched on the CPU. Raises StoreError where it is missing or damaged.
+        Not memory-mapped: FAISS 1.15 copies 4-bit codes out of a map, which would double their memory.
+        sha256: file name -> digest, verified first because FAISS may crash on damaged files.
+        Raises StoreError if the index is missing or damaged.
         """
         import faiss
 
         try:
-            for name, wanted in (sha256 or {}).items():
-                if digest(folder / name) != wanted:
+            for name, expected in (sha256 or {}).items():
+                if digest(folder / name) != expected:
                     raise ValueError(f"{name} has a wrong sha256")
             content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
             runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in content.pop("covered")]
@@ -200,31 +200,31 @@ class Index:
             raise StoreError(f"cannot read the index in {folder}: {error}; build it again") from error
         if (index.ntotal, index.d) != (len(ids), plan.dim):
             raise StoreError(
-                f"the index in {folder} has {index.ntotal} vectors of {index.d} dimensions, its plan says "
+                f"the index in {folder} has {index.ntotal} vectors of {index.d} dimensions, expected "
                 f"{len(ids)} of {plan.dim}; build it again"
             )
         gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
         return Index(plan, ids, index, gpu)
 
     def _on_gpu(
-        self, queries: np.ndarray, k: int, there: int, nprobe: int, subset: Subset | None
+        self, queries: np.ndarray, k: int, available: int, nprobe: int, subset: Subset | None
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """None where the GPU cannot: it has bounds, and no selector, but can find more than wanted."""
-        wanted = k if subset is None else OVERFETCH * k * len(self.ids) // max(len(subset.ids), 1)
-        if self._gpu is None or max(wanted, nprobe) > GPU_MOST:
+        """Return None beyond the GPU's limits. It lacks selectors, so overfetch and filter afterwards."""
+        fetch = k if subset is None else OVERFETCH * k * len(self.ids) // max(len(subset.ids), 1)
+        if self._gpu is None or max(fetch, nprobe) > GPU_MOST:
             return None
         with self._turn:
-            distances, ids = self._gpu.search(queries, wanted, params=_parameters(self._gpu, nprobe))
+            distances, ids = self._gpu.search(queries, fetch, params=_parameters(self._gpu, nprobe))
         scores = self._cosines(distances, ids)
         if subset is None:
             return scores, ids
         at = np.minimum(np.searchsorted(subset.ids, ids), len(subset.ids) - 1)
-        good = subset.ids[at] == ids
-        order = np.argsort(~good, axis=1, kind="stable")[:, :k]
+        allowed = subset.ids[at] == ids
+        order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
         scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
-        bad = ~np.take_along_axis(good, order, 1)
-        scores[bad], ids[bad] = -np.inf, -1
-        return None if ((ids >= 0).sum(axis=1) < there).any() else (scores, ids)
+        excluded = ~np.take_along_axis(allowed, order, 1)
+        scores[excluded], ids[excluded] = -np.inf, -1
+        return None if ((ids >= 0).sum(axis=1) < available).any() else (scores, ids)
 
     def _on_cpu(
         self,
@@ -243,11 +243,11 @@ class Index:
             distances.fill(np.inf)
             ids.fill(-1)
             return self._cosines(distances, ids), ids
-        # Lists without allowed ids are not visited: those of one modality are often far from queries of
-        # another, so that the nearest lists hold none of them (recall 0.00 instead of 0.95, measured)
-        more = max(subset.share, 1e-6) ** -self.plan.growth
-        nprobe = min(math.ceil(nprobe * more), len(subset.lists))
-        # without the checks of FAISS's wrappers, which take a third of the time of one query
+        # Probe only lists that contain allowed ids: in a cross-modal search the nearest lists often contain
+        # none (recall 0.00 instead of 0.95, measured)
+        growth = max(subset.share, 1e-6) ** -self.plan.growth
+        nprobe = min(math.ceil(nprobe * growth), len(subset.lists))
+        # The C functions: argument checks in FAISS's Python wrappers take a third of the time of one query
         coarse, rows = np.empty((Q, nprobe), np.float32), np.empty((Q, nprobe), np.int64)
         subset.quantizer.search_c(Q, pointer(x), nprobe, pointer(coarse), pointer(rows))
         lists = subset.lists[rows]
@@ -257,14 +257,14 @@ class Index:
         return self._cosines(distances, ids), ids
 
     def _cosines(self, distances: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """|a - b|^2 = 2 - 2 cos for unit vectors."""
+        """Convert distances to cosines: |a - b|^2 = 2 - 2 cos for unit vectors."""
         cosines = distances if self._by_product else 1 - distances / 2
         cosines[ids < 0] = -np.inf
         return cosines
 
     @cached_property
     def _by_product(self) -> bool:
-        """Indexes of earlier versions compare by inner product."""
+        """Whether the metric is inner product, as in indexes of earlier releases."""
         return self.faiss.metric_type == import_module("faiss").METRIC_INNER_PRODUCT
 
     @property
@@ -285,7 +285,7 @@ class Index:
 
     @cached_property
     def _list_parameters(self) -> Callable[[int, Any], Any]:
-        """Parameters of a search of the lists themselves: nprobe, and a selector or None."""
+        """Factory of SearchParametersIVF from nprobe and an optional selector."""
         kind: Any = import_module("faiss").SearchParametersIVF
         return lambda nprobe, selector: kind(nprobe=nprobe, sel=selector) if selector else kind(nprobe=nprobe)
 
@@ -296,7 +296,7 @@ class Index:
         return x
 
     def _lists(self) -> list[np.ndarray]:
-        """The ids in each inverted list."""
+        """Return the ids in each inverted list."""
         faiss: Any = import_module("faiss")
         lists = self._ivf.invlists
         sizes = [lists.list_size(i) for i in range(lists.nlist)]
@@ -309,23 +309,23 @@ class Index:
 
     @cached_property
     def _list_of(self) -> np.ndarray:
-        """The inverted list of each of `ids`: int32 [n]."""
-        found = np.zeros(len(self.ids), np.int32)
+        """Inverted list of each of `ids`: int32 [n]."""
+        list_of = np.zeros(len(self.ids), np.int32)
         lists = self._lists()
-        found[self._rows(np.concatenate(lists))] = np.repeat(np.arange(len(lists)), self._sizes)
-        return found
+        list_of[self._rows(np.concatenate(lists))] = np.repeat(np.arange(len(lists)), self._sizes)
+        return list_of
 
     @cached_property
     def _centroids(self) -> np.ndarray:
-        """float32 [lists, dimensions after the rotation]."""
+        """List centroids: float32 [lists, dimensions after the rotation]."""
         return self._ivf.quantizer.reconstruct_n(0, self.plan.lists)
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
-    """FAISS computes in this thread only, which the setting belongs to.
+def _single_threaded() -> Iterator[None]:
+    """Run FAISS single-threaded within the block; the OpenMP setting is per calling thread.
 
-    With one query, to wait for others may take longer: 12 ms beside other work, instead of 0.2 (measured).
+    For one query, thread synchronisation can dominate: 12 ms on a busy machine instead of 0.2 (measured).
     """
     faiss: Any = import_module("faiss")
     threads = faiss.omp_get_max_threads()
@@ -337,8 +337,8 @@ def _alone() -> Iterator[None]:
 
 
 def _parameters(index: Any, nprobe: int) -> Any:
-    """Parameters of one call, nested as the index is; a shared index is never changed."""
-    faiss: Any = import_module("faiss")  # untyped: its stubs do not know these keywords
+    """Return search parameters nested like the index, so that a shared index is never modified."""
+    faiss: Any = import_module("faiss")  # untyped: its stubs lack these keywords
 
     if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
         inner = faiss.downcast_index(index).index

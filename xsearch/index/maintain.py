@@ -1,4 +1,4 @@
-"""From the items of a collection to an index of them, and later to one that has the new items too."""
+"""Index maintenance: build an index of a collection's items and keep it up to date."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
 
 __all__ = ["Items", "draw", "new_index", "plan_for", "update"]
 
-STALE = 0.05  # share of the items outside the index, or removed from under it, that is left alone
-GROWN = 2.0  # items / items at the training: then there are too few lists, and no longer the right ones
-DRIFT = 1.25  # error of the new items / of those that it was trained on
+STALE = 0.05  # tolerated fraction of items that are not indexed, or indexed but removed
+GROWN = 2.0  # items relative to training time above which the index is retrained, with more lists
+DRIFT = 1.25  # quantisation error of new items relative to the training sample that triggers retraining
 SEED = 0
 
 
 class Items(Protocol):
-    """What is to be indexed; a `store.Snapshot` is one."""
+    """Items to index; implemented by `store.Snapshot`."""
 
     @property
     def ids(self) -> np.ndarray:
@@ -30,19 +30,19 @@ class Items(Protocol):
 
     @property
     def modalities(self) -> np.ndarray:
-        """The name of the kind of each, [N]."""
+        """Modality name of each item: [N]."""
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
-        """float32 [n, D] of these ids."""
+        """Return the vectors of these ids: float32 [n, D]."""
 
     def blocks(self, ids: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """(ids int64 [b], vectors float16 [b, D]) of these ids, ascending, or of all."""
+        """Stream (ids int64 [b], vectors float16 [b, D]) of these ids, ascending, or of all items."""
 
 
 def draw(kinds: np.ndarray, count: int) -> np.ndarray:
-    """Rows of a sample, int64 ascending: half of it shared equally by the kinds, the rest as they are.
+    """Draw a stratified sample: rows, int64 ascending. Half is split equally by kind, half proportionally.
 
-    kinds: of all rows, [N]. A small kind is taken whole: none is missing from what is trained on the sample.
+    kinds: kind of every row, [N]. Small kinds are taken completely, so that training covers every kind.
     """
     if count >= len(kinds):
         return np.arange(len(kinds))
@@ -66,7 +66,7 @@ def plan_for(
     recipe: str | None = None,
     memory_bytes: int | None = None,
 ) -> Plan:
-    """The plan for these items, or for `n` like them, after their spectrum. Arguments as of `make_plan`."""
+    """Plan an index of these items, or of `n` similar ones, from their spectrum; arguments as `make_plan`."""
     n, ids = n or len(items.ids), items.ids
     dim = items.vectors(ids[:1]).shape[1]
     plan = make_plan(n, dim, device=device, recipe=recipe, memory_bytes=memory_bytes)
@@ -79,9 +79,9 @@ def plan_for(
 def new_index(
     items: Items, *, device: Device = "auto", recipe: str | None = None, memory_bytes: int | None = None
 ) -> Index | None:
-    """An index of all items, trained on a sample of them; None where they are to be scanned.
+    """Build an index of all items; None if a scan is preferable.
 
-    The arguments are those of `make_plan`.
+    Arguments as for `make_plan`.
     """
     n = len(items.ids)
     if n == 0:
@@ -96,55 +96,54 @@ def new_index(
 
 
 def update(index: Index | None, items: Items) -> Index | None:
-    """The index that these items should have: `index` itself while it serves, one with the new items added,
-    one without those that are gone, a newly trained one, or None where they are to be scanned.
+    """Return an up-to-date index of these items, or None if a scan is preferable.
 
-    `index` is not changed. It is trained again where there are GROWN times as many items as when it was
-    trained, or where its lists fit the new ones worse by DRIFT.
+    That is `index` itself while it is less than STALE out of date, else a copy with items added and removed,
+    or a retrained one if the number of items grew by GROWN or the error of new items by DRIFT.
     """
     n = len(items.ids)
-    given = index.plan if index is not None and index.plan.given else None
-    if n < FLAT_BELOW and given is None:
+    requested = index.plan if index is not None and index.plan.given else None
+    if n < FLAT_BELOW and requested is None:
         return None
     if index is None:
         return new_index(items)
     new = items.ids[~index.covers(items.ids)]
-    gone = len(index.ids) - (n - len(new))
-    if max(len(new), gone) <= STALE * n:
+    removed = len(index.ids) - (n - len(new))
+    if max(len(new), removed) <= STALE * n:
         return index
     if n > GROWN * index.plan.n or _drifted(index, items, new):
-        recipe, device = (given.recipe, given.device) if given else (None, "auto")
+        recipe, device = (requested.recipe, requested.device) if requested else (None, "auto")
         trained = new_index(items, recipe=recipe, device=cast(Device, device))
         return _as_tuned(trained, index.plan) if trained else None
-    return _filled(index, items, new, again=gone > STALE * n)
+    return _refilled(index, items, new, reset=removed > STALE * n)
 
 
-def _as_tuned(index: Index, before: Plan) -> Index:
-    """With the parameters that `tune` had found for the one before; what they give now is not known."""
-    if before.recall is None:
+def _as_tuned(index: Index, previous: Plan) -> Index:
+    """Carry over the parameters tuned for the previous index; their recall is no longer known."""
+    if previous.recall is None:
         return index
-    nprobe = min(max(round(before.nprobe * index.plan.lists / before.lists), 1), index.plan.lists)
-    return index.tuned(nprobe=nprobe, refine=before.refine, growth=before.growth)
+    nprobe = min(max(round(previous.nprobe * index.plan.lists / previous.lists), 1), index.plan.lists)
+    return index.tuned(nprobe=nprobe, refine=previous.refine, growth=previous.growth)
 
 
 def _drifted(index: Index, items: Items, new: np.ndarray) -> bool:
-    """Whether the lists fit the new items worse than what they were trained on; also if that is not known."""
+    """Whether the error of new items exceeds the training error by DRIFT; True if that is unknown."""
     if index.plan.error is None:
         return True
     if not len(new):
         return False
-    some = new[:: -(-len(new) // MEASURED)]
-    return index.error_of(items.vectors(some)) > DRIFT * index.plan.error
+    sample = new[:: -(-len(new) // MEASURED)]
+    return index.error_of(items.vectors(sample)) > DRIFT * index.plan.error
 
 
-def _filled(index: Index, items: Items, new: np.ndarray, *, again: bool) -> Index:
-    """A copy with the new items or, `again`, with all of them and nothing else."""
+def _refilled(index: Index, items: Items, new: np.ndarray, *, reset: bool) -> Index:
+    """Return a copy with the new items added or, with `reset`, refilled with exactly these items."""
     faiss: Any = import_module("faiss")
-    copy = faiss.clone_index(index.faiss)  # readers go on with the old one
-    if again:  # FAISS 1.15 adds into what remove_ids has left in lists of 4-bit codes, and spoils them
+    copy = faiss.clone_index(index.faiss)  # readers keep using the original
+    if reset:  # FAISS 1.15 corrupts 4-bit lists when adding after remove_ids
         copy.reset()
-    for ids, vectors in items.blocks(None if again else new):
+    for ids, vectors in items.blocks(None if reset else new):
         copy.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
-    ids = items.ids if again else np.sort(np.concatenate([index.ids, new]))
+    ids = items.ids if reset else np.sort(np.concatenate([index.ids, new]))
     gpu = to_gpu(copy) if index.plan.device == "cuda" and faiss.get_num_gpus() else None
     return Index(index.plan, ids, copy, gpu)

@@ -1,4 +1,4 @@
-"""The plan: which index suits n vectors of d dimensions on this machine."""
+"""Index selection: the FAISS recipe and parameters for n vectors of d dimensions."""
 
 from __future__ import annotations
 
@@ -14,50 +14,49 @@ from xsearch.types import Device
 
 __all__ = ["FLAT_BELOW", "Device", "OperatingPoint", "Plan", "make_plan"]
 
-FLAT_BELOW = 20_000  # items; below, an exact scan is as fast
+FLAT_BELOW = 20_000  # items below which an exact scan is as fast
 PER_LIST = 40  # training vectors per list: FAISS's ClusteringParameters.min_points_per_centroid is 39
 LEAST_SAMPLE = 10_000  # 39 for each of the 256 centroids of an 8-bit quantiser
-PROBED = 16  # one list in so many is visited, until `tune` has measured
-REFINE = 8  # candidates per wanted item; likewise
-GROWTH = 0.5  # of nprobe with a filter, until tuned; enough for 512 equal dimensions (measured)
-EASY = 0.3  # the same where the codes are GOOD (measured)
-CODE_BYTES = 64  # of an item at most; longer codes cost more than they save in the re-rank (measured)
-ID_BYTES = 8
+PROBED = 16  # nprobe = lists / PROBED until tuned
+REFINE = 8  # candidates per result, until tuned
+GROWTH = 0.5  # `Plan.growth` until tuned; sufficient for 512 equal dimensions (measured)
+EASY = 0.3  # `Plan.growth` if the codes are GOOD (measured)
+CODE_BYTES = 64  # maximum per item; longer codes cost more than they save in the re-rank (measured)
 
 
 @dataclass(frozen=True, slots=True)
 class OperatingPoint:
-    """What one choice of parameters gives, re-rank included."""
+    """Measured recall and speed of one choice of parameters, re-rank included."""
 
     nprobe: int
     refine: int
-    recall: float  # recall@k, 0..1, of the worse sort of queries
-    ms_per_query: float  # in batches
-    latency_ms: float = 0.0  # of one query alone, median
-    recalls: dict[str, float] = field(default_factory=dict)  # by sort: same, cross
+    recall: float  # recall@k, 0..1, minimum over the sorts of queries
+    ms_per_query: float  # batched
+    latency_ms: float = 0.0  # single query, median
+    recalls: dict[str, float] = field(default_factory=dict)  # by sort of query: same, cross, all
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to index and search n vectors; stored with the index."""
+    """Index type and search parameters for n vectors; stored with the index as `plan.json`."""
 
     recipe: str  # "Flat", or a FAISS factory string
-    n: int  # items when it was trained
+    n: int  # items at training time
     dim: int
     device: str  # "cpu" or "cuda"
-    lists: int  # that the vectors are divided into; 1 where they are not
+    lists: int  # inverted lists; 1 without IVF
     nprobe: int  # lists to visit per query
-    refine: int  # candidates per wanted item, for the exact re-rank with the stored vectors
-    sample: int  # vectors to train on
-    why: str  # one paragraph for people
-    recall: float | None = None  # recall@10 as `tune` measured it, of the worse sort of queries
-    error: float | None = None  # `Index.error_of` the sample that it was trained on
-    points: tuple[OperatingPoint, ...] = ()  # what `tune` measured
-    # With a filter that leaves some share of the lists that hold any, nprobe is share ** -growth times as
-    # large: the nearest of few items are farther away, in more lists. They need no deeper re-rank (measured)
-    growth: float = 0.5
+    refine: int  # candidates per result, for the exact re-rank with the stored vectors
+    sample: int  # training vectors
+    why: str  # human-readable explanation
+    recall: float | None = None  # recall@10 measured by `tune`, minimum over the sorts of queries
+    error: float | None = None  # `Index.error_of` the training sample
+    points: tuple[OperatingPoint, ...] = ()  # measured by `tune`
+    # A filter that selects a fraction `share` of the lists it touches multiplies nprobe by share ** -growth:
+    # the nearest of few items are spread over more lists. The re-rank need not be deeper (measured)
+    growth: float = GROWTH
     filtered: float | None = None  # recall@10 with filters, likewise
-    given: bool = False  # the recipe was not our choice: it stays when the index is built again
+    given: bool = False  # user-specified recipe, kept on rebuild
 
 
 def make_plan(
@@ -71,37 +70,36 @@ def make_plan(
 ) -> Plan:
     """Choose an index for n vectors of `dim` dimensions.
 
-    device: "auto" takes an NVIDIA GPU if FAISS sees one that can hold the index.
-    recipe: a FAISS factory string with IVF instead of our choice, on the CPU unless `device` is "cuda"; or
-        "Flat", an exact scan without an index.
-    sample: float32 [s, dim], some of the vectors: the rotation follows their spectrum.
-    memory_bytes: what the codes and ids of all items may take.
-    Raises UsageError for a device that FAISS does not see or that cannot hold the index, and for a recipe
-    that it does not know.
+    device: "auto" uses an NVIDIA GPU if FAISS supports one that can hold the index.
+    recipe: overrides the choice: a FAISS factory string with IVF, on the CPU unless `device` is "cuda", or
+        "Flat" for an exact scan without an index.
+    sample: float32 [s, dim], a sample of the vectors, whose spectrum determines the code.
+    memory_bytes: limit for the codes and ids of all items.
+    Raises UsageError for a device that is unavailable or cannot hold the index, and for an unknown recipe.
     """
     if recipe == "Flat" or (recipe is None and n < FLAT_BELOW):
-        why = "as given" if recipe else f"fewer than {FLAT_BELOW:,} items are scanned exactly"
+        why = "as requested" if recipe else f"fewer than {FLAT_BELOW:,} items are scanned exactly"
         return Plan("Flat", n, dim, "cpu", 1, 1, 1, 0, f"Flat on cpu for {n:,} items: {why}.")
     import faiss
 
     gpus = faiss.get_num_gpus() if device != "cpu" else 0
     if device == "cuda" and not gpus:
         raise UsageError(
-            "device cuda: FAISS sees no NVIDIA GPU; use cpu, or install faiss-gpu and the driver"
+            "device cuda: FAISS found no NVIDIA GPU; use cpu, or install faiss-gpu and the driver"
         )
-    on, why = "cuda" if device == "cuda" else "cpu", "as given"
+    on, why = "cuda" if device == "cuda" else "cpu", "as requested"
     given, growth = recipe is not None, GROWTH
     if recipe is None:
-        # 4,096 for a million. Twice as many take thrice the training; half as many make filtered searches a
-        # third slower, which read the codes of more lists (measured)
+        # 4,096 for a million. Twice as many triple the training time; half as many make filtered searches a
+        # third slower, because they read more codes (measured)
         lists = 2 ** round(math.log2(4 * math.sqrt(n)))
         spectrum = None if sample is None else Spectrum.of(sample)
-        budget = CODE_BYTES if memory_bytes is None else min(memory_bytes // n - ID_BYTES, CODE_BYTES)
+        budget = CODE_BYTES if memory_bytes is None else min(memory_bytes // n - gpu.ID_BYTES, CODE_BYTES)
         on, code, why = _choose(n, dim, lists, spectrum, budget, gpus)
         if spectrum is not None and spectrum.error(code) <= GOOD:
             growth = EASY
         if device == "cuda" and on == "cpu":
-            raise UsageError(f"device cuda: {why}; use cpu, or give a recipe")
+            raise UsageError(f"device cuda: {why}; use cpu, or specify a recipe")
         rotation = f"PCAR{code.kept}," if on == "cpu" or code.kept < dim else ""
         recipe = f"{rotation}IVF{lists},PQ{code.sub}" + ("x4fs" if on == "cpu" else "")
     lists = _lists(dim, recipe)
@@ -117,28 +115,25 @@ def make_plan(
 def _choose(
     n: int, dim: int, lists: int, spectrum: Spectrum | None, budget: int, gpus: int
 ) -> tuple[str, Code, str]:
-    """Device, code, and why."""
-    said = ""
+    """Return device, code and explanation."""
+    note = ""
     if gpus:
         choices = [code for code in codes(dim, 8, gpu.GPU_SUBS) if code.kept // code.sub in gpu.GPU_SUB_DIMS]
         code, why = _code(dim, choices, spectrum, budget)
         problem = gpu.obstacle(n, code.kept, code.sub, lists, free=gpu.free_bytes())
         if problem is None:
             return "cuda", code, why
-        said = f"the GPU cannot hold it ({problem}), "
+        note = f"the GPU cannot hold it ({problem}), "
     choices = codes(dim, 4, {min(2**power, dim) for power in range(2, 8)})
     code, why = _code(dim, choices, spectrum, budget)
-    return "cpu", code, said + why
+    return "cpu", code, note + why
 
 
 def _code(dim: int, choices: list[Code], spectrum: Spectrum | None, budget: int) -> tuple[Code, str]:
     if spectrum is None:
         fitting = [code for code in choices if code.kept <= 128 and code.rate == 2] or choices
         code = max(fitting, key=lambda code: code.kept)
-        return (
-            code,
-            f"{dim} dimensions rotated to {code.kept}, {code.bytes} bytes an item; no sample was seen",
-        )
+        return code, f"{dim} dimensions rotated to {code.kept}, {code.bytes} bytes an item, without a sample"
     code = best_code(choices, spectrum, budget)
     return code, (
         f"{dim} dimensions rotated to {code.kept}, which hold {spectrum.share(code.kept):.1%} of the "
@@ -148,7 +143,7 @@ def _code(dim: int, choices: list[Code], spectrum: Spectrum | None, budget: int)
 
 
 def _lists(dim: int, recipe: str) -> int:
-    """How many lists an index of `recipe` has."""
+    """Return the number of inverted lists of `recipe`."""
     import faiss
 
     try:
@@ -158,7 +153,7 @@ def _lists(dim: int, recipe: str) -> int:
         raise UsageError(
             f"recipe {recipe!r}: FAISS does not know it for {dim} dimensions ({reason})"
         ) from None
-    ivf = faiss.try_extract_index_ivf(index)  # a part of `index`
+    ivf = faiss.try_extract_index_ivf(index)  # owned by `index`
     if ivf is None:
-        raise UsageError(f"recipe {recipe!r} has no inverted lists; give one with IVF, or Flat")
+        raise UsageError(f"recipe {recipe!r} has no inverted lists; use one with IVF, or Flat")
     return int(ivf.nlist)

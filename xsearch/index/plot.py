@@ -1,4 +1,4 @@
-"""A chart of what `tune` measured: recall over speed."""
+"""Recall-over-speed chart of the operating points measured by `tune`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ COLOURS = {"same": "#1f77b4", "cross": "#d62728"}
 
 
 def plot(points: Sequence[OperatingPoint], target: float) -> str:
-    """SVG of recall@10 over queries/s, a line for each sort of queries through its Pareto-optimal points.
+    """Return an SVG of recall@10 over queries/s with the Pareto front of each sort of queries.
 
-    points: at least one, all of the same sorts. target: the requested recall, drawn dashed. Equal points give
-    equal text. Raises UsageError without matplotlib.
+    points: at least one, all with the same sorts. target: requested recall, dashed. The output is
+    deterministic. Raises UsageError without matplotlib.
     """
     matplotlib = optional_module("matplotlib", "plot")
     from matplotlib.figure import Figure
@@ -28,7 +28,7 @@ def plot(points: Sequence[OperatingPoint], target: float) -> str:
     for sort in points[0].recalls:
         speeds: list[float] = []
         recalls: list[float] = []
-        for point in sorted(points, key=lambda point: point.ms_per_query):  # the fastest first
+        for point in sorted(points, key=lambda point: point.ms_per_query):  # fastest first
             if not recalls or point.recalls[sort] > recalls[-1]:
                 speeds.append(1000 / max(point.ms_per_query, 1e-6))
                 recalls.append(point.recalls[sort])

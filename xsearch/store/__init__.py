@@ -1,6 +1,6 @@
-"""A collection on the disk: immutable segments, one manifest, one writer, any number of readers.
+"""On-disk collections: immutable segments, one manifest, a single writer, any number of readers.
 
-The folder is described in indexes/README.md. Arrays and tables only: nothing here knows of models.
+The format is specified in indexes/README.md. This package handles arrays and tables only, never models.
 """
 
 from xsearch.store.manifest import Manifest, SegmentEntry

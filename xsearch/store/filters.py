@@ -1,9 +1,9 @@
-"""`where`: one SQL expression of a user, run where it can neither write, read files nor reach the network.
+"""`where` filters: a user's SQL expression, evaluated without access to files, network or writes.
 
-What the text may be is decided on DuckDB's own syntax tree, before any data is read: columns, constants,
-operators and the functions below. None of these makes much out of little, so that the time is bounded by the
-length of the text and the number of items: DuckDB looks for an interrupt only between batches of rows, and
-its memory limit does not hold for lists (measured: `range(10000000)` took 26 s and 3 GB).
+The expression is validated against DuckDB's syntax tree before any data is read. Only columns, constants,
+operators and the functions below are allowed. None of these generates rows or large values, so run time is
+bounded by the length of the expression and the number of items: DuckDB polls for interrupts only between
+batches of rows and does not apply its memory limit to lists (measured: `range(10000000)` took 26 s and 3 GB).
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ __all__ = ["evaluate"]
 
 SANDBOX: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": "false",  # no files, no network, no extensions
-    "python_enable_replacements": "false",  # variables of the program are not tables
+    "python_enable_replacements": "false",  # no scans of Python variables
     "allow_persistent_secrets": "false",
-    "temp_directory": "",  # what does not fit into memory fails
-    "memory_limit": "1GB",  # beside the items
+    "temp_directory": "",  # no spilling: out of memory is an error
+    "memory_limit": "1GB",  # in addition to the items
 }
-MOST_SECONDS = 10.0
-SHOWN = 200  # characters of an expression in a message
-MOST_CHARACTERS = 100_000  # some 10,000 ids in a list
-MOST_BRACKETS = 200  # DuckDB 2.0 parses 200 that are left open in 0.3 s, 5,000 in minutes (measured)
-MOST_COPIES = 100  # of the operand of CASE x WHEN, which the parser writes out for each WHEN
+TIMEOUT_S = 10.0
+MAX_SHOWN = 200  # characters of an expression in an error message
+MAX_CHARACTERS = 100_000  # about 10,000 ids in an IN list
+MAX_BRACKETS = 200  # DuckDB 2.0 parses 200 unclosed ones in 0.3 s, 5,000 in minutes (measured)
+MAX_COPIES = 100  # of the operand x of CASE x WHEN, which the parser duplicates for each WHEN
 REFUSED = {
     "DEFAULT": "DEFAULT",
     "LAMBDA": "lambda functions and ->",
@@ -67,38 +67,38 @@ ALLOWED = """
     map_values map_contains
     json json_valid json_type json_keys json_exists json_contains json_extract json_extract_string
     json_array_length
-"""  # functions, and operators as the parser names them
+"""  # functions, and operators under the names the parser gives them
 FUNCTIONS = frozenset(ALLOWED.split())
 
 
 def evaluate(where: str, columns: Sequence[str], read: Callable[[Sequence[str]], pa.Table]) -> np.ndarray:
-    """Ids of the items for which `where` is true, int64, ascending.
+    """Return the ids of the items that satisfy `where`: int64, ascending.
 
-    columns: all that the items have. read: gives a table of the named ones.
-    The text is parsed first, and anything but one expression over columns is refused before any data is read.
+    columns: names of all item columns. read: returns a table of the named columns.
+    The expression is parsed and validated before any data is read.
 
-    Raises BadFilter.
+    Raises BadFilter for anything but a single expression over columns.
     """
     import duckdb
 
     connection = duckdb.connect(":memory:", config=SANDBOX)
-    timer = Timer(MOST_SECONDS, connection.interrupt)
+    timer = Timer(TIMEOUT_S, connection.interrupt)
     try:
         connection.execute("SET lock_configuration = true")
         used = _columns_used(connection, where, columns)
         connection.register("items", read(["id", *sorted(used - {"id"})]))
         timer.start()
-        found = connection.execute(f"SELECT id FROM items WHERE (\n{where}\n)").fetchnumpy()["id"]
-        return np.sort(found).astype(np.int64, copy=False)
+        ids = connection.execute(f"SELECT id FROM items WHERE (\n{where}\n)").fetchnumpy()["id"]
+        return np.sort(ids).astype(np.int64, copy=False)
     except (ValueError, RecursionError, duckdb.Error) as error:
         problem = str(error).strip().split("\n")[0]
         if isinstance(error, RecursionError):
-            problem = "it is nested too deeply"
+            problem = "nested too deeply"
         if isinstance(error, duckdb.InterruptException):
-            problem = f"it takes more than {MOST_SECONDS:g} s"
-        shown = where if len(where) <= SHOWN else f"{where[:SHOWN]}..."
+            problem = f"timed out after {TIMEOUT_S:g} s"
+        excerpt = where if len(where) <= MAX_SHOWN else f"{where[:MAX_SHOWN]}..."
         raise BadFilter(
-            f"where {shown!r}: {problem}; give one SQL expression over the columns {', '.join(columns)}"
+            f"where {excerpt!r}: {problem}; expected one SQL expression over the columns {', '.join(columns)}"
         ) from None
     finally:
         timer.cancel()
@@ -108,58 +108,53 @@ def evaluate(where: str, columns: Sequence[str], read: Callable[[Sequence[str]],
 
 
 def _columns_used(connection: duckdb.DuckDBPyConnection, where: str, columns: Sequence[str]) -> set[str]:
-    """Parse `where` and name the columns it mentions; ValueError unless it is one plain expression."""
-    if len(where) > MOST_CHARACTERS:
-        raise ValueError(f"more than {MOST_CHARACTERS:,} characters")
-    if sum(map(where.count, "([{")) > MOST_BRACKETS:
-        raise ValueError(f"more than {MOST_BRACKETS} brackets")
+    """Return the columns that `where` references. Raises ValueError unless it is one allowed expression."""
+    if len(where) > MAX_CHARACTERS:
+        raise ValueError(f"more than {MAX_CHARACTERS:,} characters")
+    if sum(map(where.count, "([{")) > MAX_BRACKETS:
+        raise ValueError(f"more than {MAX_BRACKETS} brackets")
     whens, cases = (len(re.findall(pattern, where, re.I)) for pattern in (r"when", r"case(?!\s+when)"))
-    if cases * log(max(whens, 1)) > log(MOST_COPIES):
-        raise ValueError("too many CASE x WHEN; write CASE WHEN x =")
-    _parse(connection, where)  # without brackets, so that `1) OR (1` does not parse,
+    if cases * log(max(whens, 1)) > log(MAX_COPIES):
+        raise ValueError("too many CASE x WHEN branches; use CASE WHEN x = ...")
+    _parse(connection, where)  # bare: rejects `1) OR (1`
     known = {name.lower(): name for name in columns}
     used: set[str] = set()
-    for node, inside in _nodes(
-        _parse(connection, f"(\n{where}\n)")
-    ):  # and with, so that `1 LIMIT 1` does not
+    for node, inside in _nodes(_parse(connection, f"(\n{where}\n)")):  # parenthesised: rejects `1 LIMIT 1`
         name = node.get("function_name", "").lower()
         if node.get("class") in REFUSED:
             raise ValueError(f"{REFUSED[node['class']]} are not allowed")
         if node.get("class") == "FUNCTION" and name not in FUNCTIONS:
-            raise ValueError(f"the function {name} is not allowed")
+            raise ValueError(f"function {name} is not allowed")
         if inside and node.get("type") in ("COMPARE_IN", "COMPARE_NOT_IN"):
-            raise ValueError(
-                "IN inside of IN is not allowed"
-            )  # DuckDB writes the left side out for each value
+            raise ValueError("nested IN is not allowed")  # DuckDB duplicates the left side for each value
         used.update(known[name.lower()] for name in node.get("column_names", ()) if name.lower() in known)
     return used
 
 
 def _parse(connection: duckdb.DuckDBPyConnection, where: str) -> dict[str, Any]:
-    """The syntax tree of `where` from DuckDB's own parser, as json_serialize_sql draws it."""
+    """Return the syntax tree of `where` as DuckDB's json_serialize_sql prints it."""
     query = f"SELECT id FROM items WHERE {where}"
     ((answer,),) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()
     tree = json.loads(answer)
     if tree["error"]:
         raise ValueError(tree["error_message"].split("\n")[0])
     node = tree["statements"][0]["node"]
-    extras = [
-        key for key in ("modifiers", "group_expressions", "having", "sample", "qualify") if node.get(key)
-    ]
+    clauses = ("modifiers", "group_expressions", "having", "sample", "qualify")
+    extras = [clause for clause in clauses if node.get(clause)]
     if len(tree["statements"]) != 1 or node["type"] != "SELECT_NODE" or extras:
-        raise ValueError("this is more than one expression")
+        raise ValueError("more than one expression")
     condition: dict[str, Any] = node["where_clause"]
     return condition
 
 
 def _nodes(tree: Any) -> Iterator[tuple[dict[str, Any], bool]]:
-    """All objects in a syntax tree, each with whether it is inside of an IN."""
-    waiting = [(tree, False)]
-    while waiting:
-        node, inside = waiting.pop()
+    """Yield each object of a syntax tree and whether it is inside an IN."""
+    stack = [(tree, False)]
+    while stack:
+        node, inside = stack.pop()
         if isinstance(node, dict):
             yield node, inside
             inside = inside or node.get("type") in ("COMPARE_IN", "COMPARE_NOT_IN")
             node = list(node.values())
         if isinstance(node, list):
-            waiting += [(child, inside) for child in node]
+            stack += [(child, inside) for child in node]

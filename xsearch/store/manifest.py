@@ -1,4 +1,4 @@
-"""The manifest: the one small file that says what a collection consists of."""
+"""The manifest: the file that lists everything a collection consists of."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = [
     "write_manifest",
 ]
 
-FORMAT = 2  # of the folder; indexes/README.md describes it, and how format 1 differs
+FORMAT = 2  # specified in indexes/README.md, with the differences of format 1
 NAME = "manifest.json"
-COPY = "manifest.copy.json"  # the same again, for a repair
-QUARANTINE = "quarantine"  # where a repair puts what is broken
-SEAL = b',\n "sha256": '  # the end of a manifest of any format above 1
+COPY = "manifest.copy.json"  # backup for `verify --repair`
+QUARANTINE = "quarantine"  # where a repair moves damaged files
+SEAL = b',\n "sha256": '  # starts the trailer of a manifest since format 2
 FOLDERS = ("segments", "tombstones", "skipped", "index")
 
 
@@ -46,45 +46,41 @@ class SegmentEntry:
 
     @property
     def folder(self) -> str:
-        """Inside the collection."""
+        """Path inside the collection."""
         return f"segments/{self.uuid}"
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What one generation of a collection consists of: the content of `manifest.json`."""
+    """The content of `manifest.json`: the files and state of one generation."""
 
     fingerprint: Fingerprint  # `model` in the file
     format: int = FORMAT
     generation: int = 0  # counts commits
-    next_id: int = 0  # ids are never used twice
+    next_id: int = 0  # ids are never reused
     segments: tuple[SegmentEntry, ...] = ()
     tombstones: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     index: str | None = None
     calibration: Mapping[str, Any] | None = None
-    source: str | None = (
-        None  # where the model came from: a `--model` value; the fingerprint says which it is
-    )
-    previous: tuple[
-        str, ...
-    ] = ()  # what the generation before named and this one does not; kept for its readers
-    digests: Mapping[str, str] = field(default_factory=dict)  # path -> sha256 of each file not in a segment
+    source: str | None = None  # `--model` value, a hint where to find the model of `fingerprint`
+    previous: tuple[str, ...] = ()  # files only the previous generation references; kept for its readers
+    digests: Mapping[str, str] = field(default_factory=dict)  # path -> sha256 of each file outside segments
 
     def files(self) -> set[str]:
-        """Paths inside the collection, of files and of whole folders, that this generation consists of."""
+        """Paths of the files and folders of this generation, relative to the collection."""
         segments = (entry.folder for entry in self.segments)
         return {*segments, *self.tables(), *([f"index/{self.index}"] if self.index else [])}
 
     @property
     def index_digests(self) -> dict[str, str]:
-        """The sha256 of the index's files by their names; none where a release of format 1 made it."""
+        """Index file name -> sha256; empty for an index written by format 1."""
         folder = f"index/{self.index}/"
         digests = self.digests.items()
         return {path.removeprefix(folder): sha256 for path, sha256 in digests if path.startswith(folder)}
 
     def tables(self) -> list[str]:
-        """The paths among them of tombstones and skipped files."""
+        """Paths of the tombstone and skipped-file tables."""
         kinds = {"tombstones": self.tombstones, "skipped": self.skipped}
         return [f"{kind}/{uuid}.parquet" for kind, uuids in kinds.items() for uuid in uuids]
 
@@ -92,7 +88,7 @@ class Manifest:
 def read_manifest(folder: Path, name: str = NAME) -> Manifest:
     """Read `folder/manifest.json`, or its copy.
 
-    Raises NoCollection where there is none, StoreError where it is damaged or from a newer xsearch.
+    Raises NoCollection if it does not exist, StoreError if it is damaged or from a newer xsearch.
     """
     try:
         written = (folder / name).read_bytes()
@@ -102,21 +98,21 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
             raise Damaged(folder, name, "missing") from None
         raise NoCollection(
             f"no collection at {folder} (no {name}); "
-            f"make one with `xsearch ingest MEDIA --collection {folder}`"
+            f"create one with `xsearch ingest MEDIA --collection {folder}`"
         ) from None
     except OSError as error:
         raise StoreError(f"cannot read {folder / name}: {error}") from error
     except (ValueError, RecursionError) as error:
         raise Damaged(folder, name, error) from error
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != 1 and written != _sealed(written.rpartition(SEAL)[0]):
+    version = content.get("format") if isinstance(content, dict) else None
+    if version != 1 and written != _sealed(written.rpartition(SEAL)[0]):
         raise Damaged(folder, name, "a wrong checksum")
-    if found not in (1, FORMAT):
+    if version not in (1, FORMAT):
         raise StoreError(
-            f"{folder} has format {found}, this xsearch knows up to {FORMAT}; install a newer xsearch"
+            f"{folder} has format {version}, this xsearch supports up to {FORMAT}; install a newer xsearch"
         )
     try:
-        if found != 1:
+        if version != 1:
             del content["sha256"]
         content["fingerprint"] = Fingerprint(**content.pop("model"))
         content["segments"] = tuple(SegmentEntry(**entry) for entry in content["segments"])
@@ -128,18 +124,18 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest, step: Callable[[str], None] = lambda name: None) -> None:
-    """Make `manifest` the current one. What it names must be on the disk already."""
+    """Publish `manifest`. Every file it references must already be durable."""
     content = asdict(manifest)
     content["model"] = content.pop("fingerprint")
     written = _sealed(json.dumps(content, indent=1).removesuffix("\n}").encode())
     with publish(folder / NAME) as part:
         part.write_bytes(written)
         step("manifest")
-    with suppress(OSError), publish(folder / COPY) as part:  # the commit is done: nothing may undo it
+    with suppress(OSError), publish(folder / COPY) as part:  # already committed: best effort
         step("copy")
         part.write_bytes(written)
 
 
 def _sealed(body: bytes) -> bytes:
-    """A JSON object that ends with the sha256 of all that is before it. `body`: the object, still open."""
+    """Close the JSON object `body`, still open, with the sha256 of its bytes as the last field."""
     return body + SEAL + f'"{hashlib.sha256(body).hexdigest()}"\n}}'.encode()

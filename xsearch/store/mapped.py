@@ -1,4 +1,4 @@
-"""Items in an Arrow file that is memory-mapped and checked where it is read."""
+"""Items in a memory-mapped Arrow file, verified on access."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from xsearch.store.pages import PAGE, CheckedFile
 
 __all__ = ["MappedTable", "view"]
 
-WINDOW = 1 << 16  # bytes that are checked around a value; the system reads as many ahead
-# A buffer, and where in it bytes start and how many they are
+WINDOW = 1 << 16  # bytes verified around a value; matches the kernel's read-ahead
+# A buffer, byte offsets into it and byte counts
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
 
 def view(array: pa.Array, dtype: type) -> np.ndarray:
-    """The values of a primitive array without nulls, no copy. (`to_numpy` imports pandas, 0.2 s.)"""
+    """Zero-copy view of a primitive array without nulls. (`to_numpy` imports pandas, 0.2 s.)"""
     return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * np.dtype(dtype).itemsize)
 
 
 class MappedTable:
-    """One uncompressed record batch, its `id` ascending. A row is read where it lies, a column as a view."""
+    """One uncompressed record batch sorted by `id`; rows are read in place, columns are views."""
 
     def __init__(self, file: CheckedFile) -> None:
         self._file = file
@@ -38,7 +38,7 @@ class MappedTable:
             buffers = [buffer for column in batch for buffer in column.buffers() if buffer]
             start = min(buffer.address for buffer in buffers) - file.buffer.address
             stop = max(buffer.address + buffer.size for buffer in buffers) - file.buffer.address
-            file.check(0, start)  # what describes the columns is before and after them
+            file.check(0, start)  # metadata before and after the column buffers
             file.check(stop, file.buffer.size)
             batch.validate()
         except (OSError, pa.ArrowException, LookupError, ValueError) as error:
@@ -54,19 +54,19 @@ class MappedTable:
         return self._batch.schema
 
     def columns(self, names: Sequence[str]) -> pa.Table:
-        """All rows of these columns: views."""
+        """Return all rows of these columns, as views."""
         batch = self._batch.select(list(names))
         for column in batch:
             self._check(column.buffers())
         return pa.Table.from_batches([batch])
 
     def record(self, row: int) -> dict[str, Any]:
-        """The values of one row, by column; columns without any value are left out."""
+        """Return one row as a dictionary, without the all-null columns."""
         flags = self._file.flags
         for start, bits, texts in self._places:
             first, last = start + row * bits // 8, start + (row * bits + bits - 1) // 8
             if texts is not None:
-                last += 4  # and the next offset
+                last += 4  # the next offset as well
             if not (flags[first // PAGE] and flags[last // PAGE]):
                 self._file.check(first // WINDOW * WINDOW, last // WINDOW * WINDOW + WINDOW)
             if texts is not None:
@@ -78,15 +78,15 @@ class MappedTable:
 
     @cached_property
     def _columns(self) -> list[tuple[str, pa.Array]]:
-        """Names and values of the columns that have any."""
+        """Names and values of the columns that are not all null."""
         columns = zip(self.schema.names, self._batch.columns, strict=True)
         return [(name, column) for name, column in columns if column.null_count < len(column)]
 
     @cached_property
     def _places(self) -> list[tuple[int, int, tuple[np.ndarray, int] | None]]:
-        """Where the values of a row are: the first byte of a buffer, and the bits of a row in it.
+        """Per buffer: its start in the file, bits per row, and for strings their offsets and text start.
 
-        Of strings also their offsets, and the first byte of their text. Other columns are checked as a whole.
+        Columns of other types are verified completely here.
         """
         places: list[tuple[int, int, tuple[np.ndarray, int] | None]] = []
         base = self._file.buffer.address
@@ -105,16 +105,16 @@ class MappedTable:
         return places
 
     def take(self, ids: np.ndarray, names: Sequence[str]) -> pa.Table:
-        """The rows of `ids` (int64 [n], all in here) of these columns: a copy."""
+        """Return a copy of the rows of `ids` (int64 [n], all present) in these columns."""
         batch, rows = self._batch.select(list(names)), np.searchsorted(self._ids, ids)
         self._check_each(part for column in batch for part in self._parts(column, rows))
         texts = [column.buffers() for column in batch if pa.types.is_string(column.type)]
-        ends = [(text, np.frombuffer(offsets, np.int32)) for _, offsets, text in texts]  # checked by now
+        ends = [(text, np.frombuffer(offsets, np.int32)) for _, offsets, text in texts]  # verified above
         self._check_each((text, end[rows], end[rows + 1] - end[rows]) for text, end in ends)
         return pa.Table.from_batches([batch.take(pa.array(rows))])
 
     def _parts(self, column: pa.Array, rows: np.ndarray) -> Iterator[Part]:
-        """Where these rows are, except for the text of strings; lists and the like are checked as a whole."""
+        """Yield the byte ranges of these rows except string text; nested columns are verified as a whole."""
         validity, *buffers = column.buffers()
         yield validity, rows // 8, np.ones_like(rows)
         if pa.types.is_primitive(column.type):
@@ -131,8 +131,8 @@ class MappedTable:
                 self._file.check_view(buffer)
 
     def _check_each(self, parts: Iterable[Part]) -> None:
-        """All at once: a call for each part takes most of the time of `take`."""
+        """Verify all parts in one call; one call per part dominates the time of `take`."""
         start = self._file.buffer.address
-        if some := [(part.address - start + starts, sizes) for part, starts, sizes in parts if part]:
-            starts, sizes = zip(*some, strict=True)
+        if ranges := [(part.address - start + starts, sizes) for part, starts, sizes in parts if part]:
+            starts, sizes = zip(*ranges, strict=True)
             self._file.check_each(np.concatenate(starts), np.concatenate(sizes))

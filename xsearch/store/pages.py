@@ -1,4 +1,4 @@
-"""Files that are checked as they are read: page by page, and only the pages that are read."""
+"""Memory-mapped files with page checksums, verified lazily: only the pages that are read."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from xsearch.errors import Damaged
 
 __all__ = ["PAGE", "CheckedFile", "check_all", "checksums", "map_file"]
 
-PAGE = 4096  # bytes; as the operating system reads them, so that a check reads nothing that is not needed
-GATHERED = 1024  # pages that are copied at a time: 4 MB
+PAGE = 4096  # bytes; the page size of the OS, so that verification causes no extra reads
+GATHERED = 1024  # pages copied at a time: 4 MB
 WORD = np.dtype("<u8")
-WEIGHTS = 2 * np.arange(PAGE // WORD.itemsize, dtype=WORD) + 1  # odd: a word that changes changes the sum
+WEIGHTS = 2 * np.arange(PAGE // WORD.itemsize, dtype=WORD) + 1  # odd: a changed word changes the sum
 
 
 def map_file(path: Path) -> pa.Buffer:
-    """The bytes of a file, memory-mapped. They outlive the file's removal and hold no descriptor."""
+    """Memory-map a file. The buffer survives deletion of the file and holds no descriptor."""
     with pa.memory_map(str(path)) as mapped:
         return mapped.read_buffer()
 
 
 def checksums(data: np.ndarray) -> np.ndarray:
-    """A number for every PAGE bytes of `data` (uint8 [n], filled up with zeros): uint64 [pages].
+    """Return one checksum per PAGE bytes of `data` (uint8 [n], zero-padded): uint64 [pages].
 
-    It is the sum over the page's words w_0, w_1, ... of (2i + 1) w_i, modulo 2**64: no change of one word
-    leaves it as it is. It takes a quarter of the time of a scan; crc32 as long as a scan (measured).
+    The sum of (2i + 1) w_i modulo 2**64 over the page's words w_0, w_1, ...; it detects any change of a
+    single word. Takes a quarter of the time of a scan; crc32 takes as long as a scan (measured).
 
     >>> checksums(np.array([1, 0, 0, 0, 0, 0, 0, 0, 2], np.uint8)).tolist()
     [7]
@@ -42,7 +42,7 @@ def checksums(data: np.ndarray) -> np.ndarray:
 
 
 def _words(data: np.ndarray) -> np.ndarray:
-    """The whole pages of `data`: uint64 [pages, 512], a view."""
+    """View of the complete pages of `data`: uint64 [pages, 512]."""
     return data[: len(data) // PAGE * PAGE].view(WORD).reshape(-1, len(WEIGHTS))
 
 
@@ -51,25 +51,25 @@ def _sums(words: np.ndarray) -> np.ndarray:
 
 
 class CheckedFile:
-    """A memory-mapped file of a collection. A page that has been checked once is not checked again.
+    """A memory-mapped file of a collection whose pages are verified once, on first access.
 
-    Whoever reads from `buffer` calls `check` first. (Arrow would read from a Python object that does so by
-    itself, but in its own threads: one that still holds such an object when the program ends aborts it.)
+    Call `check` before reading from `buffer`. (A Python file object could do this for Arrow, but Arrow's
+    threads may still hold it when the interpreter exits, which aborts the process.)
     """
 
     def __init__(self, collection: Path, name: str) -> None:
-        """`name` is the path inside the collection. Nothing is checked until `expect` has been called."""
+        """`name`: path inside the collection. Nothing is verified until `expect` has been called."""
         self.buffer = map_file(collection / name)
         self.pages = -(-self.buffer.size // PAGE)
         self._where = collection, name
         self._bytes = np.frombuffer(self.buffer, np.uint8)
         self.words = _words(self._bytes)
         self._expected = np.empty(0, WORD)
-        self.flags = bytearray(b"\1") * self.pages  # 1: checked, or there is nothing to check it against
-        self._good = np.frombuffer(self.flags, bool)  # the same memory
+        self.flags = bytearray(b"\1") * self.pages  # 1: verified, or no checksums to verify against
+        self._good = np.frombuffer(self.flags, bool)  # shares the memory of `flags`
 
     def expect(self, sums: np.ndarray) -> None:
-        """From now on check against these `checksums`, one for each page."""
+        """Verify against these `checksums`, one per page, from now on."""
         self._expected = sums
         self._good[:] = False
 
@@ -77,46 +77,46 @@ class CheckedFile:
         return Damaged(*self._where, problem)
 
     def check(self, start: int, stop: int) -> None:
-        """Raises Damaged if the bytes from `start` to `stop`, as far as there are any, are not as written."""
+        """Verify the bytes from `start` to `stop`, clipped to the file. Raises Damaged."""
         first, last = max(start, 0) // PAGE, min(-(-stop // PAGE), self.pages)
         if not self._good[first:last].all():
             self.compare(np.arange(first, last), checksums(self._bytes[first * PAGE : last * PAGE]))
 
     def check_view(self, view: pa.Buffer) -> int:
-        """The same for the bytes of `view`, which is a part of `buffer`. Returns where it starts."""
+        """Verify `view`, a slice of `buffer`, and return its offset. Raises Damaged."""
         start: int = view.address - self.buffer.address
         self.check(start, start + view.size)
         return start
 
     def check_each(self, starts: np.ndarray, sizes: np.ndarray | int) -> None:
-        """The same for `sizes` bytes, int64 [n] or the same for all, at each of `starts`, int64 [n]."""
+        """Verify `sizes` bytes (int64 [n] or a scalar) at each of `starts` (int64 [n]). Raises Damaged."""
         check_all([(self, starts, sizes)])
 
     def unchecked(self, starts: np.ndarray, sizes: np.ndarray | int) -> np.ndarray:
-        """The pages of these bytes that have not been checked yet, int64; one may occur twice."""
+        """Return the pages of these bytes that are not verified yet: int64, may contain duplicates."""
         first, last = starts // PAGE, (starts + np.maximum(sizes, 1) - 1) // PAGE
         steps = range(1, int((last - first).max(initial=0)))
         pages = np.concatenate([first, *(np.minimum(first + step, last) for step in steps), last])
         return pages[~self._good[pages]]
 
-    def compare(self, pages: np.ndarray, found: np.ndarray) -> None:
-        """Raises Damaged unless these are the checksums of these pages; remembers that they are."""
-        if len(bad := pages[found != self._expected[pages]]):
+    def compare(self, pages: np.ndarray, sums: np.ndarray) -> None:
+        """Mark `pages` as verified if `sums` are their checksums. Raises Damaged if not."""
+        if len(bad := pages[sums != self._expected[pages]]):
             raise self.damaged(f"a wrong checksum at byte {bad[0] * PAGE:,}")
         self._good[pages] = True
 
 
 def check_all(parts: Iterable[tuple[CheckedFile, np.ndarray, np.ndarray | int]]) -> None:
-    """`CheckedFile.check_each` for several files: a call for each takes longer than the sums (measured)."""
+    """`CheckedFile.check_each` for several files; one call per file takes longer than the sums (measured)."""
     gathered: list[tuple[CheckedFile, np.ndarray]] = []
     for file, starts, sizes in parts:
         pages = file.unchecked(starts, sizes)
-        if len(pages) and pages.max() == len(file.words):  # the last one, which is short
+        if len(pages) and pages.max() == len(file.words):  # the last page, incomplete
             file.check(len(file.words) * PAGE, file.buffer.size)
             pages = pages[pages < len(file.words)]
         for start in range(0, len(pages), GATHERED):
             gathered.append((file, pages[start : start + GATHERED]))
-            if sum(len(some) for _, some in gathered) >= GATHERED:
+            if sum(len(part) for _, part in gathered) >= GATHERED:
                 _compare(gathered)
                 gathered = []
     if gathered:
@@ -126,5 +126,5 @@ def check_all(parts: Iterable[tuple[CheckedFile, np.ndarray, np.ndarray | int]])
 def _compare(gathered: Sequence[tuple[CheckedFile, np.ndarray]]) -> None:
     sums = _sums(np.concatenate([file.words[pages] for file, pages in gathered]))
     ends = np.cumsum([len(pages) for _, pages in gathered])[:-1]
-    for (file, pages), found in zip(gathered, np.split(sums, ends), strict=True):
-        file.compare(pages, found)
+    for (file, pages), part in zip(gathered, np.split(sums, ends), strict=True):
+        file.compare(pages, part)

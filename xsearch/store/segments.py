@@ -1,6 +1,6 @@
-"""A segment: an immutable pair of files, `items.parquet` and `vectors.arrow`, joined by their ids.
+"""Segments: immutable pairs of `items.parquet` and `vectors.arrow`, joined by id.
 
-`items.arrow` has the same items again, as they are in memory: Parquet has to decode all neighbours of a row.
+`items.arrow` duplicates the items in memory layout: Parquet decodes a whole row group to read one row.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 ITEMS, VECTORS, CHECKSUMS = "items.parquet", "vectors.arrow", "checksums.bin"
-# The checksums are apart, because older releases expect no more in checksums.bin
+# A file of its own: older releases expect the checksums of exactly two files in checksums.bin
 MAPPED, MAPPED_SUMS = "items.arrow", "items.checksums.bin"
 
 ITEM_SCHEMA = pa.schema(
@@ -63,20 +63,20 @@ ITEM_SCHEMA = pa.schema(
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
-ROWS_PER_GROUP = 8192  # of items.parquet: for a reader of it, 10 scattered rows of a million are 10 MB
+ROWS_PER_GROUP = 8192  # of items.parquet: reading 10 scattered rows of a million decodes 10 MB
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Write Parquet and force it onto the disk."""
+    """Write a Parquet file and fsync it."""
     pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, compression="zstd")
     fsync(path)
 
 
 def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | None) -> pa.Table:
-    """The Parquet file `name` of a collection, which must have these columns and, unless None, this sha256.
+    """Read the Parquet file `name` of a collection as `schema`, verifying `sha256` unless it is None.
 
-    Raises Damaged where it has not. (A thread of Arrow's that still holds the content of a file when the
-    interpreter ends aborts the process; so none is used.)
+    Raises Damaged if the digest or the columns differ. (Single-threaded: an Arrow thread that still holds
+    the file's content when the interpreter exits aborts the process.)
     """
     content = (collection / name).read_bytes()
     if sha256 and sha256 != hashlib.sha256(content).hexdigest():
@@ -88,18 +88,18 @@ def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | Non
 
 
 def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """One schema for all, columns by name: the fixed ones first, then the others as they come.
+    """Merge schemas by column name: the fixed columns first, then user columns in order of appearance.
 
-    Names that differ only in case are one column, as in SQL, spelt as they were first. Where the types of a
-    user's column disagree, the wider one is taken if Arrow knows one, else text.
+    Names are case-insensitive, as in SQL; the first spelling is kept. Conflicting types of a user column are
+    promoted to a common type if Arrow has one, else to string.
     """
-    found: dict[str, list[pa.Field]] = {}
+    columns: dict[str, list[pa.Field]] = {}
     for field in (field for schema in schemas for field in schema):
-        found.setdefault(field.name.lower(), []).append(field)
+        columns.setdefault(field.name.lower(), []).append(field)
     for name in ITEM_COLUMNS:
-        found.pop(name, None)
+        columns.pop(name, None)
     fields = list(ITEM_SCHEMA)
-    for same in found.values():
+    for same in columns.values():
         try:
             types = [pa.schema([same[0].with_type(field.type)]) for field in same]
             fields.append(pa.unify_schemas(types, promote_options="permissive").field(0))
@@ -109,7 +109,7 @@ def unify(schemas: Sequence[pa.Schema]) -> pa.Schema:
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`, null where the table lacks one."""
+    """Cast `table` to `schema`; columns it lacks are null."""
     if table.schema.equals(schema):
         return table
     present = {name.lower(): name for name in table.column_names}
@@ -126,11 +126,10 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 class Segment:
-    """A segment on the disk, its files mapped at once so that it outlives its removal by `compact`.
+    """An open segment. Its files are mapped up front, so it stays readable after `compact` deletes them.
 
-    ids: int64 [n], ascending, a view of the map. stored: float16 [n, dim], the vectors, a view that is not
-    checked. Everything else that is read is checked; what a release of format 1 wrote
-    has no checksums to be checked against, and no `items.arrow`.
+    ids: int64 [n], ascending, a view of the map. stored: float16 [n, dim], an unverified view of the vectors.
+    All other reads are verified. Segments of format 1 have no checksums and no `items.arrow`.
     """
 
     def __init__(self, collection: Path, entry: SegmentEntry, dim: int) -> None:
@@ -143,7 +142,7 @@ class Segment:
             items = CheckedFile(collection, f"{entry.folder}/{MAPPED}")
             _expect(collection, entry, MAPPED_SUMS, [items])
             self._mapped = MappedTable(items)
-        # what Arrow writes before and after the columns is less than 1 kB each (measured); the ids come first
+        # Arrow's header and footer take less than 1 kB each (measured); the ids come first
         file.check(0, PAGE + 8 * entry.rows)
         file.check(file.buffer.size - PAGE, file.buffer.size)
         try:
@@ -155,17 +154,17 @@ class Segment:
             self.ids: np.ndarray = view(ids, np.int64)
             self.stored: np.ndarray = view(column.values, np.float16).reshape(len(ids), dim)
             self._start: int = column.values.buffers()[1].address - file.buffer.address
-            found = [batches.num_record_batches, len(ids), *self.ids[[0, -1]]]
+            actual = [batches.num_record_batches, len(ids), *self.ids[[0, -1]]]
         except (pa.ArrowException, LookupError, ValueError) as error:
             raise file.damaged(error) from error
-        if found != [1, entry.rows, entry.first_id, entry.last_id]:
-            raise file.damaged(f"not {entry.rows} rows with ids from {entry.first_id} to {entry.last_id}")
+        if actual != [1, entry.rows, entry.first_id, entry.last_id]:
+            raise file.damaged(f"expected {entry.rows} rows with ids {entry.first_id} to {entry.last_id}")
 
     @cached_property
     def parquet(self) -> pq.ParquetFile:
-        """Only its metadata is checked."""
+        """The items as Parquet; only the footer is verified."""
         file = self._items
-        end = file.buffer.size - 8  # there the length of the metadata is, and before it the metadata
+        end = file.buffer.size - 8  # footer length and magic; the footer precedes them
         file.check(end, file.buffer.size)
         file.check(end - int.from_bytes(file.buffer[end : end + 4], "little"), end)
         try:
@@ -179,13 +178,13 @@ class Segment:
         return self.parquet.schema_arrow if self._mapped is None else self._mapped.schema
 
     def block(self, start: int, stop: int) -> np.ndarray:
-        """The vectors of the rows from `start` to `stop`: float16 [n, dim], a view of the map."""
+        """Return the vectors of rows `start` to `stop`: float16 [n, dim], a view of the map."""
         size = self.stored.strides[0]
         self._vectors.check(self._start + start * size, self._start + stop * size)
         return self.stored[start:stop]
 
-    def place(self, rows: np.ndarray) -> tuple[CheckedFile, np.ndarray, int]:
-        """The file that the vectors of `rows`, int64 [n], are in, where they start, and the bytes of each."""
+    def locate(self, rows: np.ndarray) -> tuple[CheckedFile, np.ndarray, int]:
+        """Return the vector file, the byte offsets of `rows` (int64 [n]) in it, and the bytes per row."""
         size = self.stored.strides[0]
         return self._vectors, self._start + rows * size, size
 
@@ -199,12 +198,12 @@ class Segment:
         return codes[view(encoded.indices, np.int32)]
 
     def is_plain(self, schema: pa.Schema) -> bool:
-        """Whether `record` gives values as `schema` has them, without conversion."""
-        known = set(schema)
-        return self._mapped is not None and all(field in known for field in self._mapped.schema)
+        """Whether `record` returns values of `schema` without conversion."""
+        fields = set(schema)
+        return self._mapped is not None and all(field in fields for field in self._mapped.schema)
 
     def record(self, row: int) -> dict[str, Any]:
-        """The values of one row, by column."""
+        """Return one row as a dictionary."""
         assert self._mapped is not None
         return self._mapped.record(row)
 
@@ -213,26 +212,26 @@ class Segment:
         return int(self.ids[0])
 
     def row(self, id: int) -> int:
-        """Row number of an id that is in this segment."""
+        """Return the row of an id of this segment."""
         return int(np.searchsorted(self.ids, id))
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """Row numbers, int64 [n], of ids that are all in this segment."""
+        """Return the rows, int64 [n], of ids that are all in this segment."""
         return np.searchsorted(self.ids, ids)
 
     def columns(self, schema: pa.Schema) -> pa.Table:
-        """All rows, in the columns of `schema`."""
+        """Return all rows in the columns of `schema`."""
         if self._mapped is None:
             return self.decoded(schema)
         return conform(self._mapped.columns(self._present(schema.names)), schema)
 
     def decoded(self, schema: pa.Schema) -> pa.Table:
-        """The same from Parquet."""
+        """`columns`, decoded from Parquet."""
         groups = range(self.parquet.num_row_groups)
         return conform(self._read(groups, self._present(schema.names)), schema)
 
     def items(self, ids: np.ndarray, schema: pa.Schema) -> pa.Table:
-        """The items of `ids`, int64 [n], ascending, all in this segment."""
+        """Return the items of `ids`: int64 [n], ascending, all in this segment."""
         if self._mapped is not None:
             return conform(self._mapped.take(ids, self._present(schema.names)), schema)
         metadata = self.parquet.metadata
@@ -242,9 +241,9 @@ class Segment:
         return conform(table.take(np.searchsorted(table["id"].to_numpy(), ids)), schema)
 
     def _present(self, names: Sequence[str]) -> list[str]:
-        """Those of `names`, case aside, that there are, as they are spelt here."""
-        wanted = {name.lower() for name in names}
-        return [name for name in self.schema.names if name.lower() in wanted]
+        """Return the columns of this segment that match `names` case-insensitively."""
+        requested = {name.lower() for name in names}
+        return [name for name in self.schema.names if name.lower() in requested]
 
     def _read(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
         for start, stop in self._ranges(groups, columns):
@@ -255,11 +254,11 @@ class Segment:
             raise self._items.damaged(error) from error
 
     def _ranges(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, int]]:
-        """Where in the file these columns are, neighbours together."""
+        """Yield the byte ranges of these columns, adjacent ones merged."""
         start = stop = 0
         for group in map(self.parquet.metadata.row_group, groups):
             for chunk in map(group.column, range(group.num_columns)):
-                path = chunk.path_in_schema  # of a list: "column.list.element"
+                path = chunk.path_in_schema  # lists: "column.list.element"
                 if path in columns or any(path.startswith(f"{name}.") for name in columns):
                     first = chunk.dictionary_page_offset or chunk.data_page_offset
                     if first != stop:
@@ -270,13 +269,13 @@ class Segment:
 
 
 def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[CheckedFile]) -> None:
-    """Read what these files are to be checked against: the checksums in `name`, one file after the other."""
+    """Load the checksums of `files`, concatenated in file `name` of the segment."""
     content = (collection / entry.folder / name).read_bytes()
     if hashlib.sha256(content).hexdigest() != entry.sha256[name]:
         raise Damaged(collection, f"{entry.folder}/{name}", "a wrong sha256")
     sums, ends = np.frombuffer(content, "<u8"), np.cumsum([file.pages for file in files])
     if len(sums) != ends[-1]:
-        raise Damaged(collection, entry.folder, "a file has another length than when it was written")
+        raise Damaged(collection, entry.folder, "the length of a file differs from when it was written")
     for file, part in zip(files, np.split(sums, ends[:-1]), strict=True):
         file.expect(part)
 
@@ -284,9 +283,9 @@ def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[Ch
 def write_segment(
     parent: Path, items: pa.Table, vectors: np.ndarray, step: Callable[[str], None]
 ) -> SegmentEntry:
-    """Write items (with `id`, ascending) and their vectors (float16 [n, dim]) and force them onto the disk.
+    """Write and fsync items (sorted by `id`) and their vectors (float16 [n, dim]).
 
-    The segment belongs to the collection once a manifest names it.
+    The segment becomes part of the collection once a manifest references it.
     """
     uuid = uuid4().hex
     folder = parent / uuid
@@ -296,9 +295,9 @@ def write_segment(
         step("items")
         write_table(items, folder / ITEMS)
         with pq.ParquetFile(folder / ITEMS) as written:
-            batches = written.read().combine_chunks().to_batches()  # in the types that Parquet gives back
+            batches = written.read().combine_chunks().to_batches()  # with the types that Parquet returns
         files: dict[str, tuple[str, ...]] = {CHECKSUMS: (ITEMS, VECTORS)}
-        if len(batches) == 1:  # else a column has more text than an Arrow array can hold, 2 GB
+        if len(batches) == 1:  # more if a string column exceeds the 2 GB of an Arrow array
             files[MAPPED_SUMS] = (MAPPED,)
             _write_batch(batches[0], folder / MAPPED)
         step("vectors")
@@ -319,7 +318,7 @@ def write_segment(
 
 
 def _write_batch(batch: pa.RecordBatch, path: Path) -> None:
-    """Write an uncompressed Arrow file and force it onto the disk."""
+    """Write an uncompressed Arrow IPC file and fsync it."""
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
         writer.write_batch(batch)
     fsync(path)

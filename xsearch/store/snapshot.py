@@ -1,4 +1,4 @@
-"""A snapshot: the items of one generation, read-only, for as long as a reader keeps it."""
+"""Snapshots: read-only views of one generation of a collection."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ SCHEMAS = {
     "skipped": pa.schema(dict.fromkeys(("path", "reason", "error", "when"), pa.string())),
 }
 
-BLOCK_ROWS = 16_384  # of a block: 8 MB of float16 at 256 dimensions
+BLOCK_ROWS = 16_384  # rows per block: 8 MB of float16 at 256 dimensions
 KINDS = tuple(Modality)
-FEW = 16  # records of a segment, below which reading them one by one is faster (measured)
+FEW = 16  # records per segment up to which reading them one by one is faster (measured)
 
 
 class Snapshot:
     """The live items of one generation, unaffected by later commits and by `compact`.
 
-    Every file is memory-mapped at once and decoded on access. An item's row is its position in `ids`.
+    Files are memory-mapped up front and decoded on access. An item's row is its position in `ids`.
     """
 
     def __init__(self, folder: Path, manifest: Manifest, previous: Snapshot | None = None) -> None:
-        """previous: an earlier snapshot of the same collection, whose open segments are shared."""
+        """previous: an earlier snapshot of the same collection, to reuse its open segments."""
         self.path = folder
         self.manifest = manifest
         self._open: dict[str, Segment] = {} if previous is None else previous._open
@@ -50,13 +50,13 @@ class Snapshot:
         self._segments = list(self._open.values())
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
         spans = [entry.last_id - entry.first_id + 1 - entry.rows for entry in manifest.segments]
-        self._gaps = np.array(spans, np.int64) > 0  # segments whose ids are not all there
+        self._gaps = np.array(spans, np.int64) > 0  # segments whose ids have gaps
         dead = [view(chunk, np.int64) for chunk in self._tables("tombstones")["id"].chunks]
         self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
         self._skipped = self._tables("skipped")
 
     def _tables(self, kind: str) -> pa.Table:
-        """All tombstones or all skipped files."""
+        """Concatenate the tables of `kind`: tombstones or skipped files."""
         names = [name for name in self.manifest.tables() if name.startswith(kind)]
         schema, digests = SCHEMAS[kind], self.manifest.digests
         tables = [read_table(self.path, name, schema, digests.get(name)) for name in names]
@@ -64,12 +64,12 @@ class Snapshot:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """The model that made the vectors."""
+        """The model that produced the vectors."""
         return self.manifest.fingerprint
 
     @property
     def index_path(self) -> Path | None:
-        """The folder of the FAISS index of this generation, if there is one."""
+        """Folder of the FAISS index of this generation, None without one."""
         return self.path / "index" / self.manifest.index if self.manifest.index else None
 
     @cached_property
@@ -93,28 +93,28 @@ class Snapshot:
 
     @cached_property
     def _checked(self) -> np.ndarray:
-        """Whether the stored vector of each live item has been compared with its checksums: bool [N]."""
+        """Whether the stored vector of each live item has been verified: bool [N]."""
         return np.zeros(len(self), bool)
 
     @cached_property
     def _starts(self) -> np.ndarray:
-        """The first row of each segment: int64 [segments]."""
+        """First row of each segment: int64 [segments]."""
         return np.searchsorted(self.ids, self._first)
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Columns and types of the items: the fixed ones, then those of the users."""
+        """Columns and types of the items: the fixed ones, then the user's."""
         return unify([segment.schema for segment in self._segments])
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def contains(self, ids: np.ndarray) -> np.ndarray:
-        """Which of `ids` are live items: bool, of the shape of `ids`."""
+        """Return which of `ids` are live: bool, of the shape of `ids`."""
         return self.ids[self._nearest_rows(ids)] == ids if len(self) else np.zeros(ids.shape, bool)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
-        """The rows of these items, int64 [n]. Raises StoreError for an id that is not live."""
+        """Return the rows of these items: int64 [n]. Raises StoreError for an id that is not live."""
         ids = np.asarray(ids, np.int64)
         if not len(ids):
             return ids
@@ -125,32 +125,32 @@ class Snapshot:
         return rows
 
     def kinds_of(self, ids: np.ndarray) -> np.ndarray:
-        """Modalities of these items as `kinds` has them, int8 of the shape of `ids`; any for others."""
+        """Return `kinds` of these items: int8, of the shape of `ids`; arbitrary for ids that are not live."""
         return self.kinds[self._nearest_rows(ids)]
 
     def _nearest_rows(self, ids: np.ndarray) -> np.ndarray:
-        """Rows of `ids`, and some row for ids that are not live."""
+        """Return the rows of `ids`; arbitrary rows for ids that are not live."""
         first, last = self.ids[0], self.ids[-1]
-        if last - first == len(self.ids) - 1:  # no gaps: nothing to search for
+        if last - first == len(self.ids) - 1:  # no gaps: rows are offsets
             return np.clip(ids, first, last) - first
         return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
-        """The vectors of these items: float32 [n, dim], in the order of `ids`, which may repeat.
+        """Return the vectors of these items: float32 [n, dim], in the order of `ids`, which may repeat.
 
         Raises StoreError for an id that is not live.
         """
         return to_float32(self._stored(self.rows(ids)))
 
     def _stored(self, rows: np.ndarray) -> np.ndarray:
-        """Vectors as they are stored: float16 [n, dim], a copy, in the order of `rows`, which may repeat."""
+        """Return a copy of the stored vectors: float16 [n, dim], in the order of `rows`, which may repeat."""
         vectors = np.empty((len(rows), self.fingerprint.dim), np.float16)
         owners = np.searchsorted(self._starts, rows, side="right") - 1  # empty segments share their start
         order = None if (owners[:-1] <= owners[1:]).all() else np.argsort(owners, kind="stable")
         if order is not None:
             rows, owners = rows[order], owners[order]
         ids = self.ids[rows]
-        local = ids - self._first[owners]  # positions in the segments
+        local = ids - self._first[owners]  # rows within the segments
         ends = [*(np.flatnonzero(owners[1:] != owners[:-1]) + 1).tolist(), len(rows)]
         parts = []
         start = 0
@@ -161,10 +161,10 @@ class Snapshot:
             parts.append((self._segments[owner], start, end))
             start = end
         if not self._checked[rows].all():
-            check_all(segment.place(local[start:end]) for segment, start, end in parts)
+            check_all(segment.locate(local[start:end]) for segment, start, end in parts)
             self._checked[rows] = True
         for segment, start, end in parts:
-            # with mode="raise" numpy would buffer; no position is out of bounds
+            # mode="raise" would buffer; all rows are in bounds
             np.take(segment.stored, local[start:end], axis=0, out=vectors[start:end], mode="clip")
         if order is not None:
             vectors[order] = vectors.copy()
@@ -175,40 +175,38 @@ class Snapshot:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Stream (ids int64 [b], vectors float16 [b, dim]) with b <= rows, ids ascending.
 
-        ids: only these, int64 ascending; without them all live items, whose neighbours on the disk come as
-        views of the memory map.
+        ids: int64, ascending; None streams all live items, contiguous ones as views of the memory map.
         Raises StoreError for an id that is not live.
         """
         if ids is not None:
             for start in range(0, len(ids), rows):
-                some = ids[start : start + rows]
-                yield some, self._stored(self.rows(some))
+                batch = ids[start : start + rows]
+                yield batch, self._stored(self.rows(batch))
             return
         for segment, part in self._by_segment(self.ids):
-            here = self.ids[part]
-            at = segment.rows(here)
-            for start in range(0, len(here), rows):
-                few = at[start : start + rows]
-                solid = few[-1] - few[0] + 1 == len(few)
-                some = here[start : start + rows]
-                yield some, segment.block(few[0], few[-1] + 1) if solid else self._stored(self.rows(some))
+            live = self.ids[part]
+            local = segment.rows(live)
+            for start in range(0, len(live), rows):
+                batch, at = live[start : start + rows], local[start : start + rows]
+                dense = at[-1] - at[0] + 1 == len(at)
+                yield batch, segment.block(at[0], at[-1] + 1) if dense else self._stored(self.rows(batch))
 
     def items(self, ids: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
-        """The items of `ids`, in their order, which may repeat.
+        """Return the items of `ids`, in that order; ids may repeat.
 
-        columns: which, in this order; without them all of `self.schema`.
+        columns: names, in output order; None for all of `self.schema`.
         Raises StoreError for an id that is not live or a column that does not exist.
         """
-        schema = self._narrowed(columns)
+        schema = self._select_schema(columns)
         ids = self.ids[self.rows(ids)]
-        unique, back = np.unique(ids, return_inverse=True)
+        unique, inverse = np.unique(ids, return_inverse=True)
         parts = [segment.items(unique[part], schema) for segment, part in self._by_segment(unique)]
-        return pa.concat_tables([schema.empty_table(), *parts]).take(back)
+        return pa.concat_tables([schema.empty_table(), *parts]).take(inverse)
 
     def records(self, ids: np.ndarray) -> Callable[[int, int], list[dict[str, Any]]]:
-        """Read the items of `ids` now; the result turns those from a start to a stop into dictionaries.
+        """Read the items of `ids` and return a function that converts a range (start, stop) to dictionaries.
 
-        They have all columns of `schema`, as Python values.
+        Dictionaries have all columns of `schema`, as Python values.
         """
         rows = self.rows(ids)
         if len(rows) > FEW * max(len(self._segments), 1):
@@ -236,12 +234,12 @@ class Snapshot:
 
     @cached_property
     def _plain(self) -> list[bool]:
-        """Of each segment, whether its items have the types of `schema`."""
+        """Per segment: whether its items have the types of `schema`."""
         return [segment.is_plain(self.schema) for segment in self._segments]
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All live items in the order of `ids`; `columns` as for `items`."""
-        schema = self._narrowed(columns)
+        """Return all live items in the order of `ids`; `columns` as for `items`."""
+        schema = self._select_schema(columns)
         with_id = schema if "id" in schema.names else schema.append(self.schema.field("id"))
         table = pa.concat_tables(
             [with_id.empty_table(), *(segment.columns(with_id) for segment in self._segments)]
@@ -251,10 +249,10 @@ class Snapshot:
         return table.select(schema.names)
 
     def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
-        """Ids of the live items that pass both filters: int64, ascending.
+        """Return the ids of the live items that pass both filters: int64, ascending.
 
-        where: one SQL boolean expression over the columns of `self.schema`. modalities: the kinds to keep.
-        Raises BadFilter for anything but one read-only expression.
+        where: SQL boolean expression over the columns of `self.schema`. modalities: modalities to keep.
+        Raises BadFilter for anything but a single read-only expression.
         """
         ids = self.ids if where is None else evaluate(where, self.schema.names, self.table)
         if modalities is None:
@@ -276,19 +274,19 @@ class Snapshot:
         return table.take(pa.array(sorted(last.values()), pa.int64()))
 
     def counts(self) -> dict[Modality, int]:
-        """How many live items there are of each kind, leaving out kinds without any."""
+        """Return the number of live items per modality, without empty modalities."""
         counts = np.bincount(self.kinds, minlength=len(KINDS)).tolist()
         return {modality: count for modality, count in zip(KINDS, counts, strict=True) if count}
 
-    def _narrowed(self, columns: Sequence[str] | None) -> pa.Schema:
+    def _select_schema(self, columns: Sequence[str] | None) -> pa.Schema:
         if columns is None:
             return self.schema
         if unknown := sorted(set(columns) - set(self.schema.names)):
-            raise StoreError(f"no column {', '.join(unknown)}; there are {', '.join(self.schema.names)}")
+            raise StoreError(f"no column {', '.join(unknown)}; columns are {', '.join(self.schema.names)}")
         return pa.schema([self.schema.field(name) for name in columns])
 
     def _by_segment(self, ids: np.ndarray) -> Iterator[tuple[Segment, slice]]:
-        """Where in `ids` (ascending, live) each segment's are."""
+        """Yield the slice of `ids` (ascending, live) that falls into each segment."""
         owners = np.searchsorted(self._first, ids, side="right") - 1
         for owner in np.unique(owners):
             start, end = np.searchsorted(owners, [owner, owner + 1])
@@ -296,7 +294,7 @@ class Snapshot:
 
 
 def _records(table: pa.Table) -> list[dict[str, Any]]:
-    """The same as `to_pylist`, several times as fast."""
+    """`Table.to_pylist`, several times as fast."""
     columns = [_values(column) for column in table.columns]
     return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
 
@@ -313,7 +311,7 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 
 
 def _is_in(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Which of `ids` occur in `among` (both int64, `among` ascending): bool."""
+    """`np.isin` for int64 arrays where `among` is sorted."""
     if not len(among):
         return np.zeros(ids.shape, bool)
     at = np.minimum(np.searchsorted(among, ids), len(among) - 1)

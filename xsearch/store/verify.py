@@ -1,4 +1,4 @@
-"""Is a collection what its manifest says? Every file against its checksum, then what is in it."""
+"""Verification: every file of a collection against its checksum, then its content."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.manifest import COPY, NAME, QUARANTINE, Manifest, SegmentEntry, read_manifest
 from xsearch.store.segments import ITEMS, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
+from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.system.durable import digest
 from xsearch.types import Modality
 
-__all__ = ["Finding", "current", "verify_files"]
+__all__ = ["Finding", "recover_manifest", "verify_files"]
 
-UNIT_TOLERANCE = 2e-3  # of a length: half was allowed to the writer, half is for rounding to float16
 REMEDIES = {
     "tombstones": "set aside: removed items may be back, remove them again",
-    "skipped": "set aside: the next ingest tries the files that it listed again",
+    "skipped": "set aside: the next ingest retries the files it listed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong with a collection."""
+    """A problem of a collection."""
 
-    path: str  # of the file, inside the collection
+    path: str  # relative to the collection
     problem: str
-    remedy: str  # what a repair does, and what follows from it
-    lost: tuple[str, ...] = ()  # media files whose items go, as far as their names can be read
+    remedy: str  # action of a repair and its consequence
+    lost: tuple[str, ...] = ()  # media files whose items are lost, if their paths are readable
 
 
-def current(collection: Path) -> tuple[Manifest, list[Finding]]:
-    """The manifest or, where that is damaged, its copy; and what is wrong with the two.
+def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
+    """Read the manifest, or its copy if it is damaged; also return the problems of both.
 
-    Raises NoCollection where there is none, StoreError where neither can be read.
+    Raises NoCollection if there is none, StoreError if neither can be read.
     """
     read, problems = {}, {}
     for name in (NAME, COPY):
@@ -52,23 +52,23 @@ def current(collection: Path) -> tuple[Manifest, list[Finding]]:
                 raise
             problems[name] = "missing"
     if not read:
-        both = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-        raise StoreError(f"cannot read {collection}: {both}; restore one of them from a backup")
+        reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+        raise StoreError(f"cannot read {collection}: {reasons}; restore one of them from a backup")
     (manifest, *_) = read.values()
-    if manifest.format == 1:  # which had no copy
+    if manifest.format == 1:  # has no copy
         problems.clear()
-    remedy = f"written again, as of generation {manifest.generation}"
+    remedy = f"rewritten from generation {manifest.generation}"
     return manifest, [Finding(name, problem, remedy) for name, problem in problems.items()]
 
 
 def verify_files(collection: Path, manifest: Manifest) -> Iterator[Finding]:
-    """What is wrong with the files that `manifest` names and that are not derived. All of them are read."""
-    taken = 0  # so are the ids below it
+    """Read every file that `manifest` references, except derived ones, and yield the problems."""
+    next_id = 0  # ids of later segments start here
     for entry in manifest.segments:
         problems = list(_segment(collection, entry, manifest.fingerprint.dim))
-        if entry.first_id < taken or entry.last_id >= manifest.next_id:
-            problems.append((entry.folder, f"its ids, from {entry.first_id} to {entry.last_id}, are taken"))
-        taken = max(taken, entry.last_id + 1)
+        if entry.first_id < next_id or entry.last_id >= manifest.next_id:
+            problems.append((entry.folder, f"ids from {entry.first_id} to {entry.last_id} are out of range"))
+        next_id = max(next_id, entry.last_id + 1)
         remedy = f"set aside with its segment: {entry.rows:,} items are gone until the next ingest"
         for name, problem in problems:
             yield Finding(name, problem, remedy, _paths(collection, entry))
@@ -83,7 +83,7 @@ def verify_files(collection: Path, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _segment(collection: Path, entry: SegmentEntry, dim: int) -> Iterator[tuple[str, str]]:
-    """Files of a segment, each with what is wrong with it."""
+    """Yield (path, problem) of the damaged files of a segment."""
     intact = True
     for name, sha256 in entry.sha256.items():
         if problem := _differs(collection / entry.folder / name, sha256):
@@ -99,7 +99,7 @@ def _segment(collection: Path, entry: SegmentEntry, dim: int) -> Iterator[tuple[
 
 
 def _differs(path: Path, sha256: str) -> str | None:
-    """What is wrong with a file that should have this sha256."""
+    """Return why a file does not have this sha256, None if it does."""
     try:
         return None if digest(path) == sha256 else "a wrong sha256"
     except OSError as error:
@@ -107,22 +107,22 @@ def _differs(path: Path, sha256: str) -> str | None:
 
 
 def _reason(error: OSError) -> str:
-    """Why a file cannot be read; it is not broken if it is only not allowed to."""
+    """Return why a file cannot be read; re-raises PermissionError, which is no damage."""
     if isinstance(error, PermissionError):
         raise error
     return error.strerror or str(error)
 
 
 def _examine(collection: Path, entry: SegmentEntry, dim: int) -> None:
-    """Raises Damaged where the content of a segment is not what the writer lets pass."""
+    """Check the content of a segment against what the writer accepts. Raises Damaged."""
     segment = Segment(collection, entry, dim)
     vectors = f"{entry.folder}/{VECTORS}"
     if (np.diff(segment.ids) <= 0).any():
-        raise Damaged(collection, vectors, "ids do not ascend")
+        raise Damaged(collection, vectors, "ids are not ascending")
     for start in range(0, entry.rows, BLOCK_ROWS):
         block = segment.block(start, min(start + BLOCK_ROWS, entry.rows)).astype(np.float32)
         lengths = np.linalg.norm(block, axis=1)
-        bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # NaN is bad too
+        bad = np.flatnonzero(~(np.abs(lengths - 1) <= 2 * UNIT_TOLERANCE))  # float16 doubles it; NaN fails
         if len(bad):
             row = start + bad[0]
             raise Damaged(
@@ -131,15 +131,13 @@ def _examine(collection: Path, entry: SegmentEntry, dim: int) -> None:
     schema = unify([segment.schema])
     for name, table in ((ITEMS, segment.decoded(schema)), (MAPPED, segment.columns(schema))):
         if not np.array_equal(table["id"].to_numpy(), segment.ids):
-            raise Damaged(collection, f"{entry.folder}/{name}", f"its ids are not those of {VECTORS}")
+            raise Damaged(collection, f"{entry.folder}/{name}", f"ids differ from those of {VECTORS}")
         if table["path"].null_count or set(table["modality"].unique().to_pylist()) - set(Modality):
-            raise Damaged(
-                collection, f"{entry.folder}/{name}", "an item without a path or of an unknown kind"
-            )
+            raise Damaged(collection, f"{entry.folder}/{name}", "an item lacks a path or a valid modality")
 
 
 def _paths(collection: Path, entry: SegmentEntry) -> tuple[str, ...]:
-    """The media files of a segment, which a repair that was killed may have set aside."""
+    """Return the media files of a segment, which an interrupted repair may have quarantined already."""
     for folder in (collection, collection / QUARANTINE):
         try:
             table = pq.read_table(folder / entry.folder / ITEMS, columns=["path"])

@@ -1,4 +1,4 @@
-"""The writer: adds, removes, skips, and the commit that makes them visible at once."""
+"""The writer: collects changes and commits them atomically."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from xsearch.types import Modality
 __all__ = ["Compaction", "Writer"]
 
 UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
-SEGMENT_ROWS = 131_072  # compact merges up to this: 256 MB of float16 at 1024 dimensions
+SEGMENT_ROWS = 131_072  # target of compaction: 256 MB of float16 at 1024 dimensions
 
 
 @dataclass(frozen=True, slots=True)
 class Compaction:
-    """What `compact` did."""
+    """Result of `Writer.compact`."""
 
     segments_before: int
     segments_after: int
@@ -38,9 +38,9 @@ class Compaction:
 
 
 class Writer:
-    """All changes become visible at `commit()`, together, or never. Get one from `Store.writer`.
+    """Collects changes and publishes them atomically with `commit()`. Obtained from `Store.writer`.
 
-    Ids are given by `add` and stay with the items for ever; a removed item's id is not given again.
+    `add` assigns ids. They are permanent: the id of a removed item is never reused.
     """
 
     def __init__(self, path: Path, manifest: Manifest, step: Callable[[str], None]) -> None:
@@ -49,7 +49,7 @@ class Writer:
         self._start(manifest)
 
     def _start(self, manifest: Manifest) -> None:
-        """Nothing is pending on top of `manifest`."""
+        """Start from `manifest` with no pending changes."""
         self.manifest = manifest
         self.next_id = manifest.next_id
         self._snapshot: Snapshot | None = None
@@ -57,13 +57,13 @@ class Writer:
         self._vectors: list[np.ndarray] = []
         self._removed: set[int] = set()
         self._skips: dict[str, dict[str, str]] = {}
-        self._forgotten: set[str] = set()
+        self._unskipped: set[str] = set()
         self._index = manifest.index
         self._calibration = manifest.calibration
 
     @property
     def snapshot(self) -> Snapshot:
-        """What is committed so far."""
+        """Snapshot of the last commit."""
         if self._snapshot is None:
             self._snapshot = Snapshot(self.path, self.manifest)
         return self._snapshot
@@ -71,21 +71,21 @@ class Writer:
     def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:
         """Add items and return their ids, int64 [n].
 
-        items: any of ITEM_COLUMNS but `id`, at least `path` and `modality`, and columns of the user's own.
+        items: `path`, `modality`, optionally other ITEM_COLUMNS except `id`, and any user columns.
         vectors: float16 or float32 [n, dim], finite rows of length 1; stored as float16.
-        Raises StoreError where one of this does not hold.
+        Raises StoreError for invalid items or vectors.
         """
         vectors = np.asarray(vectors)
         n, dim = len(items), self.manifest.fingerprint.dim
         if vectors.shape != (n, dim) or vectors.dtype not in (np.float16, np.float32):
             raise StoreError(
-                f"vectors are {vectors.dtype} {list(vectors.shape)}; give float16 or float32 [{n}, {dim}]"
+                f"vectors are {vectors.dtype} {list(vectors.shape)}; expected float16 or float32 [{n}, {dim}]"
             )
         lengths = np.linalg.norm(vectors.astype(np.float32, copy=False), axis=1)
-        bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # NaN is bad too
+        bad = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # NaN fails
         if len(bad):
             raise StoreError(
-                f"vector {bad[0]} has length {lengths[bad[0]]:.4g}; give finite vectors of length 1"
+                f"vector {bad[0]} has length {lengths[bad[0]]:.4g}; expected finite vectors of length 1"
             )
         items = self._checked(items)
         ids = np.arange(self.next_id, self.next_id + n, dtype=np.int64)
@@ -97,10 +97,10 @@ class Writer:
 
     def _checked(self, items: pa.Table) -> pa.Table:
         names = [name.lower() for name in items.column_names]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise StoreError(f"columns {', '.join(twice)} occur twice, case aside; rename them")
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise StoreError(f"duplicate columns, ignoring case: {', '.join(duplicates)}; rename them")
         if not {"path", "modality"} <= set(names) or "id" in names:
-            raise StoreError(f"items have columns {', '.join(names)}; give path and modality, and no id")
+            raise StoreError(f"items have columns {', '.join(names)}; expected path and modality, and no id")
         try:
             items = conform(items, unify([items.schema])).drop_columns("id")
         except pa.ArrowInvalid as error:
@@ -108,38 +108,38 @@ class Writer:
         unknown = set(items["modality"].unique().to_pylist()) - set(Modality)
         if items["path"].null_count or unknown:
             raise StoreError(
-                f"an item needs a path and a modality of {', '.join(Modality)}; found {unknown or None}"
+                f"items need a path and a modality of {', '.join(Modality)}; found {unknown or None}"
             )
         return items
 
     def remove(self, ids: Iterable[int] | np.ndarray) -> int:
-        """Remove items; ids that are not live are ignored. Returns how many it removed."""
-        given = np.unique(np.fromiter(ids, np.int64))
-        live = self.snapshot.contains(given) | ((given >= self.manifest.next_id) & (given < self.next_id))
-        new = set(given[live].tolist()) - self._removed
+        """Remove items and return how many were removed; ids that are not live are ignored."""
+        requested = np.unique(np.fromiter(ids, np.int64))
+        pending = (requested >= self.manifest.next_id) & (requested < self.next_id)
+        new = set(requested[self.snapshot.contains(requested) | pending].tolist()) - self._removed
         self._removed |= new
         return len(new)
 
     def skip(self, rows: Iterable[Mapping[str, str]]) -> None:
-        """Record files that could not be read: `path`, `reason`, `error` (its class), `when` (else now)."""
+        """Record files that could not be read: `path`, `reason`, `error` (class), `when` (default: now)."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for row in rows:
             self._skips[row["path"]] = {"when": now, **row}
 
     def forget_skips(self, paths: Iterable[str]) -> None:
-        """Drop these paths from the skipped files, if they are there."""
+        """Drop these paths from the skipped files; unknown paths are ignored."""
         for path in paths:
             self._skips.pop(path, None)
-            self._forgotten.add(path)
+            self._unskipped.add(path)
 
     def new_index_folder(self) -> Path:
-        """A new folder to save an index into, for `set_index`."""
+        """Create a folder to save an index into, for `set_index`."""
         folder = self.path / "index" / uuid4().hex
         folder.mkdir(parents=True)
         return folder
 
     def set_index(self, folder: Path | None) -> None:
-        """Use the index in `folder`, complete and from `new_index_folder`, or none."""
+        """Use the complete index in `folder`, from `new_index_folder`; None removes the index."""
         if folder is None:
             self._index = None
             return
@@ -151,13 +151,13 @@ class Writer:
         self._index = folder.name
 
     def set_calibration(self, calibration: Mapping[str, Any] | None) -> None:
-        """Keep what `query.calibration` measured; JSON types only."""
+        """Store the result of `query.calibration`; JSON types only."""
         self._calibration = calibration
 
     def commit(self) -> Manifest:
-        """Make everything since the last commit visible, or, on an error, nothing of it.
+        """Publish all changes since the last commit atomically.
 
-        Raises StoreError where the disk is full or fails; the collection is as before, try again.
+        Raises StoreError if the disk is full or fails; the collection is unchanged, retrying is safe.
         """
         with self._writing():
             manifest = replace(
@@ -174,9 +174,9 @@ class Writer:
         return self.manifest
 
     def compact(self) -> Compaction:
-        """Commit, merge small segments, drop removed items, and delete the files that nobody reads any more.
+        """Commit, merge small segments, drop removed items and delete unreferenced files.
 
-        The files of the generation before this one stay until the next compaction, for readers of it.
+        Files of the previous generation are kept for its readers until the next compaction.
         """
         self.commit()
         before = self.manifest
@@ -192,9 +192,9 @@ class Writer:
             return Compaction(len(before.segments), len(merged.segments), self._delete_garbage())
 
     def quarantine(self, names: Collection[str]) -> None:
-        """Move these of `manifest.files()` to `quarantine/` and commit without them and the calibration.
+        """Move `names` of `manifest.files()` to `quarantine/`, commit without them and the calibration.
 
-        A process that dies in between leaves a manifest that names what is not there: repair it again.
+        If interrupted, the manifest references files that were moved; another repair completes it.
         """
         with self._writing():
             for name in names:
@@ -238,12 +238,12 @@ class Writer:
         self._start(manifest)
 
     def _digests(self, manifest: Manifest) -> dict[str, str]:
-        """The sha256 of each file that `manifest` names and that is not in a segment."""
+        """Return path -> sha256 of each file that `manifest` references outside segments."""
         known, names = self.manifest.digests, manifest.tables()
         if manifest.index:
             folder = f"index/{manifest.index}/"
-            of_index = [name for name in known if name.startswith(folder)]
-            names += of_index or [folder + path.name for path in (self.path / folder).glob("*")]
+            indexed = [name for name in known if name.startswith(folder)]
+            names += indexed or [folder + path.name for path in (self.path / folder).glob("*")]
         return {name: known.get(name) or digest(self.path / name) for name in names}
 
     def _write_items(self) -> list[SegmentEntry]:
@@ -263,7 +263,7 @@ class Writer:
         new = pa.Table.from_pylist(list(self._skips.values()), SCHEMAS["skipped"])
         uuids = self.manifest.skipped
         old = self.snapshot.skipped() if uuids else SCHEMAS["skipped"].empty_table()
-        kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._forgotten), pa.string()))))
+        kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._unskipped), pa.string()))))
         if len(kept) < len(old) or (merge and len(uuids) > 1):
             uuids, new = (), pa.concat_tables([kept, new])
         return (*uuids, self._write("skipped", new)) if len(new) else uuids
@@ -276,13 +276,11 @@ class Writer:
         return uuid
 
     def _merge(self) -> Iterator[SegmentEntry]:
-        """The segments, neighbours put together up to SEGMENT_ROWS rows, without their removed items."""
+        """Yield the segments without removed items, adjacent ones merged up to SEGMENT_ROWS rows."""
         ids = self.snapshot.ids
         groups: list[tuple[list[SegmentEntry], np.ndarray]] = []  # segments and their live ids
         for entry in self.manifest.segments:
-            live = ids[
-                np.searchsorted(ids, entry.first_id) : np.searchsorted(ids, entry.last_id, side="right")
-            ]
+            live = ids[slice(*np.searchsorted(ids, [entry.first_id, entry.last_id + 1]))]
             if groups and len(groups[-1][1]) + len(live) <= SEGMENT_ROWS:
                 groups[-1] = ([*groups[-1][0], entry], np.concatenate([groups[-1][1], live]))
             else:
@@ -297,17 +295,17 @@ class Writer:
                 yield write_segment(self.path / "segments", self.snapshot.items(live), vectors, self._step)
 
     def _check(self, entry: SegmentEntry) -> None:
-        """Raises Damaged for a file that is not as written: what is copied from it gets right checksums."""
+        """Verify all files of a segment: copied damage would get valid checksums. Raises Damaged."""
         for name, sha256 in entry.sha256.items():
             if digest(self.path / entry.folder / name) != sha256:
                 raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
 
     def _delete_garbage(self) -> int:
-        """Delete what neither this generation nor the one before names. Returns the bytes freed."""
+        """Delete files that neither this nor the previous generation references. Returns the bytes freed."""
         keep = self.manifest.files() | set(self.manifest.previous)
         freed = 0
         for kind in FOLDERS:
-            for path in (self.path / kind).glob("*"):  # of a folder that is gone: none
+            for path in (self.path / kind).glob("*"):  # empty if the folder is missing
                 if f"{kind}/{path.name}" not in keep:
                     self._step("garbage")
                     freed += sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())

@@ -1,8 +1,8 @@
-"""What the operating system and the hardware need of us.
+"""Operating system and hardware helpers.
 
-durable      writes that last, and checksums     readahead   an iterator that runs ahead of its reader
-cores        how many this process may use       memory      what the allocator keeps
-float16      widening stored vectors             crop        the part of a picture that models see
+durable      atomic, fsynced writes; digests     readahead   prefetching iterator
+cores        CPU cores available to us           memory      malloc tuning
+float16      float16 -> float32 conversion       crop        centre crop of images
 """
 
 __all__: list[str] = []

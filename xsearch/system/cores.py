@@ -1,4 +1,4 @@
-"""The cores of this machine that this process may use."""
+"""CPU cores available to this process."""
 
 from __future__ import annotations
 

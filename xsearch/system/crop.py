@@ -1,4 +1,4 @@
-"""The part of a picture that models see: the centre square that torchvision's Resize and CenterCrop leave."""
+"""Centre crop of images, equivalent to torchvision's Resize and CenterCrop."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ __all__ = ["centre_square", "margin", "resized", "spare"]
 
 
 def resized(width: int, height: int, size: int) -> tuple[int, int]:
-    """Width and height with the short side `size`; the long one truncated, as torchvision does."""
+    """Return width and height with short side `size`; the long side is truncated as in torchvision."""
     short = min(width, height)
     return int(size * width / short), int(size * height / short)
 
 
 def margin(length: int, size: int) -> int:
-    """Where a centred crop starts: half to even, as torchvision does."""
+    """Return the offset of a centred crop, rounded half to even as in torchvision."""
     return round((length - size) / 2)
 
 
 def spare(width: int, height: int) -> tuple[int, int]:
-    """What to cut off left and right, and at top and bottom, so that no side is over 64 times the other.
+    """Return the horizontal and vertical margins to crop so that the aspect ratio is at most 64.
 
-    Nothing of ordinary pictures; resizing a hair-thin strip would take gigabytes.
+    Zero for ordinary images; resizing a one-pixel strip would take gigabytes.
     """
     limit = 64 * min(width, height)
     return max(width - limit, 0) // 2, max(height - limit, 0) // 2
 
 
 def centre_square(picture: Image, size: int) -> Image:
-    """The centre of a PIL picture, bicubically resized to size x size pixels; one that is so large stays."""
+    """Resize (bicubic) and centre-crop an image to size x size pixels."""
     from PIL.Image import Resampling
 
     width, height = picture.size

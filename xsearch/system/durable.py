@@ -1,4 +1,4 @@
-"""Files that last: written beside, fsynced, moved in, the folder fsynced; and their checksums."""
+"""Durable atomic writes (scratch file, fsync, rename, fsync of the folder) and file digests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ __all__ = ["digest", "fsync", "publish"]
 
 
 def digest(path: Path) -> str:
-    """Hex sha256 of a file."""
+    """Return the hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fsync(path: Path) -> None:
-    """Force a file, or a folder's list of names, onto the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -30,9 +30,9 @@ def fsync(path: Path) -> None:
 
 @contextmanager
 def publish(path: Path) -> Iterator[Path]:
-    """Yield a scratch path beside `path`, for a file or a folder; move it in only if the block succeeds.
+    """Yield a scratch path next to `path` for a file or folder; rename it to `path` if the block succeeds.
 
-    A reader sees the old one or the new one, never a torn one.
+    Readers see the old content or the new, never a mixture.
     """
     part = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:

@@ -1,4 +1,4 @@
-"""float16, as vectors are stored, to float32, as they are computed with."""
+"""Fast conversion of stored float16 vectors to float32."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 __all__ = ["to_float32"]
 
-SLICE = 1 << 17  # components converted at a time: 512 kB stay in a core's cache
+SLICE = 1 << 17  # components per step: 512 kB fit into the cache of a core
 HALF_TO_FLOAT = np.float32(2.0**112)  # between the exponent biases of IEEE 754 binary16 (15), binary32 (127)
-SIGN_AND_VALUE = np.array(0x8FFFE000, np.uint32).view(np.int32)  # a half's bits, 13 places up
+SIGN_AND_VALUE = np.array(0x8FFFE000, np.uint32).view(np.int32)  # bits of a half, shifted left by 13
 
 
 def to_float32(vectors: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-    """Widen finite float16 [n, D], exactly, into `out`, float32 [n, D]; float32 is copied, or comes as it is.
+    """Convert finite float16 [n, D] to float32, exactly, into `out` if given; float32 is copied or returned.
 
-    Shifts the bits and mends the bias, at twice numpy's speed (measured).
+    Shifts the bits and rescales the exponent bias, at twice the speed of numpy (measured).
 
     >>> to_float32(np.array([[0.5, -2.0]], np.float16))
     array([[ 0.5, -2. ]], dtype=float32)

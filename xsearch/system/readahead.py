@@ -1,4 +1,4 @@
-"""An iterator that runs ahead of its reader, in a thread."""
+"""Prefetching iterator backed by a thread."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ T = TypeVar("T")
 
 
 class ReadAhead(Generic[T]):
-    """Iterates `source` in a thread until what has not been read yet holds `room` or more, by `size`.
+    """Iterate `source` in a thread, pausing while the buffered elements total `capacity` or more by `size`.
 
-    What the source raises is raised here, in its place. A context manager: a reader that leaves ends the
-    thread with the next element, but does not wait for that.
+    Exceptions of the source are re-raised at their position. Leaving the context stops the thread after its
+    next element, without waiting for it.
     """
 
-    def __init__(self, source: Iterator[T], room: int, size: Callable[[T], int]) -> None:
-        self._source, self._room, self._size = source, room, size
+    def __init__(self, source: Iterator[T], capacity: int, size: Callable[[T], int]) -> None:
+        self._source, self._capacity, self._size = source, capacity, size
         self._ready: deque[T] = deque()
-        self._held = 0
-        self._problem: BaseException | None = None
-        self._ended = self._closed = self.full = False  # full: the source waits for the reader
+        self._buffered = 0
+        self._error: BaseException | None = None
+        self._ended = self._closed = self.full = False  # full: the thread waits for the consumer
         self._changed = Condition()
         Thread(target=self._run, name="ahead", daemon=True).start()
 
     def __enter__(self) -> ReadAhead[T]:
         return self
 
-    def __exit__(self, *problem: object) -> None:
+    def __exit__(self, *error: object) -> None:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -41,15 +41,15 @@ class ReadAhead(Generic[T]):
             for element in self._source:
                 with self._changed:
                     self._ready.append(element)
-                    self._held += self._size(element)
+                    self._buffered += self._size(element)
                     self._changed.notify_all()
-                    self.full = self._held >= self._room
-                    self._changed.wait_for(lambda: self._held < self._room or self._closed)
+                    self.full = self._buffered >= self._capacity
+                    self._changed.wait_for(lambda: self._buffered < self._capacity or self._closed)
                     self.full = False
                     if self._closed:
                         return
-        except BaseException as problem:  # the reader's business
-            self._problem = problem
+        except BaseException as error:  # re-raised in __iter__
+            self._error = error
         finally:
             if isinstance(self._source, Generator):
                 self._source.close()
@@ -64,8 +64,8 @@ class ReadAhead(Generic[T]):
                 if not self._ready:
                     break
                 element = self._ready.popleft()
-                self._held -= self._size(element)
+                self._buffered -= self._size(element)
                 self._changed.notify_all()
             yield element
-        if self._problem:
-            raise self._problem
+        if self._error:
+            raise self._error
