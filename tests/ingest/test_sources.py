@@ -197,7 +197,7 @@ def test_what_does_not_come_stays_as_it_was(memory, collection, monkeypatch):
 
 
 def test_problems_of_a_url_are_said(collection, tmp_path):
-    with pytest.raises(UsageError, match="memory://nowhere: cannot be listed: nothing is there"):
+    with pytest.raises(UsageError, match="memory://nowhere: cannot be listed: no such file or folder"):
         fill(collection, "memory://nowhere")
     with pytest.raises(UsageError, match="cannot be listed"):
         fill(collection, "zip://::file:///no/such/file.zip")

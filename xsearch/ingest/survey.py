@@ -113,13 +113,13 @@ class _Sorter:
         self._visited.add(file.name)
         self.files[file.modality] += 1
         known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
-        now = file.known_as(known.kind) if known and isinstance(file, RemoteFile) else file
+        now = file.as_modality(known.kind) if known and isinstance(file, RemoteFile) else file
         if known and known.is_same(now):
             self.counts["unchanged"] += 1
             return self._described(now, known)
         if skip and not (
             skip.skipped.error.is_passing
-            or any(media.asked(file.path, place, self._kinds) for place in self._places)
+            or any(media.match_kind(file.path, place, self._kinds) for place in self._places)
             or skip.has_changed(file.mtime_ns)
         ):
             self.skipped_still.append(skip.skipped)
