@@ -1,4 +1,4 @@
-"""Bad and odd files of every kind, and what has to become of each. None is stored: all are made."""
+"""Bad and odd files of every kind, generated, with their expected outcomes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Odd:
     what: str  # is odd about it
     outcome: str  # "items", "skip", "not media", or "either": items or a skip
     kind: Modality | None = None  # of the first item
-    count: int | None = None  # of items, where that is certain
-    reason: str = ""  # a part of it
+    count: int | None = None  # of items, if certain
+    reason: str = ""  # substring
 
 
 class _Folder:
-    """Where files of one kind are written, and what they are."""
+    """A folder of files of one kind, and their expected outcomes."""
 
     def __init__(self, path: Path, kind: Modality) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self.path, self.kind, self.made = path, kind, list[Odd]()
+        self.path, self.kind, self.files = path, kind, list[Odd]()
 
     def put(self, name: str, data: bytes | str) -> Path:
-        """A file that is no odd one itself."""
+        """Write an auxiliary file."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -56,12 +56,12 @@ class _Folder:
 
     def _add(self, name: str, what: str, data: bytes | str | None, outcome: str, **more: Any) -> None:
         path = self.path / name if data is None else self.put(name, data)
-        self.made.append(Odd(path, what, outcome, **more))
+        self.files.append(Odd(path, what, outcome, **more))
 
     def items(
         self, name: str, what: str, data: bytes | str | None, count: int | None = 1, **more: Any
     ) -> None:
-        """data: None if the file has been written already."""
+        """data: None if the file exists already."""
         self._add(name, what, data, "items", **{"kind": self.kind, "count": count} | more)
 
     def skip(self, name: str, what: str, data: bytes | str | None, reason: str) -> None:
@@ -75,8 +75,8 @@ class _Folder:
 
 
 def write_odd_files(path: Path) -> list[Odd]:
-    """Write them all, in folders by kind; `hours` has what takes seconds to read."""
-    made = []
+    """Write all files, in folders by kind; those in `hours` take seconds to read."""
+    files = []
     for kind, write in (
         (Modality.IMAGE, _pictures),
         (Modality.AUDIO, _sounds),
@@ -92,8 +92,8 @@ def write_odd_files(path: Path) -> list[Odd]:
     ):
         folder = _Folder(path / write.__name__.strip("_"), kind)
         write(folder)
-        made += folder.made
-    return made
+        files += folder.files
+    return files
 
 
 # ---------------------------------------------------------------- pictures
@@ -237,7 +237,7 @@ def _sounds(at: _Folder) -> None:
         at.skip(f"none.{format.lower()}", "no sample", _sound(format, _tone(0)), "")
     flac = _sound("FLAC", _tone(3))  # STREAMINFO: 36 bits, from the second half of byte 21, tell the length
     at.items(
-        "stream.flac", "its length is not told", flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
+        "stream.flac", "its length is unknown", flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
     )
     pcm = (_tone(1) * 9_000).astype("<i2").tobytes()
     at.items("stream.wav", "a header that tells of 4 GB", _wav(RATE_HZ, 1, 2**32 - 1, pcm))
@@ -274,7 +274,7 @@ def encode_frames(
     width, height = size
     noise = np.random.default_rng(5).integers(0, 256, (height + 64, width + 64, 3), np.uint8)
     with av.open(str(path), "w") as target:
-        whole = {"sc_threshold": "1000000000"}  # no keyframe but those that are asked for
+        whole = {"sc_threshold": "1000000000"}  # no keyframes except the requested ones
         stream = target.add_stream(codec, rate=25, options=whole | options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)

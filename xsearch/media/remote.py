@@ -70,7 +70,7 @@ class RemoteFile:
         return self.url
 
     def as_modality(self, modality: Modality) -> MediaFile:
-        """Return this file as a MediaFile of a given kind; includes a depth map's camera, fetched before."""
+        """Return this file as a MediaFile of `modality`, including a depth map's camera, fetched before."""
         size, mtime_ns = self.bytes, self.mtime_ns
         camera = self.path.with_name(CAMERA)
         if modality is Modality.DEPTH and camera.is_file():
