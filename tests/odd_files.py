@@ -1,4 +1,4 @@
-"""Bad and odd files of every kind, and what has to become of each. None is stored: all are made."""
+"""Bad and odd files of every kind, generated, with their expected outcomes."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ class Odd:
     what: str  # is odd about it
     outcome: str  # "items", "skip", "not media", or "either": items or a skip
     kind: Modality | None = None  # of the first item
-    count: int | None = None  # of items, where that is certain
-    reason: str = ""  # a part of it
+    count: int | None = None  # of items, if certain
+    reason: str = ""  # substring
 
 
 class _Folder:
-    """Where files of one kind are written, and what they are."""
+    """A folder of files of one kind, and their expected outcomes."""
 
     def __init__(self, path: Path, kind: Modality) -> None:
         path.mkdir(parents=True, exist_ok=True)
-        self.path, self.kind, self.made = path, kind, list[Odd]()
+        self.path, self.kind, self.files = path, kind, list[Odd]()
 
     def put(self, name: str, data: bytes | str) -> Path:
-        """A file that is no odd one itself."""
+        """Write an auxiliary file."""
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data if isinstance(data, bytes) else data.encode())
@@ -56,12 +56,12 @@ class _Folder:
 
     def _add(self, name: str, what: str, data: bytes | str | None, outcome: str, **more: Any) -> None:
         path = self.path / name if data is None else self.put(name, data)
-        self.made.append(Odd(path, what, outcome, **more))
+        self.files.append(Odd(path, what, outcome, **more))
 
     def items(
         self, name: str, what: str, data: bytes | str | None, count: int | None = 1, **more: Any
     ) -> None:
-        """data: None if the file has been written already."""
+        """data: None if the file exists already."""
         self._add(name, what, data, "items", **{"kind": self.kind, "count": count} | more)
 
     def skip(self, name: str, what: str, data: bytes | str | None, reason: str) -> None:
@@ -75,8 +75,8 @@ class _Folder:
 
 
 def write_odd_files(path: Path) -> list[Odd]:
-    """Write them all, in folders by kind; `hours` has what takes seconds to read."""
-    made = []
+    """Write all files, in folders by kind; those in `hours` take seconds to read."""
+    files = []
     for kind, write in (
         (Modality.IMAGE, _pictures),
         (Modality.AUDIO, _sounds),
@@ -92,8 +92,8 @@ def write_odd_files(path: Path) -> list[Odd]:
     ):
         folder = _Folder(path / write.__name__.strip("_"), kind)
         write(folder)
-        made += folder.made
-    return made
+        files += folder.files
+    return files
 
 
 # ---------------------------------------------------------------- pictures
@@ -179,7 +179,7 @@ def _pictures(at: _Folder) -> None:
     at.skip("no frame.gif", "no frame", b"GIF89a\x08\0\x08\0\0\0\0;", "")
     at.skip("checksum.png", "a wrong checksum", png[:29] + bytes(4) + png[33:], "")
     at.skip("no height.png", "no height", _black(8, 0), "")
-    at.skip("page.jpg", "a web page", "<!doctype html><title>404</title>", "no picture that Pillow knows")
+    at.skip("page.jpg", "a web page", "<!doctype html><title>404</title>", "unsupported image format")
     at.skip("photo.heic", "needs a package", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "pip install")
     at.skip("far.tiff", "an index beyond its end", tiff[:4] + b"\xff\xff\xff\x7f" + tiff[8:], "")
     at.skip("head.webp", "a header only", b"RIFF\x40\0\0\0WEBP" + bytes(20), "")
@@ -237,7 +237,7 @@ def _sounds(at: _Folder) -> None:
         at.skip(f"none.{format.lower()}", "no sample", _sound(format, _tone(0)), "")
     flac = _sound("FLAC", _tone(3))  # STREAMINFO: 36 bits, from the second half of byte 21, tell the length
     at.items(
-        "stream.flac", "its length is not told", flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
+        "stream.flac", "its length is unknown", flac[:21] + bytes([flac[21] & 0xF0]) + bytes(4) + flac[26:]
     )
     pcm = (_tone(1) * 9_000).astype("<i2").tobytes()
     at.items("stream.wav", "a header that tells of 4 GB", _wav(RATE_HZ, 1, 2**32 - 1, pcm))
@@ -274,7 +274,7 @@ def encode_frames(
     width, height = size
     noise = np.random.default_rng(5).integers(0, 256, (height + 64, width + 64, 3), np.uint8)
     with av.open(str(path), "w") as target:
-        whole = {"sc_threshold": "1000000000"}  # no keyframe but those that are asked for
+        whole = {"sc_threshold": "1000000000"}  # no keyframes except the requested ones
         stream = target.add_stream(codec, rate=25, options=whole | options)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
@@ -369,11 +369,11 @@ def _texts(at: _Folder) -> None:
     at.items("utf-16 russian.txt", "text in UTF-16", russian.encode("utf-16"))
     at.items("cut.txt", "UTF-8 cut within a letter", "für Bären ä".encode()[:-1])
     at.items("cut 16.txt", "UTF-16 cut within a letter", german.encode("utf-16")[:-1])
-    at.skip("cp1251.txt", "text in another alphabet", russian.encode("cp1251"), "uncertain encoding")
+    at.skip("cp1251.txt", "text in another alphabet", russian.encode("cp1251"), "unknown encoding")
     at.skip(
-        "shift_jis.txt", "text in another alphabet", "良い日です。".encode("shift_jis"), "uncertain encoding"
+        "shift_jis.txt", "text in another alphabet", "良い日です。".encode("shift_jis"), "unknown encoding"
     )
-    at.skip("half.txt", "half a pair of UTF-16", b"\xff\xfe" + b"a\0\x00\xd8b\0", "uncertain encoding")
+    at.skip("half.txt", "half a pair of UTF-16", b"\xff\xfe" + b"a\0\x00\xd8b\0", "unknown encoding")
     at.skip("binary.txt", "random bytes", np.random.default_rng(3).bytes(4_000), "binary data")
     at.skip("zeros.txt", "zeros", bytes(4_000), "binary data")
     at.skip("program.txt", "a program", b"\x7fELF\x02\x01\x01" + bytes(90) + b"text" * 9, "binary data")
@@ -390,8 +390,8 @@ def _texts(at: _Folder) -> None:
     at.items("dos.txt", "DOS lines and end", "one\r\n\r\ntwo\r\n\x1a")
     at.items("emoji.md", "letters beyond 16 bits", "👩‍👩‍👧‍👦 e\u0301\u0302\u0303 \u202eabc " * 9)
     at.other("captions.csv", "a table of captions", "path,caption\na.png,a dog\n", "--metadata")
-    at.other("lines.jsonl", "not a text to search", '{"a": 1}\n', "no known kind")
-    at.other("script.py", "not a text to search", "print(1)\n", "no known kind")
+    at.other("lines.jsonl", "not a text to search", '{"a": 1}\n', "unsupported file type")
+    at.other("script.py", "not a text to search", "print(1)\n", "unsupported file type")
 
 
 # ---------------------------------------------------------------- depth, thermal
@@ -502,7 +502,7 @@ def _imu(at: _Folder) -> None:
     at.items("cut.csv", "half a row at its end", text[:-15])
     at.skip("accel.csv", "no gyroscope", _csv(accel), "only accel columns")
     at.skip(
-        "word.csv", "a word among the numbers", text.replace("\n1.0,", "\nnoon,"), "not all of t are numbers"
+        "word.csv", "a word among the numbers", text.replace("\n1.0,", "\nnoon,"), "column t is not numeric"
     )
     at.skip("no time.csv", "no time", _csv(six), "neither a time column nor rate_hz")
     at.skip("rate.csv", "a rate of 0", _csv(six | {"rate_hz": t * 0}), "rate_hz is 0.0")
@@ -519,17 +519,17 @@ def _imu(at: _Folder) -> None:
         "name the unit of its time",
     )
     at.skip("head.csv", "no rows", head + "\n", "")
-    at.skip("row.csv", "one row", f"{head}\n{rows[0]}\n", "fewer than two moments")
-    at.skip("still.csv", "a clock that stands", _csv(good | {"t": t * 0 + 7}), "fewer than two moments")
-    at.skip("nan.csv", "no number", _csv(good | {"ax": t * np.nan}), "fewer than two moments")
+    at.skip("row.csv", "one row", f"{head}\n{rows[0]}\n", "fewer than two complete accel samples")
+    at.skip("still.csv", "a clock that stands", _csv(good | {"t": t * 0 + 7}), "fewer than two complete")
+    at.skip("nan.csv", "no number", _csv(good | {"ax": t * np.nan}), "fewer than two complete accel samples")
     at.skip("double.csv", "a column twice", text.replace("ay", "ax", 1).replace("t,", "ay,", 1), "")
     at.other("no head.csv", "no column names", "\n".join(rows), "no accelerometer")
     at.other("binary.csv", "random bytes", np.random.default_rng(4).bytes(9_000), "no accelerometer")
     at.other("wide.csv", "100,000 columns", ",".join(f"c{k}" for k in range(100_000)), "no accelerometer")
     os.truncate(at.put("line.csv", "1,2,3," * 200_000), 100 << 20)
     at.other("line.csv", "a line of 100 MB", None, "no accelerometer")
-    at.skip("words.parquet", "words", _parquet(good | {"ax": ["fast"] * len(t)}), "not all of ax are numbers")
-    at.skip("lists.parquet", "lists", _parquet(good | {"ax": [[1.0]] * len(t)}), "not all of ax are numbers")
+    at.skip("words.parquet", "words", _parquet(good | {"ax": ["fast"] * len(t)}), "column ax is not numeric")
+    at.skip("lists.parquet", "lists", _parquet(good | {"ax": [[1.0]] * len(t)}), "column ax is not numeric")
     at.skip("empty.parquet", "no rows", _parquet({name: good[name][:0] for name in good}), "fewer than two")
     at.skip(
         "bomb.parquet",
@@ -546,13 +546,13 @@ def _imu(at: _Folder) -> None:
         "shape.npz",
         "four axes",
         _npz(t=t, accel=np.ones((len(t), 4)), gyro=np.ones((len(t), 3))),
-        "not numbers",
+        "expected numbers",
     )
     at.skip("lengths.npz", "columns of two lengths", _npz(**good | {"ay": t[:9]}), "different lengths")
     at.skip("objects.npz", "Python objects", _npz(**good | {"ax": np.array([None])}), "")
     at.skip("words.npz", "words", _npz(**good | {"ax": np.array(["fast"] * len(t))}), "")
     at.other("other.npz", "no motion", _npz(other=t), "no accelerometer")
-    at.skip("complex.npz", "complex numbers", _npz(**good | {"ax": t + 1j}), "not numbers")
+    at.skip("complex.npz", "complex numbers", _npz(**good | {"ax": t + 1j}), "expected numbers")
 
 
 # ---------------------------------------------------------------- names, and what is no file
@@ -653,4 +653,4 @@ def _pieces(at: _Folder) -> None:
         at.skip(f"disguised/{name}", "a text", "some words", "")
     for name in ("txt.npy", "txt.npz", "txt.parquet", "txt.csv"):
         at.other(f"disguised/{name}", "a text", "some words")
-    at.other("disguised/paper.pdf", "of no known kind", b"%PDF-1.7\n" + bytes(99), "no known kind")
+    at.other("disguised/paper.pdf", "of no known kind", b"%PDF-1.7\n" + bytes(99), "unsupported file type")

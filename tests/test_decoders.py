@@ -43,7 +43,7 @@ def test_processes_give_what_is_decoded_here(files, count):
     here = outcome(Decoders(0, side=32), files)
     with Decoders(count, side=32) as decoders:
         there = outcome(decoders, files)
-        assert decoders.at_work == 0
+        assert decoders.busy == 0
     assert there.keys() == here.keys() == {file.path.name for file in files}
     for name, expected in here.items():
         assert [type(what) for what in there[name]] == [type(what) for what in expected]
@@ -68,7 +68,7 @@ def test_a_decoder_that_hangs_costs_its_file_only(files, tmp_path):
     with Decoders(2, timeout_s=0.8) as decoders:
         found = outcome(decoders, [pipe(tmp_path), *files])
     (problem,) = found.pop("waits.wav")
-    assert str(problem) == f"{tmp_path / 'waits.wav'}: decoding hangs; is it damaged?"
+    assert str(problem) == f"{tmp_path / 'waits.wav'}: decoding timed out; file may be damaged"
     assert found.keys() == {file.path.name for file in files}
 
 
@@ -79,7 +79,7 @@ def test_a_decoder_that_dies_costs_its_file_only(files, tmp_path):
         found = outcome(decoders, [pipe(tmp_path), *files])
     (problem,) = found.pop("waits.wav")
     assert isinstance(problem, Unreadable)
-    assert "its decoder died (SIGSEGV)" in str(problem)
+    assert "decoder crashed (SIGSEGV)" in str(problem)
     assert found.keys() == {file.path.name for file in files}
 
 
@@ -111,7 +111,7 @@ def test_many_requests_at_once_beside_a_stream_that_waits(files):
         assert len(decoders._processes) <= 4
         rest = [what for _, what in stream]
         assert len([what for what in rest if isinstance(what, Sample)]) == 5
-        assert decoders.at_work == 0
+        assert decoders.busy == 0
 
 
 def test_a_request_that_hangs_or_ends_its_process_costs_nobody_else_anything(files, tmp_path):
@@ -120,15 +120,15 @@ def test_a_request_that_hangs_or_ends_its_process_costs_nobody_else_anything(fil
         hanging = threads.submit(decoders.read, pipe(tmp_path))
         others = [threads.submit(decoders.read, good) for _ in range(6)]
         assert [len(other.result()) for other in others] == [3] * 6
-        with pytest.raises(Unreadable, match="decoding hangs"):
+        with pytest.raises(Unreadable, match="decoding timed out"):
             hanging.result()
 
         dying = threads.submit(decoders.read, MediaFile(tmp_path / "waits.wav", Modality.AUDIO, 1, 0))
-        while not decoders.at_work:
+        while not decoders.busy:
             time.sleep(0.01)
         next(process for process in decoders._processes if process.files)._child.kill()
         assert len(decoders.read(good)) == 3
-        with pytest.raises(Unreadable, match=r"its decoder died \(SIGKILL\)"):
+        with pytest.raises(Unreadable, match=r"decoder crashed \(SIGKILL\)"):
             dying.result()
 
 
@@ -138,7 +138,7 @@ def test_a_process_that_died_while_it_was_idle_is_replaced(files):
         process._child.kill()
         process._child.wait()
         assert len(decoders.read(files[0])) == 1
-    with pytest.raises(ValueError, match="ended"):
+    with pytest.raises(ValueError, match="closed"):
         decoders.read(files[0])
 
 

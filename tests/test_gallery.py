@@ -117,7 +117,7 @@ def test_names_and_texts_are_escaped(tmp_path):
 
 def test_one_lost_file_does_not_spoil_the_page(files, tmp_path):
     page = parsed(gallery.page([hit(tmp_path / "gone.jpg", "image"), hit(files["image"], "image", 2)]))
-    assert "the file is gone" in page.text
+    assert "the file no longer exists" in page.text
     assert len(embedded(page, "image/jpeg")) == 1
 
 
@@ -131,8 +131,8 @@ def test_a_big_video_has_a_poster_and_no_player(files, tmp_path):
 
 
 def test_the_query_stands_above_the_hits_as_a_sum(files):
-    asked = query.image(files["image"]) + 0.7 * query.audio(files["audio"]) - query.text("a cage")
-    page = parsed(gallery.page([], asked))
+    request = query.image(files["image"]) + 0.7 * query.audio(files["audio"]) - query.text("a cage")
+    page = parsed(gallery.page([], request))
     order = [
         page.text.index(word) for word in ("image.jpg", "+ 0.7 ×", "audio.wav", "−", "a cage", "No items")
     ]
@@ -142,9 +142,9 @@ def test_the_query_stands_above_the_hits_as_a_sum(files):
 def test_parts_in_memory_are_shown_too():
     pixels = np.zeros((1, 8, 8, 3), np.uint8)
     tone = np.sin(np.arange(16_000) / 9).astype(np.float32)
-    asked = query.image(pixels[0]) + query.video(pixels) + query.audio(tone)
-    asked += query.imu(np.ones((6, 100), np.float32)) + query.vector(np.ones(4, np.float32), "depth")
-    page = parsed(gallery.page([], asked))
+    request = query.image(pixels[0]) + query.video(pixels) + query.audio(tone)
+    request += query.imu(np.ones((6, 100), np.float32)) + query.vector(np.ones(4, np.float32), "depth")
+    page = parsed(gallery.page([], request))
     assert "cannot be shown" not in page.text
     assert "an embedding of depth" in page.text
     assert len(embedded(page, "image/jpeg")) == 2
@@ -159,8 +159,8 @@ def test_several_answers_share_one_page(files):
 
 def test_whatever_a_decoder_raises_is_said_in_the_place_of_its_hit(files):
     broken = Sample(Modality.IMU, np.ones(3, np.float32))  # one row of numbers: an IndexError
-    asked = query.Query((query.Part(Modality.IMU, (broken,)),))
-    page = parsed(gallery.page([hit(files["image"], "image")], asked))
+    request = query.Query((query.Part(Modality.IMU, (broken,)),))
+    page = parsed(gallery.page([hit(files["image"], "image")], request))
     assert "cannot be shown: " in page.text
     assert len(embedded(page, "image/jpeg")) == 1
 

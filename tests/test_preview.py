@@ -50,10 +50,10 @@ def window(item: Item, start_s: float, end_s: float) -> Item:
     return Item(item.modality, item.path, start_s, end_s)
 
 
-def pixels(made: preview.Preview) -> np.ndarray:
+def pixels(result: preview.Preview) -> np.ndarray:
     """int [H, W, 3]; the MIME type is that of the bytes."""
-    picture = Image.open(io.BytesIO(made.data))
-    assert Image.MIME[picture.format] == made.mime
+    picture = Image.open(io.BytesIO(result.data))
+    assert Image.MIME[picture.format] == result.mime
     return np.asarray(picture.convert("RGB")).astype(int)
 
 
@@ -75,16 +75,16 @@ def loudest_hz(wave: np.ndarray, rate_hz: int) -> float:
     ],
 )
 def test_every_kind_has_a_thumbnail(files, kind, mime):
-    made = preview.thumbnail(files[kind], 32)
-    assert made.mime == mime
+    result = preview.thumbnail(files[kind], 32)
+    assert result.mime == mime
     if mime == "image/jpeg":
-        height, width, _ = pixels(made).shape
+        height, width, _ = pixels(result).shape
         assert width == 32
         assert height == {"depth": 32}.get(kind, 24)
     elif mime == "image/svg+xml":
-        assert ElementTree.fromstring(made.data).tag == f"{SVG}svg"
+        assert ElementTree.fromstring(result.data).tag == f"{SVG}svg"
     else:
-        assert made.data == b"a dog on the beach"
+        assert result.data == b"a dog on the beach"
 
 
 def test_a_hit_and_a_sample_are_previewed_like_an_item(files):
@@ -109,8 +109,8 @@ def test_a_loaded_piece_is_not_decoded_again(files):
 
 @pytest.mark.parametrize(("start_s", "bright"), [(0.0, False), (1.0, True)])
 def test_a_video_shows_the_middle_of_its_window(files, start_s, bright):
-    made = preview.thumbnail(window(files["video"], start_s, start_s + 1))
-    assert (pixels(made).mean() > 120) == bright
+    result = preview.thumbnail(window(files["video"], start_s, start_s + 1))
+    assert (pixels(result).mean() > 120) == bright
 
 
 def test_a_video_shows_the_second_that_is_asked_for(files):
@@ -205,9 +205,9 @@ def test_inferno_gets_lighter_all_the_way():
 
 
 def test_a_sound_has_just_the_window(files):
-    made = preview.sound(window(files["audio"], 10.0, 20.0))
-    assert made.mime == "audio/mpeg"
-    wave, rate_hz = soundfile.read(io.BytesIO(made.data))
+    result = preview.sound(window(files["audio"], 10.0, 20.0))
+    assert result.mime == "audio/mpeg"
+    wave, rate_hz = soundfile.read(io.BytesIO(result.data))
     assert len(wave) / rate_hz == pytest.approx(10, abs=0.1)  # MP3 frames
     assert loudest_hz(wave[rate_hz:-rate_hz], rate_hz) == pytest.approx(800, rel=0.01)
 
@@ -232,7 +232,7 @@ def test_a_window_is_what_the_readers_embed(tmp_path, name):
 
 
 def test_a_window_behind_the_end_has_no_sound(files):
-    with pytest.raises(Unreadable, match=r"^there is no sound in this window$"):
+    with pytest.raises(Unreadable, match=r"^no audio in this window$"):
         preview.sound(window(files["audio"], 40.0, 50.0))
 
 
@@ -304,7 +304,7 @@ def test_a_plot_has_a_line_per_axis_and_the_unit_of_each_sensor():
 
 @pytest.mark.parametrize("kind", list(Modality))
 def test_a_lost_file_is_reported_without_its_path(kind, tmp_path):
-    with pytest.raises(Unreadable, match=r"^the file is gone$"):
+    with pytest.raises(Unreadable, match=r"^the file no longer exists$"):
         preview.thumbnail(Item(kind, str(tmp_path / "gone")))
 
 
@@ -328,5 +328,5 @@ def test_what_a_drawing_raises_is_a_media_error():
 
 
 def test_a_picture_has_no_sound(files):
-    with pytest.raises(NotMedia, match=r"^image where audio is expected$"):
+    with pytest.raises(NotMedia, match=r"^expected audio, got image$"):
         preview.sound(files["image"])

@@ -1,8 +1,7 @@
-"""Files -> samples in other processes: a decoder that hangs or dies costs its file, not the caller.
+"""Decode files in worker processes: a decoder that hangs or crashes costs its file, not the caller.
 
-A process decodes one file after the other, and waits while nobody takes its samples. It knows the readers
-and nothing of models. (A torch DataLoader ends as a whole when one of its workers dies, and a process pool
-returns a file whole, however long it is.)
+A process decodes one file at a time and blocks until its samples are consumed; it loads no models. (A torch
+DataLoader fails as a whole if a worker dies, and a process pool cannot stream the samples of a file.)
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ from xsearch.system.crop import centre_square
 from xsearch.system.memory import keep_memory
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["MOST_DECODERS", "Decoders", "Event", "serve"]
+__all__ = ["MAX_DECODERS", "Decoders", "Event", "serve"]
 
-Event = tuple[MediaFile, Sample | MediaError | None]  # None: that was all of the file
+Event = tuple[MediaFile, Sample | MediaError | None]  # None: end of the file
 
-MOST_DECODERS = 16  # of some 100 MB each
-TIMEOUT_S = 120.0  # for one sample: a window of a 4k video takes some 20 s
+MAX_DECODERS = 16  # about 100 MB each
+TIMEOUT_S = 120.0  # per sample: a window of a 4K video takes about 20 s
 
 
 class Decoders:
-    """A pool of `count` processes, or none to decode here; a context manager that ends them.
+    """A pool of `count` decoder processes (0: decode in this process); a context manager that ends them.
 
-    side: images are reduced to the square of this size that a model uses, a fraction of their bytes.
-    timeout_s: how long a process may work on one sample.
+    side: images are cropped and resized to the square of this size that the model uses, to transfer less.
+    timeout_s: limit per sample.
 
-    Several threads may `read` at once, `count` of them side by side, also while a stream is decoded, which
-    keeps its processes: the pool then grows to twice as many.
+    Up to `count` threads may `read` concurrently, even during `decode`, which keeps its processes: the pool
+    then doubles.
     """
 
     def __init__(self, count: int, *, side: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
@@ -51,49 +50,49 @@ class Decoders:
         self._processes: list[_Process] = []
         self._is_closed, self._lock = False, Lock()
         self._idle = deque(self._start() for _ in range(count))
-        self._turns = BoundedSemaphore(max(count, 1))
+        self._slots = BoundedSemaphore(max(count, 1))
 
     def __enter__(self) -> Decoders:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        with self._lock:  # so that nobody who is still at it starts another
+        with self._lock:  # no other thread starts a process afterwards
             self._is_closed = True
         for process in self._processes:
             process.kill()
 
     @property
-    def at_work(self) -> int:
-        """Processes that have a file."""
+    def busy(self) -> int:
+        """The number of processes that have a file."""
         return sum(bool(process.files) for process in self._processes)
 
     def decode(self, files: Iterator[MediaFile]) -> Iterator[Event]:
-        """What files become: the samples of each in order, then None or what is wrong with it."""
+        """Yield the samples of each file in order, then None or its error."""
         return self._decode(files, self._count)
 
     def read(self, file: MediaFile) -> list[Sample]:
-        """All samples of one file. Raises MediaError, also where decoding hangs or ends its process."""
+        """Return all samples of one file. Raises MediaError, also if decoding hangs or crashes."""
         samples = []
-        with self._turns, closing(self._decode(iter([file]), min(self._count, 1))) as events:
-            for _, what in events:
-                if isinstance(what, Sample):
-                    samples.append(what)
-                elif what:
-                    raise what
+        with self._slots, closing(self._decode(iter([file]), min(self._count, 1))) as events:
+            for _, event in events:
+                if isinstance(event, Sample):
+                    samples.append(event)
+                elif event:
+                    raise event
         return samples
 
     def _decode(self, files: Iterator[MediaFile], count: int) -> Generator[Event, None, None]:
-        """`decode`, in so many processes."""
+        """`decode` with `count` processes."""
         if not count:
-            yield from ((file, what) for file in files for what in _decoded(file, self._side))
+            yield from ((file, event) for file in files for event in _samples(file, self._side))
             return
         processes = [self._take() for _ in range(count)]
-        again: deque[MediaFile] = deque()  # were waiting at a process that died
+        requeued: deque[MediaFile] = deque()  # files queued at a process that died
         try:
             while True:
                 for process in processes:
-                    while process.is_free and (file := again.popleft() if again else next(files, None)):
-                        process.give(file)
+                    while process.is_free and (file := requeued.popleft() if requeued else next(files, None)):
+                        process.send(file)
                 busy = [process for process in processes if process.files]
                 if not busy:
                     return
@@ -102,10 +101,10 @@ class Decoders:
                     if process.socket in ready:
                         yield process.take()
                     elif process.seconds > self._timeout_s and not process.socket.poll():
-                        yield process.give_up()
+                        yield process.abort()
                 for at, process in enumerate(processes):
                     if process.dead:
-                        again.extend(process.files)
+                        requeued.extend(process.files)
                         processes[at] = self._take()
                         self._put_back(process)
         finally:
@@ -115,13 +114,13 @@ class Decoders:
     def _start(self) -> _Process:
         with self._lock:
             if self._is_closed:
-                raise ValueError("the decoders have been ended")
+                raise ValueError("the decoder pool is closed")
             process = _Process(self._side)
             self._processes.append(process)
         return process
 
     def _take(self) -> _Process:
-        """An idle process, or a new one where there is none."""
+        """Return an idle process, or start one."""
         with suppress(IndexError):
             while not (process := self._idle.pop()).is_alive:
                 self._put_back(process)
@@ -129,7 +128,7 @@ class Decoders:
         return self._start()
 
     def _put_back(self, process: _Process) -> None:
-        """Keep a process for later, unless it is dead, in the middle of a file, or one too many."""
+        """Return a process to the pool; kill it if it is dead, has files, or the pool is full."""
         if process.files or not process.is_alive or len(self._idle) >= self._count:
             process.kill()
             with self._lock:
@@ -139,19 +138,19 @@ class Decoders:
 
 
 class _Process:
-    """One process, from here."""
+    """The parent's handle of a worker process."""
 
     def __init__(self, side: int | None) -> None:
         ours, theirs = socket.socketpair()
-        # Not multiprocessing: that runs the user's script again, and forks a process that has threads.
+        # multiprocessing would re-import the user's script, or fork a process that has threads.
         program = "import sys; from xsearch.decoders import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
-        where = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._child = subprocess.Popen(
             [sys.executable, "-c", program, str(theirs.fileno()), str(side or 0)],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(where)},
-            process_group=0,  # Ctrl-C is for this process, which then ends that one
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
+            process_group=0,  # Ctrl-C reaches the parent only, which ends the child
         )
         theirs.close()
         self.socket = Connection(ours.detach())
@@ -165,39 +164,39 @@ class _Process:
 
     @property
     def seconds(self) -> float:
-        """Since the last sample was taken, or the file given."""
+        """Time since the last sample was received, or the file sent."""
         return time.monotonic() - self._since
 
     @property
     def is_free(self) -> bool:
-        """Whether it wants a file: its next, or behind a picture, which takes milliseconds, the one after."""
+        """Whether to send another file; one more is queued behind an image, which takes milliseconds."""
         return not self.files or (len(self.files) == 1 and self.files[0].modality is Modality.IMAGE)
 
-    def give(self, file: MediaFile) -> None:
+    def send(self, file: MediaFile) -> None:
         if not self.files:
             self._since = time.monotonic()
         self.files.append(file)
-        with suppress(OSError):  # it died: `take` finds out
+        with suppress(OSError):  # it died: reported by `take`
             self.socket.send(file)
 
     def take(self) -> Event:
         file, self._since = self.files[0], time.monotonic()
         try:
-            what = self.socket.recv()
+            event = self.socket.recv()
         except (EOFError, OSError):
             with suppress(subprocess.TimeoutExpired):
                 self._child.wait(1)
             self.kill()
             self.files.popleft()
-            return file, Unreadable(f"{file.path}: its decoder died ({self._death()}); is it damaged?")
-        if not isinstance(what, Sample):
+            return file, Unreadable(f"{file.path}: decoder crashed ({self._status()}); file may be damaged")
+        if not isinstance(event, Sample):
             self.files.popleft()
-        return file, what
+        return file, event
 
-    def give_up(self) -> Event:
+    def abort(self) -> Event:
         self.kill()
         file = self.files.popleft()
-        return file, Unreadable(f"{file.path}: decoding hangs; is it damaged?")
+        return file, Unreadable(f"{file.path}: decoding timed out; file may be damaged")
 
     def kill(self) -> None:
         self._child.kill()
@@ -205,39 +204,39 @@ class _Process:
         self.socket.close()
         self.dead = True
 
-    def _death(self) -> str:
+    def _status(self) -> str:
         code = self._child.returncode
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 def serve(descriptor: int, side: int) -> None:
-    """What a process does: decode the files that come through the socket, until it is closed.
+    """Run a worker process: decode the files received through the socket until it is closed.
 
-    side: as of `Decoders`; 0 is None.
+    side: see `Decoders`; 0 is None.
     """
     keep_memory()
-    os.nice(10)  # what is decoded is embedded first, so that it does not pile up
+    os.nice(10)  # embedding has priority, so that samples do not pile up
     parent = Connection(descriptor)
     with suppress(EOFError, OSError):
         while True:
-            for what in _decoded(parent.recv(), side):
-                parent.send(what)
+            for event in _samples(parent.recv(), side):
+                parent.send(event)
 
 
-def _decoded(file: MediaFile, side: int | None) -> Iterator[Sample | MediaError | None]:
+def _samples(file: MediaFile, side: int | None) -> Iterator[Sample | MediaError | None]:
     try:
         empty = True
         for sample in media.read(file):
             empty = False
-            yield _small(sample, side)
-        yield Unreadable(f"{file.path}: nothing in it to embed") if empty else None
+            yield _reduced(sample, side)
+        yield Unreadable(f"{file.path}: no samples; remove or replace the file") if empty else None
     except MediaError as problem:
         yield problem
     except MemoryError:
-        yield Unreadable(f"{file.path}: too large for the memory; make it smaller")
+        yield Unreadable(f"{file.path}: out of memory; reduce the size of the file")
 
 
-def _small(sample: Sample, side: int | None) -> Sample:
+def _reduced(sample: Sample, side: int | None) -> Sample:
     if side and sample.modality is Modality.IMAGE:
         return dataclasses.replace(sample, data=centre_square(sample.data, side))
     return sample

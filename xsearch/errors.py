@@ -1,25 +1,25 @@
-"""Everything that xsearch raises on purpose.
+"""The exception hierarchy.
 
     XsearchError
-    ├── UsageError            the request itself is wrong (exit code 2)
-    │   ├── EmptyQuery        the parts of a query cancel out, or there are none
-    │   └── BadFilter         `where` is not one read-only expression over the items
-    ├── MediaError            a file cannot become samples
-    │   ├── NotMedia          no reader knows this file
-    │   ├── NotFetched        a remote file did not arrive
-    │   ├── NotEmbedded       the model fails for one of its samples
-    │   └── Unreadable        the right kind, but damaged, empty or incomplete
+    ├── UsageError            invalid request (exit code 2)
+    │   ├── EmptyQuery        a query without parts, or whose parts cancel out
+    │   └── BadFilter         `where` is not a read-only expression over the items
+    ├── MediaError            a file cannot be decoded or embedded
+    │   ├── NotMedia          unsupported file type
+    │   ├── NotFetched        a remote file could not be fetched
+    │   ├── NotEmbedded       the model failed for one of its samples
+    │   └── Unreadable        supported type, but damaged, empty or incomplete
     │       ├── MissingPackage    readable once an optional package is installed
-    │       └── TooLarge          readable once its user allows more pixels
+    │       └── TooLarge          readable with a higher pixel limit
     ├── ModelError            weights are missing, damaged or of another shape
-    │   └── ModelMismatch     query and collection come from different models
+    │   └── ModelMismatch     query and collection use different models
     └── StoreError            a collection cannot be read or written
-        ├── NoCollection      nothing there
-        ├── Damaged           a file is not what was written
-        └── Locked            somebody else is writing
+        ├── NoCollection      no collection at this path
+        ├── Damaged           a file fails its integrity check
+        └── Locked            another process is writing
 
-A message says what, where, what was given, and what to do. A MediaError also carries a `Reason`, by which
-ingest decides whether to try the file again.
+A message states the problem, its place, the offending value and the next step. A MediaError also carries a
+`Reason`, by which ingest decides whether to retry the file.
 """
 
 from enum import StrEnum
@@ -51,25 +51,25 @@ __all__ = [
 
 
 class XsearchError(Exception):
-    """The root: catch this to catch all of ours."""
+    """Base class of all xsearch exceptions."""
 
 
 class UsageError(XsearchError):
-    """The request itself is wrong."""
+    """Invalid request."""
 
 
 class EmptyQuery(UsageError):
-    """The parts of a query cancel out, or there are none."""
+    """A query has no parts, or its parts cancel out."""
 
 
 class BadFilter(UsageError):
-    """A filter is not one read-only expression over the items."""
+    """A filter is not a read-only expression over the items."""
 
 
 class Reason(StrEnum):
-    """Why a file gave no items, as a collection stores it with the skipped file.
+    """Why a file was skipped, as stored in the collection.
 
-    >>> Reason("TooLarge"), Reason("RuntimeError")  # collections of earlier releases name any exception
+    >>> Reason("TooLarge"), Reason("RuntimeError")  # earlier releases stored any exception class
     (<Reason.TOO_LARGE: 'TooLarge'>, <Reason.NOT_EMBEDDED: 'NotEmbedded'>)
     """
 
@@ -79,44 +79,44 @@ class Reason(StrEnum):
     TOO_LARGE = "TooLarge"
     NOT_FETCHED = "OSError"
     NOT_EMBEDDED = "NotEmbedded"
-    SIDECAR = "UsageError"  # the skipped file is a sidecar, its medium is an item
+    SIDECAR = "UsageError"  # an invalid sidecar of a file that has items
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason":
-        return cls.NOT_EMBEDDED  # what models raise was stored by its class
+        return cls.NOT_EMBEDDED  # exceptions of models were stored by class name
 
     @property
-    def is_passing(self) -> bool:
-        """Whether the same bytes may give items the next time."""
+    def is_transient(self) -> bool:
+        """Whether a retry may succeed with the same bytes."""
         return self in (Reason.MISSING_PACKAGE, Reason.TOO_LARGE, Reason.NOT_FETCHED)
 
 
 class MediaError(XsearchError):
-    """A file cannot become samples."""
+    """A file cannot be decoded or embedded."""
 
     reason: ClassVar[Reason] = Reason.UNREADABLE
 
 
 class NotMedia(MediaError):
-    """No reader knows this file."""
+    """Unsupported file type."""
 
     reason = Reason.NOT_MEDIA
 
 
 class NotFetched(MediaError):
-    """A remote file did not arrive."""
+    """A remote file could not be fetched."""
 
     reason = Reason.NOT_FETCHED
 
 
 class NotEmbedded(MediaError):
-    """The model fails for one of the file's samples."""
+    """The model failed for one of the file's samples."""
 
     reason = Reason.NOT_EMBEDDED
 
 
 class Unreadable(MediaError):
-    """The right kind of file, but damaged, empty or incomplete."""
+    """Supported type, but damaged, empty or incomplete."""
 
 
 class MissingPackage(Unreadable):
@@ -126,7 +126,7 @@ class MissingPackage(Unreadable):
 
 
 class TooLarge(Unreadable):
-    """Readable once its user allows more pixels."""
+    """Readable with a higher pixel limit."""
 
     reason = Reason.TOO_LARGE
 
@@ -136,13 +136,13 @@ class ModelError(XsearchError):
 
 
 class ModelMismatch(ModelError):
-    """A query and a collection were embedded by different models."""
+    """A query and a collection use different models."""
 
     def __init__(self, *, stored: str, given: str, choice: str | None = None) -> None:
-        """`choice`: the `--model` value that names the stored one, where it is known."""
+        """choice: the `--model` value of the stored model, if known."""
         super().__init__(
             f"collection was embedded with {stored!r}, this run uses {given!r}; "
-            f"say --model {choice or 'FOLDER with the folder of that model'}, or ingest into a new collection"
+            f"pass --model {choice or 'FOLDER with the folder of that model'} or ingest into a new collection"
         )
 
 
@@ -155,10 +155,10 @@ class NoCollection(StoreError):
 
 
 class Damaged(StoreError):
-    """A file of a collection is not what was written."""
+    """A file of a collection fails its integrity check."""
 
     def __init__(self, collection: Path, name: str, problem: object) -> None:
-        """`name` is the path of the file inside the collection."""
+        """name: path of the file relative to the collection."""
         super().__init__(
             f"damaged file {collection / name}: {problem}; "
             f"run `xsearch verify --repair --collection {collection}`"
@@ -172,7 +172,7 @@ class Locked(StoreError):
 
 
 def optional_module(name: str, extra: str) -> Any:
-    """Import a module of an optional package. Raises UsageError naming the extra that installs it."""
+    """Import a module of an optional package. Raises UsageError naming the extra to install."""
     try:
         return import_module(name)
     except ImportError:

@@ -1,7 +1,7 @@
-"""Hits as HTML: a picture table for notebooks, and one self-contained page for a browser.
+"""Render hits as HTML: a table for notebooks, and a self-contained page for browsers.
 
-Nothing is fetched: pictures, players and drawings are part of the document. What cannot be shown any more
-(the file is gone or damaged) says so in its place; a page is never refused because of one hit.
+Images, players and drawings are embedded in the document. A hit that cannot be shown (file deleted or
+damaged) displays its error and never fails the page.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Part", "Query", "View", "album", "environment", "page", "table", "view"]
 
-PLAYER_BYTES = 3 << 20  # a larger video is shown by its poster frame only
+PLAYER_BYTES = 3 << 20  # larger videos are represented by their poster frame
 
 
 class Part(Protocol):
@@ -44,52 +44,52 @@ class Query(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a template shows of one piece. Addresses are data URIs here; a server has its own."""
+    """The contents of a card. URIs are data URIs here, addresses in a server."""
 
-    picture: str = ""  # address: of the piece, of a sound's spectrogram, of a video's poster
-    sound: str = ""  # address
-    video: str = ""  # address
+    picture: str = ""  # URI of an image, a spectrogram, or a video's poster
+    sound: str = ""  # URI
+    video: str = ""  # URI
     drawing: str = ""  # inline SVG
     text: str = ""
-    problem: str = ""  # why there is nothing to show
+    problem: str = ""  # error message, if there is nothing to show
 
 
 def table(hits: Sequence[Hit]) -> str:
-    """HTML of a small table with a picture per hit; inherits the colours of the page it stands in."""
+    """Return an HTML table with a thumbnail per hit; inherits the colours of the enclosing page."""
     return environment().get_template("table.html.jinja").render(hits=hits)
 
 
 def page(hits: Sequence[Hit], query: Query | None = None) -> str:
-    """One HTML document that shows `hits`, best first, below the parts of the `query` that found them."""
+    """Return an HTML document that shows the parts of `query`, then `hits`, best first."""
     return album([(query, hits)])
 
 
 def album(answers: Sequence[tuple[Query | None, Sequence[Hit]]]) -> str:
-    """One HTML document with several queries, each above its hits."""
-    known = [(_resolved(query, hits), hits) for query, hits in answers]
-    return environment().get_template("album.html.jinja").render(answers=known)
+    """Return an HTML document with several queries, each above its hits."""
+    resolved = [(_resolved(query, hits), hits) for query, hits in answers]
+    return environment().get_template("album.html.jinja").render(answers=resolved)
 
 
 def _resolved(query: Query | None, hits: Sequence[Hit]) -> Query | None:
-    """The query as it was embedded, where the hits know it: with the modality of every part."""
+    """Return the query as embedded, with the modality of every part, if the hits carry it."""
     embedded = getattr(hits, "query", None)
     return query if query is None or embedded is None else embedded.query
 
 
 @cache
 def environment() -> Environment:
-    """The templates of this package. They call `view(hit or part)` for what a card shows."""
+    """Return the Jinja environment of the package's templates, which call `view(hit or part)`."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    templates = Environment(
         loader=PackageLoader("xsearch"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    made.globals |= {"view": view, "Path": Path, "address": _address}
-    return made
+    templates.globals |= {"view": view, "Path": Path, "address": _address}
+    return templates
 
 
 def view(item: Hit | Part, *, players: bool = True) -> View:
-    """A hit or a part of a query, decoded again. Without `players`, sounds and videos are only drawn."""
+    """Decode a hit or query part into a View. Without `players`, sounds and videos are images only."""
     piece = item if isinstance(item, Hit) else _piece(item)
     try:
         match piece.modality:
@@ -123,7 +123,7 @@ def _piece(part: Part) -> Piece:
 
 
 def _player(piece: Hit | Item) -> View:
-    """The poster of a video and, if it is small, its file, played from where the window starts to its end."""
+    """Return a video's poster and, up to PLAYER_BYTES, the file itself, limited to the window."""
     with media.at_hand(piece.path) as path:
         poster = preview.thumbnail(Item(piece.modality, str(path), piece.start_s, piece.end_s)).uri
         if path.stat().st_size > PLAYER_BYTES:
@@ -134,5 +134,5 @@ def _player(piece: Hit | Item) -> View:
 
 
 def _address(path: str | Path) -> str:
-    """Of a path or URL, for a link."""
+    """Return the link target of a path or URL."""
     return str(path) if media.is_url(path) else Path(path).absolute().as_uri()

@@ -1,4 +1,4 @@
-"""The nouns that travel between layers: frozen, and without behaviour to speak of."""
+"""Value types shared by all layers: frozen dataclasses and enums."""
 
 from __future__ import annotations
 
@@ -41,32 +41,32 @@ class Modality(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MediaFile:
-    """One file found on disk whose kind is known; not yet opened for decoding."""
+    """A file on disk whose kind has been identified."""
 
     path: Path  # absolute
     modality: Modality
     bytes: int
     mtime_ns: int
     mime: str = ""
-    companion: Path | None = None  # the gyroscope file of an IMU's accelerometer file; a depth map's camera
-    url: str = ""  # where it comes from, if `path` is only a copy
+    companion: Path | None = None  # gyroscope file of an accelerometer file; camera file of a depth map
+    url: str = ""  # origin, if `path` is a local copy
 
     @property
     def name(self) -> str:
-        """As it is stored and shown."""
+        """URL or path, as stored and displayed."""
         return self.url or str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A file that is not on this machine."""
+    """The URL of a remote file."""
 
     address: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One decoded, embeddable piece of a file, in physical units.
+    """A decoded window of a file, ready to embed, in physical units.
 
     `data` by modality:
         image    PIL.Image, mode RGB, upright
@@ -80,12 +80,12 @@ class Sample:
 
     modality: Modality
     data: Any
-    start_s: float | None = None  # the window in its file; None where there is no time
+    start_s: float | None = None  # window within the file; None for kinds without time
     end_s: float | None = None
     duration_s: float | None = None  # of the whole file
     width: int | None = None  # of the original, pixels
     height: int | None = None
-    text: str | None = None  # what to show of a text
+    text: str | None = None  # excerpt for display
     rate_hz: float | None = None
     times_s: tuple[float, ...] = ()
     focal_px: float | None = None  # depth only, in pixels of `data`
@@ -94,7 +94,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """The model that made a vector; stored with the collection, compared before every query."""
+    """Identity of the model behind a collection's vectors; compared before every query."""
 
     name: str
     digest: str  # sha256 of the weights
@@ -103,18 +103,18 @@ class Fingerprint:
 
 
 class Rank(StrEnum):
-    """What orders an answer."""
+    """The score that orders hits."""
 
-    BALANCED = "balanced"  # spreads above the baseline of this pair of modalities: comparable across kinds
+    BALANCED = "balanced"  # spreads above the modality pair's baseline: comparable across kinds
     COSINE = "cosine"
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One item of an answer."""
+    """One search result."""
 
     rank: int  # from 1
-    score: float  # the figure that made the order: `balanced` or `cosine`
+    score: float  # the ranking score: `balanced` or `cosine`
     cosine: float
     balanced: float | None  # standard deviations above the baseline cosine of this pair of modalities
     id: int

@@ -50,7 +50,7 @@ def media(tmp_path: Path) -> Path:
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a folder; the first request of every file fails."""
 
-    asked: Counter[str]
+    requests: Counter[str]
 
     def do_GET(self) -> None:
         if self.fails():
@@ -59,8 +59,8 @@ class Handler(http.server.SimpleHTTPRequestHandler):
             super().do_GET()
 
     def fails(self) -> bool:
-        self.asked[self.path] += 1
-        return self.asked[self.path] == 1 and not self.path.endswith("/")
+        self.requests[self.path] += 1
+        return self.requests[self.path] == 1 and not self.path.endswith("/")
 
     def log_message(self, *about: object) -> None:
         pass
@@ -69,7 +69,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 @pytest.fixture
 def server(media: Path) -> Iterator[str]:
     pytest.importorskip("aiohttp")
-    handler = type("Counting", (Handler,), {"asked": Counter()})
+    handler = type("Counting", (Handler,), {"requests": Counter()})
     with http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(handler, directory=media)
     ) as web:
@@ -197,7 +197,7 @@ def test_what_does_not_come_stays_as_it_was(memory, collection, monkeypatch):
 
 
 def test_problems_of_a_url_are_said(collection, tmp_path):
-    with pytest.raises(UsageError, match="memory://nowhere: cannot be listed: nothing is there"):
+    with pytest.raises(UsageError, match="memory://nowhere: cannot be listed: no such file or folder"):
         fill(collection, "memory://nowhere")
     with pytest.raises(UsageError, match="cannot be listed"):
         fill(collection, "zip://::file:///no/such/file.zip")
@@ -213,14 +213,14 @@ def test_a_zip_archive_is_a_source(media, collection, tmp_path):
 
 
 def test_progress_names_urls(memory, collection):
-    seen = []
-    fill(collection, memory, progress=seen.append)
-    assert {now.path for now in seen} == {f"{memory}/{name}" for name in FILES}
-    assert seen[-1].done == seen[-1].total
+    events = []
+    fill(collection, memory, progress=events.append)
+    assert {now.path for now in events} == {f"{memory}/{name}" for name in FILES}
+    assert events[-1].done == events[-1].total
 
 
 def test_unchanged_files_are_not_opened(media, collection):
-    """Their content is spoilt behind their backs; nobody sees it who goes by name, size and time."""
+    """Corrupts the contents but keeps name, size and mtime, so that any read would be noticed."""
     fill(collection, media)
     for file in media.rglob("*"):
         if file.is_file() and file.suffix not in (".json", ".py") and file.name != "metadata.csv":

@@ -98,7 +98,7 @@ def test_each_sample_has_a_vector_or_a_problem(words: list[str]) -> None:
 def test_a_model_that_can_do_nothing_is_at_fault_unless_it_has_done_something() -> None:
     with pytest.raises(ModelError, match="each of 8 text samples: ValueError: no such"):
         embed(texts(*["bad"] * 8), Choosy())
-    assert len(embed(texts(*["bad"] * 8), Choosy(), proven=True)) == 8
+    assert len(embed(texts(*["bad"] * 8), Choosy(), verified=True)) == 8
 
 
 def facts(file: MediaFile | RemoteFile) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from xsearch.types import Modality, Sample
 
 @pytest.fixture
 def samples() -> Callable[..., list[Sample]]:
-    """All samples of a file, its kind found or given."""
+    """All samples of a file, of the detected or the requested kind."""
 
     def of(path: Path, kind: Modality | None = None) -> list[Sample]:
         return list(read(identify(path, kinds=[(kind, "*")] if kind else [])))

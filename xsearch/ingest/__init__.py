@@ -1,18 +1,17 @@
-"""Files -> samples -> vectors -> store -> index. What is committed is never done again.
+"""Incremental ingest: files -> samples -> vectors -> store -> index.
 
-    ingest     all of it, one after the other
-    survey     what there is to do: the files on the disk compared with those in the store, as a table
-    known      what the store knows about files
-    work       what is done to one file: pure functions and values that can be pickled
-    local      the engine that does the work on this machine
-    ledger     takes what became of the files, and writes it
-    copies     files whose vectors are there already
-    report     progress, and what came out
-    interrupts Ctrl-C that waits for the end of a commit
+    ingest     the entry point
+    survey     compares the files on disk with the store; the work to do, as a table
+    known      files recorded in the store
+    work       tasks and the pure functions applied to one file, all picklable
+    local      the engine: runs tasks on this machine
+    ledger     collects results and commits them
+    copies     files whose content is already embedded
+    report     progress and the final report
+    interrupts deferred SIGINT
 
-A file is finished when all its samples are embedded, and only finished files are committed, every so many
-items or seconds: a run that is killed loses the work since its last commit, and the next run goes on from
-there.
+A file is finished when all its samples are embedded. Only finished files are committed, every so many items
+or seconds: a run that is killed loses the work since its last commit, and the next run resumes there.
 """
 
 from xsearch.ingest.ingest import ingest

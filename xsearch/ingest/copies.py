@@ -1,4 +1,4 @@
-"""Files whose vectors are there already: moved, touched, newly described, or with the bytes of another."""
+"""Files whose content is already embedded: moved, touched, redescribed or duplicate."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Copies", "Copy", "copied"]
 
-TOGETHER = 1_000  # copies whose items are looked up at once
+BATCH = 1_000  # copies per lookup
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Copy:
-    """A file whose vectors are those of the file called `source`."""
+    """A file that takes the vectors of the file named `source`."""
 
     task: Task
     source: str
@@ -33,37 +33,37 @@ class Copy:
 
     @property
     def is_same_file(self) -> bool:
-        """The file itself, with another time or other user columns."""
+        """Whether only the mtime or the user columns have changed."""
         return self.source == self.task.file.name
 
 
 class Copies:
-    """Where each content lies, in the files that the store knows and in those of this run."""
+    """An index of content, over the files of the store and of this run."""
 
     def __init__(self, files: Mapping[str, KnownFile], vanished: Collection[str]) -> None:
         self._vanished = vanished
         self._stored: dict[tuple[str, Modality], list[str]] = {}
         for name, file in files.items():
             self._stored.setdefault((file.sha256, file.kind), []).append(name)
-        self._fresh: dict[tuple[str, Modality], str] = {}
+        self._first: dict[tuple[str, Modality], str] = {}
         self.moved: set[str] = set()  # sources that are gone
         self.of_stored: list[Copy] = []
-        self.of_fresh: list[Copy] = []  # of files that this run embeds
+        self.of_new: list[Copy] = []  # of files that this run embeds
 
     def claim(self, task: Task) -> bool:
-        """Whether a prepared file has to be embedded; if not, it is now among the copies."""
+        """Return whether a prepared file must be embedded; otherwise record it as a copy."""
         name, content = task.file.name, (task.sha256, task.file.modality)
         if stored := self._stored.get(content):
             gone = None
-            if name not in stored:  # else only its time has changed
+            if name not in stored:  # otherwise only its mtime has changed
                 gone = next((old for old in stored if old not in self.moved and self._is_gone(old)), None)
                 self.moved |= {gone} if gone else set()
             source = name if name in stored else gone or stored[0]
             self.of_stored.append(Copy(task, source, is_moved=gone is not None))
             return False
-        first = self._fresh.setdefault(content, name)
+        first = self._first.setdefault(content, name)
         if first != name:
-            self.of_fresh.append(Copy(task, first))
+            self.of_new.append(Copy(task, first))
         return first == name
 
     def _is_gone(self, name: str) -> bool:
@@ -73,22 +73,22 @@ class Copies:
 def copied(
     snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]
 ) -> Iterator[tuple[Copy, Embedded]]:
-    """The items and vectors of each copy. User columns stay with the file they are of.
+    """Yield the items and vectors of each copy. A duplicate does not inherit user columns.
 
-    Each source is in `files`, and its items are in the snapshot.
+    Each source must be in `files`, and its items in the snapshot.
     """
-    for first in range(0, len(copies), TOGETHER):
-        some = copies[first : first + TOGETHER]
-        ids = [files[copy.source].ids for copy in some]
+    for first in range(0, len(copies), BATCH):
+        batch = copies[first : first + BATCH]
+        ids = [files[copy.source].ids for copy in batch]
         items = snapshot.items(np.concatenate(ids)).drop_columns("id").to_pylist()
         vectors = snapshot.vectors(np.concatenate(ids))
         ends = np.cumsum([len(of_file) for of_file in ids])
-        for copy, of_file, end in zip(some, ids, ends.tolist(), strict=True):
-            part, file = slice(end - len(of_file), end), copy.task.file
-            rows = items[part]
+        for copy, of_file, end in zip(batch, ids, ends.tolist(), strict=True):
+            span, file = slice(end - len(of_file), end), copy.task.file
+            rows = items[span]
             if not (copy.is_same_file or copy.is_moved):
                 rows = [{name: row[name] for name in row if name in ITEM_COLUMNS} for row in rows]
-            facts = {"path": file.name, "mtime_ns": file.mtime_ns}
+            columns = {"path": file.name, "mtime_ns": file.mtime_ns}
             for row in rows:
-                row |= {**facts, "mime": file.mime or row["mime"], **copy.task.extra}
-            yield copy, Embedded(copy.task, rows, list(vectors[part]))
+                row |= {**columns, "mime": file.mime or row["mime"], **copy.task.extra}
+            yield copy, Embedded(copy.task, rows, list(vectors[span]))

@@ -1,4 +1,4 @@
-"""The whole of it: survey, work, ledger, and what is derived."""
+"""Ingest: survey, embed, commit, update the derived files."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def ingest(
     commit_items: int = COMMIT_ITEMS,
     commit_s: float = COMMIT_S,
 ) -> Report:
-    """Bring the collection in step with the media below `paths`: files, folders, URLs that fsspec knows.
+    """Synchronise the collection with the media below `paths`: files, folders or fsspec URLs.
 
-    kinds: `(kind, glob)` rules that go before all detection.
-    metadata: a CSV table with a column `path`; the others become columns of the items (see `metadata.py`).
-    prune: also remove the items of files below `paths` that are gone.
-    dry_run: compare only; `store` may be None (nothing is known yet) and `backend` too.
-    decoders: processes that decode, one for each core if None; 0 to decode in this one.
+    kinds: `(kind, glob)` rules that override detection.
+    metadata: a CSV table with a `path` column; the others become item columns (see `metadata.py`).
+    prune: also remove the items of deleted files below `paths`.
+    dry_run: compare only; `store` (no collection yet) and `backend` may be None.
+    decoders: number of decoder processes, default one per core; 0 decodes in this process.
 
-    One bad file never ends a run: it is recorded with its reason and tried again when it has changed.
-    Raises UsageError for a path that is not there, Locked while somebody else is writing.
+    A bad file never aborts the run: it is recorded with its reason and retried once it has changed.
+    Raises UsageError for a missing path, Locked while another process is writing.
     """
     clock = Clock()
     if not dry_run and (store is None or backend is None):
-        raise ValueError("only a dry run goes without a store and a backend")
+        raise ValueError("store and backend are required unless dry_run")
     with ExitStack() as stack:
-        copies = stack.enter_context(TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True))
+        scratch = stack.enter_context(TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True))
         writer = stack.enter_context(store.writer()) if store and not dry_run else None
         with clock.timed("look"):
             known = Known(writer.snapshot if writer else store.snapshot() if store else None)
@@ -63,7 +63,7 @@ def ingest(
                 kinds=kinds,
                 metadata=metadata,
                 collection=store.path if store else None,
-                scratch=Path(copies).resolve(),
+                scratch=Path(scratch).resolve(),
             )
         if writer is None or backend is None:
             report = plan.report if prune else replace(plan.report, removed=0)

@@ -1,4 +1,4 @@
-"""Ctrl-C that waits for the end of what must not be broken off."""
+"""Deferred SIGINT for critical sections."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["deferred_sigint"]
 
 @contextmanager
 def deferred_sigint() -> Iterator[None]:
-    """Defer SIGINT until the block has finished. Signals come to the main thread alone."""
+    """Defer SIGINT until the block has finished. No-op outside the main thread, which handles signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    waiting: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: waiting.append(number))
+    pending: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)  # None: not set by Python
-        if waiting:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)  # None: set by C code
+        if pending:
             signal.raise_signal(signal.SIGINT)

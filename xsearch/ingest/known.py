@@ -1,4 +1,4 @@
-"""What a collection knows about files: their contents, those that were skipped, their user columns."""
+"""Files recorded in a collection: their contents, user columns, and earlier skips."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ __all__ = ["Known", "KnownFile", "KnownSkip", "as_text"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KnownFile:
-    """A file as the store has it."""
+    """A file recorded in the store."""
 
     sha256: str
     bytes: int
     mtime_ns: int
     ids: np.ndarray  # int64, ascending
-    kind: Modality  # of the file; a video also has items of its sound
+    kind: Modality  # of the file; a video also has audio items
 
     def is_same(self, file: MediaFile | RemoteFile) -> bool:
         return (self.bytes, self.mtime_ns, self.kind) == (file.bytes, file.mtime_ns, file.modality)
 
     def differs(self, path: str) -> bool:
-        """Whether there is a file at `path`, and another than this one."""
+        """Whether a file exists at `path` with another size or mtime."""
         try:
             status = os.stat(path)  # noqa: PTH116
         except OSError:
@@ -54,25 +54,25 @@ class KnownSkip:
     """A file that an earlier run skipped."""
 
     skipped: Skipped
-    when: str  # that run began, ISO 8601
+    when: str  # start of that run, ISO 8601
 
     def has_changed(self, mtime_ns: int = 0) -> bool:
-        """Whether the file has changed since, or another has been put in its place, which moves the ctime.
+        """Whether the file has been modified or replaced since (replacing updates the ctime).
 
-        mtime_ns: of a remote file, 0 where its server does not tell.
+        mtime_ns: of a remote file, 0 if unknown.
         """
-        then_s = datetime.fromisoformat(self.when).timestamp()
+        skipped_s = datetime.fromisoformat(self.when).timestamp()
         if media.is_url(self.skipped.path):
-            return mtime_ns == 0 or mtime_ns / 1e9 >= then_s
+            return mtime_ns == 0 or mtime_ns / 1e9 >= skipped_s
         try:
             status = os.stat(self.skipped.path)  # noqa: PTH116
         except OSError:
             return True
-        return max(status.st_mtime, status.st_ctime) >= then_s
+        return max(status.st_mtime, status.st_ctime) >= skipped_s
 
 
 class Known:
-    """What one snapshot says about files, by name; nothing where there is no collection yet."""
+    """The files and skips of a snapshot, by name; empty without a snapshot."""
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
@@ -80,7 +80,7 @@ class Known:
         self.skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
 
     def unchanged(self, path: Path) -> MediaFile | None:
-        """A file as it is in the store, if it is the same on the disk: it need not be opened."""
+        """Return a stored file if it is unchanged on disk, without opening it."""
         if known := self.files.get(str(path)):
             file = MediaFile(path, known.kind, known.bytes, known.mtime_ns)
             return file if media.is_unchanged(file) else None
@@ -91,7 +91,7 @@ class Known:
         return None
 
     def describes(self, known: KnownFile, extra: dict[str, Any]) -> bool:
-        """Whether these user columns of a file are stored. Columns that are not in `extra` may be any."""
+        """Whether the store has these user columns of a file. Columns not in `extra` are ignored."""
         if self._snapshot is None or not extra:
             return True
         row = self._user_columns[int(known.ids[0])]
@@ -104,7 +104,7 @@ class Known:
 
     @cached_property
     def _user_columns(self) -> dict[int, dict[str, Any]]:
-        """By the id of an item; read once, when the first file with user columns comes along."""
+        """User columns by item id; loaded on first use."""
         assert self._snapshot is not None
         names = [name for name in self._snapshot.schema.names if name not in ITEM_COLUMNS]
         rows = self._snapshot.items(self._snapshot.ids, ["id", *names]).to_pylist()
@@ -112,7 +112,7 @@ class Known:
 
 
 def as_text(value: object) -> str:
-    """What a column of several types makes of a value."""
+    """Return a value as stored in a column of mixed types: a string."""
     return str(value).encode(errors="backslashreplace").decode()
 
 
@@ -124,8 +124,8 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
     for row, (start, end) in zip(files.drop_columns("ids").to_pylist(), pairwise(ends), strict=True):
         of_file = kinds[start:end]
         kind = Modality.VIDEO if Modality.VIDEO in of_file else Modality(min(of_file))
-        local = np.sort(ids[start:end])
-        yield row["path"], KnownFile(row["sha256"], row["bytes"], row["mtime_ns"], local, kind)
+        file_ids = np.sort(ids[start:end])
+        yield row["path"], KnownFile(row["sha256"], row["bytes"], row["mtime_ns"], file_ids, kind)
 
 
 def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
@@ -134,10 +134,10 @@ def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
 
 
 def _is_stored(value: Any, stored: Any, kind: pa.DataType) -> bool:
-    """Whether `stored` is what a column of type `kind` makes of `value`; NaN is NaN."""
+    """Whether `stored` equals `value` cast to a column of type `kind`; NaN equals NaN."""
     if stored is None:
         return False
-    made = {as_text(value)}
-    with suppress(pa.ArrowException, OverflowError, UnicodeEncodeError):  # what does not fit becomes text
-        made.add(pa.scalar(value).cast(kind, safe=False).as_py())
-    return stored in made or (stored != stored and value != value)
+    expected = {as_text(value)}
+    with suppress(pa.ArrowException, OverflowError, UnicodeEncodeError):  # stored as text
+        expected.add(pa.scalar(value).cast(kind, safe=False).as_py())
+    return stored in expected or (stored != stored and value != value)

@@ -1,8 +1,7 @@
-"""What a run writes into the store: the only holder of the writer.
+"""Collects the results of a run and commits them; the only user of the writer.
 
-What happens to a file is one `_Change`, appended to the pending ones in a single step. A commit takes the
-pending ones before it writes them. An interrupted commit has taken them too, so nothing is written twice, and
-the next run does those files again.
+The outcome of a file is one `_Change`, appended atomically. A commit takes all pending changes before it
+writes, so an interrupted commit never writes twice; the next run processes those files again.
 """
 
 from __future__ import annotations
@@ -33,24 +32,24 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMIT_ITEMS", "COMMIT_S", "Ledger"]
 
-COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # the most that a kill costs; a commit itself is some 20 ms of fsync
+COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # bound the work lost on a kill; a commit takes about 20 ms of fsync
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Change:
-    """What happens to a file, all of it in one commit."""
+    """The outcome of a file, committed as a whole."""
 
-    dropped: Collection[str] = ()  # files whose items go, as far as the store has some
+    dropped: Collection[str] = ()  # files whose items, if any, are removed
     rows: Sequence[Mapping[str, Any]] = ()
     vectors: Sequence[np.ndarray] = ()
     skipped: Sequence[Skipped] = ()
-    recovered: Collection[str] = ()  # files that count as skipped no longer
+    recovered: Collection[str] = ()  # files no longer skipped
 
 
 class Ledger:
-    """Takes what became of each file, and commits it every so many items or seconds.
+    """Collects file outcomes and commits them every so many items or seconds.
 
-    A context manager: at its end, also after Ctrl-C or an error, everything finished is committed.
+    A context manager: on exit, including Ctrl-C and errors, commits everything finished.
     """
 
     def __init__(
@@ -70,13 +69,13 @@ class Ledger:
         self._copies = Copies(known.files, survey.vanished)
         self._pending = [_Change(dropped=survey.outdated, skipped=survey.skipped, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
-        self._when = clock.started.isoformat()  # a file that changes after this is tried again
+        self._started = clock.started.isoformat()  # skipped files modified later are retried
         self._new: Counter[Modality] = Counter()
         self._items: Counter[Modality] = Counter()
         self._skipped: list[Skipped] = []
         self._counts: dict[str, Any] = dict.fromkeys(("changed", "duplicates", "moved", "removed"), 0)
         self._counts |= {"unchanged": survey.report.unchanged, "not_media": survey.report.not_media}
-        self._done = self._bytes = self._waiting = 0  # files, their bytes, items for the next commit
+        self._done = self._bytes = self._pending_items = 0  # files, their bytes, items to commit
 
     def __enter__(self) -> Ledger:
         return self
@@ -86,22 +85,22 @@ class Ledger:
             self.commit()
 
     def claim(self, task: Task) -> bool:
-        """Whether a prepared file has to be embedded; if not, `finish` gives it the vectors of its content.
+        """Return whether a prepared file must be embedded; otherwise `finish` copies its vectors.
 
-        For one thread, which need not be that of the other methods.
+        Call from a single thread, not necessarily that of the other methods.
         """
         return self._copies.claim(task)
 
     def add(self, embedded: Embedded) -> None:
-        """Put an embedded file in the place of what the store had of it."""
+        """Record an embedded file, replacing its stored items."""
         file = embedded.task.file
         self._new[file.modality] += 1
         self._items.update(Modality(row["modality"]) for row in embedded.rows)
         self._counts["changed"] += file.name in self._known.files
-        self._put(embedded)
+        self._replace(embedded)
 
     def refuse(self, skip: Skipped, bytes: int) -> None:
-        """Record a file that gives no items. One that was not fetched keeps those that it has."""
+        """Record a file without items. If it could not be fetched, its stored items are kept."""
         self._counts["not_media"] += skip.error is Reason.NOT_MEDIA
         self._apply(
             _Change(
@@ -113,7 +112,7 @@ class Ledger:
         )
 
     def finish(self, *, prune: bool) -> None:
-        """Copy what is to be copied, now that its sources are there.
+        """Record the copies, whose sources are all embedded by now.
 
         prune: remove the items of vanished files, unless they were moved.
         """
@@ -122,16 +121,16 @@ class Ledger:
         for task in self._survey.tasks(Action.DESCRIBE):
             copies.of_stored.append(Copy(task, task.file.name))
         self._copy(self._before, files, copies.of_stored)
-        if copies.of_fresh:
+        if copies.of_new:
             self.commit()
             after = self._writer.snapshot
-            made = Known(after).files
+            current = Known(after).files
             problems = {skip.path: skip for skip in self._skipped}
-            for copy in copies.of_fresh:
-                if copy.source not in made:  # the same bytes, the same problem
+            for copy in copies.of_new:
+                if copy.source not in current:  # same bytes, same problem
                     file = copy.task.file
                     self.refuse(replace(problems[copy.source], path=file.name), file.bytes)
-            self._copy(after, made, [copy for copy in copies.of_fresh if copy.source in made])
+            self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
         if prune:
             gone = self._survey.vanished - copies.moved
             self._counts["removed"] = sum(len(files[name].ids) for name in gone)
@@ -139,13 +138,13 @@ class Ledger:
 
     @property
     def is_due(self) -> bool:
-        """Whether the last commit is so long ago that another should follow."""
+        """Whether the commit interval has elapsed."""
         return time.perf_counter() - self._committed_s > self._commit_s
 
     def commit(self) -> None:
-        """Make everything that is finished permanent."""
+        """Commit all pending changes."""
         with deferred_sigint(), self._clock.timed("write"):
-            changes, self._pending, self._waiting = self._pending, [], 0
+            changes, self._pending, self._pending_items = self._pending, [], 0
             writer, files = self._writer, self._known.files
             dropped = [files[name].ids for change in changes for name in change.dropped if name in files]
             if dropped:
@@ -161,7 +160,7 @@ class Ledger:
 
     @property
     def report(self) -> Report:
-        """What the run has done so far, without its times."""
+        """The report so far, without timings."""
         skipped = (*self._survey.report.skipped, *self._skipped)
         return replace(self._survey.report, new=self._new, items=self._items, skipped=skipped, **self._counts)
 
@@ -170,29 +169,29 @@ class Ledger:
             if not copy.is_same_file:
                 self._counts["moved" if copy.is_moved else "duplicates"] += 1
                 self._counts["changed"] += copy.task.file.name in self._known.files
-            self._put(embedded, copy.source if copy.is_moved else None)
+            self._replace(embedded, copy.source if copy.is_moved else None)
 
-    def _put(self, embedded: Embedded, moved_from: str | None = None) -> None:
-        """Add a file's items in place of those that it had; those of `moved_from` go as well."""
+    def _replace(self, embedded: Embedded, moved_from: str | None = None) -> None:
+        """Replace a file's items; those of `moved_from` are removed as well."""
         file, problem = embedded.task.file, embedded.task.sidecar_problem
-        beside = sidecar(file.name)
-        fine = [as_text(file.name)] if problem else [as_text(file.name), as_text(beside)]
+        sidecar_name = sidecar(file.name)
+        resolved = [as_text(file.name)] if problem else [as_text(file.name), as_text(sidecar_name)]
         self._apply(
             _Change(
                 dropped=(file.name, moved_from) if moved_from else (file.name,),
                 rows=embedded.rows,
                 vectors=embedded.vectors,
-                skipped=(Skipped(beside, problem, Reason.SIDECAR),) if problem else (),
-                recovered=[name for name in fine if name in self._known.skips],
+                skipped=(Skipped(sidecar_name, problem, Reason.SIDECAR),) if problem else (),
+                recovered=[name for name in resolved if name in self._known.skips],
             ),
             file.name,
             file.bytes,
         )
 
     def _apply(self, change: _Change, name: str, bytes: int) -> None:
-        """Let a change wait for the next commit, which is now if enough items wait."""
+        """Append a pending change; commit if enough items are pending."""
         self._pending.append(change)
-        self._waiting += len(change.rows)
+        self._pending_items += len(change.rows)
         self._skipped += change.skipped
         self._done += 1
         self._bytes += bytes
@@ -200,20 +199,20 @@ class Ledger:
             total, skipped = len(self._survey.work), len(self._survey.skipped) + len(self._skipped)
             items, seconds = dict(self._items), self._clock.seconds
             self._progress(Progress(self._done, total, self._bytes, items, skipped, seconds, name))
-        if self._waiting >= self._commit_items:
+        if self._pending_items >= self._commit_items:
             self.commit()
 
     def _records(self, skips: Iterable[Skipped]) -> Iterator[dict[str, str]]:
-        """As the store keeps them, without those that it has: retries to no avail."""
+        """Yield skips as stored, except those already stored (failed retries)."""
         for skip in skips:
             path = as_text(skip.path)
             known = self._known.skips.get(path)
             if known is None or known.skipped != replace(skip, path=path) or known.has_changed():
-                yield {"path": path, "reason": skip.reason, "error": skip.error, "when": self._when}
+                yield {"path": path, "reason": skip.reason, "error": skip.error, "when": self._started}
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as columns. Where a user column has values of several types, it becomes text."""
+    """Convert rows to a table. A column of mixed types becomes text."""
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
     return pa.table({name: _column(values) for name, values in columns.items()})

@@ -1,4 +1,4 @@
-"""The engine of this machine: decoder processes run ahead of the model, which embeds in batches."""
+"""The local engine: decoder processes run ahead of the model, which embeds in batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from xsearch.decoders import MOST_DECODERS, Decoders
+from xsearch.decoders import MAX_DECODERS, Decoders
 from xsearch.errors import MediaError
 from xsearch.ingest.ledger import Ledger
 from xsearch.ingest.report import Clock
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind that are embedded together
-AHEAD_BYTES = 256 << 20  # of decoded samples that wait for the model
-FETCHED, FETCHED_BYTES = 64, 1 << 30  # remote files that wait for the decoders, and their bytes, at most
+BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind per batch, and their bytes
+AHEAD_BYTES = 256 << 20  # decoded samples buffered for the model
+FETCHED, FETCHED_BYTES = 64, 1 << 30  # remote files buffered for the decoders, and their bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -39,9 +39,9 @@ class _File:
 
     task: Task
     rows: list[dict[str, Any]] = field(default_factory=list)
-    vectors: dict[int, np.ndarray] = field(default_factory=dict)  # by the row
-    waiting: int = 0  # samples in batches
-    is_decoded: bool = False  # no more samples will come
+    vectors: dict[int, np.ndarray] = field(default_factory=dict)  # by row
+    pending: int = 0  # samples in batches
+    is_decoded: bool = False
     problem: MediaError | None = None
 
 
@@ -49,23 +49,23 @@ Event = tuple[Task, MediaError] | tuple[_File, Sample | MediaError | None]
 
 
 def run(survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, decoders: int | None) -> None:
-    """Decode and embed what is to be embedded; each file goes to the ledger as soon as it is finished.
+    """Decode and embed the surveyed files, reporting each to the ledger as soon as it is finished.
 
-    decoders: processes, one for each core if None; 0 to decode in this one.
+    decoders: number of processes, default one per core; 0 decodes in this process.
     """
     keep_memory()
     if decoders is None:
-        decoders = min(CORES, MOST_DECODERS, sum(survey.report.new.values()))
+        decoders = min(CORES, MAX_DECODERS, sum(survey.report.new.values()))
     with (
         Decoders(decoders, side=backend.capabilities().image_side) as pool,
         ReadAhead(_decoded(survey.tasks(Action.EMBED), ledger, pool), AHEAD_BYTES, _size) as events,
     ):
 
-        def spare_threads() -> int:
-            """The cores that no decoder is at; all, where those wait for the model."""
-            return CORES if events.full else max(CORES - pool.at_work, 1)
+        def free_cores() -> int:
+            """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
+            return CORES if events.full else max(CORES - pool.busy, 1)
 
-        batches = _Batches(backend, ledger, clock, spare_threads)
+        batches = _Batches(backend, ledger, clock, free_cores)
         try:
             for event in clock.waiting(events):
                 match event:
@@ -82,23 +82,23 @@ def run(survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, decoders
 
 
 def _prepared(tasks: Iterator[Task]) -> Iterator[tuple[Task, Task | MediaError]]:
-    """Each task prepared, in their order; remote files are fetched ahead, several at a time."""
+    """Prepare tasks, in order; remote files are prefetched concurrently."""
     waiting: deque[tuple[Task, int, Callable[[], Task]]] = deque()
-    held = 0  # bytes of remote files
+    fetched = 0  # bytes of waiting remote files
     fetchers = ThreadPoolExecutor(CONNECTIONS)
     try:
         while True:
             if task := next(tasks, None):
                 if isinstance(task.file, RemoteFile):
                     waiting.append((task, task.file.bytes, fetchers.submit(prepare, task).result))
-                    held += task.file.bytes
+                    fetched += task.file.bytes
                 else:
                     waiting.append((task, 0, partial(prepare, task)))
             elif not waiting:
                 return
-            while waiting and (not task or not held or len(waiting) > FETCHED or held > FETCHED_BYTES):
+            while waiting and (not task or not fetched or len(waiting) > FETCHED or fetched > FETCHED_BYTES):
                 first, size, result = waiting.popleft()
-                held -= size
+                fetched -= size
                 try:
                     yield first, result()
                 except MediaError as problem:
@@ -108,7 +108,7 @@ def _prepared(tasks: Iterator[Task]) -> Iterator[tuple[Task, Task | MediaError]]
 
 
 def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[Event]:
-    """The samples of each file, then None or its problem; nothing for copies. Runs in a thread."""
+    """Yield the samples of each file, then None or its error; nothing for copies. Runs in a thread."""
     decoding: dict[MediaFile, _File] = {}
     failed: deque[Event] = deque()
 
@@ -136,7 +136,7 @@ def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[
 
 
 def _discard(file: MediaFile) -> None:
-    """Remove a copy that has been read; a camera stays for the other maps."""
+    """Delete the local copy of a remote file; a depth camera is kept for other maps."""
     if file.url:
         file.path.unlink(missing_ok=True)
         if file.companion and file.modality is Modality.IMU:
@@ -144,18 +144,16 @@ def _discard(file: MediaFile) -> None:
 
 
 class _Batches:
-    """Samples that wait for the model, by kind; a file goes to the ledger with the last of its vectors."""
+    """Batches of samples by kind. A file is reported to the ledger with the last of its vectors."""
 
-    def __init__(
-        self, backend: Backend, ledger: Ledger, clock: Clock, spare_threads: Callable[[], int]
-    ) -> None:
+    def __init__(self, backend: Backend, ledger: Ledger, clock: Clock, free_cores: Callable[[], int]) -> None:
         self._backend, self._ledger, self._clock = backend, ledger, clock
-        self._spare_threads = spare_threads
+        self._free_cores = free_cores
         self._waiting: dict[Modality, list[tuple[_File, int, Sample]]] = {}
-        self._proven: set[Modality] = set()  # kinds of which something has been embedded
+        self._embedded_kinds: set[Modality] = set()
 
     def take(self, file: _File, what: Sample | MediaError | None) -> None:
-        """Take a sample of a file, its problem, or None after the last sample."""
+        """Add a sample of a file, its error, or None after the last sample."""
         if not isinstance(what, Sample):
             file.is_decoded, file.problem = True, file.problem or what
             self._finish(file)
@@ -163,7 +161,7 @@ class _Batches:
             batch = self._waiting.setdefault(what.modality, [])
             batch.append((file, len(file.rows), what))
             file.rows.append(item(file.task, what))
-            file.waiting += 1
+            file.pending += 1
             if len(batch) >= BATCH or sum(_bytes(sample) for *_, sample in batch) >= BATCH_BYTES:
                 self._embed(what.modality)
 
@@ -173,23 +171,23 @@ class _Batches:
 
     def _embed(self, modality: Modality) -> None:
         batch = self._waiting.pop(modality)
-        use_threads(self._spare_threads())
+        use_threads(self._free_cores())
         with self._clock.timed("embed"):
             samples = [sample for *_, sample in batch]
-            vectors = embed(samples, self._backend, proven=modality in self._proven)
+            vectors = embed(samples, self._backend, verified=modality in self._embedded_kinds)
         for (file, row, _), vector in zip(batch, vectors, strict=True):
-            file.waiting -= 1
+            file.pending -= 1
             if isinstance(vector, MediaError):
                 file.problem = vector
             else:
                 file.vectors[row] = vector
-                self._proven.add(modality)
+                self._embedded_kinds.add(modality)
         for file in dict.fromkeys(file for file, *_ in batch):
             self._finish(file)
 
     def _finish(self, file: _File) -> None:
-        """Hand a file to the ledger, once: when it is decoded and no batch has anything of it."""
-        if not file.is_decoded or file.waiting:
+        """Report a file to the ledger once it is decoded and has no pending samples."""
+        if not file.is_decoded or file.pending:
             return
         if file.problem:
             self._ledger.refuse(skipped(file.task, file.problem), file.task.file.bytes)
@@ -203,7 +201,7 @@ def _size(event: Event) -> int:
 
 
 def _bytes(sample: Sample) -> int:
-    """Memory of a sample's data, roughly."""
+    """Estimate the memory of a sample's data."""
     data = sample.data
     if isinstance(data, np.ndarray):
         return data.nbytes

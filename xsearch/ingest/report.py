@@ -1,4 +1,4 @@
-"""How far an ingest is, and what it did."""
+"""Progress and results of an ingest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class Clock:
-    """The seconds since an ingest began, and on what they were spent."""
+    """Elapsed time of an ingest, in total and per stage."""
 
     def __init__(self) -> None:
         self.started = datetime.now(UTC)
@@ -31,15 +31,15 @@ class Clock:
         return time.perf_counter() - self._start_s
 
     @contextmanager
-    def timed(self, what: str) -> Iterator[None]:
+    def timed(self, stage: str) -> Iterator[None]:
         start_s = time.perf_counter()
         try:
             yield
         finally:
-            self.spent[what] += time.perf_counter() - start_s
+            self.spent[stage] += time.perf_counter() - start_s
 
     def waiting(self, elements: Iterable[T]) -> Iterator[T]:
-        """The same; the time until each comes is spent on "wait"."""
+        """Yield the elements, counting the time until each as "wait"."""
         each = iter(elements)
         while True:
             with self.timed("wait"):
@@ -51,34 +51,34 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is, for whoever shows it."""
+    """Progress of a run."""
 
     done: int  # files
-    total: int  # files to do; unchanged ones do not count
-    bytes: int  # of the files that are done
+    total: int  # files, without unchanged ones
+    bytes: int  # of finished files
     items: Mapping[Modality, int]  # embedded so far, by kind
     skipped: int
-    seconds: float  # since the run began
-    path: str  # of the file that was finished last
+    seconds: float  # elapsed
+    path: str  # of the last finished file
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run did; a dry run: what it would do."""
+    """The results of a run; of a dry run, what it would do."""
 
     files: Mapping[Modality, int]  # media files visited, by kind
     new: Mapping[Modality, int]  # files embedded, by kind; dry run: new or changed
-    items: Mapping[Modality, int]  # items embedded, by kind: a file may give several, of two kinds
-    changed: int  # files known with another content
+    items: Mapping[Modality, int]  # items embedded, by kind
+    changed: int  # stored files with new content
     unchanged: int
-    duplicates: int  # files that got the vectors of another with the same bytes
-    moved: int  # the same, where the other is gone
-    described: int  # files of which only the user columns have changed
+    duplicates: int  # files that took the vectors of another with the same bytes
+    moved: int  # duplicates whose original is gone
+    described: int  # files with new user columns only
     removed: int  # items of vanished files
-    skipped: tuple[Skipped, ...]  # also those of earlier runs that have not changed since
+    skipped: tuple[Skipped, ...]  # including unchanged ones of earlier runs
     not_media: int
     seconds: float
-    spent: Mapping[str, float]  # of these seconds: "look", "wait" for decoders, "embed", "write", "index"
+    spent: Mapping[str, float]  # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
 
     @property
     def items_per_s(self) -> float:

@@ -1,6 +1,6 @@
-"""What an ingest has to do: the files on the disk compared with those in the store.
+"""Compare the files on disk with the store to determine the work of an ingest.
 
-No file is opened here, and no remote one fetched, whose name, size and time the store knows.
+Files whose name, size and mtime match the store are neither opened nor fetched.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ __all__ = ["Survey", "survey"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """What is to be done, and what was decided about the other files."""
+    """The work to do, and the decisions about all other files."""
 
-    work: pa.Table  # rows of WORK
-    remotes: Mapping[str, Remote]  # by URL: those that the work is from
-    report: Report  # what a run would do that also prunes
-    skipped: Sequence[Skipped]  # for the first time, or for another reason than before
-    outdated: Set[str]  # known, changed, and no longer readable: their items are to go
-    recovered: Set[str]  # skipped before, but no longer bad, or no longer there
-    vanished: Set[str]  # known and below the roots, but no longer there
+    work: pa.Table  # schema WORK
+    remotes: Mapping[str, Remote]  # by URL
+    report: Report  # of a dry run with prune
+    skipped: Sequence[Skipped]  # new skips, or skips with a new reason
+    outdated: Set[str]  # stored, changed and now unreadable: their items are removed
+    recovered: Set[str]  # skipped before, now readable or deleted
+    vanished: Set[str]  # stored and below the roots, but deleted
 
     def tasks(self, action: Action) -> Iterator[Task]:
         return tasks_of(self.work.filter(pc.field("action") == action), self.remotes)
@@ -53,16 +53,16 @@ def survey(
     collection: Path | None,
     scratch: Path,
 ) -> Survey:
-    """Compare what is below `roots` with what is known.
+    """Compare the files below `roots` with the known ones.
 
-    roots: paths and URLs. kinds, metadata: as of `ingest`. collection: its folder, which is no media.
-    scratch: where copies of remote files may be put.
+    roots: paths and URLs. kinds, metadata: see `ingest`. collection: its folder, excluded.
+    scratch: folder for copies of remote files.
     """
     folders = [media.absolute(root) for root in roots if not media.is_url(root)]
     remotes = {str(root): Remote(str(root), scratch, kinds=kinds) for root in roots if media.is_url(root)}
     listed = [file for remote in remotes.values() for file in remote.files()]
-    places = [*folders, *(remote.folder for remote in remotes.values())]
-    sorter = _Sorter(known, Metadata.beside(places, metadata), places, kinds)
+    local_roots = [*folders, *(remote.folder for remote in remotes.values())]
+    sorter = _Sorter(known, Metadata.beside(local_roots, metadata), local_roots, kinds)
     inside = f"{media.absolute(collection)}{os.sep}" if collection else None
     files = (
         file
@@ -80,49 +80,49 @@ def survey(
         duplicates=0,
         moved=0,
         removed=sum(len(known.files[name].ids) for name in vanished),
-        skipped=(*sorter.skipped_still, *sorter.skipped),
+        skipped=(*sorter.still_skipped, *sorter.skipped),
         seconds=0.0,
         spent={},
     )
-    no_longer_there = sorter.missing(known.skips.keys() - {skip.path for skip in report.skipped}, names)
-    recovered = sorter.recovered.union(no_longer_there)
+    deleted = sorter.missing(known.skips.keys() - {skip.path for skip in report.skipped}, names)
+    recovered = sorter.recovered.union(deleted)
     return Survey(work, remotes, report, sorter.skipped, sorter.outdated, recovered, vanished)
 
 
 class _Sorter:
-    """What has been decided about the files so far."""
+    """Classifies files one by one and keeps the tallies."""
 
     def __init__(
-        self, known: Known, about: Metadata, places: Sequence[Path], kinds: Sequence[tuple[Modality, str]]
+        self, known: Known, metadata: Metadata, roots: Sequence[Path], kinds: Sequence[tuple[Modality, str]]
     ) -> None:
-        self._known, self._about, self._places, self._kinds = known, about, places, kinds
-        self._visited: set[str] = set()  # media
+        self._known, self._metadata, self._roots, self._kinds = known, metadata, roots, kinds
+        self._visited: set[str] = set()  # media files
         self.files: Counter[Modality] = Counter()
         self.new: Counter[Modality] = Counter()
         self.counts = dict.fromkeys(("changed", "described", "unchanged", "not_media"), 0)
         self.skipped: list[Skipped] = []
-        self.skipped_still: list[Skipped] = []  # by an earlier run, and not changed since
+        self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
         self.outdated: set[str] = set()
         self.recovered: set[str] = set()
 
     def sort(self, file: MediaFile | RemoteFile | Skipped) -> Task | None:
-        """What is to be done with a file, if anything."""
+        """Return the task for a file, if there is anything to do."""
         if isinstance(file, Skipped):
             self._skip(file)
             return None
         self._visited.add(file.name)
         self.files[file.modality] += 1
         known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
-        now = file.known_as(known.kind) if known and isinstance(file, RemoteFile) else file
+        now = file.as_modality(known.kind) if known and isinstance(file, RemoteFile) else file
         if known and known.is_same(now):
             self.counts["unchanged"] += 1
             return self._described(now, known)
         if skip and not (
-            skip.skipped.error.is_passing
-            or any(media.asked(file.path, place, self._kinds) for place in self._places)
+            skip.skipped.error.is_transient
+            or any(media.match_kind(file.path, root, self._kinds) for root in self._roots)
             or skip.has_changed(file.mtime_ns)
         ):
-            self.skipped_still.append(skip.skipped)
+            self.still_skipped.append(skip.skipped)
             return None
         self.new[file.modality] += 1
         self.counts["changed"] += known is not None
@@ -134,32 +134,32 @@ class _Sorter:
             self.outdated.add(skip.path)
         if skip.error is not Reason.NOT_MEDIA:
             is_known = before is not None and before.skipped.reason == skip.reason
-            (self.skipped_still if is_known else self.skipped).append(skip)
+            (self.still_skipped if is_known else self.skipped).append(skip)
             return
         self.counts["not_media"] += 1
-        if before and before.skipped.error is not Reason.SIDECAR:  # which is no media either
+        if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
 
     def _described(self, file: MediaFile | RemoteFile, known: KnownFile) -> Task | None:
-        """A task if an unchanged file has other user columns than its items."""
+        """Return a task if the user columns of an unchanged file differ from the stored ones."""
         extra, problem = self._user_columns(file.path)
         if skips := self._known.skips:
-            fine = [file.name] if problem else [file.name, sidecar(file.name)]
-            self.recovered.update(name for name in fine if name in skips)
+            resolved = [file.name] if problem else [file.name, sidecar(file.name)]
+            self.recovered.update(name for name in resolved if name in skips)
         if self._known.describes(known, extra):
             return None
         self.counts["described"] += 1
         return Task(Action.DESCRIBE, file, extra)
 
     def _user_columns(self, path: Path) -> tuple[dict[str, Any], str | None]:
-        """And what is wrong with the sidecar that should give them."""
+        """Return the user columns of a file and what is wrong with its sidecar, if anything."""
         try:
-            return self._about.of(path), None
+            return self._metadata.of(path), None
         except UsageError as problem:
             return {}, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
 
     def missing(self, names: Iterable[str], roots: Sequence[str]) -> Iterator[str]:
-        """Those of `names` that are below the roots and not there any more; of a URL its listing tells."""
+        """Yield those of `names` that are below the roots but do not exist, or for URLs, are not listed."""
         below = tuple(f"{root.rstrip('/')}/" for root in roots)
         for name in names:
             is_below = name not in self._visited and (name.startswith(below) or name in roots)

@@ -1,4 +1,4 @@
-"""What is done to one file, wherever that happens: values and pure functions, all of which can be pickled."""
+"""Tasks, and pure functions that process one file; all picklable, so that any engine can run them."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ __all__ = [
     "tasks_of",
 ]
 
-FAIR = 8  # samples of a kind of which none can be embedded: then it is not the files, but the model
+MIN_FAILURES = 8  # if so many samples of a kind fail and none works, the model is at fault
 
-# The columns of a table of tasks. `path`: of a remote file where its copy would be on the surveying machine;
-# `remote`: the URL in whose listing it is, null for a local file; `keys`: what its file system calls it and
-# its companion; `extra`: user columns as a JSON object.
+# Columns of a task table. `path`: for a remote file, its local copy on the surveying machine; `remote`: the
+# listed URL it comes from, null for local files; `keys`: remote paths of the file and its companion; `extra`:
+# user columns as a JSON object.
 _TEXTS = ["action", "path", "modality", "mime", "companion", "url", "remote", "extra", "sidecar_problem"]
 _OTHERS = {"bytes": pa.int64(), "mtime_ns": pa.int64(), "keys": pa.list_(pa.string())}
 WORK = pa.schema(dict.fromkeys(_TEXTS, pa.string()) | _OTHERS)
 
 
 class Action(StrEnum):
-    """What is to be done with a file."""
+    """What to do with a file."""
 
     EMBED = "embed"
-    DESCRIBE = "describe"  # its items get other user columns
+    DESCRIBE = "describe"  # update user columns only
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """A file to do."""
+    """A file to process."""
 
     action: Action
     file: MediaFile | RemoteFile
     extra: Mapping[str, Any]  # user columns
-    sidecar_problem: str | None = None  # what is wrong with its sidecar, which does not count then
-    sha256: str = ""  # once it is prepared; of two files: of their two digests
+    sidecar_problem: str | None = None  # why its sidecar is ignored
+    sha256: str = ""  # set by `prepare`; with a companion, of both digests
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedded:
-    """A file's items, without ids, and a vector for each."""
+    """A file's items, without ids, and their vectors."""
 
     task: Task
     rows: Sequence[Mapping[str, Any]]
@@ -73,7 +73,7 @@ class Embedded:
 
 
 def prepare(task: Task) -> Task:
-    """The task with its file on this machine, a MediaFile, and with its sha256. Raises MediaError."""
+    """Return the task with a local MediaFile and its sha256, fetching it if remote. Raises MediaError."""
     file = task.file.fetch() if isinstance(task.file, RemoteFile) else task.file
     sha256 = media.sha256(file.path)
     if file.companion:
@@ -82,37 +82,37 @@ def prepare(task: Task) -> Task:
 
 
 def embed(
-    samples: Sequence[Sample], backend: Backend, *, proven: bool = False
+    samples: Sequence[Sample], backend: Backend, *, verified: bool = False
 ) -> list[np.ndarray | MediaError]:
-    """Per sample its vector, float32 [dim], or what is wrong with it.
+    """Return a float32 [dim] vector or an error for each sample.
 
-    samples: of one kind. proven: whether any of that kind has been embedded before; if not, and if not one
-    of FAIR samples can be, that is a ModelError.
+    samples: of one kind. verified: whether the model has embedded this kind before; if not, raises ModelError
+    when each of MIN_FAILURES or more samples fails.
     """
     try:
         vectors = backend.embed(samples)
     except (ModelError, MemoryError):
         raise
-    except Exception as problem:  # the boundary: what models raise is not documented
-        text = f"{type(problem).__name__}: {str(problem) or 'no reason given'}"
+    except Exception as problem:  # models raise undocumented exceptions
+        text = f"{type(problem).__name__}: {str(problem) or 'no message'}"
         if len(samples) == 1:
             return [problem if isinstance(problem, MediaError) else NotEmbedded(f"unexpected {text}")]
         each = [embed([sample], backend)[0] for sample in samples]
-        if len(samples) >= FAIR and not proven and all(isinstance(one, MediaError) for one in each):
+        if len(samples) >= MIN_FAILURES and not verified and all(isinstance(one, MediaError) for one in each):
             raise ModelError(
                 f"the model fails for each of {len(samples)} {samples[0].modality} samples: {text}; "
-                "check its files and the device, or use another one"
+                "check its files and the device, or use another model"
             ) from problem
         return each
     finite = np.isfinite(vectors).all(axis=1)
     return [
-        vector if good else Unreadable("the model finds no direction in it: not finite")
+        vector if good else Unreadable("embedding is not finite")
         for vector, good in zip(vectors, finite, strict=True)
     ]
 
 
 def item(task: Task, sample: Sample) -> dict[str, Any]:
-    """What is stored of a sample of a prepared file besides its id and its vector."""
+    """Return the item row of a sample of a prepared file, without id and vector."""
     file = task.file
     of_file = {"path": file.name, "bytes": file.bytes, "mtime_ns": file.mtime_ns, "mime": file.mime}
     of_sample = ("modality", "start_s", "end_s", "width", "height", "duration_s", "text")
@@ -125,30 +125,30 @@ def item(task: Task, sample: Sample) -> dict[str, Any]:
 
 
 def skipped(task: Task, problem: MediaError) -> Skipped:
-    """What is recorded of a file that gives no items."""
+    """Return the skip record of a file that failed."""
     text = " ".join(str(problem).removeprefix(f"{task.file.path}: ").split())
-    return Skipped(task.file.name, text or "no reason given", problem.reason)
+    return Skipped(task.file.name, text or "no message", problem.reason)
 
 
 def table_of(tasks: Iterable[Task]) -> pa.Table:
-    """One row of WORK for each task that is not prepared yet."""
+    """Convert unprepared tasks to a table of schema WORK."""
     tables, rows = [WORK.empty_table()], map(_row, tasks)
-    while some := list(islice(rows, 10_000)):
-        tables.append(pa.Table.from_pylist(some, WORK))
+    while batch := list(islice(rows, 10_000)):
+        tables.append(pa.Table.from_pylist(batch, WORK))
     return pa.concat_tables(tables)
 
 
 def tasks_of(work: pa.Table, remotes: Mapping[str, Remote]) -> Iterator[Task]:
-    """The tasks in rows of WORK, in their order. remotes: by URL, of this machine."""
+    """Yield the tasks of a WORK table, in order. remotes: by URL, on this machine."""
     for row in chain.from_iterable(batch.to_pylist() for batch in work.to_batches(max_chunksize=1000)):
         path, companion = Path(row["path"]), row["companion"] and Path(row["companion"])
-        kind, facts = Modality(row["modality"]), (row["bytes"], row["mtime_ns"])
-        file: MediaFile | RemoteFile = MediaFile(path, kind, *facts, row["mime"], companion, row["url"])
+        kind, stats = Modality(row["modality"]), (row["bytes"], row["mtime_ns"])
+        file: MediaFile | RemoteFile = MediaFile(path, kind, *stats, row["mime"], companion, row["url"])
         if row["remote"]:
             remote = remotes[row["remote"]]
             path = remote.place(row["url"])
             companion = companion and path.with_name(companion.name)
-            file = RemoteFile(row["url"], path, *facts, tuple(row["keys"]), remote, kind, companion=companion)
+            file = RemoteFile(row["url"], path, *stats, tuple(row["keys"]), remote, kind, companion=companion)
         yield Task(Action(row["action"]), file, json.loads(row["extra"]), row["sidecar_problem"])
 
 

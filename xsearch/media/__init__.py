@@ -1,11 +1,11 @@
-"""Files -> samples in physical units: walk, identify, hash, decode. Knows nothing of models.
+"""Walk, identify, hash and decode media files into samples in physical units. Independent of any model.
 
-    for found in walk([Path("media")]):
-        if isinstance(found, MediaFile):
-            for sample in read(found): ...
+    for file in walk([Path("media")]):
+        if isinstance(file, MediaFile):
+            for sample in read(file): ...
 
-One module per kind turns a file into samples; `container` opens what holds several tracks.
-Every failure is a MediaError whose text starts with the path: `PATH: what is wrong; what to do`.
+One module per modality decodes files; `container` opens multi-track formats.
+Every failure is a MediaError whose message starts with the path: `PATH: what is wrong; what to do`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from collections.abc import Iterator
 
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, files, image, imu, text, thermal, video
-from xsearch.media.files import Skipped, absolute, asked, companions, identify, is_unchanged, sha256, walk
+from xsearch.media.files import (
+    Skipped,
+    absolute,
+    companions,
+    identify,
+    is_unchanged,
+    match_kind,
+    sha256,
+    walk,
+)
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, is_url
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -24,12 +33,12 @@ __all__ = [
     "RemoteFile",
     "Skipped",
     "absolute",
-    "asked",
     "at_hand",
     "companions",
     "identify",
     "is_unchanged",
     "is_url",
+    "match_kind",
     "read",
     "sha256",
     "walk",
@@ -49,17 +58,17 @@ _READERS = {
 def read(file: MediaFile) -> Iterator[Sample]:
     """Decode a file into at least one sample; see `Sample` for shapes, dtypes and units.
 
-    Windows come one at a time, so a long recording is never held whole. A video gives its pictures and
-    then, as audio samples, its sound track. Unreadable if the file is damaged, empty or incomplete,
-    which can show only after some samples have been given.
+    Windows are decoded lazily, so memory does not grow with duration. A video yields its frames, then its
+    sound track as audio samples. Raises Unreadable if the file is damaged, empty or truncated, possibly
+    after some samples have been yielded.
     """
     try:
         yield from _READERS[file.modality](file)
         problem = None
-    except Exception as error:  # the boundary: what decoders raise on damaged input is not documented
+    except Exception as error:  # decoders raise undocumented exceptions on damaged input
         problem = error
     if files.has_changed(file):
-        raise Unreadable(f"{file.path}: changed or vanished while it was read; ingest again") from problem
+        raise Unreadable(f"{file.path}: modified or deleted while being read; ingest again") from problem
     if isinstance(problem, MediaError):
         raise problem
     if problem:

@@ -1,4 +1,4 @@
-"""Sounds: any rate and channel count -> 16 kHz mono windows, by libsndfile or else FFmpeg."""
+"""Audio files at any rate and channel count -> 16 kHz mono windows. libsndfile, falling back to FFmpeg."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 __all__ = ["read", "track"]
 
 WINDOW = 10 * AUDIO_RATE_HZ
-LONGEST = 11 * AUDIO_RATE_HZ  # less than 1 s at the end is part of the window before it
-BLOCK = 1 << 20  # numbers read at once: 10 s of what headers can tell of may be terabytes
-UNKNOWN = 2**63 - 1  # libsndfile's SF_COUNT_MAX: the length of a stream
+MAX_WINDOW = 11 * AUDIO_RATE_HZ  # a remainder shorter than 1 s is merged into the last window
+BLOCK = 1 << 20  # values per read: rate and channel count in a header are untrusted
+UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, reported for streams
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """Windows of 10 s, hop 10 s, the last one of 1 s to 11 s. Channels are averaged.
+    """Yield windows of 10 s, hop 10 s; the last is 1 s to 11 s long. Channels are averaged.
 
-    What lies beyond full scale is clipped; NaN becomes silence.
+    Values beyond full scale are clipped and NaN is replaced by 0.
     """
-    sound = _opened(file)
+    sound = _open(file)
     if sound is None:
         yield from track(file.path)
         return
@@ -37,36 +37,36 @@ def read(file: MediaFile) -> Iterator[Sample]:
         yield from _samples(file.path, blocks, rate_hz, sound.frames / rate_hz)
 
 
-def _opened(file: MediaFile) -> Any | None:
-    """A `soundfile.SoundFile`, or None for what only FFmpeg can read, or read quietly."""
+def _open(file: MediaFile) -> Any | None:
+    """Return a `soundfile.SoundFile`, or None if FFmpeg should decode the file."""
     import soundfile
 
-    if file.mime == "audio/mpeg":  # libsndfile's decoder prints what it thinks of a damaged one
+    if file.mime == "audio/mpeg":  # mpg123, libsndfile's MP3 decoder, prints warnings to stderr
         return None
     try:
         sound = soundfile.SoundFile(file.path)
     except soundfile.LibsndfileError:
         return None
-    if 0 < sound.frames < UNKNOWN:
+    if 0 < sound.frames < UNKNOWN_LENGTH:
         return sound
     sound.close()
     return None
 
 
 def track(path: Path) -> Iterator[Sample]:
-    """The first sound track of a container, cut as by `read`."""
+    """Yield the windows of a container's first audio stream, split as by `read`."""
     from av import AudioResampler
 
     with container.opened(path) as source:
         frames = source.decode(audio=0) if source.streams.audio else iter(())
         first = next(frames, None)
         if first is None:
-            raise Unreadable(f"{path}: no sound in it; remove or replace it")
-        # Interleaved, as PyAV crashes on more than eight planes (measured with 18.1); rate and channels stay.
+            raise Unreadable(f"{path}: no audio samples; remove or replace the file")
+        # Packed format: PyAV 18.1 crashes on more than eight planes. Rate and channels are unchanged.
         to_float = AudioResampler("flt", first.layout, first.sample_rate)
         parts = (part for frame in chain([first], frames) for part in to_float.resample(frame))
         blocks = (part.to_ndarray().reshape(-1, first.layout.nb_channels) for part in parts)
-        duration_s = source.duration / 1e6 if source.duration else None  # from microseconds
+        duration_s = source.duration / 1e6 if source.duration else None  # microseconds
         yield from _samples(path, blocks, first.sample_rate, duration_s)
 
 
@@ -74,7 +74,7 @@ def _samples(
     path: Path, blocks: Iterable[np.ndarray], rate_hz: int, duration_s: float | None
 ) -> Iterator[Sample]:
     start = 0
-    for window in _cut(_resampled(blocks, rate_hz)):
+    for window in _windows(_resampled(blocks, rate_hz)):
         end = start + len(window)
         yield Sample(
             Modality.AUDIO,
@@ -86,13 +86,13 @@ def _samples(
         )
         start = end
     if start == 0:
-        raise Unreadable(f"{path}: no sound in it; remove or replace it")
+        raise Unreadable(f"{path}: no audio samples; remove or replace the file")
 
 
 def _resampled(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """float32 [N, channels] blocks at `rate_hz` -> float32 [n] blocks at AUDIO_RATE_HZ, channels averaged.
+    """Resample float32 [N, channels] blocks at `rate_hz` to mono float32 [n] blocks at AUDIO_RATE_HZ.
 
-    `librosa.resample` gives the same numbers, but takes a sound whole and a second and a half to import.
+    Same values as `librosa.resample`, which cannot stream and takes 1.5 s to import.
     """
     import soxr
 
@@ -102,18 +102,18 @@ def _resampled(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarra
     yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _cut(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Blocks of any length -> windows, holding little more than one."""
-    held: list[np.ndarray] = []
+def _windows(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Regroup blocks of any length into windows, buffering little more than one."""
+    pending: list[np.ndarray] = []
     length = 0
     for block in blocks:
-        held.append(block)
+        pending.append(block)
         length += len(block)
-        if length >= LONGEST:
-            sound = np.concatenate(held)
-            while len(sound) >= LONGEST:
+        if length >= MAX_WINDOW:
+            sound = np.concatenate(pending)
+            while len(sound) >= MAX_WINDOW:
                 yield sound[:WINDOW]
                 sound = sound[WINDOW:]
-            held, length = [sound], len(sound)
+            pending, length = [sound], len(sound)
     if length:
-        yield np.concatenate(held)
+        yield np.concatenate(pending)

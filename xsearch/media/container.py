@@ -1,4 +1,4 @@
-"""Files that hold several tracks, opened with FFmpeg's libraries through PyAV."""
+"""Multi-track containers, opened with PyAV."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xsearch.errors import Unreadable
 
 __all__ = ["has_pictures", "opened", "picture_track"]
 
-# Local files only, and no playlist formats (hls, concat, dash): those name other files and addresses to open.
+# Local files only, and no playlist demuxers (hls, concat, dash): they open other files and URLs.
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": "aac,ac3,aiff,asf,avi,caf,flac,flv,gif,matroska,mov,mp3,mpeg,mpegts,ogg,wav,w64",
@@ -20,7 +20,7 @@ _OPTIONS = {
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """An open `av.container.InputContainer`. Unreadable if FFmpeg gives up, then or while it is used."""
+    """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable."""
     import av
 
     try:
@@ -28,21 +28,21 @@ def opened(path: Path) -> Iterator[Any]:
             yield source
     except av.error.FFmpegError as error:
         raise Unreadable(
-            f"{path}: cannot be decoded ({error.strerror}); is it damaged or encrypted?"
+            f"{path}: cannot be decoded ({error.strerror}); the file may be damaged or encrypted"
         ) from error
 
 
 def picture_track(source: Any) -> Any | None:
-    """The first video stream that is not a cover picture."""
+    """Return the first video stream that is not cover art, or None."""
     from av.stream import Disposition
 
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
 
 
 def has_pictures(path: Path) -> bool:
-    """False only for a readable file without a picture track: a sound in a video's clothes."""
+    """Return False only for a readable, audio-only container."""
     try:
         with opened(path) as source:
             return picture_track(source) is not None or not source.streams.audio
-    except Exception:  # damaged in whatever way: reading it will say so
+    except Exception:  # damaged: `read` reports it
         return True

@@ -1,4 +1,4 @@
-"""Find files, tell their kinds, hash their bytes. Looks no further into a file than its kind needs."""
+"""Walk folders, identify the kind of files, hash their bytes. Reads no more than the kind requires."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from xsearch.types import MediaFile, Modality
 
 __all__ = [
     "HEAD",
+    "METADATA",
     "Skipped",
     "absolute",
-    "asked",
     "companions",
     "guess",
     "has_changed",
     "identify",
     "is_unchanged",
+    "match_kind",
     "sha256",
     "walk",
 ]
 
-# Magic bytes at the start of a file; those that several formats share are told apart in `_sniff`.
+# Magic bytes at the start of a file; `_magic` handles prefixes shared by several formats.
 _MAGIC = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -86,21 +87,21 @@ _EXTENSIONS = {
     ".npz": "application/x-npz",
     ".parquet": "application/vnd.apache.parquet",
 }
-_ARRAYS = {"application/x-npy", "image/x-portable-floatmap", "image/x-exr"}  # depth, if the name says so
-_TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  # IMU, if the columns say so
+_ARRAYS = {"application/x-npy", "image/x-portable-floatmap", "image/x-exr"}  # depth, depending on the name
+_TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  # IMU, depending on the columns
 _FOLDERS = {"depth": Modality.DEPTH, "thermal": Modality.THERMAL, "ir": Modality.THERMAL}
 _NAMES = {Modality.DEPTH: re.compile(r"depth"), Modality.THERMAL: re.compile(r"thermal|_ir(?![a-z])")}
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
-_SIDECAR = "metadata.csv"
-HEAD = 512  # bytes that tell a format
+METADATA = "metadata.csv"  # user columns, in any folder
+HEAD = 512  # bytes needed to detect a format
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file or folder that gives no samples. Reason.NOT_MEDIA is no fault."""
+    """A file or folder without samples. Reason.NOT_MEDIA is not an error."""
 
-    path: str  # or the URL; undecodable bytes of a name are written as \\xNN
-    reason: str  # without the path
+    path: str  # or URL; undecodable bytes of a name are escaped as \\xNN
+    reason: str  # message without the path
     error: Reason
 
 
@@ -110,27 +111,27 @@ def walk(
     kinds: Sequence[tuple[Modality, str]] = (),
     known: Callable[[Path], MediaFile | None] = lambda path: None,
 ) -> Iterator[MediaFile | Skipped]:
-    """Every file under the roots once: files that are roots first, then folders depth first, sorted by name.
+    """Yield every file under the roots once: roots that are files, then folders depth first, sorted by name.
 
-    Hidden entries are left out unless they are roots. A linked folder is walked after all real ones and
-    only if none of them is it, so loops end. The two files of an IMU pair come as one.
-    `kinds` as for `identify`; files that match none of them and are `known` are not opened.
-    UsageError if a root does not exist.
+    Hidden entries are skipped unless they are roots. Symlinked folders are walked last and only if not
+    visited yet, so loops terminate. The two files of an IMU pair are yielded as one.
+    kinds: see `identify`; files that match none of them and are `known` are not opened.
+    Raises UsageError if a root does not exist.
     """
-    given = list(dict.fromkeys(absolute(root) for root in roots))
-    for root in given:
+    tops = list(dict.fromkeys(absolute(root) for root in roots))
+    for root in tops:
         if not root.exists():
             raise UsageError(f"{_printable(root)}: no such file or folder; check the path")
-    alone: set[Path] = set()  # not to be found again inside a folder
-    for root in given:
+    yielded: set[Path] = set()  # roots that are files
+    for root in tops:
         if not root.is_dir():
-            found = _look(root, root.parent, kinds, known)
-            if (path := Path(found.path)) not in alone:
-                alone.add(path)
-                yield found
+            file = _examine(root, root.parent, kinds, known)
+            if (path := Path(file.path)) not in yielded:
+                yielded.add(path)
+                yield file
 
-    folders = deque((root, root) for root in given if root.is_dir())
-    seen: set[tuple[int, int]] = set()  # device and inode of the folders walked
+    folders = deque((root, root) for root in tops if root.is_dir())
+    visited: set[tuple[int, int]] = set()  # (device, inode) of folders
     while folders:
         root, top = folders.popleft()
         stack = [top]
@@ -139,20 +140,18 @@ def walk(
             try:
                 path.name.encode()
                 if not path.is_dir():
-                    found = _look(path, root, kinds, known)
-                    if (
-                        str(found.path) == str(path) and path not in alone
-                    ):  # else the gyroscope file of a pair
-                        yield found
+                    file = _examine(path, root, kinds, known)
+                    if str(file.path) == str(path) and path not in yielded:  # skips gyroscope files of pairs
+                        yield file
                 elif path.is_symlink() and path != top:
                     folders.append((root, path))
-                elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in seen:
-                    seen.add(identity)
+                elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in visited:
+                    visited.add(identity)
                     with os.scandir(path) as entries:
                         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
                     stack.extend(path / name for name in reversed(names))
             except UnicodeEncodeError:
-                yield Skipped(_printable(path), "its name is not valid UTF-8; rename it", Reason.UNREADABLE)
+                yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNREADABLE)
             except OSError as error:
                 yield Skipped(str(path), f"cannot be opened: {error.strerror}", Reason.UNREADABLE)
 
@@ -160,14 +159,14 @@ def walk(
 def identify(
     path: Path, *, root: Path | None = None, kinds: Sequence[tuple[Modality, str]] = ()
 ) -> MediaFile:
-    """Tell a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
+    """Determine a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
 
-    `kinds` are (modality, glob) rules, the first match counts; `*` crosses folders. A glob is matched
-    against the name and against the path relative to `root`. Folders and names (`depth/`, `*thermal*`,
-    `*_ir*`) count only where the format can hold such data: a colour JPEG is never a depth map.
-    Either file of an IMU pair gives the accelerometer's MediaFile with the gyroscope's as `companion`;
-    a depth map has its `camera.json`. The size is that of both and the time the later one.
-    NotMedia if no reader knows the file, Unreadable if it cannot be opened or is empty or incomplete.
+    kinds: (modality, glob) rules, first match wins. A glob is matched against the name and against the
+    path relative to `root`; `*` also matches `/`. Folders and names (`depth/`, `*thermal*`, `*_ir*`)
+    count only if the format can hold such data: a colour JPEG is never a depth map.
+    Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
+    a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
+    Raises NotMedia for an unsupported file, Unreadable if it is empty, incomplete or cannot be opened.
     """
     path = absolute(path)
     try:
@@ -176,27 +175,27 @@ def identify(
             raise NotMedia(f"{path}: not a regular file")
         with path.open("rb") as file:
             mime = _magic(file.read(HEAD)) or _EXTENSIONS.get(path.suffix.lower(), "")
-        rule = asked(path, absolute(root) if root else path.parent, kinds)
+        rule = match_kind(path, absolute(root) if root else path.parent, kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
-        kind = rule or _by_convention(path, mime)
+        kind = rule or _kind_by_name(path, mime)
         if kind is None:
-            kind, mime = _by_content(path, mime)
+            kind, mime = _kind_by_content(path, mime)
         companion = None
         if kind is Modality.IMU:
-            path, companion = imu.recording(path, asked=rule is not None)
+            path, companion = imu.recording(path, requested=rule is not None)
         elif kind is Modality.DEPTH:
             companion = depth.camera(path)
-        size, mtime_ns = _facts(path, companion)
+        size, mtime_ns = _size_mtime(path, companion)
         if kind is Modality.TEXT:
             text.check_size(path, size)
     except OSError as error:
-        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
+        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
     return MediaFile(path, kind, size, mtime_ns, mime, companion)
 
 
 def guess(path: Path, head: bytes = b"") -> Modality | None:
-    """The likely kind of a file of this name that begins like this; None if no reader knows it."""
+    """Guess the kind of a file from its name and first bytes; None if unsupported."""
     mime = _magic(head) or _EXTENSIONS.get(path.suffix.lower(), "")
     if mime in _TABLES or mime in _ARRAYS:
         return Modality.IMU if mime in _TABLES else Modality.DEPTH
@@ -205,15 +204,15 @@ def guess(path: Path, head: bytes = b"") -> Modality | None:
 
 
 def has_changed(file: MediaFile) -> bool:
-    """Since it was identified; also if it is gone."""
+    """Whether a file was modified or deleted since it was identified."""
     try:
-        return _facts(file.path, file.companion) != (file.bytes, file.mtime_ns)
+        return _size_mtime(file.path, file.companion) != (file.bytes, file.mtime_ns)
     except OSError:
         return True
 
 
 def companions(file: MediaFile) -> list[Path | None]:
-    """The second files that a file may have been read with; None for a file that stands alone."""
+    """Return the companions that a file may have been read with; None stands for no companion."""
     if file.modality is Modality.DEPTH:
         return [depth.camera(file.path)]
     partners = imu.partners(file.path, "accel") if file.modality is Modality.IMU else ()
@@ -221,88 +220,88 @@ def companions(file: MediaFile) -> list[Path | None]:
 
 
 def is_unchanged(file: MediaFile) -> bool:
-    """Whether size and time are those of the file on the disk, alone or with a companion. Opens nothing."""
-    return any(_facts(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
+    """Whether size and mtime match the file on disk, alone or with a companion. Opens nothing."""
+    return any(_size_mtime(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
 
 
-def asked(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
-    """The kind that the first matching rule gives to a file below `root`; both absolute."""
-    inside = path.relative_to(root) if path.is_relative_to(root) else path
+def match_kind(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
+    """Return the kind of the first rule that matches `path`, below `root`; both absolute."""
+    relative = path.relative_to(root) if path.is_relative_to(root) else path
     for modality, glob in kinds:
-        if fnmatchcase(inside.as_posix(), glob) or fnmatchcase(path.name, glob):
+        if fnmatchcase(relative.as_posix(), glob) or fnmatchcase(path.name, glob):
             return modality
     return None
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes. Unreadable if it cannot be opened."""
+    """Return the SHA-256 hex digest of a file. Raises Unreadable if it cannot be opened."""
     try:
         return digest(path)
     except OSError as error:
-        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check that you may read it") from error
+        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
 
 
 def absolute(path: str | Path) -> Path:
-    """As paths are stored: without `..`, but with the user's names; `resolve` would follow links."""
+    """Return the normalised absolute path, as stored. Unlike `Path.resolve`, keeps symlinks."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
-def _facts(path: Path, companion: Path | None) -> tuple[int, int]:
-    """Size and time, of two files the sum and the later one."""
-    facts = [part.stat() for part in (path, companion) if part]
-    return sum(fact.st_size for fact in facts), max(fact.st_mtime_ns for fact in facts)
+def _size_mtime(path: Path, companion: Path | None) -> tuple[int, int]:
+    """Return the total size and the latest mtime of a file and its companion."""
+    stats = [part.stat() for part in (path, companion) if part]
+    return sum(status.st_size for status in stats), max(status.st_mtime_ns for status in stats)
 
 
 def _printable(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _look(
+def _examine(
     path: Path,
     root: Path,
     kinds: Sequence[tuple[Modality, str]],
     known: Callable[[Path], MediaFile | None],
 ) -> MediaFile | Skipped:
     try:
-        if not kinds or not asked(path, root, kinds):
-            with suppress(OSError):  # `identify` says it better
-                if found := known(path):
-                    return found
+        if not kinds or not match_kind(path, root, kinds):
+            with suppress(OSError):  # reported by `identify`
+                if file := known(path):
+                    return file
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
         return Skipped(str(path), str(error).removeprefix(f"{path}: "), error.reason)
 
 
-def _by_convention(path: Path, mime: str) -> Modality | None:
+def _kind_by_name(path: Path, mime: str) -> Modality | None:
     name = path.stem.lower()
     named = [kind for kind, pattern in _NAMES.items() if pattern.search(name)]
     kinds = named + [_FOLDERS[part.lower()] for part in reversed(path.parts[:-1]) if part.lower() in _FOLDERS]
     return next((kind for kind in dict.fromkeys(kinds) if _FITS[kind](path, mime)), None)
 
 
-def _by_content(path: Path, mime: str) -> tuple[Modality, str]:
-    if path.name == _SIDECAR:
-        raise NotMedia(f"{path}: describes the files beside it")
+def _kind_by_content(path: Path, mime: str) -> tuple[Modality, str]:
+    if path.name == METADATA:
+        raise NotMedia(f"{path}: metadata table")
     if mime in _TABLES:
         return Modality.IMU, mime
     if mime in _ARRAYS:
         raise NotMedia(
-            f"{path}: an array that may be a depth map; if it is one, say --as 'depth=*{path.suffix}'"
+            f"{path}: array of unknown content; if it is a depth map, pass --as 'depth=*{path.suffix}'"
         )
     family, _, format = mime.partition("/")
     if family == "video" and not container.has_pictures(path):
         return Modality.AUDIO, f"audio/{format}"
     if family in ("image", "text", "audio", "video"):
         return Modality(family), mime
-    raise NotMedia(f"{path}: of no known kind; name its kind with --as KIND=GLOB")
+    raise NotMedia(f"{path}: unsupported file type; set its kind with --as KIND=GLOB")
 
 
 def _magic(head: bytes) -> str:
-    """MIME type from the first HEAD bytes of a file, "" if they say nothing."""
+    """Detect the MIME type from the first HEAD bytes of a file; "" if unknown."""
     for magic, mime in _MAGIC.items():
         if head.startswith(magic):
             return mime
-    if int.from_bytes(head[:2], "big") & 0xFFE6 == 0xFFE2:  # the sync word of layer III
+    if int.from_bytes(head[:2], "big") & 0xFFE6 == 0xFFE2:  # MPEG layer III sync word
         return "audio/mpeg"
     if head[:4] in (b"RIFF", b"RF64"):
         return _RIFF.get(head[8:12], "")
@@ -310,9 +309,9 @@ def _magic(head: bytes) -> str:
         return "video/ogg" if b"theora" in head else "audio/ogg"
     if head[:4] == b"\x1a\x45\xdf\xa3":  # EBML
         return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
-    if head[:2] == b"BM" and head[6:10] == bytes(4):  # the two reserved fields tell it from a text
+    if head[:2] == b"BM" and head[6:10] == bytes(4):  # the reserved fields distinguish it from text
         return "image/bmp"
-    if head[4:8] == b"ftyp":  # ISO 14496-12: the major brand, then the compatible ones
+    if head[4:8] == b"ftyp":  # ISO 14496-12: major brand, then compatible brands
         brands = head[8 : int.from_bytes(head[:4], "big")]
         if b"avif" in brands:
             return "image/avif"

@@ -1,7 +1,7 @@
-"""Pictures: whatever Pillow opens -> upright 8-bit RGB.
+"""Images in any format Pillow reads -> upright 8-bit RGB.
 
-XSEARCH_MAX_PIXELS   no picture of more is read: 178,956,970, Pillow's own limit, if not told
-XSEARCH_EXACT_JPEG   if not empty, large JPEGs are decoded whole
+XSEARCH_MAX_PIXELS   larger images are rejected; defaults to Pillow's limit, 178,956,970
+XSEARCH_EXACT_JPEG   if not empty, decode large JPEGs at full size
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["check_pixels", "is_deep", "opened", "read", "to_rgb"]
 
-# Pixels that a JPEG's short side keeps, over twice what ImageBind takes, 224: embeddings of 40 photographs of
-# 12 MP by the bundled model have cosines of 0.9987 to 1, median 0.99999, with those of the whole, read in a
-# third of the time.
-SIDE = 512
+# Lower bound, in pixels, on the short side of a downscaled JPEG; ImageBind takes 224. On 40 photographs of
+# 12 MP, cosines between embeddings (bundled model) of downscaled and full images are 0.9987 to 1, median
+# 0.99999, and decoding takes a third of the time.
+MIN_SIDE = 512
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """One sample: the first frame, turned as its EXIF orientation says.
+    """Yield one sample: the first frame, with its EXIF orientation applied.
 
-    A large JPEG is decoded at a half, a quarter or an eighth of its size, not below SIDE.
+    A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, its sides at least MIN_SIDE.
     """
     if file.mime == "image/heic":
         try:
             importlib.import_module("pillow_heif").register_heif_opener()
         except ImportError:
             raise MissingPackage(
-                f"{file.path}: HEIC needs one more package: pip install 'xsearch[heic]'"
+                f"{file.path}: HEIC support is not installed: pip install 'xsearch[heic]'"
             ) from None
-    with opened(file.path) as picture:
-        width, height = picture.size
+    with opened(file.path) as image:
+        width, height = image.size
         if not os.environ.get("XSEARCH_EXACT_JPEG"):
-            picture.draft(None, (SIDE, SIDE))
-        upright = ImageOps.exif_transpose(picture)
-        if upright.size != picture.size:
+            image.draft(None, (MIN_SIDE, MIN_SIDE))
+        upright = ImageOps.exif_transpose(image)
+        if upright.size != image.size:
             width, height = height, width
         rgb = to_rgb(upright)
     yield Sample(Modality.IMAGE, rgb, width=width, height=height)
@@ -53,60 +53,60 @@ def read(file: MediaFile) -> Iterator[Sample]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
-    """A picture with its header read, without Pillow's warnings. Unreadable if damaged or too large."""
+    """Open an image lazily, Pillow's warnings silenced. Raises Unreadable if it is damaged or too large."""
     limit = _limit(path)
     try:
-        # A file, not a path: that Pillow would map into memory, and a mapped file that shrinks is a crash.
+        # A file object: Pillow maps paths into memory, and truncating a mapped file raises SIGBUS.
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file) as picture:
-                yield picture
+            with Image.open(file) as image:
+                yield image
     except Image.DecompressionBombError:
         raise _too_large(path, limit) from None
     except UnidentifiedImageError:
-        raise Unreadable(f"{path}: no picture that Pillow knows; is it damaged?") from None
+        raise Unreadable(f"{path}: unsupported image format, or damaged; convert it to PNG or JPEG") from None
     except OSError as error:
-        raise Unreadable(f"{path}: damaged picture ({error}); replace it") from error
+        raise Unreadable(f"{path}: damaged image ({error}); replace the file") from error
 
 
 def check_pixels(path: Path, pixels: int) -> None:
-    """Raise TooLarge for an array of more pixels than a picture may have."""
+    """Raise TooLarge if an array of `pixels` elements exceeds the image size limit."""
     if pixels > (limit := _limit(path)):
         raise _too_large(path, limit)
 
 
-def is_deep(picture: Image.Image) -> bool:
-    """One channel of more than 8 bits?"""
-    return picture.mode == "F" or picture.mode.startswith("I")
+def is_deep(image: Image.Image) -> bool:
+    """Whether the image has one channel of more than 8 bits."""
+    return image.mode == "F" or image.mode.startswith("I")
 
 
-def to_rgb(picture: Image.Image) -> Image.Image:
-    """Any mode -> RGB. Transparency is laid over white; 16-bit is divided by 257, not cut off at 255.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Convert any mode to RGB. Transparent pixels are composited over white, 16-bit is divided by 257.
 
-    32-bit integers and floats that are not in 0..65535 or 0..1 are stretched from their minimum to their
-    maximum. CMYK is converted without its colour profile.
+    32-bit integers outside 0..65535 and floats outside 0..1 are rescaled from their minimum to their
+    maximum. CMYK is converted without its ICC profile.
     """
-    if is_deep(picture):
-        values = np.asarray(picture, np.float64)
-        known = values[np.isfinite(values)]
-        low, high = (0.0, 1.0) if picture.mode == "F" else (0.0, 65535.0)
-        if known.min(initial=low) < low or known.max(initial=high) > high:
-            low, high = known.min(), known.max()
-        share = np.nan_to_num((values - low) / ((high - low) or 1))
-        picture = Image.fromarray(np.rint(255 * share.clip(0, 1)).astype(np.uint8))
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    if is_deep(image):
+        values = np.asarray(image, np.float64)
+        finite = values[np.isfinite(values)]
+        low, high = (0.0, 1.0) if image.mode == "F" else (0.0, 65535.0)
+        if finite.min(initial=low) < low or finite.max(initial=high) > high:
+            low, high = finite.min(), finite.max()
+        levels = np.nan_to_num((values - low) / ((high - low) or 1))
+        image = Image.fromarray(np.rint(255 * levels.clip(0, 1)).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def _limit(path: Path) -> float:
-    if given := os.environ.get("XSEARCH_MAX_PIXELS"):
-        if not given.isdecimal():
-            raise TooLarge(f"{path}: XSEARCH_MAX_PIXELS is {given!r}; give a whole number")
-        Image.MAX_IMAGE_PIXELS = int(given) // 2  # Pillow warns from there on, and refuses twice as many
+    if value := os.environ.get("XSEARCH_MAX_PIXELS"):
+        if not value.isdecimal():
+            raise TooLarge(f"{path}: XSEARCH_MAX_PIXELS is {value!r}; expected a whole number")
+        Image.MAX_IMAGE_PIXELS = int(value) // 2  # Pillow warns above it and raises above twice as many
     return math.inf if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
 
 
 def _too_large(path: Path, limit: float) -> TooLarge:
-    return TooLarge(f"{path}: over {limit:,} pixels; make it smaller, or allow more by XSEARCH_MAX_PIXELS")
+    return TooLarge(f"{path}: over {limit:,} pixels; downscale it or raise XSEARCH_MAX_PIXELS")

@@ -1,4 +1,4 @@
-"""Thermal pictures -> float32 in 0..1, hot is high."""
+"""Thermal images -> float32 in 0..1, hot is high."""
 
 from __future__ import annotations
 
@@ -14,49 +14,46 @@ from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["fits", "read"]
 
-_PERCENTILES = (
-    1,
-    99,
-)  # of a radiometric picture become 0 and 1: a few dead or burning pixels do not set the scale
-_EQUAL = 2  # grey levels by which the channels of a grey RGB picture may differ (JPEG rounding)
+_PERCENTILES = (1, 99)  # map to 0 and 1: robust against dead and saturated pixels
+_EQUAL = 2  # tolerance in grey levels between the channels of a grey RGB image (JPEG rounding)
 
 
 def fits(path: Path, mime: str) -> bool:
-    """Can this file be a thermal picture by convention? One channel can, or three that show grey."""
+    """Whether the format can hold thermal data: one channel, or three equal ones."""
     if mime not in ("image/png", "image/tiff", "image/jpeg"):
         return False
     try:
-        with opened(path) as picture:
-            if is_deep(picture) or picture.mode == "L":
+        with opened(path) as image:
+            if is_deep(image) or image.mode == "L":
                 return True
-            pairs = combinations(to_rgb(picture).split(), 2)
+            pairs = combinations(to_rgb(image).split(), 2)
             return all(np.asarray(ImageChops.difference(*pair)).max() <= _EQUAL for pair in pairs)
-    except Exception:  # damaged in whatever way: reading it will say so
+    except Exception:  # damaged: `read` reports it
         return False
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """One sample. 8 bits are divided by 255, colour (a rendering, by --as only) is reduced to its luminance.
+    """Yield one sample. 8-bit values are divided by 255; false colour (only by --as) becomes luminance.
 
-    More than 8 bits are sensor counts or temperatures in a narrow range: their 1st and 99th percentile
-    become 0 and 1 (minimum and maximum if those are equal), what lies beyond is clipped.
+    Deeper images hold sensor counts or temperatures in a narrow range: their 1st and 99th percentile
+    (minimum and maximum if those are equal) map to 0 and 1, the rest is clipped.
     """
-    with opened(file.path) as picture:
-        picture = ImageOps.exif_transpose(picture)
-        if is_deep(picture):
-            heat = _stretch(np.asarray(picture, np.float64))
+    with opened(file.path) as image:
+        image = ImageOps.exif_transpose(image)
+        if is_deep(image):
+            heat = _rescale(np.asarray(image, np.float64))
         else:
-            heat = np.asarray(to_rgb(picture).convert("L")) / 255
+            heat = np.asarray(to_rgb(image).convert("L")) / 255
     height, width = heat.shape
     yield Sample(Modality.THERMAL, heat.astype(np.float32), width=width, height=height)
 
 
-def _stretch(values: np.ndarray) -> np.ndarray:
-    known = values[np.isfinite(values)]
-    if not known.size:
+def _rescale(values: np.ndarray) -> np.ndarray:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return np.zeros_like(values)
-    low, high = np.percentile(known, _PERCENTILES)
+    low, high = np.percentile(finite, _PERCENTILES)
     if low == high:
-        low, high = known.min(), known.max()
-    finite = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
-    return np.clip((finite - low) / ((high - low) or 1), 0, 1)
+        low, high = finite.min(), finite.max()
+    values = np.nan_to_num(values, nan=low, posinf=high, neginf=low)
+    return np.clip((values - low) / ((high - low) or 1), 0, 1)

@@ -1,4 +1,4 @@
-"""Videos: windows of five clips by timestamp, then the sound track."""
+"""Video files -> windows of five clips by timestamp, then the sound track."""
 
 from __future__ import annotations
 
@@ -17,57 +17,56 @@ from xsearch.types import MediaFile, Modality, Sample
 __all__ = ["read"]
 
 WINDOW_S = 10.0
-SHORTEST_S = 1.0  # what would be shorter at the end is part of the window before it
-# ImageBind's clips (official data.py, load_and_transform_video_data): evenly from the first that fits to the
-# last, and of each its first and its last frame.
+MIN_WINDOW_S = 1.0  # a shorter remainder is merged into the last window
+# ImageBind (official data.py, load_and_transform_video_data): evenly spaced clips, first and last frames.
 CLIPS, CLIP_S = 5, 2.0
-SIDE = 256  # the shorter side of a frame at most, pixels
+MAX_SIDE = 256  # upper bound on the shorter side of a frame, pixels
 
 log = logging.getLogger(__name__)
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """Windows of 10 s, hop 10 s, the last one of 1 s to 11 s; then the sound track as audio samples.
+    """Yield windows of 10 s, hop 10 s, the last 1 s to 11 s long; then the sound track as audio samples.
 
-    A window has five clips of 2 s, which overlap in one under 10 s; a clip gives its first and its last
-    frame, upright: [first, last, first, last, ...], as the official code takes them from a file so long.
-    A sound track that cannot be decoded is left out with a logged warning: the pictures are good.
+    A window has five clips of 2 s, overlapping if it is shorter than 10 s, with the first and last frame of
+    each, upright: [first, last, first, last, ...], as the official code samples a file of that length.
+    A sound track that cannot be decoded is skipped with a logged warning.
     """
     with container.opened(file.path) as source:
         stream = container.picture_track(source)
         if stream is None:
-            raise Unreadable(f"{file.path}: neither pictures nor sound in it; remove or replace it")
+            raise Unreadable(f"{file.path}: neither video nor audio stream; remove or replace the file")
         stream.thread_type = "AUTO"
         has_sound = bool(source.streams.audio)
-        yield from _pictures(file, source, stream)
+        yield from _frame_windows(file, source, stream)
     if has_sound:
         try:
             yield from audio.track(file.path)
-        except Exception as error:  # what decoders raise on damaged input is not documented
-            log.warning("sound track left out: %s", error)
+        except Exception as error:  # decoders raise undocumented exceptions on damaged input
+            log.warning("skipping sound track: %s", error)
 
 
-def _pictures(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:
+def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:
     duration_s = _duration_s(source, stream)
     display = _Display(source, stream)
     if display.upcoming is None:
-        raise Unreadable(f"{file.path}: no frame in it can be decoded; replace it")
+        raise Unreadable(f"{file.path}: no decodable frame; replace the file")
     first = display.upcoming[1]
     width, height = first.width, first.height
     turns = round(first.rotation / 90) % 4  # quarter turns, counterclockwise
-    scale = min(1.0, SIDE / min(width, height))
+    scale = min(1.0, MAX_SIDE / min(width, height))
     small = (max(1, round(width * scale)), max(1, round(height * scale)))
     if turns % 2:
         width, height = height, width
 
     frame_s = float(1 / (stream.average_rate or 25))
-    image, image_s = np.empty(0, np.uint8), -1.0  # the last that was made, and its time
-    count = max(1, int((duration_s - SHORTEST_S) // WINDOW_S) + 1)
+    image, image_s = np.empty(0, np.uint8), -1.0  # last converted frame and its time
+    count = max(1, int((duration_s - MIN_WINDOW_S) // WINDOW_S) + 1)
     number = 0
     while number < count:
         start_s = number * WINDOW_S
         end_s = duration_s if number == count - 1 else start_s + WINDOW_S
-        targets_s = _moments(start_s, end_s, frame_s)  # [2 * CLIPS]
+        targets_s = _clip_times(start_s, end_s, frame_s)  # [2 * CLIPS]
         pixels: list[np.ndarray] = [image] * len(targets_s)
         times = [0.0] * len(targets_s)
         for slot in np.argsort(targets_s):
@@ -77,9 +76,9 @@ def _pictures(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:
                 image, image_s = np.rot90(array, turns), time_s  # [H, W, 3]
             pixels[slot], times[slot] = image, image_s
         number += 1
-        if start_s > 0 and max(times) < start_s:  # no frame begins in it
+        if start_s > 0 and max(times) < start_s:  # no frame begins in the window
             if display.upcoming is None:
-                return  # the header promised more than there is
+                return  # shorter than the header declares
             number = max(number, min(int(display.upcoming[0] // WINDOW_S), count - 1))
             continue
         yield Sample(
@@ -95,85 +94,85 @@ def _pictures(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:
 
 
 class _Display:
-    """What a track shows at ascending moments.
+    """Frames on display at ascending times.
 
-    All packets are read, but none is decoded that comes before the last keyframe on display by the moment,
-    or that no other frame refers to: the frames that a seek would find, in any container, and never more
-    work than decoding them all. Where a keyframe turns out to be none (periodic intra refresh), the track is
-    decoded from its start.
+    Demuxes every packet, but decodes none before the last keyframe at or before the requested time, and no
+    non-reference frames on the way: the frames a seek would return, in any container, at no more than the
+    cost of a full decode. If a keyframe turns out not to be one (periodic intra refresh), decodes from the
+    start.
     """
 
     def __init__(self, source: Any, stream: Any) -> None:
         self._source, self._stream = source, stream
         self._origin_s = (source.start_time or 0) / 1e6  # microseconds
         self._has_keyframes = True
-        self._begin()
+        self._restart()
 
-    def _begin(self) -> None:
+    def _restart(self) -> None:
         self._packets = self._source.demux(self._stream)
-        self._ahead: deque[Any] = deque()  # packets that are read, but not decoded
-        self._wanted = -math.inf  # the time stamp that is on display by the moment
+        self._queue: deque[Any] = deque()  # packets demuxed, not decoded
+        self._target_pts = -math.inf  # of the frame on display at the requested time
         self._frames = self._decode()
-        self._shown: tuple[float, Any] | None = None
+        self._current: tuple[float, Any] | None = None
         self.upcoming = next(self._frames, None)  # (seconds, frame); None at the end
 
-    def at(self, moment_s: float) -> tuple[float, Any]:
-        """The frame on display and when it began; the first one if none has begun."""
-        keyframe = self._skip(moment_s) if self.upcoming and self.upcoming[0] <= moment_s else None
-        while self.upcoming and (self.upcoming[0] <= moment_s or self._shown is None):
-            self._shown, self.upcoming = self.upcoming, next(self._frames, None)
-            if keyframe and self._shown[1].pts == keyframe.pts and self._shown[1].key_frame:
-                keyframe = None  # it is one
+    def at(self, time_s: float) -> tuple[float, Any]:
+        """Return (start time, frame) of the frame on display; before the first frame, the first."""
+        keyframe = self._skip(time_s) if self.upcoming and self.upcoming[0] <= time_s else None
+        while self.upcoming and (self.upcoming[0] <= time_s or self._current is None):
+            self._current, self.upcoming = self.upcoming, next(self._frames, None)
+            if keyframe and self._current[1].pts == keyframe.pts and self._current[1].key_frame:
+                keyframe = None  # confirmed
         if keyframe:
             self._has_keyframes = False
             self._source.seek(self._source.start_time or 0)
             self._stream.codec_context.flush_buffers()
-            self._begin()
-            return self.at(moment_s)
-        assert self._shown
-        return self._shown
+            self._restart()
+            return self.at(time_s)
+        assert self._current
+        return self._current
 
-    def _skip(self, moment_s: float) -> Any | None:
-        """Leave out the packets before the last keyframe by `moment_s`; returns it if there were any."""
-        limit_s, keyframe = moment_s + self._origin_s, 0
-        for at, packet in enumerate(self._read()):
+    def _skip(self, time_s: float) -> Any | None:
+        """Drop the packets before the last keyframe at or before `time_s`; return it if any were dropped."""
+        limit_s, keyframe = time_s + self._origin_s, 0
+        for at, packet in enumerate(self._demux()):
             if packet.pts is None or packet.dts is None or packet.dts * packet.time_base > limit_s:
                 break
             if packet.pts * packet.time_base <= limit_s:
-                self._wanted = max(self._wanted, packet.pts)
+                self._target_pts = max(self._target_pts, packet.pts)
                 keyframe = at if packet.is_keyframe and self._has_keyframes else keyframe
         for _ in range(keyframe):
-            self._ahead.popleft()
+            self._queue.popleft()
         if not keyframe:
             return None
         self._stream.codec_context.flush_buffers()
-        return self._ahead[0]
+        return self._queue[0]
 
     def _decode(self) -> Iterator[tuple[float, Any]]:
         from av.error import InvalidDataError
 
-        while self._ahead or any(True for _ in self._read()):
-            packet = self._ahead.popleft()
-            is_before = packet.pts is not None and packet.pts < self._wanted
+        while self._queue or any(True for _ in self._demux()):
+            packet = self._queue.popleft()
+            is_before = packet.pts is not None and packet.pts < self._target_pts
             self._stream.codec_context.skip_frame = "NONREF" if is_before else "DEFAULT"
             try:
                 frames = packet.decode()
-            except InvalidDataError:  # as players do: the others may be good
+            except InvalidDataError:  # skip damaged packets, as players do
                 continue
             yield from ((frame.time - self._origin_s, frame) for frame in frames if frame.time is not None)
 
-    def _read(self) -> Iterator[Any]:
-        """The packets to come; they stay in `_ahead`."""
-        yield from self._ahead
+    def _demux(self) -> Iterator[Any]:
+        """Yield the packets ahead, keeping them in `_queue`."""
+        yield from self._queue
         for packet in self._packets:
-            self._ahead.append(packet)
+            self._queue.append(packet)
             yield packet
 
 
-def _moments(start_s: float, end_s: float, frame_s: float) -> np.ndarray:
-    """When to look: the first frame from a clip's start on, and the last before its end; [2 * CLIPS].
+def _clip_times(start_s: float, end_s: float, frame_s: float) -> np.ndarray:
+    """Return when each clip's first frame (from its start on) and last frame are on display, [2 * CLIPS].
 
-    On display at a clip's start is, between two frames, the one before it: hence almost a frame later.
+    The frame on display at a clip's start may have begun before it: hence the offset of almost a frame.
     """
     starts = start_s + np.arange(CLIPS) * max(end_s - start_s - CLIP_S, 0) / (CLIPS - 1)
     ends = np.maximum(np.minimum(starts + CLIP_S, end_s) - 0.001 * frame_s, starts)

@@ -1,10 +1,10 @@
-"""A hit, an item or a sample -> a picture, a drawing, a sound or a text: bytes and their MIME type.
+"""Previews of hits, items and samples: images, SVG, audio or text, as bytes with a MIME type.
 
     sample = load(hit)  # the window, decoded once
     waveform(sample), spectrogram(sample), sound(sample)
 
-Every function takes what `load` takes, so one preview needs no `load`. What cannot be read or drawn is a
-MediaError whose text is the reason alone, to be shown in the place of the item.
+Every function also accepts what `load` accepts. What cannot be read or drawn raises MediaError with a message
+without the path, for display in place of the item.
 """
 
 from xsearch.preview.preview import Preview, plot, sound, spectrogram, text, thumbnail, waveform

@@ -1,4 +1,4 @@
-"""Numbers -> colours: Inferno for heat and loudness, Turbo for depth."""
+"""Colour maps: Inferno for heat and loudness, Turbo for depth."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ def _table(colours: str) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
 
 
-# matplotlib's Inferno (CC0), every eighth of the way.
+# matplotlib's Inferno (CC0), sampled at 9 points.
 INFERNO = _table("000004 1f0c48 550f6d 88226a ba3655 e35933 f98c0a f9c932 fcffa4")
-# Google's Turbo, by R. Du's polynomials (Apache-2.0), every sixteenth of the way.
+# Google's Turbo, R. Du's polynomial approximation (Apache-2.0), sampled at 17 points.
 TURBO = _table(
     "23171b 493eaf 446aee 3295f7 26bde1 29ddbb 40f392 66fd6d 96fa50 "
     "c6eb3b eed02d ffab24 ff801d ee5415 c92d0c a11202 900d00"
@@ -21,7 +21,7 @@ TURBO = _table(
 
 
 def colour(values: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Float [...] in 0..1 -> uint8 [..., 3].
+    """Map float [...] in 0..1 to uint8 [..., 3] by linear interpolation.
 
     >>> colour(np.array([0.0, 1.0]), INFERNO).tolist()
     [[0, 0, 4], [252, 255, 164]]
@@ -31,20 +31,20 @@ def colour(values: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def of_heat(values: np.ndarray) -> np.ndarray:
-    """A thermal picture, float [H, W] -> uint8 [H, W, 3]."""
-    return colour(_stretched(values), INFERNO)
+    """Colour a thermal image: float [H, W] -> uint8 [H, W, 3]."""
+    return colour(_rescaled(values), INFERNO)
 
 
 def of_depth(metres: np.ndarray) -> np.ndarray:
-    """A depth map, float [H, W], 0 where unknown -> uint8 [H, W, 3]: near red, far blue, unknown grey."""
+    """Colour a depth map: float [H, W], 0 unknown -> uint8 [H, W, 3]; near red, far blue, unknown grey."""
     rgb = np.full((*metres.shape, 3), 128, np.uint8)
     if (known := metres > 0).any():
         near = 1 / metres[known]
-        rgb[known] = colour(0.1 + 0.8 * _stretched(near), TURBO)  # the ends of the map are too dark
+        rgb[known] = colour(0.1 + 0.8 * _rescaled(near), TURBO)  # the ends of the map are too dark
     return rgb
 
 
-def _stretched(values: np.ndarray) -> np.ndarray:
-    """0..1 between the extreme 2 % on either side."""
+def _rescaled(values: np.ndarray) -> np.ndarray:
+    """Rescale so that the 2nd and 98th percentile map to 0 and 1, and clip."""
     low, high = np.percentile(values, [2, 98])
     return np.clip((values - low) / max(high - low, 1e-6), 0, 1)

@@ -1,6 +1,6 @@
-"""Samples -> what a person looks at or listens to, encoded for a browser.
+"""Samples encoded for display in a browser.
 
-A drawing is legible on light and dark ground. Inside a page it takes the page's colours, which it names by
+Drawings are legible on light and dark backgrounds. Inline SVG inherits the colours of the page through
 `currentColor` and its class.
 """
 
@@ -15,31 +15,30 @@ import numpy as np
 
 from xsearch.preview import colours
 from xsearch.preview.window import Piece, decoded
-from xsearch.types import Modality, Sample
+from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
 __all__ = ["Preview", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
 
 SVG = ' xmlns="http://www.w3.org/2000/svg"'
-THUMBNAIL_PX = 400  # longest side: 320 CSS pixels with some reserve for dense screens
-SOUND_HZ = 22_050  # half of a compact disc's: small files, and a rate that MP3 has
-HEARD_HZ = 16_000  # the rate of the sounds that models take
-MELS, COLUMNS, FFT = 128, 400, 1024  # of a spectrogram: its height, about its width, 64 ms
-RANGE_DB = 80.0  # below the loudest
-QUIET = 1e-6  # mel power of the loudest at least: of white noise 80 dB below full scale
+THUMBNAIL_PX = 400  # longest side: 320 CSS pixels, with some reserve for high-DPI screens
+SOUND_HZ = 22_050  # half the CD rate: small files, and supported by MP3
+MELS, COLUMNS, FFT = 128, 400, 1024  # spectrogram: height, approximate width, 64 ms
+RANGE_DB = 80.0  # dynamic range below the peak
+MIN_POWER = 1e-6  # floor of the peak mel power: white noise 80 dB below full scale
 BARS = 100  # of a waveform
 AXES = {"x": "#4e79c4", "y": "#d9822b", "z": "#3a9a6b"}
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """An encoded picture, drawing, sound or text."""
+    """An encoded image, drawing, sound or text."""
 
     data: bytes
     mime: str
 
     @property
     def uri(self) -> str:
-        """An address that holds the data itself.
+        """The data as a `data:` URI.
 
         >>> Preview(b"hello", "text/plain").uri
         'data:text/plain;base64,aGVsbG8='
@@ -48,14 +47,14 @@ class Preview:
 
     @property
     def inline(self) -> str:
-        """A drawing as an element of an HTML page, which knows the namespace."""
+        """SVG for embedding in HTML, without the namespace."""
         return self.data.decode().replace(SVG, "", 1)
 
 
 def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = None) -> Preview:
-    """What stands for a piece in a grid: a JPEG of at most `size` pixels a side, a drawing, or the text.
+    """Return a JPEG of at most `size` pixels a side; for audio and IMU a drawing, for text the text.
 
-    A video gives its frame at `at_s` seconds of the file, or in the middle of the window.
+    Of a video, the frame at `at_s` seconds of the file, or the middle of the window.
     """
     from PIL import Image
 
@@ -68,19 +67,19 @@ def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = No
             case Modality.IMU:
                 return plot(sample)
             case Modality.IMAGE:
-                picture = sample.data.convert("RGB")
+                image = sample.data.convert("RGB")
             case Modality.VIDEO:
-                picture = Image.fromarray(_frame(sample, at_s))
+                image = Image.fromarray(_frame(sample, at_s))
             case Modality.DEPTH:
-                picture = Image.fromarray(colours.of_depth(sample.data))
+                image = Image.fromarray(colours.of_depth(sample.data))
             case Modality.THERMAL:
-                picture = Image.fromarray(colours.of_heat(sample.data))
-        picture.thumbnail((size, size))
-        return _encoded(picture, "JPEG", quality=82)
+                image = Image.fromarray(colours.of_heat(sample.data))
+        image.thumbnail((size, size))
+        return _encoded(image, "JPEG", quality=82)
 
 
 def waveform(piece: Piece) -> Preview:
-    """SVG of a sound: a bar per hundredth of the window, as high as its loudest sample."""
+    """Return a sound's waveform as SVG: a bar per hundredth of the window, its height the peak amplitude."""
     with decoded(piece, Modality.AUDIO) as sample:
         peaks = np.array([np.abs(part).max(initial=0) for part in np.array_split(sample.data, BARS)])
         heights = 2 + 86 * peaks / max(float(peaks.max()), 1e-6)
@@ -90,7 +89,7 @@ def waveform(piece: Piece) -> Preview:
 
 
 def spectrogram(piece: Piece) -> Preview:
-    """PNG of a sound: log-mel power up to 8 kHz, low tones at the bottom, 80 dB from black to bright.
+    """Return a sound's spectrogram as PNG: log-mel power up to 8 kHz, low frequencies at the bottom, 80 dB.
 
     The first call takes a second to import librosa.
     """
@@ -98,28 +97,28 @@ def spectrogram(piece: Piece) -> Preview:
     from PIL import Image
 
     with decoded(piece, Modality.AUDIO) as sample:
-        wave = _resampled(sample, HEARD_HZ)
+        wave = _resampled(sample, AUDIO_RATE_HZ)
         wave = np.pad(wave, (0, max(0, FFT - len(wave))))
         hop = -(-len(wave) // COLUMNS)
-        mel = librosa.feature.melspectrogram(y=wave, sr=HEARD_HZ, n_fft=FFT, hop_length=hop, n_mels=MELS)
-        least = QUIET * 10 ** (-RANGE_DB / 10)
-        decibels = librosa.power_to_db(mel, ref=max(float(mel.max()), QUIET), amin=least, top_db=None)
+        mel = librosa.feature.melspectrogram(y=wave, sr=AUDIO_RATE_HZ, n_fft=FFT, hop_length=hop, n_mels=MELS)
+        least = MIN_POWER * 10 ** (-RANGE_DB / 10)
+        decibels = librosa.power_to_db(mel, ref=max(float(mel.max()), MIN_POWER), amin=least, top_db=None)
         levels = 255 * np.clip(1 + decibels[::-1] / RANGE_DB, 0, 1)  # [MELS, columns]
-        picture = Image.fromarray(levels.round().astype(np.uint8))
-        picture.putpalette(colours.colour(np.linspace(0, 1, 256), colours.INFERNO).tobytes())
-        return _encoded(picture, "PNG")
+        image = Image.fromarray(levels.round().astype(np.uint8))
+        image.putpalette(colours.colour(np.linspace(0, 1, 256), colours.INFERNO).tobytes())
+        return _encoded(image, "PNG")
 
 
 def plot(piece: Piece) -> Preview:
-    """SVG of a motion: acceleration above, turning below, one line per axis on a common scale."""
+    """Return an IMU window as SVG: acceleration above, angular velocity below, one line per axis."""
     with decoded(piece, Modality.IMU) as sample:
         panels = _panel(sample.data[:3], "m/s²", 0) + _panel(sample.data[3:], "rad/s", 120)
-        about = 'class="plot" color="#808080" viewBox="0 0 320 240" font-family="sans-serif" font-size="11"'
-        return _svg(about, panels)
+        style = 'class="plot" color="#808080" viewBox="0 0 320 240" font-family="sans-serif" font-size="11"'
+        return _svg(style, panels)
 
 
 def sound(piece: Piece) -> Preview:
-    """MP3 of the window, mono, 22 kHz; WAV where libsndfile is built without MP3."""
+    """Return a sound as mono MP3 at 22 kHz; WAV if libsndfile lacks MP3 support."""
     import soundfile
 
     with decoded(piece, Modality.AUDIO) as sample:
@@ -130,13 +129,13 @@ def sound(piece: Piece) -> Preview:
 
 
 def text(piece: Piece) -> Preview:
-    """The words of a text, in UTF-8."""
+    """Return a text in UTF-8."""
     with decoded(piece, Modality.TEXT) as sample:
         return Preview(sample.data.encode(), "text/plain;charset=utf-8")
 
 
 def _frame(sample: Sample, at_s: float | None) -> np.ndarray:
-    """uint8 [H, W, 3]: the frame nearest to `at_s`, or the middle one."""
+    """Return the frame nearest to `at_s`, or the middle one, uint8 [H, W, 3]."""
     middle = len(sample.data) // 2
     at = middle if at_s is None else np.abs(np.array(sample.times_s) - at_s).argmin()
     return np.ascontiguousarray(sample.data[at])
@@ -145,13 +144,13 @@ def _frame(sample: Sample, at_s: float | None) -> np.ndarray:
 def _resampled(sample: Sample, rate_hz: int) -> np.ndarray:
     import librosa
 
-    from_hz = sample.rate_hz or HEARD_HZ
+    from_hz = sample.rate_hz or AUDIO_RATE_HZ
     wave = librosa.resample(sample.data, orig_sr=from_hz, target_sr=rate_hz, res_type="soxr_hq")
     return np.asarray(wave)  # [N]
 
 
 def _panel(rows: np.ndarray, unit: str, top: int) -> str:
-    """Three lines [3, T] in the 120 units below `top`, and the zero line if it lies among them."""
+    """Draw three lines [3, T] in the 120 units below `top`, and the zero line if within range."""
     low, high = float(rows.min()), float(rows.max())
     scale = 84 / max(high - low, 1e-9)
     x, at = np.linspace(10, 310, 151), np.linspace(10, 310, rows.shape[1])
@@ -167,11 +166,11 @@ def _panel(rows: np.ndarray, unit: str, top: int) -> str:
     return "".join(marks)
 
 
-def _svg(about: str, inside: str) -> Preview:
-    return Preview(f"<svg{SVG} {about}>{inside}</svg>".encode(), "image/svg+xml")
+def _svg(attributes: str, content: str) -> Preview:
+    return Preview(f"<svg{SVG} {attributes}>{content}</svg>".encode(), "image/svg+xml")
 
 
-def _encoded(picture: Any, format: str, **options: Any) -> Preview:
+def _encoded(image: Any, format: str, **options: Any) -> Preview:
     file = io.BytesIO()
-    picture.save(file, format, **options)
+    image.save(file, format, **options)
     return Preview(file.getvalue(), f"image/{format.lower()}")

@@ -1,4 +1,4 @@
-"""What a preview is of: the window of a hit or an item, decoded again, or a sample in memory."""
+"""Decode the window of a hit or an item for a preview."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from xsearch.types import Hit, Modality, Sample
 
 __all__ = ["Item", "Piece", "decoded", "load"]
 
-SOUND_S = 10.0  # of a recording without a window
-PREROLL_S = 0.2  # before a window, until a decoder is right: Opus takes 80 ms (RFC 7845, section 4.6)
+SOUND_S = 10.0  # length of the preview of a whole recording
+PREROLL_S = 0.2  # decoder warm-up before a window: Opus takes 80 ms (RFC 7845, section 4.6)
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A piece of a file: what a `Hit` says of its place, without an answer around it."""
+    """A window of a file, like a `Hit` without a score."""
 
     modality: Modality
     path: str  # or a URL
@@ -37,10 +37,10 @@ Piece = Hit | Item | Sample
 
 
 def load(piece: Piece, *, at_s: float | None = None) -> Sample:
-    """The window of a piece, and no more of an hour's recording; a sample is returned unchanged.
+    """Decode the window of a piece, seeking in long recordings; a sample is returned unchanged.
 
-    Sounds are mono at the rate of their file. A video gives one upright frame: the first from `at_s` seconds
-    of its file on, or from the middle of the window. Raises MediaError with the reason alone.
+    Sounds are mono at their native rate. A video returns one upright frame: the first at or after `at_s`
+    seconds of the file, or the middle of the window. Raises MediaError with a message without the path.
     """
     with decoded(piece, at_s=at_s) as sample:
         return sample
@@ -48,11 +48,11 @@ def load(piece: Piece, *, at_s: float | None = None) -> Sample:
 
 @contextmanager
 def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterator[Sample]:
-    """`load` one of these kinds for a block; whatever goes wrong inside is a MediaError too."""
+    """Yield `load(piece)`, which must be of one of `kinds`. Errors inside the block become MediaError too."""
     names = [] if isinstance(piece, Sample) else [piece.path]
     try:
         if kinds and piece.modality not in kinds:
-            raise NotMedia(f"{piece.modality} where {' or '.join(kinds)} is expected")
+            raise NotMedia(f"expected {' or '.join(kinds)}, got {piece.modality}")
         if isinstance(piece, Sample):
             yield piece
         elif piece.modality is Modality.TEXT and piece.text is not None:
@@ -62,7 +62,7 @@ def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterat
                 names.append(str(path.absolute()))
                 sample = _decode(piece, path.absolute(), at_s)
             yield sample
-    except Exception as problem:  # the boundary: what decoders raise on damaged input is not documented
+    except Exception as problem:  # decoders raise undocumented exceptions on damaged input
         reason = (str(problem) or type(problem).__name__).splitlines()[0]
         for name in names:
             reason = reason.removeprefix(f"{name}: ")
@@ -71,7 +71,7 @@ def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterat
 
 def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
     if not path.exists():
-        raise Unreadable("the file is gone")
+        raise Unreadable("the file no longer exists")
     start_s = piece.start_s or 0.0
     if piece.modality is Modality.AUDIO:
         return _sound(path, start_s, start_s + SOUND_S if piece.end_s is None else piece.end_s)
@@ -83,7 +83,7 @@ def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
 
 
 def _sound(path: Path, start_s: float, end_s: float) -> Sample:
-    """Channels are averaged, full scale clips and NaN is silence, as in `media.audio`."""
+    """Decode a window of audio; averages, clips and replaces NaN like `media.audio`."""
     from av import AudioResampler
 
     with container.opened(path) as source:
@@ -92,10 +92,10 @@ def _sound(path: Path, start_s: float, end_s: float) -> Sample:
         ahead = dropwhile(lambda at: at[0] + at[1].samples / at[1].sample_rate <= start_s, times)
         inside = list(takewhile(lambda at: at[0] < end_s, ahead))
         if not inside:
-            raise Unreadable("there is no sound in this window")
+            raise Unreadable("no audio in this window")
         first_s, first = inside[0]
         rate_hz = first.sample_rate
-        to_float = AudioResampler("flt", first.layout, rate_hz)  # interleaved
+        to_float = AudioResampler("flt", first.layout, rate_hz)  # packed
         blocks = [part.to_ndarray() for _, frame in inside for part in to_float.resample(frame)]
     sound = np.concatenate(blocks, axis=1).reshape(-1, first.layout.nb_channels)  # [N, channels]
     begin, end = (max(0, round((second - first_s) * rate_hz)) for second in (start_s, end_s))
@@ -107,34 +107,34 @@ def _frame(path: Path, at_s: float) -> Sample:
     with container.opened(path) as source:
         track = container.picture_track(source)
         if track is None:
-            raise Unreadable("there is no picture in it")
+            raise Unreadable("no video stream")
         track.thread_type = "AUTO"
-        next(source.decode(track), None)  # only the first frame may carry the parameters of all
-        found = _decode_from(at_s, source, track, at_s) or _decode_from(0.0, source, track, at_s)
-        if found is None:
-            raise Unreadable("no picture in it can be decoded")
-        time_s, frame = found
+        next(source.decode(track), None)  # only the first frame may carry the codec parameters
+        shown = _decode_from(at_s, source, track, at_s) or _decode_from(0.0, source, track, at_s)
+        if shown is None:
+            raise Unreadable("no decodable frame")
+        time_s, frame = shown
         pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))  # [H, W, 3]
     return Sample(Modality.VIDEO, pixels[None], times_s=(time_s,))
 
 
 def _decode_from(start_s: float, source: Any, track: Any, at_s: float) -> tuple[float, Any] | None:
-    """The first frame from `at_s` on and its time, or the last one if the video is shorter.
+    """Return the first frame at or after `at_s` and its time, or the last one if the video is shorter.
 
-    None if decoding cannot begin at the keyframe before `start_s`: periodic intra refresh only calls it one.
+    None if decoding cannot start at the keyframe before `start_s` (periodic intra refresh).
     """
     origin_s = _seek(source, start_s)
     frames = ((frame.time - origin_s, frame) for frame in source.decode(track) if frame.time is not None)
-    found = next(frames, None)
-    if found and start_s > 0 and (found[0] > start_s + 1e-3 or found[1].is_corrupt):
+    shown = next(frames, None)
+    if shown and start_s > 0 and (shown[0] > start_s + 1e-3 or shown[1].is_corrupt):
         return None
-    while found and found[0] < at_s and (later := next(frames, None)):
-        found = later
-    return found
+    while shown and shown[0] < at_s and (later := next(frames, None)):
+        shown = later
+    return shown
 
 
 def _seek(source: Any, at_s: float) -> float:
-    """Go to the keyframe before `at_s`; returns the time stamp at which the file starts."""
+    """Seek to the keyframe before `at_s`; return the start time of the file in seconds."""
     start_us = source.start_time or 0
     source.seek(start_us + int(max(0.0, at_s) * 1e6))
     return float(start_us / 1e6)

@@ -68,10 +68,10 @@ class Store:
         return Store(path)
 
     def version(self) -> bytes:
-        """Return a token that changes with every commit, by any process. Raises NoCollection if there is none.
+        """Return a token that changes with every commit, by any process. Raises NoCollection.
 
-        It ends with the checksum of the manifest: inode and time alone, which tell manifests of format 1 apart,
-        repeat if commits are faster than the clock of the file system (measured).
+        It ends with the checksum of the manifest: inode and time alone, which tell manifests of format 1
+        apart, repeat if commits are faster than the clock of the file system (measured).
         """
         try:
             descriptor = os.open(self._manifest, os.O_RDONLY)
