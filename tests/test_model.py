@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,3 +41,20 @@ def test_official_scaling_is_that_of_the_towers(model: xsearch.Model, tmp_path: 
     np.testing.assert_allclose(model.embed(["a red dog"], scaling="official"), words["text"], rtol=1e-5)
     with pytest.raises(UsageError, match="no official scaling"):
         model.embed([heat - xsearch.text("dog")], scaling="official")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda model: model.embed("a dog"), "expected a list"),
+        (lambda model: model.embed(["a dog"], scaling="foo"), "expected unit or official"),
+        (lambda model: model.embed([5]), "got int"),
+        (lambda model: xsearch.text(5), "expected a str"),
+        (lambda model: xsearch.image(5), "expected a path"),
+        (lambda model: xsearch.item("a"), "expected the id"),
+    ],
+)
+def test_wrong_types_are_usage_errors(model: xsearch.Model, given: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        given(model)
+    assert model.embed([], scaling="official").shape == (0, 24)

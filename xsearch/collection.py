@@ -24,7 +24,7 @@ from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
-from xsearch.query import Embedded, Hits, Query, View, as_modalities, embed, parse, search_many
+from xsearch.query import Embedded, Hits, Query, View, as_modalities, embed, parse_each, search_many
 from xsearch.store import Snapshot, Store
 from xsearch.system.cores import CORES
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, MediaFile, Modality, Rank, Sample
@@ -270,7 +270,7 @@ class Collection:
     def _embed(
         self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None
     ) -> list[Embedded]:
-        parsed = [parse(query) for query in queries]
+        parsed = parse_each(queries)
         return embed(parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode)
 
     def _decode(self, file: MediaFile) -> list[Sample]:
@@ -470,8 +470,8 @@ class Collection:
     def _required_index(snapshot: Snapshot) -> Index:
         if (index := load_index(snapshot)) is None:
             raise StoreError(
-                f"{snapshot.path} has no index, everything is scanned exactly; "
-                "make one with xsearch index build"
+                f"{snapshot.path} has no index, everything is scanned exactly; to have one all the same: "
+                "xsearch index build --recipe IVF64,Flat"
             )
         return index
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
 from xsearch.backend import Backend, Scaling, load_backend
 from xsearch.errors import UsageError
-from xsearch.query import Query, embed, parse, read
+from xsearch.query import Query, embed, parse_each, read
 
 __all__ = ["Model", "load_model"]
 
@@ -43,10 +44,13 @@ class Model:
         Raises UsageError for a file of unknown kind, and for a weighted query with official scaling;
         MediaError for a file that cannot be read.
         """
-        queries = [parse(what) for what in media]
+        if scaling not in get_args(Scaling):
+            raise UsageError(f"scaling: expected {' or '.join(get_args(Scaling))}, got {scaling!r}")
+        queries = parse_each(media)
+        if not queries:
+            return np.empty((0, self.backend.fingerprint.dim), np.float32)
         if scaling == "unit":
-            rows = [query.vector for query in embed(queries, self.backend)]
-            return np.stack(rows) if rows else np.empty((0, self.backend.fingerprint.dim), np.float32)
+            return np.stack([query.vector for query in embed(queries, self.backend)])
         if (official := getattr(self.backend, "embed_official", None)) is None:
             raise UsageError(f"{self.backend.fingerprint.name} has no official scaling; leave it at unit")
         rows = []

@@ -125,7 +125,7 @@ def skipped(json: options.Json = False, folder: options.Collection = DEFAULT_COL
 def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
     """Merge small files and delete what nothing refers to."""
     done = _open(folder).compact()
-    segments = f"{done.segments_before} segments are now {done.segments_after}"
+    segments = f"segments {done.segments_before} -> {done.segments_after}"
     typer.echo(f"{folder}: {segments}, {done.freed_bytes:,} bytes freed")
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "imu",
     "item",
     "parse",
+    "parse_each",
     "text",
     "thermal",
     "vector",
@@ -188,11 +189,15 @@ def image(source: str | Path | bytes | Image | np.ndarray) -> Query:
     from PIL import Image
 
     picture = Image.fromarray(source) if isinstance(source, np.ndarray) else source
+    if not isinstance(picture, Image.Image):
+        raise UsageError(f"image query: expected a path, bytes or pixels, got {type(source).__name__}")
     return _samples(Sample(Modality.IMAGE, picture.convert("RGB")))
 
 
 def text(source: str) -> Query:
     """A text, literally; `parse` opens text files."""
+    if not isinstance(source, str):
+        raise UsageError(f"text query: expected a str, got {type(source).__name__}")
     if not source.strip():
         raise EmptyQuery("the text of the query is empty")
     return Query((Part(Modality.TEXT, source),))
@@ -241,7 +246,9 @@ def vector(values: np.ndarray, modality: Modality | str) -> Query:
 
 def item(id: int) -> Query:
     """A stored item of the collection that is searched, by its id."""
-    return Query((Part(None, id),))
+    if isinstance(id, bool) or not isinstance(id, int | np.integer):
+        raise UsageError(f"item query: expected the id of an item, got {id!r}")
+    return Query((Part(None, int(id)),))
 
 
 def parse(what: str | Path | Query) -> Query:
@@ -252,6 +259,8 @@ def parse(what: str | Path | Query) -> Query:
     """
     if isinstance(what, Query):
         return what
+    if not isinstance(what, str | Path):
+        raise UsageError(f"query: expected a text, a path or a Query, got {type(what).__name__}")
     if media.is_url(what):
         return Query((Part(None, Url(str(what))),))
     path = Path(what)
@@ -262,6 +271,13 @@ def parse(what: str | Path | Query) -> Query:
             kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
             raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
     return text(what)
+
+
+def parse_each(queries: Sequence[str | Path | Query]) -> list[Query]:
+    """`parse` of each. Raises UsageError for a single query, which is no list of them."""
+    if isinstance(queries, str | Path | Query):
+        raise UsageError(f"queries: expected a list, got one {type(queries).__name__}")
+    return [parse(query) for query in queries]
 
 
 def _is_file(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +211,8 @@ class Snapshot:
         rows = self.rows(ids)
         if len(rows) > FEW * max(len(self._segments), 1):
             table = self.items(ids)
-            return lambda start, stop: _records(table.slice(start, stop - start))
+            whole = cache(lambda: _records(table))  # one by one the columns take as long for ten rows
+            return lambda start, stop: whole()[start:stop]
         records: list[dict[str, Any]] = []
         for id, row in zip(self.ids[rows].tolist(), rows.tolist(), strict=True):
             owner = bisect_right(self._row_starts, row) - 1
