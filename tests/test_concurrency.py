@@ -248,6 +248,20 @@ def test_an_index_that_is_compacted_away_before_it_is_read_is_not_damaged(
     assert caplog.records == []
 
 
+def test_a_view_outlives_compactions(collection: Collection, media: Path) -> None:
+    write(collection.store, media, range(2, 3))
+    query = collection.search("red").query
+    assert query is not None
+    opened, before = collection.view(), [collection.search(query.query, top=top) for top in (3, 99)]
+    unread = Collection(collection.store, backend=FakeBackend()).view()  # nothing of it was searched
+    write(collection.store, media, range(3, 4))
+    assert not {path.name for path in (collection.path / "segments").iterdir()} & {
+        entry.uuid for entry in opened.snapshot.manifest.segments
+    }
+    for view in (opened, unread):
+        assert [search(view, query, top=top) for top in (3, 99)] == before
+
+
 def test_a_compaction_while_files_are_verified_is_no_damage(
     collection: Collection, media: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

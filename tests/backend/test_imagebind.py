@@ -172,8 +172,8 @@ def test_threads_that_share_a_backend_load_each_tower_once(monkeypatch):
 def test_a_loaded_tower_is_had_while_it_embeds(tiny_model):
     backend = ImageBindBackend(tiny_model)
     tower = backend.tower("imu")
-    with backend._locks["imu"]:  # as during a batch
-        assert backend.tower("imu") is tower
+    with ThreadPoolExecutor(1) as pool, backend._locks["imu"]:  # as during a batch
+        assert pool.submit(backend.tower, "imu").result(timeout=10) is tower
 
 
 def settings() -> tuple[int, int, bool]:
