@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["as_modalities", "search", "search_many"]
 
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
-KEPT = 1.5  # (measured)
+KEPT = 1.5  # candidates to re-rank, times those of one search
 GROW = 4  # how much deeper to look when folding has left too few hits
 KINDS = tuple(Modality)
 
