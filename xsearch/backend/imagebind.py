@@ -22,6 +22,7 @@ __all__ = ["ImageBindBackend", "in_parts"]
 
 _BATCH = {Modality.VIDEO: 4, Modality.AUDIO: 16}  # these have several clips each
 _BATCH_DEFAULT = 32
+DEVICES = ("cpu", "cuda", "mps", "xpu")  # one of several as "cuda:1"
 _GPU_BATCHES = 8  # times as many on a GPU, or as many of them as fit
 
 
@@ -133,6 +134,8 @@ def in_parts(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 def _device(requested: str) -> torch.device:
     if requested == "auto":
         requested = "cuda" if torch.cuda.is_available() else "cpu"
+    if requested.partition(":")[0] not in DEVICES:
+        raise UsageError(f"cannot use device {requested!r}: expected auto, {', '.join(DEVICES)}")
     try:
         return torch.empty(0, device=requested).device
     except (AssertionError, RuntimeError) as error:  # what torch raises without CUDA, or for a wrong name
