@@ -20,6 +20,7 @@ from xsearch.errors import StoreError, UsageError
 from xsearch.index.gpu import GPU_MOST, to_gpu
 from xsearch.index.plan import OperatingPoint, Plan
 from xsearch.system.durable import digest
+from xsearch.system.lookup import is_in, nearest_rows
 
 __all__ = ["SCAN", "Index", "Subset"]
 
@@ -62,19 +63,12 @@ class Index:
 
     def covers(self, ids: np.ndarray) -> np.ndarray:
         """Return which of `ids` are in the index: bool, of the shape of `ids`."""
-        return self.ids[self._rows(ids)] == ids
-
-    def _rows(self, ids: np.ndarray) -> np.ndarray:
-        """Return the positions of `ids` in `self.ids`; arbitrary for ids that are not in the index."""
-        first, last = self.ids[0], self.ids[-1]
-        if last - first == len(self.ids) - 1:  # no gaps: rows are offsets
-            return np.clip(ids, first, last) - first
-        return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return is_in(ids, self.ids)
 
     def subset(self, ids: np.ndarray) -> Subset:
         """Prepare searches restricted to `ids` (int64, ascending); ids outside the index are dropped."""
         faiss: Any = import_module("faiss")
-        rows = self._rows(ids)
+        rows = nearest_rows(ids, self.ids)
         covered = self.ids[rows] == ids
         ids, rows = ids[covered], rows[covered]
         bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
@@ -218,8 +212,7 @@ class Index:
         scores = self._cosines(distances, ids)
         if subset is None:
             return scores, ids
-        at = np.minimum(np.searchsorted(subset.ids, ids), len(subset.ids) - 1)
-        allowed = subset.ids[at] == ids
+        allowed = is_in(ids, subset.ids)
         order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
         scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
         excluded = ~np.take_along_axis(allowed, order, 1)
@@ -312,7 +305,7 @@ class Index:
         """Inverted list of each of `ids`: int32 [n]."""
         list_of = np.zeros(len(self.ids), np.int32)
         lists = self._lists()
-        list_of[self._rows(np.concatenate(lists))] = np.repeat(np.arange(len(lists)), self._sizes)
+        list_of[nearest_rows(np.concatenate(lists), self.ids)] = np.repeat(np.arange(len(lists)), self._sizes)
         return list_of
 
     @cached_property

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Hits"]
 
+FIELDS = frozenset(("id", "path", "modality", "start_s", "end_s", "text"))  # of a hit, from the columns
+
 
 class Hits(Sequence[Hit]):
     """The answer to a query, best first; immutable."""
@@ -117,11 +119,11 @@ def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced:
         score,
         cosine,
         balanced,
-        item.pop("id"),
-        item.pop("path"),
-        Modality(item.pop("modality")),
-        item.pop("start_s"),
-        item.pop("end_s"),
-        item.pop("text"),
-        {name: value for name, value in item.items() if value is not None},
+        item["id"],
+        item["path"],
+        Modality(item["modality"]),
+        item["start_s"],
+        item["end_s"],
+        item["text"],
+        {name: value for name, value in item.items() if value is not None and name not in FIELDS},
     )

@@ -136,8 +136,8 @@ class _Search:
         keep = max(int(KEPT * self.view.index.candidates(self.top)), least * len(widths))
         if keep >= ids.shape[1]:
             return ids
-        codes = [int(self.view.snapshot.kinds_of(group.ids[:1])[0]) for group in self.groups]
-        centres, spreads = (scale[:, np.repeat(codes, widths)] for scale in scales)
+        codes = np.repeat([group.kind for group in self.groups], widths)
+        centres, spreads = (scale[:, codes] for scale in scales)
         balanced = (scores - centres) / spreads
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
             np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)

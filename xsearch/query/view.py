@@ -42,19 +42,20 @@ class Candidates(NamedTuple):
 class Group:
     """Items that compete with each other, all or of one modality, and which of them the index covers."""
 
+    kind: int | None  # the code of their modality, None for a mixture
     ids: np.ndarray  # int64, ascending
     uncovered: np.ndarray  # those of them that the index does not cover
     covered: int  # how many it does
     subset: Subset | None  # the covered ones, where the index has others too
 
     @classmethod
-    def of(cls, index: Index | None, ids: np.ndarray) -> Group:
+    def of(cls, kind: int | None, index: Index | None, ids: np.ndarray) -> Group:
         if index is None or len(ids) <= SCAN:
-            return cls(ids, ids, 0, None)
+            return cls(kind, ids, ids, 0, None)
         covers = index.covers(ids)
         covered = int(covers.sum())
         subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
-        return cls(ids, ids[~covers], covered, subset)
+        return cls(kind, ids, ids[~covers], covered, subset)
 
 
 class View:
@@ -86,11 +87,11 @@ class View:
         if where is not None:
             ids = self.snapshot.select(where)
             codes = codes[self.snapshot.rows(ids)]
+        requested = [CODES[kind] for kind in present]
         if apart:
-            parts = [codes == CODES[kind] for kind in present]
+            groups = [Group.of(code, self.index, ids[codes == code]) for code in requested]
         else:
-            parts = [np.isin(codes, [CODES[kind] for kind in present])]
-        groups = [Group.of(self.index, ids[part]) for part in parts]
+            groups = [Group.of(None, self.index, ids[np.isin(codes, requested)])]
         groups = [group for group in groups if len(group.ids)]
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
@@ -106,7 +107,7 @@ class View:
         requested = 0 if self.index is None else self.index.candidates(k)
         indexed = [group.covered > SCAN + requested > SCAN for group in groups]  # else scanning reads less
         scanned = [group.uncovered if at else group.ids for group, at in zip(groups, indexed, strict=True)]
-        candidates = self._scan(vectors, scanned, k)
+        candidates = self._scan(vectors, [group.kind for group in groups], scanned, k)
         if self.index is not None and any(indexed):
             large = list(compress(groups, indexed))
             subsets = [(group.subset, self._nprobe(group, large)) for group in large]
@@ -131,20 +132,20 @@ class View:
         share = len(group.subset.lists) / sum(lists)
         return max(math.ceil(share * self.index.plan.nprobe), LEAST_PROBED)
 
-    def _scan(self, vectors: np.ndarray, parts: Sequence[np.ndarray], k: int) -> list[Candidates]:
-        """The exact k nearest of each part, ids int64 ascending; the parts are disjoint."""
-        snapshot, filled = self.snapshot, [part for part in parts if len(part)]
+    def _scan(
+        self, vectors: np.ndarray, kinds: Sequence[int | None], parts: Sequence[np.ndarray], k: int
+    ) -> list[Candidates]:
+        """The exact k nearest of each part, ids int64 ascending; several parts are of a kind each."""
         nothing = Candidates(np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64))
+        filled = [part for part in parts if len(part)]
         if not filled:
             return [nothing for _ in parts]
-        count = sum(map(len, filled))
-        ids = (
-            None if count == len(snapshot) else np.sort(np.concatenate([part[:0] for part in parts] + filled))
-        )
+        snapshot, count = self.snapshot, sum(map(len, filled))
+        ids = None if count == len(snapshot) else np.sort(np.concatenate(filled))
         if len(filled) == 1:
             found = [exact(vectors, snapshot.blocks(ids), k)]
         else:
-            codes = [int(snapshot.kinds_of(part[:1])[0]) for part in filled]
+            codes = [code for code, part in zip(kinds, parts, strict=True) if code is not None and len(part)]
             found = exact_by_group(vectors, snapshot.blocks(ids), k, snapshot.kinds_of, codes)
         each = iter(found)
         return [

@@ -18,6 +18,7 @@ from xsearch.store.mapped import view
 from xsearch.store.pages import check_all
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.system.float16 import to_float32
+from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.types import Fingerprint, Modality
 
 __all__ = ["SCHEMAS", "Snapshot"]
@@ -76,14 +77,14 @@ class Snapshot:
     def ids(self) -> np.ndarray:
         """Ids of the live items, int64 [N], ascending."""
         ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in self._segments)])
-        return ids[~_is_in(ids, self._dead)]
+        return ids[~is_in(ids, self._dead)]
 
     @cached_property
     def kinds(self) -> np.ndarray:
         """The modality of each live item as its position in `Modality`: int8 [N] in the order of `ids`."""
         kinds = np.concatenate([np.empty(0, np.int8), *(segment.kinds for segment in self._segments)])
         if len(self._dead):
-            kinds = kinds[~_is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)]
+            kinds = kinds[~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)]
         return kinds
 
     @property
@@ -111,14 +112,14 @@ class Snapshot:
 
     def contains(self, ids: np.ndarray) -> np.ndarray:
         """Return which of `ids` are live: bool, of the shape of `ids`."""
-        return self.ids[self._nearest_rows(ids)] == ids if len(self) else np.zeros(ids.shape, bool)
+        return is_in(ids, self.ids)
 
     def rows(self, ids: np.ndarray) -> np.ndarray:
         """Return the rows of these items: int64 [n]. Raises StoreError for an id that is not live."""
         ids = np.asarray(ids, np.int64)
         if not len(ids):
             return ids
-        rows = self._nearest_rows(ids) if len(self) else np.zeros_like(ids)
+        rows = nearest_rows(ids, self.ids) if len(self) else np.zeros_like(ids)
         if not len(self) or (self.ids[rows] != ids).any():
             missing = ids[~self.contains(ids)]
             raise StoreError(f"no live item with id {missing[:5].tolist()} in {self.path}")
@@ -126,14 +127,7 @@ class Snapshot:
 
     def kinds_of(self, ids: np.ndarray) -> np.ndarray:
         """Return `kinds` of these items: int8, of the shape of `ids`; arbitrary for ids that are not live."""
-        return self.kinds[self._nearest_rows(ids)]
-
-    def _nearest_rows(self, ids: np.ndarray) -> np.ndarray:
-        """Return the rows of `ids`; arbitrary rows for ids that are not live."""
-        first, last = self.ids[0], self.ids[-1]
-        if last - first == len(self.ids) - 1:  # no gaps: rows are offsets
-            return np.clip(ids, first, last) - first
-        return np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
+        return self.kinds[nearest_rows(ids, self.ids)]
 
     def vectors(self, ids: np.ndarray) -> np.ndarray:
         """Return the vectors of these items: float32 [n, dim], in the order of `ids`, which may repeat.
@@ -222,7 +216,7 @@ class Snapshot:
                 records.append(self._empty | segment.record(local))
             else:
                 records += self.items(np.array([id])).to_pylist()
-        return lambda start, stop: [record.copy() for record in records[start:stop]]
+        return lambda start, stop: records[start:stop]
 
     @cached_property
     def _row_starts(self) -> list[int]:
@@ -246,7 +240,7 @@ class Snapshot:
             [with_id.empty_table(), *(segment.columns(with_id) for segment in self._segments)]
         )
         if len(self._dead):
-            table = table.filter(pa.array(~_is_in(table["id"].to_numpy(), self._dead)))
+            table = table.filter(pa.array(~is_in(table["id"].to_numpy(), self._dead)))
         return table.select(schema.names)
 
     def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
@@ -302,18 +296,8 @@ def _records(table: pa.Table) -> list[dict[str, Any]]:
 
 def _values(column: pa.ChunkedArray) -> list[Any]:
     kind = column.type
-    if pa.types.is_string(kind) or (pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)):
-        if pa.types.is_string(kind) or not column.null_count:
-            values: list[Any] = column.to_numpy().tolist()
-            return values
-        if column.null_count == len(column):
-            return [None] * len(column)
+    number = pa.types.is_primitive(kind) and not pa.types.is_temporal(kind)
+    if pa.types.is_string(kind) or (number and not column.null_count):
+        values: list[Any] = column.to_numpy().tolist()
+        return values
     return column.to_pylist()
-
-
-def _is_in(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """`np.isin` for int64 arrays where `among` is sorted."""
-    if not len(among):
-        return np.zeros(ids.shape, bool)
-    at = np.minimum(np.searchsorted(among, ids), len(among) - 1)
-    return among[at] == ids
