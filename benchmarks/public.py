@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import command
-from benchmarks.search import _machine as machine
+from benchmarks.search import machine
 from benchmarks.systems import Inner
 from benchmarks.vectors import ASKING, Cones, Data, K, cones
 from xsearch.collection import Collection

@@ -297,7 +297,7 @@ def run(
             record = _measured(folder, name, threads, device, limit_s, memory_gb)
         about = json.loads((folder / "about.json").read_text())
         rows.append({"system": name, **about, **record.values})
-    return {"machine": _machine(), "threads": threads, "device": device, "rows": rows}
+    return {"machine": machine(), "threads": threads, "device": device, "rows": rows}
 
 
 def _measured(folder: Path, name: str, threads: int, device: str, limit_s: float, memory_gb: float) -> Record:
@@ -345,7 +345,7 @@ def _measured(folder: Path, name: str, threads: int, device: str, limit_s: float
     return record
 
 
-def _machine() -> str:
+def machine() -> str:
     found = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return found[1] if found else platform.processor()
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from benchmarks import command
 from benchmarks.public import ASKED_AS, Vectors
-from benchmarks.search import _machine as machine
+from benchmarks.search import machine
 from benchmarks.systems import Inner
 from benchmarks.vectors import ASKING, Cones, Data, cones
 from xsearch.collection import Collection

@@ -13,6 +13,7 @@ import soundfile
 from PIL import Image
 
 from tests.odd_files import encode_frames
+from tests.small_files import one_of_each
 from xsearch import media, preview
 from xsearch.errors import MediaError, NotMedia, TooLarge, Unreadable
 from xsearch.preview import Item, colours
@@ -25,24 +26,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def files(tmp_path_factory):
     """One small file of every kind that is decoded."""
     folder = tmp_path_factory.mktemp("media")
-    endings = {"image": "jpg", "audio": "wav", "video": "mp4", "depth": "png", "thermal": "png", "imu": "csv"}
-    paths = {name: folder / f"{name}.{ending}" for name, ending in (endings | {"text": "txt"}).items()}
-    Image.fromarray(np.full((600, 800, 3), [200, 40, 40], np.uint8)).save(paths["image"])
-    seconds = np.arange(30 * 8000) / 8000
-    tones = np.sin(2 * np.pi * np.array([400, 800, 1600])[(seconds // 10).astype(int)] * seconds)
-    soundfile.write(paths["audio"], 0.5 * tones, 8000)
-    with av.open(str(paths["video"]), "w") as out:
-        stream = out.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for level in np.repeat([20, 220], 10):  # a dark second, a bright second
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8))))
-        out.mux(stream.encode(None))
-    millimetres = np.repeat(np.array([[0, 1000, 9000]], np.uint16), 20, axis=1).repeat(60, axis=0)
-    Image.fromarray(millimetres).save(paths["depth"])
-    Image.fromarray(np.tile(np.arange(64, dtype=np.uint8), (48, 1))).save(paths["thermal"])
-    rows = [f"{i / 100},{i % 7},0,9.8,0.1,{i % 3},0" for i in range(600)]
-    paths["imu"].write_text("timestamp,ax,ay,az,gx,gy,gz\n" + "\n".join(rows))
-    paths["text"].write_text("a dog on the beach")
+    paths = one_of_each(folder, np.full((600, 800, 3), [200, 40, 40], np.uint8))
     return {name: Item(Modality(name), str(path)) for name, path in paths.items()}
 
 

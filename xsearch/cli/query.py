@@ -150,7 +150,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     """Search, print, and write the page, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
-    from xsearch.models.vocabulary import unknown_words as unlearned
+    from xsearch.models.vocabulary import unknown_words
 
     start = time.perf_counter()
     collection = xsearch.open(
@@ -165,7 +165,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     count = len(collection)
     LOG.info("searched %d items in %.2f s, model %s, %s on %s", count, took_s, name, able.dtype, able.device)
     for part in asked.parts:
-        if isinstance(part.source, str) and (words := unlearned(part.source, able.vocabulary)):
+        if isinstance(part.source, str) and (words := unknown_words(part.source, able.vocabulary)):
             output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
     if composed:
         hits.print_parts(answer.query)
