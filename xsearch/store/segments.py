@@ -59,6 +59,7 @@ ITEM_SCHEMA = pa.schema(
         pa.field("height", pa.int32()),
         pa.field("duration_s", pa.float64()),
         pa.field("text", pa.string()),
+        pa.field("unknown_share", pa.float32()),
     ]
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
@@ -196,6 +197,14 @@ class Segment:
         names = [str(modality) for modality in Modality]
         codes = np.array([names.index(name) for name in encoded.dictionary.to_pylist()], np.int8)
         return codes[view(encoded.indices, np.int32)]
+
+    @cached_property
+    def unknown_shares(self) -> np.ndarray:
+        """The `unknown_share` of each row, 0 for null: float32 [n]."""
+        column = self.columns(pa.schema([ITEM_SCHEMA.field("unknown_share")]))["unknown_share"]
+        if column.null_count == len(column):
+            return np.zeros(len(column), np.float32)
+        return view(column.combine_chunks().fill_null(0.0), np.float32)
 
     def is_plain(self, schema: pa.Schema) -> bool:
         """Whether `record` returns values of `schema` without conversion."""

@@ -82,10 +82,19 @@ class Snapshot:
     @cached_property
     def kinds(self) -> np.ndarray:
         """The modality of each live item as its position in `Modality`: int8 [N] in the order of `ids`."""
-        kinds = np.concatenate([np.empty(0, np.int8), *(segment.kinds for segment in self._segments)])
+        return self._live([np.empty(0, np.int8), *(segment.kinds for segment in self._segments)])
+
+    @cached_property
+    def unknown_shares(self) -> np.ndarray:
+        """The `unknown_share` of each live item, 0 for null: float32 [N] in the order of `ids`."""
+        return self._live([np.empty(0, np.float32), *(segment.unknown_shares for segment in self._segments)])
+
+    def _live(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """Concatenate a value per row of each segment, without removed items."""
+        values = np.concatenate(parts)
         if len(self._dead):
-            kinds = kinds[~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)]
-        return kinds
+            values = values[~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)]
+        return values
 
     @property
     def modalities(self) -> np.ndarray:
