@@ -105,7 +105,7 @@ class Fingerprint:
 class Rank(StrEnum):
     """The score that orders hits."""
 
-    BALANCED = "balanced"  # spreads above the modality pair's baseline: comparable across kinds
+    BALANCED = "balanced"  # above the modality pair's baseline: comparable across kinds
     COSINE = "cosine"
 
 
@@ -116,7 +116,8 @@ class Hit:
     rank: int  # from 1
     score: float  # the ranking score: `balanced` or `cosine`
     cosine: float
-    balanced: float | None  # standard deviations above the baseline cosine of this pair of modalities
+    balanced: float | None  # above the baseline of this pair of modalities: comparable across them
+    expected: float | None  # items of its modality that would be as near by chance: 0.001 is a find
     id: int
     path: str
     modality: Modality

@@ -14,7 +14,7 @@ import pytest
 from xsearch.errors import BadFilter, UsageError
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
-from xsearch.query.calibration import SAMPLE, Baseline, pooled
+from xsearch.query.calibration import SAMPLE, baselines, pooled, upper_tail
 from xsearch.store import Snapshot, Store
 from xsearch.types import Fingerprint, Hit, Modality
 
@@ -35,10 +35,10 @@ def embedded(query: Query) -> Embedded:
 
 
 def baseline(query: Embedded, snapshot: Snapshot, kind: Modality) -> tuple[float, float]:
-    """Centre and spread."""
-    centres, spreads = View(snapshot).baselines([query])
+    """Centre and spread of Fisher's z."""
+    scales = View(snapshot).scales([query])
     at = list(Modality).index(kind)
-    return float(centres[0, at]), float(spreads[0, at])
+    return float(scales.centres[0, at]), float(scales.spreads[0, at])
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -104,7 +104,7 @@ def oracle(
             cosine = float(row @ query.vector)
             centre, spread = baseline(query, snapshot, Modality(item["modality"]))
             scale = spread ** (1 / 3) * widths[Modality(item["modality"])] ** (2 / 3)
-            found.append(((cosine - centre) / scale if balanced else cosine, item["id"]))
+            found.append(((np.arctanh(cosine) - centre) / scale if balanced else cosine, item["id"]))
     return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -342,16 +342,16 @@ def test_calibration_is_the_median_and_the_upper_tail_of_all_pairs(
     for a in KINDS:
         for b in KINDS:
             cosines = [x @ y for i, x in enumerate(rows[a]) for j, y in enumerate(rows[b]) if a != b or i < j]
-            assert pairs[a, b].centre == pytest.approx(np.median(cosines), abs=1e-3)
-            high = np.median(cosines) + 1.645 * pairs[a, b].spread
-            assert np.mean(np.array(cosines) > high) == pytest.approx(0.05, abs=0.005)
-            assert pairs[a, b].count == len(cosines)
+            assert pairs[a, b].centre == pytest.approx(np.arctanh(np.median(cosines)), abs=1e-3)
+            high = pairs[a, b].centre + pairs[a, b].spread
+            assert np.mean(np.arctanh(cosines) > high) == pytest.approx(0.1587, abs=0.005)
+            assert pairs[a, b].count == min(len(rows[a]), len(rows[b]))
 
 
 def test_calibration_reads_a_bounded_sample(tmp_path: Path, rng: np.random.Generator) -> None:
     n = 3 * SAMPLE
     snapshot = make(tmp_path / "c", random_rows(rng, Modality.TEXT, n), [Modality.TEXT] * n).snapshot()
-    assert calibrate(snapshot).pairs[Modality.TEXT, Modality.TEXT].count == SAMPLE * (SAMPLE - 1) // 2
+    assert calibrate(snapshot).pairs[Modality.TEXT, Modality.TEXT].count == SAMPLE
     assert calibrate(snapshot) == calibrate(snapshot)
 
 
@@ -362,15 +362,27 @@ def test_calibration_survives_the_manifest(store: Store) -> None:
 
 
 def test_composed_queries_combine_their_parts(store: Store, rng: np.random.Generator) -> None:
-    """Against the same sum made for many other queries of the same kinds."""
+    """Against the same sum made for many other queries of the same kinds, each normalised."""
     snapshot = store.snapshot()
     images = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE]))
     texts = snapshot.vectors(snapshot.select(modalities=[Modality.TEXT]))
-    query = embedded(vector(images[3], "image") - 0.6 * vector(texts[5], "text"))
-    centre, spread = baseline(query, snapshot, Modality.TEXT)
-    cosines = np.array([(a - 0.6 * b) @ texts.T / query.norm for a in images for b in texts])
-    assert centre == pytest.approx(np.median(cosines), abs=0.03)
-    assert spread == pytest.approx(cosines.std(), abs=0.05)
+    sounds = random_rows(rng, Modality.AUDIO, 60)
+    for weight in (0.6, -0.6):
+        query = embedded(vector(images[3], "image") + weight * vector(sounds[5], "audio"))
+        centre, spread = baseline(query, snapshot, Modality.TEXT)
+        sums = unit((images[:, None] + weight * sounds).reshape(-1, DIM))
+        z = np.arctanh(sums @ texts.T)
+        assert centre == pytest.approx(np.median(z), abs=0.07)
+        assert spread == pytest.approx(z.std(), abs=0.05)
+
+
+def test_parts_that_agree_are_as_certain_as_one(store: Store, rng: np.random.Generator) -> None:
+    snapshot, picture = store.snapshot(), random_rows(rng, Modality.IMAGE, 1)[0]
+    one = baseline(embedded(vector(picture, "image")), snapshot, Modality.TEXT)
+    twice = embedded(vector(picture, "image") + vector(picture, "image"))
+    assert baseline(twice, snapshot, Modality.TEXT) == pytest.approx(one, abs=1e-4)
+    opposite = baseline(embedded(-1 * vector(picture, "image")), snapshot, Modality.TEXT)
+    assert opposite == pytest.approx((-one[0], one[1]), abs=1e-4)
 
 
 def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
@@ -379,9 +391,11 @@ def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
     snapshot = store.snapshot()
     query = embedded(vector(unit(rng.normal(size=DIM)), "depth"))
     centre, spread = baseline(query, snapshot, Modality.IMAGE)
-    cosines = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector
-    assert centre == pytest.approx(np.median(cosines), abs=0.05)
-    assert spread == pytest.approx(cosines.std(), abs=0.05)
+    z = np.arctanh(snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector)
+    pairs = calibrate(snapshot).pairs
+    others = [pairs[kind, Modality.IMAGE].spread for kind in KINDS]
+    assert centre == pytest.approx(np.median(z), abs=0.05)
+    assert spread == pytest.approx(np.sqrt((z.std() ** 2 + np.mean(np.square(others))) / 2), abs=0.05)
 
 
 def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> None:
@@ -392,9 +406,11 @@ def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> N
 
 
 def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random.Generator) -> None:
-    normal = Baseline.of(rng.normal(0.3, 0.1, 200_000))
-    assert (normal.centre, normal.spread) == pytest.approx((0.3, 0.1), rel=0.01)
-    assert Baseline.of(np.array([0.4])) == Baseline(0.4, 0.0, 1)
+    z = rng.normal(0.3, 0.1, (1, 200_000))
+    assert baselines(np.tanh(z))[:, 0] == pytest.approx((0.3, 0.1), rel=0.01)
+    np.testing.assert_allclose(baselines(np.array([[0.4]])), [[np.arctanh(0.4)], [0]])
+    chances = upper_tail((z - 0.3) / 0.1)
+    assert np.quantile(chances, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.01)
 
 
 def test_an_empty_query_cannot_be_made() -> None:

@@ -20,15 +20,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Hits"]
 
+CHANCE = 1.0  # so many items are as near by chance alone: what is `expected` more often is no find
 FIELDS = frozenset(("id", "path", "modality", "start_s", "end_s", "text"))  # of a hit, from the columns
 
 
 class Hits(Sequence[Hit]):
-    """The answer to a query, best first; immutable."""
+    """The answer to a query, best first; immutable.
 
-    def __init__(self, hits: Iterable[Hit] = (), query: Embedded | None = None) -> None:
+    nearest_expected: the least `expected`, also of items that `max_expected` has left out; None if no item
+        could answer. `found` is False where it says that there is nothing like the query.
+    """
+
+    def __init__(
+        self,
+        hits: Iterable[Hit] = (),
+        query: Embedded | None = None,
+        nearest_expected: float | None = None,
+    ) -> None:
         """query: what was searched for, as vectors."""
         self.query = query
+        self.nearest_expected = nearest_expected
         objects = tuple(hits)
         self._read: Callable[[], Iterable[Hit]] = lambda: objects
 
@@ -38,12 +49,13 @@ class Hits(Sequence[Hit]):
         figures: Sequence[np.ndarray],
         items: Callable[[], Iterable[dict[str, Any]]],
         query: Embedded | None = None,
+        nearest_expected: float | None = None,
     ) -> Hits:
         """Hits that become objects on first access.
 
-        figures: score, cosine and balanced, float32 [n] each. items: all columns of each hit's item.
+        figures: score, cosine, balanced and expected, float [n] each. items: all columns of each hit's item.
         """
-        answer = cls(query=query)
+        answer = cls((), query, nearest_expected)
         answer._read = lambda: (
             _hit(item, rank, *of_hit)
             for rank, (item, *of_hit) in enumerate(
@@ -56,8 +68,13 @@ class Hits(Sequence[Hit]):
     def _hits(self) -> tuple[Hit, ...]:
         return tuple(self._read())
 
-    def __reduce__(self) -> tuple[type[Hits], tuple[tuple[Hit, ...], Embedded | None]]:
-        return Hits, (self._hits, self.query)
+    @property
+    def found(self) -> bool:
+        """Whether something is nearer than chance would have it: some hit is `expected` once at most."""
+        return any(hit.expected is not None and hit.expected <= CHANCE for hit in self._hits)
+
+    def __reduce__(self) -> tuple[type[Hits], tuple[Any, ...]]:
+        return Hits, (self._hits, self.query, self.nearest_expected)
 
     def __len__(self) -> int:
         return len(self._hits)
@@ -67,7 +84,9 @@ class Hits(Sequence[Hit]):
     @overload
     def __getitem__(self, at: slice) -> Hits: ...
     def __getitem__(self, at: int | slice) -> Hit | Hits:
-        return Hits(self._hits[at], self.query) if isinstance(at, slice) else self._hits[at]
+        if isinstance(at, slice):
+            return Hits(self._hits[at], self.query, self.nearest_expected)
+        return self._hits[at]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Hits) and self._hits == other._hits
@@ -93,7 +112,7 @@ class Hits(Sequence[Hit]):
 
         rows = self.to_dicts()
         names = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
-        types = dict.fromkeys(("score", "cosine", "balanced", "start_s", "end_s"), pa.float64())
+        types = dict.fromkeys(("score", "cosine", "balanced", "expected", "start_s", "end_s"), pa.float64())
         types |= {"rank": pa.int64(), "id": pa.int64()}
         types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
         return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
@@ -112,13 +131,16 @@ class Hits(Sequence[Hit]):
         return gallery.table(self._hits)
 
 
-def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float) -> Hit:
+def _hit(
+    item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float, expected: float
+) -> Hit:
     """item: all columns, of which the user's may be called as the figures of a hit are."""
     return Hit(
         rank,
         score,
         cosine,
         balanced,
+        expected,
         item["id"],
         item["path"],
         Modality(item["modality"]),

@@ -15,6 +15,7 @@ from xsearch.query.hits import Hits
 from xsearch.types import Modality, Rank
 
 if TYPE_CHECKING:
+    from xsearch.query.calibration import Scales
     from xsearch.query.embedding import Embedded
     from xsearch.query.view import Group, View
     from xsearch.store import Snapshot
@@ -37,6 +38,8 @@ class _Ranked:
     scores: np.ndarray  # float32: the figure that made the order
     cosines: np.ndarray  # float32
     balanced: np.ndarray  # float32
+    expected: np.ndarray  # float64
+    passing: np.ndarray  # bool: true for those that are asked for, which come first
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
         return _Ranked(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -44,6 +47,10 @@ class _Ranked:
     def __add__(self, other: _Ranked) -> _Ranked:
         names = [field.name for field in fields(self)]
         return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+    def first(self, top: int) -> _Ranked:
+        """The `top` best, those that are out of bounds last."""
+        return self[np.argsort(~self.passing, kind="stable")[:top]]
 
 
 def search(view: View, query: Embedded, **options: Any) -> Hits:
@@ -60,6 +67,7 @@ def search_many(
     where: str | None = None,
     rank: Rank | str = Rank.BALANCED,
     min_cosine: float | None = None,
+    max_expected: float | None = None,
     unique: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
@@ -69,6 +77,7 @@ def search_many(
         none crowds out the others. With one modality to choose from, both give the same order. In both an
         item with (nearly) the query's own vector comes first, and texts that the model has not learned to
         read come last.
+    max_expected: leave out items as near as more than so many of their modality would be by chance.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
 
@@ -78,10 +87,13 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
-    groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
+    # each modality has a bound of its own on cosines if there is one on what is expected
+    apart = rank == Rank.BALANCED or max_expected is not None
+    groups = view.groups(where, as_modalities(modality), apart=apart)
     if not groups or not queries:
         return [Hits(query=query) for query in queries]
-    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+    bounds = (-np.inf if min_cosine is None else min_cosine, np.inf if max_expected is None else max_expected)
+    ask = _Search(view, groups, top, Rank(rank), *bounds)
     vectors = np.stack([query.vector for query in queries])
     found = ask.answers(vectors, view.scales(queries), unique=unique)
     return _hits(view.snapshot, found, queries)
@@ -101,7 +113,7 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 class _Search:
     """What all queries of one call have in common.
 
-    vectors: float32 [Q, dim]. scales: their baselines, centres and spreads float32 [Q, modalities].
+    vectors: float32 [Q, dim]. scales: of the same queries.
     """
 
     view: View
@@ -109,39 +121,38 @@ class _Search:
     top: int
     rank: Rank
     min_cosine: float
+    max_expected: float
 
-    def answers(
-        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
-    ) -> list[_Ranked]:
-        """The `top` best of each query, texts that the model cannot read after all others."""
+    def answers(self, vectors: np.ndarray, scales: Scales, *, unique: bool) -> list[_Ranked]:
+        """The `top` best of each query, texts that the model cannot read after all others.
+
+        Of a query without an answer those that come first but for the bounds, none of them passing.
+        """
         parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
         first, *rest = [replace(self, groups=groups) for groups in parts if groups]
         found = first._all(vectors, scales, unique=unique)
-        if rest and min(len(one.ids) for one in found) < self.top:
+        if rest and min(int(one.passing.sum()) for one in found) < self.top:
             both = zip(found, rest[0]._all(vectors, scales, unique=unique), strict=True)
-            found = [(one + other)[: self.top] for one, other in both]
+            found = [(one + other).first(self.top) for one, other in both]
         return found
 
-    def _all(
-        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
-    ) -> list[_Ranked]:
+    def _all(self, vectors: np.ndarray, scales: Scales, *, unique: bool) -> list[_Ranked]:
         if not unique:
             return self.best(vectors, scales)
         rows = [slice(row, row + 1) for row in range(len(vectors))]
-        return [self.distinct(vectors[row], (scales[0][row], scales[1][row])) for row in rows]
+        return [self.distinct(vectors[row], scales[row]) for row in rows]
 
-    def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
+    def best(self, vectors: np.ndarray, scales: Scales) -> list[_Ranked]:
         """The `top` best of each query."""
         parts = self.view.nearest(vectors, self.groups, self.top)
         scores = np.concatenate([part.scores for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
         if len(parts) > 1 and self.view.index is not None:
             ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], scales)
-        ranked = self._ranked(vectors, ids, scales)
-        return [one[: min(self.top, int((one.cosines >= self.min_cosine).sum()))] for one in ranked]
+        return self._ranked(vectors, ids, scales, self.top)
 
     def _promising(
-        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: tuple[np.ndarray, np.ndarray]
+        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: Scales
     ) -> np.ndarray:
         """The most promising candidates by approximate cosines, KEPT times as many as one group has.
 
@@ -154,50 +165,51 @@ class _Search:
         if keep >= ids.shape[1]:
             return ids
         codes = np.repeat([group.kind for group in self.groups], widths)
-        centres, spreads = (scale[:, codes] for scale in scales)
-        balanced = (scores - centres) / spreads
+        balanced = scales.balanced(scores, np.broadcast_to(codes, scores.shape))
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
             np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)
         return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
 
-    def _balanced(
-        self, scores: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
-        centres, spreads = (
-            np.take_along_axis(scale, self.view.snapshot.kinds_of(ids), axis=1) for scale in scales
-        )
-        return (scores - centres) / spreads
-
     def _ranked(
-        self, vectors: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
+        self, vectors: np.ndarray, ids: np.ndarray, scales: Scales, most: int | None = None
     ) -> list[_Ranked]:
-        """Candidates, int64 [Q, c], -1 for none, by their exact figures: best first, ties by id.
+        """Candidates, int64 [Q, c], -1 for none, by their exact figures: the `most` best first, ties by id.
 
-        What is searched for comes first, if it is among them. Figures are computed one query at a time, so
-        that they do not depend on what shares the batch.
+        What is searched for comes first, if it is among them, and what is out of bounds last. Figures are
+        computed one query at a time, so that they do not depend on what shares the batch.
         """
+        counts = np.sum([group.counts for group in self.groups], axis=0)
         exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
-        balanced = self._balanced(exact, ids, scales)
-        scores = balanced if self.rank is Rank.BALANCED else exact
-        others = exact < max(ITSELF, self.min_cosine)
-        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
-        ids, scores, exact, balanced = (
-            np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
-        )
         kinds = self.view.snapshot.kinds_of(ids)
-        counts = (ids >= 0).sum(axis=1).tolist()
-        return [
-            _Ranked(ids[q, :n], kinds[q, :n], scores[q, :n], exact[q, :n], balanced[q, :n])
-            for q, n in enumerate(counts)
-        ]
+        balanced = scales.balanced(exact, kinds)
+        scores = balanced if self.rank is Rank.BALANCED else exact
+        failing = exact < np.take_along_axis(self._least(scales, counts), kinds, axis=1)
+        order = np.lexsort((ids, -scores, exact < ITSELF, failing, ids < 0), axis=1)[:, :most]
+        ids, kinds, scores, exact, balanced, failing = (
+            np.take_along_axis(some, order, axis=1) for some in (ids, kinds, scores, exact, balanced, failing)
+        )
+        # a text that cannot be read is where it is by chance
+        chances = scales.chances(exact, kinds) if self.groups[0].is_known else 1.0
+        columns = (ids, kinds, scores, exact, balanced, counts[kinds] * chances, ~failing)
+        numbers = (ids >= 0).sum(axis=1).tolist()
+        return [_Ranked(*(column[q, :n] for column in columns)) for q, n in enumerate(numbers)]
 
-    def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
+    def _least(self, scales: Scales, counts: np.ndarray) -> np.ndarray:
+        """The cosine of each modality below which items are left out: float32 [Q, modalities]."""
+        if self.max_expected == np.inf:
+            return np.full(scales.centres.shape, self.min_cosine, np.float32)
+        share = self.max_expected / np.maximum(counts, 1)
+        if not self.groups[0].is_known:
+            share = np.where(share >= 1, share, 0)
+        return np.maximum(self.min_cosine, scales.least(share))
+
+    def distinct(self, vector: np.ndarray, scales: Scales) -> _Ranked:
         """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
         near = [part.ids for part in self.view.nearest(vector, self.groups, self.top)]
         depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
         while True:
             (fetched,) = self._ranked(vector, np.concatenate(near, axis=1), scales)
-            passing = fetched[: int((fetched.cosines >= self.min_cosine).sum())]
+            passing = fetched[: int(fetched.passing.sum())]
             found = passing[_representatives(self.view.snapshot, passing, self.top)]
             bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
             last = {
@@ -208,10 +220,10 @@ class _Search:
                 for at in open_groups
                 if len(self.groups[at].ids) > depth
                 and (last[at].scores > bar).all()
-                and (last[at].cosines >= self.min_cosine).all()
+                and last[at].passing.all()
             ]
             if not open_groups:
-                return found
+                return found if len(found.ids) else fetched[: self.top]
             depth *= GROW
             for at in open_groups:
                 near[at] = self.view.nearest(vector, [self.groups[at]], depth)[0].ids
@@ -236,13 +248,15 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
 
 def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded]) -> list[Hits]:
     """With the metadata, which is read once for all queries."""
-    records = snapshot.records(np.concatenate([one.ids for one in found]))
-    ends = np.cumsum([len(one.ids) for one in found]).tolist()
+    passing = [one[: int(one.passing.sum())] for one in found]
+    records = snapshot.records(np.concatenate([one.ids for one in passing]))
+    ends = np.cumsum([len(one.ids) for one in passing]).tolist()
     return [
         Hits.of(
-            (one.scores, one.cosines, one.balanced),
+            (one.scores, one.cosines, one.balanced, one.expected),
             partial(records, end - len(one.ids), end),
             query,
+            min(all.expected.tolist(), default=None),
         )
-        for one, end, query in zip(found, ends, queries, strict=True)
+        for one, all, end, query in zip(passing, found, ends, queries, strict=True)
     ]

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
-from xsearch.query.calibration import UNKNOWN_SHARE, Calibration, Samples, baselines, pooled
+from xsearch.query.calibration import (
+    UNKNOWN_SHARE,
+    Calibration,
+    Samples,
+    Scales,
+    baselines,
+    calibrate,
+    fisher,
+    pooled,
+)
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -23,7 +32,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Group", "View"]
 
-PRIOR = 8  # cosines that the pooled baseline counts for; it leads while a modality has only a few items
+PRIOR = 2  # items that the pooled baseline counts for; it leads while a modality has only one or two
+GENERAL = (0.0, 0.25, 8)  # centre, spread and count, pooled with all others: a few items say little
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
@@ -50,16 +60,21 @@ class Group:
     uncovered: np.ndarray  # those of them that the index does not cover
     covered: int  # how many it does
     subset: Subset | None  # the covered ones, where the index has others too
+    counts: np.ndarray  # how many of each modality: int64 [modalities]
     is_known: bool = True  # False: texts of words that the model has not learned
 
     @classmethod
-    def of(cls, kind: int | None, index: Index | None, ids: np.ndarray, is_known: bool = True) -> Group:
+    def of(
+        cls, kind: int | None, index: Index | None, ids: np.ndarray, codes: np.ndarray, is_known: bool = True
+    ) -> Group:
+        """codes: the modality of each of `ids`."""
+        counts = np.bincount(codes, minlength=len(Modality))
         if index is None or len(ids) <= SCAN:
-            return cls(kind, ids, ids, 0, None, is_known)
+            return cls(kind, ids, ids, 0, None, counts, is_known)
         covers = index.covers(ids)
         covered = int(covers.sum())
         subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
-        return cls(kind, ids, ids[~covers], covered, subset, is_known)
+        return cls(kind, ids, ids[~covers], covered, subset, counts, is_known)
 
 
 class View:
@@ -72,11 +87,15 @@ class View:
         """index: of the same generation; None: everything is scanned."""
         self.snapshot = snapshot
         self.index = index
-        self._calibration = Calibration.from_dict(snapshot.manifest.calibration)
-        self._calibrated = {kind for kind, _ in self._calibration.pairs}
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
-        self._scales: dict[Modality, np.ndarray] = {}
+        self._known: dict[Modality, np.ndarray] = {}  # baselines
+
+    @cached_property
+    def _calibration(self) -> Calibration:
+        """As stored, or measured now: by an earlier release it was not, or otherwise."""
+        stored = Calibration.from_dict(self.snapshot.manifest.calibration)
+        return stored if stored.pairs else calibrate(self.snapshot, self._samples)
 
     def groups(self, where: str | None, kinds: Sequence[Modality] | None, *, apart: bool) -> list[Group]:
         """The items that may answer, one group for each modality if they are `apart`; none is empty.
@@ -98,11 +117,14 @@ class View:
         parts = (
             [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
         )
-        groups = [Group.of(code, self.index, ids[part & is_known]) for code, part in parts]
+        groups = [
+            Group.of(code, self.index, ids[part & is_known], codes[part & is_known]) for code, part in parts
+        ]
         if not is_known.all():
             code = CODES[Modality.TEXT]
             part = (codes == code) & ~is_known & (code in requested)
-            groups.append(Group.of(code if apart else None, self.index, ids[part], is_known=False))
+            kind = code if apart else None
+            groups.append(Group.of(kind, self.index, ids[part], codes[part], is_known=False))
         groups = [group for group in groups if len(group.ids)]
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
@@ -164,42 +186,30 @@ class View:
             for part in parts
         ]
 
-    def scales(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
-        """Centres and units of `balanced`, float32 [Q, modalities] each: (cosine - centre) / unit.
-
-        Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
-        them back. It is therefore taken together with the distance of the items from the mean of their
-        modality: unit = spread^(1/3) width^(2/3) (benchmarks/ranking.py compares other ways).
-        """
-        centres, spreads = self.baselines(queries)
-        return centres, np.cbrt(spreads * self._widths**2)
-
-    def baselines(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
-        """Centres and spreads, float32 [Q, modalities] each, of each query's cosines with unrelated items.
+    def scales(self, queries: Sequence[Embedded]) -> Scales:
+        """What the cosines of each query are compared with.
 
         With parts q_i of unit length, weights w_i and n = |sum w_i q_i|, the query is v = sum (w_i / n) q_i
-        and cos(v, x) = sum (w_i / n) cos(q_i, x). Over the items x of one modality, and over the queries that
-        might have stood in place of q_i, therefore
+        and cos(v, x) = sum (w_i / n) cos(q_i, x), so that the centre is the same sum of the parts' centres,
+        as cosines. v is as long as each q_i: its spread is their root mean square, weighted by w_i^2. (That
+        of a sum of independent figures is far off for parts that agree or are subtracted from each other, and
+        that of the cosines of v with a sample no better; benchmarks/none.py.)
 
-            centre = sum (w_i / n) centre_i     and     spread^2 = sum (w_i / n)^2 spread_i^2
-
-        where centre_i and spread_i belong to the pair of modalities of q_i and x, and the parts are taken to
-        be independent: no worse than to compare the sum itself with a sample (benchmarks/ranking.py). A part
-        of a modality that the collection lacks (words, in a folder of pictures) is compared with samples of
-        the items itself. Modalities with few items lean on the pooled baseline.
+        Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
+        them back. The unit of `balanced` therefore takes it together with the distance of the items from the
+        mean of their modality: spread^(1/3) width^(2/3) (benchmarks/ranking.py compares other ways).
         """
-        scales = np.empty((len(queries), 2, len(Modality)), np.float32)
-        parts = iter(self._scales_of(queries))
+        centres, spreads = np.empty((2, len(queries), len(Modality)), np.float32)
+        parts = iter(self._baselines(queries))
         for row, query in enumerate(queries):
-            if len(query.parts) == 1:  # of weight 1 or -1, as it is normalised
-                (scales[row, 0], scales[row, 1]), sign = next(parts), np.sign(query.query.parts[0].weight)
-                scales[row, 0] *= sign
-                continue
-            weights = np.array([part.weight for part in query.query.parts], np.float32) / query.norm  # [P]
+            weights = np.array([part.weight for part in query.query.parts], np.float32)
             each = np.stack([next(parts) for _ in weights])  # [P, 2, modalities]
-            scales[row, 0] = weights @ each[:, 0]
-            scales[row, 1] = np.sqrt((weights**2) @ each[:, 1] ** 2)
-        return scales[:, 0], np.maximum(scales[:, 1], SPREAD_FLOOR)
+            if len(weights) == 1:
+                centres[row], spreads[row] = np.sign(weights) * each[0, 0], each[0, 1]
+                continue
+            centres[row] = fisher(weights @ np.tanh(each[:, 0]) / query.norm)
+            spreads[row] = np.sqrt(weights**2 @ each[:, 1] ** 2 / (weights**2).sum())
+        return Scales(centres, spreads, np.cbrt(spreads * self._widths**2))
 
     @cached_property
     def _widths(self) -> np.ndarray:
@@ -216,43 +226,54 @@ class View:
                 widths[CODES[kind]] = math.sqrt(max(1 - alike, WIDTH_FLOOR**2))
         return widths
 
-    def _scales_of(self, queries: Sequence[Embedded]) -> list[np.ndarray]:
-        """Centres and spreads of every part of every query: float32 [2, modalities] each."""
+    def _baselines(self, queries: Sequence[Embedded]) -> list[np.ndarray]:
+        """Centres and spreads of every part of every query: float32 [2, modalities] each.
+
+        A part of a modality that the collection lacks (words, in a folder of pictures) is compared with
+        samples of the items itself. Modalities with few items lean on all of them together.
+        """
         kinds = [Modality(str(part.modality)) for query in queries for part in query.query.parts]
-        unknown = [row for row, kind in enumerate(kinds) if kind not in self._scales]
+        unknown = [row for row, kind in enumerate(kinds) if kind not in self._known]
         if not unknown:
-            return [self._scales[kind] for kind in kinds]
+            return [self._known[kind] for kind in kinds]
         vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
         measured = self._measured(vectors, [kinds[row] for row in unknown])  # [3, U, present]
-        both = np.empty((*measured.shape, 2))
-        both[..., 0] = measured
-        both[..., 1] = pooled(*measured)[..., None]
+        general = np.broadcast_to(np.array(GENERAL)[:, None, None], (3, len(unknown), 1))
+        both = np.stack([measured, np.empty_like(measured)], axis=-1)
+        both[..., 1] = pooled(*np.concatenate([measured, general], axis=2))[..., None]
         both[2, ..., 1] = PRIOR
-        scales = np.zeros((len(unknown), 2, len(Modality)), np.float32)
-        scales[:, 1] = 1
+        new = np.zeros((len(unknown), 2, len(Modality)), np.float32)
+        new[:, 1] = 1
         present = self._samples.kinds
-        scales[:, :, [CODES[kind] for kind in present]] = pooled(*both)[:2].swapaxes(0, 1)
-        for scale, row in zip(scales, unknown, strict=True):
+        new[:, :, [CODES[kind] for kind in present]] = pooled(*both)[:2].swapaxes(0, 1)
+        new[:, 1] = np.maximum(new[:, 1], SPREAD_FLOOR)
+        for baseline, row in zip(new, unknown, strict=True):
             if all((kinds[row], kind) in self._calibration.pairs for kind in present):
-                self._scales[kinds[row]] = scale  # it does not depend on the vector
-        new = dict(zip(unknown, scales, strict=True))
-        return [new[row] if row in new else self._scales[kind] for row, kind in enumerate(kinds)]
+                self._known[kinds[row]] = baseline  # it does not depend on the vector
+        of_row = dict(zip(unknown, new, strict=True))
+        return [of_row[row] if row in of_row else self._known[kind] for row, kind in enumerate(kinds)]
 
     def _measured(self, vectors: np.ndarray, asking: Sequence[Modality]) -> np.ndarray:
         """Centre, spread and count of each of `vectors`, float32 [U, dim], with each present modality.
 
-        asking: the modality of each vector; where its pair is calibrated, that is taken.
+        asking: the modality of each vector. Where its pair is calibrated, that is taken. Elsewhere it is
+        compared with the sample; the spread of one vector's cosines depends on what it shows, and is averaged
+        with that of the item's modality in other pairs (AUC 0.96, alone 0.92; benchmarks/none.py).
         Returns float64 [3, U, present].
         """
+        pairs, present = self._calibration.pairs, self._samples.kinds
         samples, starts = self._samples.together
         # BLAS's own threads, which all callers share, take longer for a few: 5 ms of CPU, not 1.6 (measured)
         few = len(vectors) <= FEW
         cosines = np.split(
             np.vecdot(vectors[:, None], samples) if few else vectors @ samples.T, starts, axis=1
         )
-        measured = np.stack([baselines(part) for part in cosines], axis=-1)
-        for row, other in enumerate(asking if set(asking) & self._calibrated else ()):
-            for at, kind in enumerate(self._samples.kinds):
-                if pair := self._calibration.pairs.get((other, kind)):
+        measured = np.empty((3, len(vectors), len(present)))
+        for at, (kind, part) in enumerate(zip(present, cosines, strict=True)):
+            measured[:2, :, at], measured[2, :, at] = baselines(part), part.shape[1]
+            if others := [pair.spread for (_, other), pair in pairs.items() if other == kind]:
+                measured[1, :, at] = np.sqrt((measured[1, :, at] ** 2 + np.square(others).mean()) / 2)
+            for row, other in enumerate(asking):
+                if pair := pairs.get((other, kind)):
                     measured[:, row, at] = astuple(pair)
         return measured
