@@ -36,6 +36,7 @@ PRIOR = 2  # items that the pooled baseline counts for; it leads while a modalit
 GENERAL = (0.0, 0.25, 8)  # centre, spread and count, pooled with all others: a few items say little
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
+DOMINANCE = 2 / 3  # how much of a spread is taken to be signal, in a query of one part
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
@@ -195,21 +196,25 @@ class View:
         of a sum of independent figures is far off for parts that agree or are subtracted from each other, and
         that of the cosines of v with a sample no better; benchmarks/none.py.)
 
+        The unit of `balanced` is spread^b width^(1 - b), where `width` is the distance of the items from the
+        mean of their modality and b = 1 - DOMINANCE * (the largest weight of a part / the sum of all weights).
         Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
-        them back. The unit of `balanced` therefore takes it together with the distance of the items from the
-        mean of their modality: spread^(1/3) width^(2/3) (benchmarks/ranking.py compares other ways).
+        them back. A sum needs it more: else items of one part's modality would answer for that part only.
+        (benchmarks/ranking.py compares other ways.)
         """
         centres, spreads = np.empty((2, len(queries), len(Modality)), np.float32)
         parts = iter(self._baselines(queries))
+        power = np.empty((len(queries), 1), np.float32)
         for row, query in enumerate(queries):
             weights = np.array([part.weight for part in query.query.parts], np.float32)
             each = np.stack([next(parts) for _ in weights])  # [P, 2, modalities]
+            power[row] = 1 - DOMINANCE * np.abs(weights).max() / np.abs(weights).sum()
             if len(weights) == 1:
                 centres[row], spreads[row] = np.sign(weights) * each[0, 0], each[0, 1]
                 continue
             centres[row] = fisher(weights @ np.tanh(each[:, 0]) / query.norm)
             spreads[row] = np.sqrt(weights**2 @ each[:, 1] ** 2 / (weights**2).sum())
-        return Scales(centres, spreads, np.cbrt(spreads * self._widths**2))
+        return Scales(centres, spreads, spreads**power * self._widths ** (1 - power))
 
     @cached_property
     def _widths(self) -> np.ndarray:
