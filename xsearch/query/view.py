@@ -26,7 +26,6 @@ __all__ = ["Candidates", "Group", "View"]
 PRIOR = 8  # cosines that the pooled baseline counts for; it leads while a modality has only a few items
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
-DOMINANCE = 2 / 3  # how much of a spread is taken to be signal, in a query of one part
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
@@ -169,14 +168,15 @@ class View:
         """Centres and units of `balanced`, float32 [Q, modalities] each: (cosine - centre) / unit.
 
         unit = spread^b width^(1 - b), where `width` is the distance of the items from the mean of their
-        modality and b = 1 - DOMINANCE * (the largest weight of a part / the sum of all weights). Where
-        answers are far above the rest the spread of a pair is wide, and dividing by it alone would set them
-        back. A sum needs it more: else items of one part's modality would answer for that part only.
-        (benchmarks/ranking.py compares other ways.)
+        modality and b = (2 - share) / 3 with the share of the heaviest part in the weights: 1/3 for one part.
+        Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
+        them back. A sum needs more of it: else items of one part's modality would answer for that part only.
+        (benchmarks/ranking.py and answers.py compare other ways.)
         """
         centres, spreads = self.baselines(queries)
         weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
-        power = 1 - DOMINANCE * np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        share = np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        power = (2 - share) / 3
         return centres, spreads**power * self._widths ** (1 - power)
 
     def baselines(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
