@@ -77,7 +77,7 @@ def test_a_sum_finds_what_has_both(collection: Collection, folder: Path) -> None
 def test_options_reach_the_search(collection: Collection) -> None:
     assert len(collection.search("red", top=2)) == 2
     assert [hit.extra["year"] for hit in collection.search("red", where="year = 1999")] == [1999, 1999]
-    assert len(collection.search("red", min_cosine=2.0)) == 0
+    assert len(collection.search("red", min_cosine=1.0, modality="image")) == 0
     by_cosine = collection.search("red", rank="cosine")
     assert [hit.score for hit in by_cosine] == sorted((hit.score for hit in by_cosine), reverse=True)
 
