@@ -189,11 +189,11 @@ def test_parse_takes_what_cannot_be_a_file_as_text(text: str) -> None:
 def test_parse_refuses_a_path_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("Bird.jpg").touch()
-    with pytest.raises(UsageError, match=r"^no such file: brid\.jpg; did you mean Bird\.jpg\?; as words"):
+    with pytest.raises(UsageError, match=r"^no such file: brid\.jpg; did you mean Bird\.jpg\?; to search"):
         q.parse("brid.jpg")
     with pytest.raises(UsageError, match=r"^no such file: a dog$"):
         embedded(q.parse(Path("a dog")))
-    with pytest.raises(UsageError, match=r"^\. is a folder, not a file; as words: --text"):
+    with pytest.raises(UsageError, match=r"^\. is a folder, not a file; .*--text"):
         q.parse(".")
     with pytest.raises(UsageError, match="~ is not expanded"):
         q.parse("~/bird.jpg")

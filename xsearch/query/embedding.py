@@ -158,10 +158,10 @@ def _known(
     """
     name, size, _ = state
     same = snapshot.of_file(*state)
-    own = _copies(snapshot, same[0]) if len(same) else snapshot.of_content(size, digest)
-    return np.union1d(own, snapshot.of_file(name, None, None)), _mean(
-        part, snapshot, same if len(same) else own
-    )
+    copies = _copies(snapshot, same[0]) if len(same) else snapshot.of_content(size, digest)
+    vector = _mean(part, snapshot, same if len(same) else copies)
+    unknown = snapshot.of_file(name, None, None) if name else NONE  # imported without the state of its file
+    return np.union1d(copies, unknown), vector
 
 
 def _copies(snapshot: Snapshot, id: int) -> np.ndarray:
@@ -191,7 +191,7 @@ def _mean(part: Part, snapshot: Snapshot, ids: np.ndarray) -> Vector | None:
 def _identified(part: Part, path: Path) -> MediaFile:
     """A file taken as the kind of its part, if it has one."""
     if not path.is_file():
-        raise UsageError(f"{media.why_no_file(path)}; expected a file to search with")
+        raise UsageError(media.why_no_file(path))
     try:
         return media.identify(path.absolute(), kinds=[(part.modality, "*")] if part.modality else ())
     except MediaError as problem:

@@ -269,7 +269,8 @@ def parse(what: str | Path | Query) -> Query:
         if isinstance(what, Path):
             raise UsageError(media.why_no_file(what))
         if media.looks_like_path(what):
-            raise UsageError(f"{media.why_no_file(what)}; as words: --text, in Python xsearch.text")
+            why = media.why_no_file(what)
+            raise UsageError(f"{why}; to search for these words: --text, or xsearch.text in Python")
         return text(what)
     path = Path(what)
     try:
