@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_modalities", "search", "search_many"]
 
+ITSELF = 0.999  # cosine above which an item is what is searched for: bfloat16 and a batch move it by 0.0005
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
 KEPT = 1.5  # candidates to re-rank, times those of one search
 GROW = 4  # how much deeper to look when folding has left too few hits
@@ -38,9 +39,11 @@ class _Ranked:
     balanced: np.ndarray  # float32
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
-        return _Ranked(
-            self.ids[rows], self.kinds[rows], self.scores[rows], self.cosines[rows], self.balanced[rows]
-        )
+        return _Ranked(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def __add__(self, other: _Ranked) -> _Ranked:
+        names = [field.name for field in fields(self)]
+        return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
 def search(view: View, query: Embedded, **options: Any) -> Hits:
@@ -64,7 +67,9 @@ def search_many(
 
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
-        none crowds out the others. With one modality to choose from, both give the same order.
+        none crowds out the others. With one modality to choose from, both give the same order. In both an
+        item with (nearly) the query's own vector comes first, and texts that the model has not learned to
+        read come last.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
     exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
@@ -91,15 +96,7 @@ def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list
     if not ask.groups or not queries:
         return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
-    scales = view.baselines(queries)
-    if unique:
-        rows = range(len(queries))
-        found = [
-            ask.distinct(vectors[row : row + 1], (scales[0][row : row + 1], scales[1][row : row + 1]))
-            for row in rows
-        ]
-    else:
-        found = ask.best(vectors, scales)
+    found = ask.answers(vectors, view.scales(queries), unique=unique)
     return _hits(view.snapshot, found, queries)
 
 
@@ -125,6 +122,26 @@ class _Search:
     top: int
     rank: Rank
     min_cosine: float
+
+    def answers(
+        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
+    ) -> list[_Ranked]:
+        """The `top` best of each query, texts that the model cannot read after all others."""
+        parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
+        first, *rest = [replace(self, groups=groups) for groups in parts if groups]
+        found = first._all(vectors, scales, unique=unique)
+        if rest and min(len(one.ids) for one in found) < self.top:
+            both = zip(found, rest[0]._all(vectors, scales, unique=unique), strict=True)
+            found = [(one + other)[: self.top] for one, other in both]
+        return found
+
+    def _all(
+        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
+    ) -> list[_Ranked]:
+        if not unique:
+            return self.best(vectors, scales)
+        rows = [slice(row, row + 1) for row in range(len(vectors))]
+        return [self.distinct(vectors[row], (scales[0][row], scales[1][row])) for row in rows]
 
     def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
         """The `top` best of each query."""
@@ -169,12 +186,14 @@ class _Search:
     ) -> list[_Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: best first, ties by id.
 
-        Figures are computed one query at a time, so that they do not depend on what shares the batch.
+        What is searched for comes first, if it is among them. Figures are computed one query at a time, so
+        that they do not depend on what shares the batch.
         """
         exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
         balanced = self._balanced(exact, ids, scales)
         scores = balanced if self.rank is Rank.BALANCED else exact
-        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores)), axis=1)
+        others = exact < max(ITSELF, self.min_cosine)
+        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
         ids, scores, exact, balanced = (
             np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
         )
