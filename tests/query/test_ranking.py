@@ -478,4 +478,5 @@ def test_texts_of_unknown_words_come_last(
     assert set(texts[6:]) == unknown
     fitting = search(view, query, where="unknown_share = 1", rank=rank, unique=unique)
     assert {hit.id for hit in fitting} == {11, 13}
-    assert not search(view, query, top=20, rank=rank, min_cosine=1.0)
+    opposite = embedded(vector(-vectors[10], KINDS[1]))
+    assert not search(view, opposite, top=20, rank=rank, min_cosine=0.9)
