@@ -27,6 +27,7 @@ __all__ = ["Candidates", "Group", "View"]
 PRIOR = 8  # cosines that the pooled baseline counts for; it leads while a modality has only a few items
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
+DOMINANCE = 2 / 3  # how much of a spread is taken to be signal, in a query of one part
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
@@ -179,12 +180,16 @@ class View:
     def scales(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
         """Centres and units of `balanced`, float32 [Q, modalities] each: (cosine - centre) / unit.
 
-        Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
-        them back. It is therefore taken together with the distance of the items from the mean of their
-        modality: unit = spread^(1/3) width^(2/3) (benchmarks/ranking.py compares other ways).
+        unit = spread^b width^(1 - b), where `width` is the distance of the items from the mean of their
+        modality and b = 1 - DOMINANCE * (the largest weight of a part / the sum of all weights). Where
+        answers are far above the rest the spread of a pair is wide, and dividing by it alone would set them
+        back. A sum needs it more: else items of one part's modality would answer for that part only.
+        (benchmarks/ranking.py compares other ways.)
         """
         centres, spreads = self.baselines(queries)
-        return centres, np.cbrt(spreads * self._widths**2)
+        weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
+        power = 1 - DOMINANCE * np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        return centres, spreads**power * self._widths ** (1 - power)
 
     def baselines(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
         """Centres and spreads, float32 [Q, modalities] each, of each query's cosines with unrelated items.
