@@ -61,6 +61,7 @@ def search_many(
     rank: Rank | str = Rank.BALANCED,
     min_cosine: float | None = None,
     unique: bool = False,
+    exclude_self: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
@@ -71,6 +72,7 @@ def search_many(
         read come last.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
+    exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
 
     Raises UsageError for impossible arguments, BadFilter for `where`.
     """
@@ -78,10 +80,21 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
+    if min_cosine is not None and not -1 <= min_cosine <= 1:
+        raise UsageError(f"min_cosine: expected -1 to 1, got {min_cosine}")
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
-    if not groups or not queries:
-        return [Hits(query=query) for query in queries]
     ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+    if not exclude_self or not any(len(query.own) for query in queries):
+        return _answers(ask, queries, unique=unique)
+    each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
+    return [_answers(ask, [query], unique=unique)[0] for ask, query in each]
+
+
+def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list[Hits]:
+    """The hits of queries that are searched for among the same items."""
+    view = ask.view
+    if not ask.groups or not queries:
+        return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
     found = ask.answers(vectors, view.scales(queries), unique=unique)
     return _hits(view.snapshot, found, queries)
@@ -223,11 +236,12 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     vectors = snapshot.vectors(found.ids)
     kept: list[int] = []
     visited: set[tuple[int, str]] = set()
-    for row, key in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
-        same_kind = [other for other in kept if found.kinds[other] == found.kinds[row]]
-        if key in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
+    for row, (kind, digest) in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
+        same_kind = [other for other in kept if found.kinds[other] == kind]
+        if (kind, digest) in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
             continue
-        visited.add(key)
+        if digest:  # else unknown, which equals nothing
+            visited.add((kind, digest))
         kept.append(row)
         if len(kept) == top:
             break

@@ -14,6 +14,7 @@ import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import UNKNOWN_SHARE, Calibration, Samples, baselines, pooled
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -109,6 +110,17 @@ class View:
                 self._groups.pop(old, None)  # another thread may have done it
             self._groups[key] = groups
         return groups
+
+    def without(self, groups: Sequence[Group], ids: np.ndarray) -> list[Group]:
+        """The same groups without these items, int64, ascending; not remembered."""
+        if not len(ids):
+            return list(groups)
+        rest = ((group, group.ids[~is_in(group.ids, ids)]) for group in groups)
+        return [
+            group if len(some) == len(group.ids) else Group.of(group.kind, self.index, some, group.is_known)
+            for group, some in rest
+            if len(some)
+        ]
 
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].
