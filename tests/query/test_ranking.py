@@ -14,7 +14,7 @@ import pytest
 from xsearch.errors import BadFilter, UsageError
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
-from xsearch.query.calibration import SAMPLE, baselines, pooled, upper_tail
+from xsearch.query.calibration import SAMPLE, Baseline, pooled
 from xsearch.store import Snapshot, Store
 from xsearch.types import Fingerprint, Hit, Modality
 
@@ -34,11 +34,10 @@ def embedded(query: Query) -> Embedded:
     return found
 
 
-def baseline(query: Embedded, snapshot: Snapshot, kind: Modality) -> tuple[float, float]:
-    """Centre and spread of Fisher's z."""
-    scales = View(snapshot).scales([query])
-    at = list(Modality).index(kind)
-    return float(scales.centres[0, at]), float(scales.spreads[0, at])
+def baseline(query: Embedded, snapshot: Snapshot, kind: Modality) -> tuple[float, float, float]:
+    """Centre, spread and deviation."""
+    centre, spread, deviation = View(snapshot).baselines([query])[:, 0, list(Modality).index(kind)].tolist()
+    return centre, spread, deviation
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -102,9 +101,9 @@ def oracle(
     for item, row in zip(items, snapshot.vectors(snapshot.ids), strict=True):
         if item["id"] in ids:
             cosine = float(row @ query.vector)
-            centre, spread = baseline(query, snapshot, Modality(item["modality"]))
+            centre, spread, _ = baseline(query, snapshot, Modality(item["modality"]))
             scale = spread ** (1 / 3) * widths[Modality(item["modality"])] ** (2 / 3)
-            found.append(((np.arctanh(cosine) - centre) / scale if balanced else cosine, item["id"]))
+            found.append(((cosine - centre) / scale if balanced else cosine, item["id"]))
     return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -287,6 +286,38 @@ def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Gen
         assert [hit.id for hit in search(View(snapshot), query, top=top, unique=True)] == firsts[:top]
 
 
+def test_an_unknown_content_equals_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Case: --unique after an import, whose items have no sha256."""
+    vectors = random_rows(rng, Modality.IMAGE, 6)
+    digests = [None, None, "", "", "a", "a"]
+    snapshot = make(tmp_path / "c", vectors, [Modality.IMAGE] * 6, sha256=digests).snapshot()
+    for top in (3, 5, 100):
+        hits = search(View(snapshot), ask(rng), top=top, unique=True)
+        assert len(hits) == len({hit.id for hit in hits}) == min(top, 5)
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("where", [None, "year < 230"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_its_own_items_do_not_answer(
+    store: Store, rng: np.random.Generator, rank: Any, unique: bool, where: str | None, indexed: bool
+) -> None:
+    snapshot = store.snapshot()
+    view = View(snapshot, HalfIndex(snapshot) if indexed else None)  # type: ignore[arg-type]
+    owns = [np.empty(0, np.int64), snapshot.ids[50:90], snapshot.select("modality = 'image'"), snapshot.ids]
+    queries = [replace(ask(rng), own=own) for own in owns]
+    options: dict[str, Any] = {"rank": rank, "unique": unique, "where": where}
+    found = search_many(view, queries, top=30, exclude_self=True, **options)
+    for query, hits in zip(queries, found, strict=True):
+        every = search(view, query, top=1000, **options)
+        expected = [hit for hit in every if hit.id not in query.own][:30]
+        assert [hit.id for hit in hits] == [hit.id for hit in expected]
+    assert list(found[3]) == []
+    assert search(view, queries[2], top=30, **options) == search(view, queries[2], top=30, **options)
+    assert set(queries[2].own) & {hit.id for hit in search(view, queries[2], top=300, **options)}
+
+
 def test_no_kinds_at_all_have_no_hits(store: Store, rng: np.random.Generator) -> None:
     assert list(search(View(store.snapshot()), ask(rng), modality=[])) == []
 
@@ -304,7 +335,15 @@ def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{"top": 0}, {"rank": "best"}, {"modality": "smell"}, {"modality": ["text", "x"]}]
+    "options",
+    [
+        {"top": 0},
+        {"min_cosine": 7},
+        {"min_cosine": np.nan},
+        {"rank": "best"},
+        {"modality": "smell"},
+        {"modality": ["text", "x"]},
+    ],
 )
 def test_impossible_requests_are_usage_errors(store: Store, rng: np.random.Generator, options: Any) -> None:
     with pytest.raises(UsageError, match="expected"):
@@ -342,9 +381,11 @@ def test_calibration_is_the_median_and_the_upper_tail_of_all_pairs(
     for a in KINDS:
         for b in KINDS:
             cosines = [x @ y for i, x in enumerate(rows[a]) for j, y in enumerate(rows[b]) if a != b or i < j]
-            assert pairs[a, b].centre == pytest.approx(np.arctanh(np.median(cosines)), abs=1e-3)
-            high = pairs[a, b].centre + pairs[a, b].spread
-            assert np.mean(np.arctanh(cosines) > high) == pytest.approx(0.1587, abs=0.005)
+            assert pairs[a, b].centre == pytest.approx(np.median(cosines), abs=1e-3)
+            high = np.median(cosines) + 1.645 * pairs[a, b].spread
+            assert np.mean(np.array(cosines) > high) == pytest.approx(0.05, abs=0.005)
+            high = np.median(cosines) + pairs[a, b].deviation
+            assert np.mean(np.array(cosines) > high) == pytest.approx(0.1587, abs=0.005)
             assert pairs[a, b].count == min(len(rows[a]), len(rows[b]))
 
 
@@ -362,27 +403,15 @@ def test_calibration_survives_the_manifest(store: Store) -> None:
 
 
 def test_composed_queries_combine_their_parts(store: Store, rng: np.random.Generator) -> None:
-    """Against the same sum made for many other queries of the same kinds, each normalised."""
+    """Against the same sum made for many other queries of the same kinds."""
     snapshot = store.snapshot()
     images = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE]))
     texts = snapshot.vectors(snapshot.select(modalities=[Modality.TEXT]))
-    sounds = random_rows(rng, Modality.AUDIO, 60)
-    for weight in (0.6, -0.6):
-        query = embedded(vector(images[3], "image") + weight * vector(sounds[5], "audio"))
-        centre, spread = baseline(query, snapshot, Modality.TEXT)
-        sums = unit((images[:, None] + weight * sounds).reshape(-1, DIM))
-        z = np.arctanh(sums @ texts.T)
-        assert centre == pytest.approx(np.median(z), abs=0.07)
-        assert spread == pytest.approx(z.std(), abs=0.05)
-
-
-def test_parts_that_agree_are_as_certain_as_one(store: Store, rng: np.random.Generator) -> None:
-    snapshot, picture = store.snapshot(), random_rows(rng, Modality.IMAGE, 1)[0]
-    one = baseline(embedded(vector(picture, "image")), snapshot, Modality.TEXT)
-    twice = embedded(vector(picture, "image") + vector(picture, "image"))
-    assert baseline(twice, snapshot, Modality.TEXT) == pytest.approx(one, abs=1e-4)
-    opposite = baseline(embedded(-1 * vector(picture, "image")), snapshot, Modality.TEXT)
-    assert opposite == pytest.approx((-one[0], one[1]), abs=1e-4)
+    query = embedded(vector(images[3], "image") - 0.6 * vector(texts[5], "text"))
+    centre, spread, _ = baseline(query, snapshot, Modality.TEXT)
+    cosines = np.array([(a - 0.6 * b) @ texts.T / query.norm for a in images for b in texts])
+    assert centre == pytest.approx(np.median(cosines), abs=0.03)
+    assert spread == pytest.approx(cosines.std(), abs=0.05)
 
 
 def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
@@ -390,27 +419,35 @@ def test_a_kind_that_the_collection_lacks_is_measured_on_the_query(
 ) -> None:
     snapshot = store.snapshot()
     query = embedded(vector(unit(rng.normal(size=DIM)), "depth"))
-    centre, spread = baseline(query, snapshot, Modality.IMAGE)
-    z = np.arctanh(snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector)
-    pairs = calibrate(snapshot).pairs
-    others = [pairs[kind, Modality.IMAGE].spread for kind in KINDS]
-    assert centre == pytest.approx(np.median(z), abs=0.05)
-    assert spread == pytest.approx(np.sqrt((z.std() ** 2 + np.mean(np.square(others))) / 2), abs=0.05)
+    centre, spread, deviation = baseline(query, snapshot, Modality.IMAGE)
+    cosines = snapshot.vectors(snapshot.select(modalities=[Modality.IMAGE])) @ query.vector
+    assert centre == pytest.approx(np.median(cosines), abs=0.05)
+    assert spread == pytest.approx(cosines.std(), abs=0.05)
+    others = [calibrate(snapshot).pairs[kind, Modality.IMAGE].deviation for kind in KINDS]
+    assert deviation == pytest.approx(np.sqrt((cosines.var() + np.mean(np.square(others))) / 2), abs=0.03)
+
+
+def test_parts_that_agree_deviate_as_one(store: Store, rng: np.random.Generator) -> None:
+    snapshot, picture = store.snapshot(), random_rows(rng, Modality.IMAGE, 1)[0]
+    one = vector(picture, "image")
+    centre, spread, deviation = baseline(embedded(one), snapshot, Modality.TEXT)
+    twice = baseline(embedded(one + one), snapshot, Modality.TEXT)
+    assert (twice[0], twice[2]) == pytest.approx((centre, deviation), abs=1e-6)
+    opposite = baseline(embedded(-1 * one), snapshot, Modality.TEXT)
+    assert opposite == pytest.approx((-centre, spread, deviation), abs=1e-6)
 
 
 def test_pooling_agrees_with_all_numbers_together(rng: np.random.Generator) -> None:
     a, b = rng.normal(1, 2, 30), rng.normal(-1, 1, 50)
-    parts = [np.array([some.mean(), some.std(), some.size]) for some in (a, b)]  # as of normal figures
+    parts = [np.array([some.mean(), some.std(), some.std(), some.size]) for some in (a, b)]
     both = np.concatenate([a, b])
-    assert pooled(*np.stack(parts, axis=1)) == pytest.approx((both.mean(), both.std(), 80))
+    assert pooled(np.stack(parts, axis=1)) == pytest.approx((both.mean(), both.std(), both.std(), 80))
 
 
 def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random.Generator) -> None:
-    z = rng.normal(0.3, 0.1, (1, 200_000))
-    assert baselines(np.tanh(z))[:, 0] == pytest.approx((0.3, 0.1), rel=0.01)
-    np.testing.assert_allclose(baselines(np.array([[0.4]])), [[np.arctanh(0.4)], [0]])
-    chances = upper_tail((z - 0.3) / 0.1)
-    assert np.quantile(chances, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.01)
+    normal = Baseline.of(rng.normal(0.3, 0.1, 200_000), 9)
+    assert (normal.centre, normal.spread, normal.deviation) == pytest.approx((0.3, 0.1, 0.1), rel=0.02)
+    assert Baseline.of(np.array([0.4]), 1) == Baseline(0.4, 0.0, 0.0, 1)
 
 
 def test_an_empty_query_cannot_be_made() -> None:
@@ -454,4 +491,5 @@ def test_texts_of_unknown_words_come_last(
     assert set(texts[6:]) == unknown
     fitting = search(view, query, where="unknown_share = 1", rank=rank, unique=unique)
     assert {hit.id for hit in fitting} == {11, 13}
-    assert not search(view, query, top=20, rank=rank, min_cosine=2.0)
+    opposite = embedded(vector(-vectors[10], KINDS[1]))
+    assert not search(view, opposite, top=20, rank=rank, min_cosine=0.9)

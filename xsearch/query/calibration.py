@@ -1,22 +1,25 @@
-"""The null model: cosines of unrelated items, for each pair of modalities.
+"""Baseline cosines: what is to be expected of each pair of modalities, so that answers share one scale.
 
 In a joint space two pictures are closer than a picture and the sound that belongs to it (the modality gap,
-Liang et al., NeurIPS 2022, arXiv:2203.02053), so that a cosine alone says little. Fisher's z, the arctanh of
-the cosine of x of the query's modality and y of the item's, is taken to be normal for unrelated x and y. Its
-median and its upper standard deviation, up to the quantile that is one above the median of a normal
-distribution, give `balanced`, which makes modalities comparable, and `expected`: how many of N unrelated
-items would be as near, as BLAST's E-value (Karlin and Altschul, PNAS 87, 1990).
+Liang et al., NeurIPS 2022, arXiv:2203.02053). `balanced = (cosine - centre) / spread`, with the median of
+cosine(x, y) for x of the query's modality and y of the item's, and how far the high ones are above it, makes
+them comparable. Answers are among the high ones, which the rest says little about: with the standard
+deviation as the spread, queries of one modality are answered worse than by bare cosines, and with the median
+absolute deviation all are (benchmarks/ranking.py, which also compares quotas and CSLS).
 
-Some of the sampled items *are* related. A higher quantile is among them and hides the answers; a lower one
-says little about the tail. With plain cosines, which end at 1, even copies of an item look like chance in a
-modality whose items are alike (benchmarks/none.py).
+`expected` says whether there is an answer: how many of N unrelated items would be as near, as BLAST's E-value
+(Karlin and Altschul, PNAS 87, 1990). The null model is that Fisher's z of the way from the centre to 1,
+arctanh((cosine - centre) / (1 - centre)), is normal for unrelated x and y. Some of the measured items *are*
+related: the 95th percentile is among them and hides the answers, and a quantile below the 84th, which is one
+standard deviation above a normal median, says little about the tail. With plain cosines, which end at 1, even
+copies of an item look like chance in a modality whose items are alike (benchmarks/none.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from itertools import combinations_with_replacement
 from statistics import NormalDist
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
 __all__ = [
+    "LARGEST",
     "UNKNOWN_SHARE",
     "Baseline",
     "Calibration",
@@ -37,51 +41,48 @@ __all__ = [
     "Scales",
     "baselines",
     "calibrate",
-    "fisher",
     "pooled",
 ]
 
 SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
 UNKNOWN_SHARE = 0.5  # of the words of a text: above it its vector says nothing about it
-ONE_ABOVE = 0.8413  # quantile of a normal distribution, one standard deviation above its median
+TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
+ONE_ABOVE = 0.8413  # the quantile that is one above it
 LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding
-SCALE = "arctanh"  # of stored figures; earlier ones were cosines
-
-
-def fisher(cosines: np.ndarray) -> np.ndarray:
-    """Fisher's z-transform, arctanh, of cosines limited to LARGEST."""
-    return np.arctanh(np.clip(cosines, -LARGEST, LARGEST))
-
-
-def upper_tail(deviations: np.ndarray) -> np.ndarray:
-    """The probability that a normal figure is as many standard deviations above its median: float64."""
-    halves = [math.erfc(x) for x in (deviations.ravel() / math.sqrt(2)).tolist()]
-    return np.array(halves, np.float64).reshape(deviations.shape) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Median of Fisher's z and its standard deviation upwards. `count`: items of the modality with fewer."""
+    """The median of a pair's cosines, and their standard deviation in two ways."""
 
     centre: float
-    spread: float
-    count: int
+    spread: float  # as estimated from the high ones
+    deviation: float  # of those of unrelated items: from the quantile that is one above a normal median
+    count: int  # of items, in the modality that has fewer
+
+    @classmethod
+    def of(cls, cosines: np.ndarray, count: int) -> Baseline:
+        """cosines: float32 [n], n > 0."""
+        centre, spread, deviation = baselines(cosines[None])[:, 0].tolist()
+        return cls(centre, spread, deviation, count)
 
 
 def baselines(cosines: np.ndarray) -> np.ndarray:
-    """Centre and spread of each row of cosines, float32 [N, n], n > 0: float64 [2, N]."""
+    """Centre, spread and deviation of each row of cosines, float32 [N, n], n > 0: float64 [3, N]."""
     ordered = np.sort(cosines, axis=1)
-    centres, above = (fisher(_quantile(ordered, q)) for q in (0.5, ONE_ABOVE))
-    return np.stack([centres, above - centres])
+    centres, highs, ones = (_quantile(ordered, q) for q in (0.5, TAIL, ONE_ABOVE))
+    return np.stack([centres, (highs - centres) / NORMAL_TAIL, ones - centres])
 
 
-def pooled(centres: np.ndarray, spreads: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The baseline of all figures along the last axis together, if those are normal: [3, ...]."""
+def pooled(figures: np.ndarray) -> np.ndarray:
+    """The baseline of all cosines along the last axis together, if normal: [4, ..., n] -> [4, ...]."""
+    centres, *spreads, counts = figures
     count = counts.sum(axis=-1)
     centre = (counts * centres).sum(axis=-1) / count
-    square = (counts * (spreads**2 + (centres - centre[..., None]) ** 2)).sum(axis=-1) / count
-    return np.stack([centre, np.sqrt(square), count])
+    between = (centres - centre[..., None]) ** 2
+    squares = [(counts * (some**2 + between)).sum(axis=-1) / count for some in spreads]
+    return np.stack([centre, *np.sqrt(squares), count])
 
 
 def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
@@ -93,37 +94,48 @@ def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
 
 @dataclass(frozen=True, slots=True)
 class Scales:
-    """What cosines of queries with items are compared with: float32 [Q, modalities] each, of Fisher's z."""
+    """What the cosines of queries with items are compared with: float32 [Q, modalities] each."""
 
     centres: np.ndarray
-    spreads: np.ndarray  # of unrelated items
     units: np.ndarray  # of `balanced`
+    deviations: np.ndarray  # of the cosines of unrelated items
 
     def __getitem__(self, rows: slice) -> Scales:
-        return Scales(self.centres[rows], self.spreads[rows], self.units[rows])
+        return Scales(self.centres[rows], self.units[rows], self.deviations[rows])
 
     def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """(z - centre) / unit. cosines: [Q, c]; kinds: their items' modalities, int [Q, c]."""
+        """Units above the centre. cosines: [Q, c]; kinds: the modalities of their items, int [Q, c]."""
         centres, units = (np.take_along_axis(some, kinds, axis=1) for some in (self.centres, self.units))
-        return (fisher(cosines) - centres) / units
+        return (cosines - centres) / units
 
     def chances(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """The probability of each cosine or a higher one with an unrelated item: float64 [Q, c]."""
-        centres, spreads = (np.take_along_axis(some, kinds, axis=1) for some in (self.centres, self.spreads))
-        return upper_tail((fisher(cosines) - centres) / spreads)
+        """The probability that an unrelated item is as near: float64 [Q, c]."""
+        centres, units = (np.take_along_axis(some, kinds, axis=1) for some in (self.centres, self._steps))
+        z = _fisher((cosines - centres) / (1 - centres)) / units
+        halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
+        return np.array(halves, np.float64).reshape(z.shape) / 2
 
     def least(self, chances: np.ndarray) -> np.ndarray:
         """The cosine that has a probability of `chances`, [modalities]: float32 [Q, modalities].
 
-        -inf for 1 and more; inf where not even LARGEST is as improbable.
+        -inf for 1 and more; inf where not even that of a copy is as improbable.
         """
         normal = NormalDist()
         above = [
-            -math.inf if chance >= 1 else -normal.inv_cdf(chance) if chance > 0 else math.inf
-            for chance in chances.tolist()
+            math.inf if p <= 0 else -math.inf if p >= 1 else -normal.inv_cdf(p) for p in chances.tolist()
         ]
-        z = self.centres + self.spreads * np.array(above, np.float32)
-        return np.where(np.abs(z) > math.atanh(LARGEST), np.copysign(np.inf, z), np.tanh(z))
+        z = self._steps * np.array(above, np.float32)
+        cosines = self.centres + (1 - self.centres) * np.tanh(z)
+        return np.where(np.abs(z) > math.atanh(LARGEST), np.copysign(np.inf, z), cosines)
+
+    @property
+    def _steps(self) -> np.ndarray:
+        """One standard deviation of Fisher's z."""
+        return _fisher(self.deviations / (1 - self.centres))
+
+
+def _fisher(cosines: np.ndarray) -> np.ndarray:
+    return np.arctanh(np.clip(cosines, -LARGEST, LARGEST))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +146,25 @@ class Calibration:
     next_id: int = 0  # of the collection when it was measured: later items have this id or a higher one
 
     def to_dict(self) -> dict[str, Any]:
-        """For the manifest. A pair is named "image,audio" and has [centre, spread, count]."""
-        pairs = {f"{a},{b}": [u.centre, u.spread, u.count] for (a, b), u in self.pairs.items()}
-        return {"next_id": self.next_id, "scale": SCALE, "pairs": pairs}
+        """For the manifest. A pair is named "image,audio" and has [centre, spread, deviation, count]."""
+        pairs = {f"{a},{b}": list(astuple(pair)) for (a, b), pair in self.pairs.items()}
+        return {"next_id": self.next_id, "pairs": pairs}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Calibration:
-        """Without pairs if none is stored, or of another scale. Raises ValueError for impossible figures."""
+        """Without pairs if none is stored, or figures of an earlier release.
+
+        Raises ValueError if one is not finite.
+        """
         if stored is None:
+            return cls({})
+        if not all(np.isfinite(figures).all() for figures in stored["pairs"].values()):
+            raise ValueError("not finite")
+        if any(len(figures) < len(fields(Baseline)) for figures in stored["pairs"].values()):
             return cls({})
         kinds = {name: tuple(map(Modality, name.split(","))) for name in stored["pairs"]}
         pairs = {(a, b): Baseline(*stored["pairs"][name]) for name, (a, b) in kinds.items()}
-        if not np.isfinite([astuple(pair) for pair in pairs.values()]).all():
-            raise ValueError("not finite")
-        return cls(pairs, stored["next_id"]) if stored.get("scale") == SCALE else cls({})
+        return cls(pairs, stored["next_id"])
 
 
 class Samples:
@@ -187,6 +204,5 @@ def calibrate(snapshot: Snapshot, samples: Samples | None = None) -> Calibration
         if a == b:
             cosines = cosines[np.triu_indices(count, k=1)]
         if cosines.size:
-            centre, spread = baselines(cosines.reshape(1, -1))[:, 0].tolist()
-            pairs[a, b] = pairs[b, a] = Baseline(centre, spread, count)
+            pairs[a, b] = pairs[b, a] = Baseline.of(cosines.ravel(), count)
     return Calibration(pairs, snapshot.manifest.next_id)

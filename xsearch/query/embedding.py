@@ -1,13 +1,16 @@
 """From queries to vectors: every part is read, embedded, normalised and weighted, and the sum normalised.
 
-So ImageBind composes (arXiv:2305.05665, section 4.4).
+So ImageBind composes (arXiv:2305.05665, section 4.4). Of a file that the collection has, the stored vectors
+are taken: it is neither decoded nor embedded, and no model is loaded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache, reduce
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -27,7 +30,10 @@ __all__ = ["Embedded", "Read", "embed", "read"]
 
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
 
+KINDS = tuple(Modality)
+NONE = np.empty(0, np.int64)
 Read = Callable[[MediaFile], Iterable[Sample]]
+Vector = tuple[Modality, np.ndarray]  # what it is of, and float32 [dim]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,12 +44,14 @@ class Embedded:
     vector: [dim], length 1.
     parts: [P, dim], rows of length 1, in the order of `query.parts`.
     norm: length of the weighted sum before it was normalised; near 0, the parts cancel out.
+    own: int64, ascending: the ids of all items of the files of its parts, and of copies of these files.
     """
 
     query: Query
     vector: np.ndarray
     parts: np.ndarray
     norm: float
+    own: np.ndarray = field(default_factory=lambda: NONE)
 
     @property
     def cosines(self) -> np.ndarray:
@@ -61,7 +69,7 @@ def embed(
 ) -> list[Embedded]:
     """Embed all parts of all queries in one call of the backend.
 
-    snapshot: where parts that are stored items are looked up. target: the only modality that may answer.
+    snapshot: where stored items and files are looked up. target: the only modality that may answer.
     guarded: decodes the parts that are bytes, which may come from anybody.
     Raises MediaError for a part that is not what it is said to be, and EmptyQuery when nothing is left of a
     sum: a direction made of rounding errors would be a random answer.
@@ -74,16 +82,17 @@ def embed(
     samples: list[Sample] = []
     pieces: list[np.ndarray | slice] = []  # of each part: its vector, or its samples
     kinds: list[Modality] = []
+    own: list[np.ndarray] = []
     for part in parts:
-        if isinstance(part.source, np.ndarray | int):
-            kind, vector = _stored(part, backend, snapshot)
-            pieces.append(vector)
+        ids, content = _content(part, backend, snapshot, guarded)
+        own.append(ids)
+        if isinstance(content, tuple):
+            kinds.append(content[0])
+            pieces.append(content[1])
         else:
-            some = read(part, guarded)
-            kind = some[0].modality
-            pieces.append(slice(len(samples), len(samples) + len(some)))
-            samples += some
-        kinds.append(kind)
+            kinds.append(content[0].modality)
+            pieces.append(slice(len(samples), len(samples) + len(content)))
+            samples += content
     vectors = backend.embed_query(samples, target) if samples else np.empty((0, 0), np.float32)
     units = _units(
         parts,
@@ -94,10 +103,10 @@ def embed(
     modalities = iter(kinds)
     embedded, first = [], 0
     for query in queries:
-        rows = units[first : first + len(query.parts)]
-        first += len(query.parts)
+        span = slice(first, first := first + len(query.parts))
         resolved = tuple(_resolved(part, next(modalities)) for part in query.parts)
-        embedded.append(_sum(query if resolved == query.parts else Query(resolved), rows))
+        total = _sum(query if resolved == query.parts else Query(resolved), units[span])
+        embedded.append(replace(total, own=reduce(np.union1d, own[span])))
     return embedded
 
 
@@ -109,21 +118,105 @@ def read(part: Part, guarded: Read = media.read) -> list[Sample]:
         case tuple():
             return list(part.source)
     with _at_hand(part) as path:
-        if not path.is_file():
-            raise UsageError(f"{path}: no such file to search with")
-        try:
-            file = media.identify(path.absolute(), kinds=[(part.modality, "*")] if part.modality else ())
-            kind = part.modality or file.modality
-            decode = guarded if isinstance(part.source, bytes) else media.read
-            samples = [sample for sample in decode(file) if sample.modality == kind]
-        except MediaError as problem:  # without the advice that only an ingest can follow
-            message = str(problem).partition(", or name its kind with --as")[0]
-            if isinstance(part.source, bytes):
-                message = message.replace(str(path), part.label)
-            raise type(problem)(message) from problem
+        return _decoded(part, _identified(part, path), guarded)
+
+
+def _content(
+    part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Read
+) -> tuple[np.ndarray, Vector | list[Sample]]:
+    """The ids of a part's items, and its vector if that is stored, else its samples."""
+    match part.source:
+        case np.ndarray() | int():
+            return _stored(part, backend, snapshot)
+        case Path() if snapshot is not None:
+            file = _identified(part, part.source)
+            state = str(file.path), file.bytes, file.mtime_ns
+            own, vector = _known(part, snapshot, state, lambda: media.sha256(file.path, file.companion))
+            return own, vector or _decoded(part, file, guarded)
+        case Url(address) if snapshot is not None:
+            with media.listed(address) as remote:
+                state = remote.name, remote.bytes, remote.mtime_ns
+                copy = cache(lambda: media.fetched(remote))
+                own, vector = _known(
+                    part, snapshot, state, lambda: media.sha256(copy().path, copy().companion)
+                )
+                return own, vector or _decoded(part, _identified(part, copy().path), guarded)
+        case bytes() as content if snapshot is not None:
+            state = "", len(content), 0
+            own, vector = _known(part, snapshot, state, lambda: sha256(content).hexdigest())
+            return own, vector or read(part, guarded)
+    return NONE, read(part, guarded)
+
+
+def _known(
+    part: Part, snapshot: Snapshot, state: tuple[str, int, int], digest: Callable[[], str]
+) -> tuple[np.ndarray, Vector | None]:
+    """The ids of the items of a file and of its copies, and the mean of its vectors of the part's kind.
+
+    state: name, size and mtime, by which ingest too takes a file for unchanged. digest: the sha256, computed
+    only if these are not those of a stored file, and some stored file has that size.
+    """
+    name, size, _ = state
+    same = snapshot.of_file(*state)
+    copies = _copies(snapshot, same[0]) if len(same) else snapshot.of_content(size, digest)
+    vector = _mean(part, snapshot, same if len(same) else copies)
+    unknown = snapshot.of_file(name, None, None) if name else NONE  # imported without the state of its file
+    return np.union1d(copies, unknown), vector
+
+
+def _copies(snapshot: Snapshot, id: int) -> np.ndarray:
+    """The ids of all items of the file of an item, and of its copies."""
+    (item,) = snapshot.items(np.array([id]), ["path", "bytes", "mtime_ns", "sha256"]).to_pylist()
+    same = snapshot.of_file(item["path"], item["bytes"], item["mtime_ns"])
+    if not item["sha256"] or item["bytes"] is None:  # unknown, which equals nothing
+        return same
+    return np.union1d(same, snapshot.of_content(item["bytes"], lambda: item["sha256"]))
+
+
+def _mean(part: Part, snapshot: Snapshot, ids: np.ndarray) -> Vector | None:
+    """The mean of the vectors of the first file among these items, of the part's kind or else the file's."""
+    if not len(ids):
+        return None
+    kinds = snapshot.kinds_of(ids)
+    video = KINDS.index(Modality.VIDEO)  # the file's kind, even though it has a sound track too
+    code = KINDS.index(part.modality) if part.modality else video if video in kinds else kinds[0]
+    ids = ids[kinds == code]
+    if not len(ids):
+        return None
+    paths = snapshot.items(ids, ["path"])["path"].to_pylist()
+    first = ids[[path == paths[0] for path in paths]]
+    return KINDS[code], snapshot.vectors(first).mean(axis=0)
+
+
+def _identified(part: Part, path: Path) -> MediaFile:
+    """A file taken as the kind of its part, if it has one."""
+    if not path.is_file():
+        raise UsageError(media.why_no_file(path))
+    try:
+        return media.identify(path.absolute(), kinds=[(part.modality, "*")] if part.modality else ())
+    except MediaError as problem:
+        raise _of_query(part, path, problem) from problem
+
+
+def _decoded(part: Part, file: MediaFile, guarded: Read) -> list[Sample]:
+    """The samples of a file that are of the kind of its part, at least one."""
+    kind = part.modality or file.modality
+    decode = guarded if isinstance(part.source, bytes) else media.read
+    try:
+        samples = [sample for sample in decode(file) if sample.modality == kind]
+    except MediaError as problem:
+        raise _of_query(part, file.path, problem) from problem
     if not samples:
         raise EmptyQuery(f"{part.label}: there is no {kind} in this file to search with")
     return samples
+
+
+def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
+    """The same problem, without the advice that only an ingest can follow."""
+    message = str(problem).partition(", or name its kind with --as")[0]
+    if isinstance(part.source, bytes):
+        message = message.replace(str(path), part.label)
+    return type(problem)(message)
 
 
 @contextmanager
@@ -141,20 +234,20 @@ def _at_hand(part: Part) -> Iterator[Path]:
                 yield path
 
 
-def _stored(part: Part, backend: Backend, snapshot: Snapshot | None) -> tuple[Modality, np.ndarray]:
-    """The modality and vector of a part that is embedded already."""
+def _stored(part: Part, backend: Backend, snapshot: Snapshot | None) -> tuple[np.ndarray, Vector]:
+    """The ids, modality and vector of a part that is embedded already."""
     if isinstance(part.source, int):
         if snapshot is None:
             raise UsageError(f"{part.label}: stored items are known to collections only")
-        id = np.array([part.source])
+        id = np.array([min(part.source, np.iinfo(np.int64).max)])
         if not snapshot.contains(id).all():
             raise UsageError(f"{part.label}: no such item in {snapshot.path}")
-        return tuple(Modality)[int(snapshot.kinds_of(id)[0])], snapshot.vectors(id)[0]
+        return _copies(snapshot, part.source), (KINDS[snapshot.kinds_of(id)[0]], snapshot.vectors(id)[0])
     assert isinstance(part.source, np.ndarray)
     assert part.modality is not None
     if len(part.source) != backend.fingerprint.dim:
         raise UsageError(f"vector query: expected {backend.fingerprint.dim} numbers, got {len(part.source)}")
-    return part.modality, part.source
+    return NONE, (part.modality, part.source)
 
 
 def _resolved(part: Part, modality: Modality) -> Part:

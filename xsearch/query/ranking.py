@@ -39,7 +39,7 @@ class _Ranked:
     cosines: np.ndarray  # float32
     balanced: np.ndarray  # float32
     expected: np.ndarray  # float64
-    passing: np.ndarray  # bool: true for those that are asked for, which come first
+    passing: np.ndarray  # bool: false of those that are out of bounds, which come last
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
         return _Ranked(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -49,7 +49,7 @@ class _Ranked:
         return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
     def first(self, top: int) -> _Ranked:
-        """The `top` best, those that are out of bounds last."""
+        """The first `top`, those that are out of bounds after all others."""
         return self[np.argsort(~self.passing, kind="stable")[:top]]
 
 
@@ -69,6 +69,7 @@ def search_many(
     min_cosine: float | None = None,
     max_expected: float | None = None,
     unique: bool = False,
+    exclude_self: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
@@ -77,9 +78,10 @@ def search_many(
         none crowds out the others. With one modality to choose from, both give the same order. In both an
         item with (nearly) the query's own vector comes first, and texts that the model has not learned to
         read come last.
-    max_expected: leave out items as near as more than so many of their modality would be by chance.
+    max_expected: leave out items if more of their modality would be as near by chance.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
+    exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
 
     Raises UsageError for impossible arguments, BadFilter for `where`.
     """
@@ -87,13 +89,26 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
-    # each modality has a bound of its own on cosines if there is one on what is expected
+    if min_cosine is not None and not -1 <= min_cosine <= 1:
+        raise UsageError(f"min_cosine: expected -1 to 1, got {min_cosine}")
+    if max_expected is not None and not max_expected >= 0:
+        raise UsageError(f"max_expected: expected 0 or more, got {max_expected}")
+    # apart: as each modality has a scale, or a bound, of its own
     apart = rank == Rank.BALANCED or max_expected is not None
     groups = view.groups(where, as_modalities(modality), apart=apart)
-    if not groups or not queries:
-        return [Hits(query=query) for query in queries]
     bounds = (-np.inf if min_cosine is None else min_cosine, np.inf if max_expected is None else max_expected)
     ask = _Search(view, groups, top, Rank(rank), *bounds)
+    if not exclude_self or not any(len(query.own) for query in queries):
+        return _answers(ask, queries, unique=unique)
+    each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
+    return [_answers(ask, [query], unique=unique)[0] for ask, query in each]
+
+
+def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list[Hits]:
+    """The hits of queries that are searched for among the same items."""
+    view = ask.view
+    if not ask.groups or not queries:
+        return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
     found = ask.answers(vectors, view.scales(queries), unique=unique)
     return _hits(view.snapshot, found, queries)
@@ -126,7 +141,7 @@ class _Search:
     def answers(self, vectors: np.ndarray, scales: Scales, *, unique: bool) -> list[_Ranked]:
         """The `top` best of each query, texts that the model cannot read after all others.
 
-        Of a query without an answer those that come first but for the bounds, none of them passing.
+        Where not as many are in bounds, others follow them.
         """
         parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
         first, *rest = [replace(self, groups=groups) for groups in parts if groups]
@@ -184,7 +199,7 @@ class _Search:
         balanced = scales.balanced(exact, kinds)
         scores = balanced if self.rank is Rank.BALANCED else exact
         failing = exact < np.take_along_axis(self._least(scales, counts), kinds, axis=1)
-        order = np.lexsort((ids, -scores, exact < ITSELF, failing, ids < 0), axis=1)[:, :most]
+        order = np.lexsort((ids, -scores, exact < ITSELF, failing), axis=1)[:, :most]
         ids, kinds, scores, exact, balanced, failing = (
             np.take_along_axis(some, order, axis=1) for some in (ids, kinds, scores, exact, balanced, failing)
         )
@@ -235,11 +250,12 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     vectors = snapshot.vectors(found.ids)
     kept: list[int] = []
     visited: set[tuple[int, str]] = set()
-    for row, key in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
-        same_kind = [other for other in kept if found.kinds[other] == found.kinds[row]]
-        if key in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
+    for row, (kind, digest) in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
+        same_kind = [other for other in kept if found.kinds[other] == kind]
+        if (kind, digest) in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
             continue
-        visited.add(key)
+        if digest:  # else unknown, which equals nothing
+            visited.add((kind, digest))
         kept.append(row)
         if len(kept) == top:
             break
@@ -256,7 +272,7 @@ def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded])
             (one.scores, one.cosines, one.balanced, one.expected),
             partial(records, end - len(one.ids), end),
             query,
-            min(all.expected.tolist(), default=None),
+            min(near.expected.tolist(), default=None),
         )
-        for one, all, end, query in zip(passing, found, ends, queries, strict=True)
+        for one, near, end, query in zip(passing, found, ends, queries, strict=True)
     ]

@@ -14,15 +14,16 @@ import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import (
+    LARGEST,
     UNKNOWN_SHARE,
     Calibration,
     Samples,
     Scales,
     baselines,
     calibrate,
-    fisher,
     pooled,
 )
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -33,10 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Candidates", "Group", "View"]
 
 PRIOR = 2  # items that the pooled baseline counts for; it leads while a modality has only one or two
-GENERAL = (0.0, 0.25, 8)  # centre, spread and count, pooled with all others: a few items say little
+GENERAL = (0.0, 0.25, 0.25, 8)  # a baseline that is pooled with all others: a few items say little
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
-DOMINANCE = 2 / 3  # how much of a spread is taken to be signal, in a query of one part
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
@@ -62,20 +62,23 @@ class Group:
     covered: int  # how many it does
     subset: Subset | None  # the covered ones, where the index has others too
     counts: np.ndarray  # how many of each modality: int64 [modalities]
-    is_known: bool = True  # False: texts of words that the model has not learned
+    is_known: bool  # False: texts of words that the model has not learned
 
     @classmethod
     def of(
-        cls, kind: int | None, index: Index | None, ids: np.ndarray, codes: np.ndarray, is_known: bool = True
+        cls, kind: int | None, index: Index | None, ids: np.ndarray, counts: np.ndarray, is_known: bool
     ) -> Group:
-        """codes: the modality of each of `ids`."""
-        counts = np.bincount(codes, minlength=len(Modality))
         if index is None or len(ids) <= SCAN:
             return cls(kind, ids, ids, 0, None, counts, is_known)
         covers = index.covers(ids)
         covered = int(covers.sum())
         subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
         return cls(kind, ids, ids[~covers], covered, subset, counts, is_known)
+
+
+def _counts(codes: np.ndarray) -> np.ndarray:
+    """How many there are of each modality: int64 [modalities]."""
+    return np.bincount(codes, minlength=len(Modality))
 
 
 class View:
@@ -94,7 +97,7 @@ class View:
 
     @cached_property
     def _calibration(self) -> Calibration:
-        """As stored, or measured now: by an earlier release it was not, or otherwise."""
+        """As stored, or measured now if an earlier release has stored it, or nobody."""
         stored = Calibration.from_dict(self.snapshot.manifest.calibration)
         return stored if stored.pairs else calibrate(self.snapshot, self._samples)
 
@@ -118,20 +121,35 @@ class View:
         parts = (
             [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
         )
-        groups = [
-            Group.of(code, self.index, ids[part & is_known], codes[part & is_known]) for code, part in parts
-        ]
+        chosen = [(code, part & is_known, True) for code, part in parts]
         if not is_known.all():
             code = CODES[Modality.TEXT]
             part = (codes == code) & ~is_known & (code in requested)
-            kind = code if apart else None
-            groups.append(Group.of(kind, self.index, ids[part], codes[part], is_known=False))
-        groups = [group for group in groups if len(group.ids)]
+            chosen.append((code if apart else None, part, False))
+        groups = [
+            Group.of(code, self.index, ids[part], _counts(codes[part]), known)
+            for code, part, known in chosen
+            if part.any()
+        ]
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
                 self._groups.pop(old, None)  # another thread may have done it
             self._groups[key] = groups
         return groups
+
+    def without(self, groups: Sequence[Group], ids: np.ndarray) -> list[Group]:
+        """The same groups without these items, int64, ascending; not remembered."""
+        if not len(ids):
+            return list(groups)
+        rest = []
+        for group in groups:
+            out = is_in(group.ids, ids)
+            if not out.any():
+                rest.append(group)
+            elif not out.all():
+                counts = group.counts - _counts(self.snapshot.kinds_of(group.ids[out]))
+                rest.append(Group.of(group.kind, self.index, group.ids[~out], counts, group.is_known))
+        return rest
 
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].
@@ -190,31 +208,47 @@ class View:
     def scales(self, queries: Sequence[Embedded]) -> Scales:
         """What the cosines of each query are compared with.
 
-        With parts q_i of unit length, weights w_i and n = |sum w_i q_i|, the query is v = sum (w_i / n) q_i
-        and cos(v, x) = sum (w_i / n) cos(q_i, x), so that the centre is the same sum of the parts' centres,
-        as cosines. v is as long as each q_i: its spread is their root mean square, weighted by w_i^2. (That
-        of a sum of independent figures is far off for parts that agree or are subtracted from each other, and
-        that of the cosines of v with a sample no better; benchmarks/none.py.)
-
-        The unit of `balanced` is spread^b width^(1 - b), where `width` is the distance of the items from the
-        mean of their modality and b = 1 - DOMINANCE * (the largest weight of a part / the sum of all weights).
-        Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
-        them back. A sum needs it more: else items of one part's modality would answer for that part only.
-        (benchmarks/ranking.py compares other ways.)
+        `balanced` has the unit spread^b width^(1 - b), where `width` is the distance of the items from the
+        mean of their modality and b = (2 - share) / 3 with the share of the heaviest part in the weights: 1/3
+        for one part. Where answers are far above the rest the spread of a pair is wide, and dividing by it
+        alone would set them back. A sum needs more of it: else items of one part's modality would answer for
+        that part only. (benchmarks/ranking.py and answers.py compare other ways.)
         """
-        centres, spreads = np.empty((2, len(queries), len(Modality)), np.float32)
-        parts = iter(self._baselines(queries))
-        power = np.empty((len(queries), 1), np.float32)
+        centres, spreads, deviations = self.baselines(queries)
+        weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
+        share = np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        power = (2 - share) / 3
+        return Scales(centres, spreads**power * self._widths ** (1 - power), deviations)
+
+    def baselines(self, queries: Sequence[Embedded]) -> np.ndarray:
+        """Centres, spreads and deviations of each query's cosines: float32 [3, Q, modalities].
+
+        With parts q_i of unit length, weights w_i and n = |sum w_i q_i|, the query is v = sum (w_i / n) q_i
+        and cos(v, x) = sum (w_i / n) cos(q_i, x). Over the items x of one modality, and over the queries that
+        might have stood in place of q_i, therefore
+
+            centre = sum (w_i / n) centre_i     and     spread^2 = sum (w_i / n)^2 spread_i^2
+
+        where centre_i and spread_i belong to the pair of modalities of q_i and x, and the parts are taken to
+        be independent: no worse than to compare the sum itself with a sample (benchmarks/ranking.py). They
+        are not where they agree, or one is subtracted from the other. But v is as long as each of them, and
+        its cosines with unrelated items deviate as theirs do: by the root mean square, weighted by w_i^2
+        (benchmarks/none.py).
+
+        A part of a modality that the collection lacks (words, in a folder of pictures) is compared with
+        samples of the items itself. Modalities with few items lean on all of them together.
+        """
+        both = np.empty((3, len(queries), len(Modality)), np.float32)
+        parts = iter(self._parts_of(queries))
         for row, query in enumerate(queries):
-            weights = np.array([part.weight for part in query.query.parts], np.float32)
-            each = np.stack([next(parts) for _ in weights])  # [P, 2, modalities]
-            power[row] = 1 - DOMINANCE * np.abs(weights).max() / np.abs(weights).sum()
-            if len(weights) == 1:
-                centres[row], spreads[row] = np.sign(weights) * each[0, 0], each[0, 1]
-                continue
-            centres[row] = fisher(weights @ np.tanh(each[:, 0]) / query.norm)
-            spreads[row] = np.sqrt(weights**2 @ each[:, 1] ** 2 / (weights**2).sum())
-        return Scales(centres, spreads, spreads**power * self._widths ** (1 - power))
+            weights = np.array([part.weight for part in query.query.parts], np.float32) / query.norm  # [P]
+            each = np.stack([next(parts) for _ in weights], axis=1)  # [3, P, modalities]
+            both[0, row] = weights @ each[0]
+            both[1, row] = np.sqrt(weights**2 @ each[1] ** 2)
+            both[2, row] = np.sqrt(weights**2 @ each[2] ** 2 / (weights**2).sum())
+        both[0] = np.clip(both[0], -LARGEST, LARGEST)
+        both[1:] = np.maximum(both[1:], SPREAD_FLOOR)
+        return both
 
     @cached_property
     def _widths(self) -> np.ndarray:
@@ -231,27 +265,23 @@ class View:
                 widths[CODES[kind]] = math.sqrt(max(1 - alike, WIDTH_FLOOR**2))
         return widths
 
-    def _baselines(self, queries: Sequence[Embedded]) -> list[np.ndarray]:
-        """Centres and spreads of every part of every query: float32 [2, modalities] each.
-
-        A part of a modality that the collection lacks (words, in a folder of pictures) is compared with
-        samples of the items itself. Modalities with few items lean on all of them together.
-        """
+    def _parts_of(self, queries: Sequence[Embedded]) -> list[np.ndarray]:
+        """Centre, spread and deviation of every part of every query: float32 [3, modalities] each."""
         kinds = [Modality(str(part.modality)) for query in queries for part in query.query.parts]
         unknown = [row for row, kind in enumerate(kinds) if kind not in self._known]
         if not unknown:
             return [self._known[kind] for kind in kinds]
         vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
-        measured = self._measured(vectors, [kinds[row] for row in unknown])  # [3, U, present]
-        general = np.broadcast_to(np.array(GENERAL)[:, None, None], (3, len(unknown), 1))
-        both = np.stack([measured, np.empty_like(measured)], axis=-1)
-        both[..., 1] = pooled(*np.concatenate([measured, general], axis=2))[..., None]
-        both[2, ..., 1] = PRIOR
-        new = np.zeros((len(unknown), 2, len(Modality)), np.float32)
-        new[:, 1] = 1
+        measured = self._measured(vectors, [kinds[row] for row in unknown])  # [4, U, present]
+        general = np.broadcast_to(np.array(GENERAL)[:, None, None], (4, len(unknown), 1))
+        both = np.empty((*measured.shape, 2))
+        both[..., 0] = measured
+        both[..., 1] = pooled(np.concatenate([measured, general], axis=2))[..., None]
+        both[3, ..., 1] = PRIOR
+        new = np.zeros((len(unknown), 3, len(Modality)), np.float32)
+        new[:, 1:] = 1
         present = self._samples.kinds
-        new[:, :, [CODES[kind] for kind in present]] = pooled(*both)[:2].swapaxes(0, 1)
-        new[:, 1] = np.maximum(new[:, 1], SPREAD_FLOOR)
+        new[:, :, [CODES[kind] for kind in present]] = pooled(both)[:3].swapaxes(0, 1)
         for baseline, row in zip(new, unknown, strict=True):
             if all((kinds[row], kind) in self._calibration.pairs for kind in present):
                 self._known[kinds[row]] = baseline  # it does not depend on the vector
@@ -259,12 +289,12 @@ class View:
         return [of_row[row] if row in of_row else self._known[kind] for row, kind in enumerate(kinds)]
 
     def _measured(self, vectors: np.ndarray, asking: Sequence[Modality]) -> np.ndarray:
-        """Centre, spread and count of each of `vectors`, float32 [U, dim], with each present modality.
+        """Centre, spread, deviation and count of `vectors`, float32 [U, dim], with each present modality.
 
         asking: the modality of each vector. Where its pair is calibrated, that is taken. Elsewhere it is
-        compared with the sample; the spread of one vector's cosines depends on what it shows, and is averaged
-        with that of the item's modality in other pairs (AUC 0.96, alone 0.92; benchmarks/none.py).
-        Returns float64 [3, U, present].
+        compared with the sample. How far the cosines of one vector deviate depends on what it shows: their
+        deviation is averaged with that of the item's modality in other pairs (benchmarks/none.py).
+        Returns float64 [4, U, present].
         """
         pairs, present = self._calibration.pairs, self._samples.kinds
         samples, starts = self._samples.together
@@ -273,11 +303,11 @@ class View:
         cosines = np.split(
             np.vecdot(vectors[:, None], samples) if few else vectors @ samples.T, starts, axis=1
         )
-        measured = np.empty((3, len(vectors), len(present)))
+        measured = np.empty((4, len(vectors), len(present)))
         for at, (kind, part) in enumerate(zip(present, cosines, strict=True)):
-            measured[:2, :, at], measured[2, :, at] = baselines(part), part.shape[1]
-            if others := [pair.spread for (_, other), pair in pairs.items() if other == kind]:
-                measured[1, :, at] = np.sqrt((measured[1, :, at] ** 2 + np.square(others).mean()) / 2)
+            measured[:3, :, at], measured[3, :, at] = baselines(part), part.shape[1]
+            if others := [pair.deviation for (_, other), pair in pairs.items() if other == kind]:
+                measured[2, :, at] = np.sqrt((measured[2, :, at] ** 2 + np.square(others).mean()) / 2)
             for row, other in enumerate(asking):
                 if pair := pairs.get((other, kind)):
                     measured[:, row, at] = astuple(pair)
