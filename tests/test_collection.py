@@ -28,7 +28,19 @@ def damage_plan(path: Path) -> None:
     (path / "plan.json").write_text("{")
 
 
-HIT_COLUMNS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+HIT_COLUMNS = [
+    "rank",
+    "score",
+    "cosine",
+    "balanced",
+    "expected",
+    "id",
+    "path",
+    "modality",
+    "start_s",
+    "end_s",
+    "text",
+]
 
 
 @pytest.fixture
@@ -108,10 +120,10 @@ def test_hits_can_be_pickled(collection: Collection) -> None:
 def test_hits_become_tables(collection: Collection) -> None:
     hits = collection.search("red", top=6)
     rows, table, frame = hits.to_dicts(), hits.to_arrow(), hits.to_pandas()
-    assert [list(row)[:10] for row in rows] == [HIT_COLUMNS] * 6
+    assert [list(row)[:11] for row in rows] == [HIT_COLUMNS] * 6
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]  # not the user's column of that name
     assert {row.get("year") for row in rows} == {1999, None}
-    assert table.column_names[:10] == HIT_COLUMNS
+    assert table.column_names[:11] == HIT_COLUMNS
     assert table["modality"].to_pylist() == [str(hit.modality) for hit in hits]
     assert frame["path"].tolist() == [hit.path for hit in hits]
     assert Hits([]).to_arrow().column_names == HIT_COLUMNS
@@ -316,7 +328,7 @@ def test_opening_nothing_and_creating_twice(tmp_path: Path, collection: Collecti
 
 
 def test_hits_equal_by_content() -> None:
-    hit = Hit(1, 0.5, 0.5, None, 7, "/a", Modality.TEXT)
+    hit = Hit(1, 0.5, 0.5, None, None, 7, "/a", Modality.TEXT)
     assert Hits([hit]) == Hits([hit])
     assert Hits([hit]) != Hits([])
 

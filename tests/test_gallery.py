@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.small_files import one_of_each
 from xsearch import gallery, query
+from xsearch.query import Hits
 from xsearch.types import Hit, Modality, Sample
 
 VOID = {"meta", "img", "br", "wbr"}
@@ -58,7 +59,7 @@ def embedded(page, mime):
 
 
 def hit(path, modality, rank=1, **more):
-    return Hit(rank, 1.25, 0.5, 1.25, rank, str(path), Modality(modality), **more)
+    return Hit(rank, 1.25, 0.5, 1.25, 0.2, rank, str(path), Modality(modality), **more)
 
 
 @pytest.fixture(scope="module")
@@ -169,8 +170,20 @@ def test_a_video_plays_from_where_its_window_starts_to_its_end(files):
     assert video.endswith("#t=0.5,2")
 
 
+def test_what_chance_explains_is_dimmed_and_said(files):
+    near = hit(files["text"], "text", text="a dog")
+    far = replace(near, expected=12.3)
+    page = gallery.page(Hits([near, far], nearest_expected=0.2))
+    assert page.count('class="card text chance"') == 1
+    assert "nothing like it" not in page.lower()
+    assert "<dd>12</dd>" in page
+    assert gallery.table([near, far]).count("<td>12</td>") == 1
+    page = gallery.page(Hits([far], nearest_expected=12.3))
+    assert "Nothing like it here: the nearest would be found 12 times by chance." in page
+
+
 def test_a_pair_of_kinds_without_a_baseline_has_no_balanced_figure(files):
-    alone = Hit(1, 0.5, 0.5, None, 1, str(files["text"]), Modality.TEXT, text="a dog")
+    alone = Hit(1, 0.5, 0.5, None, None, 1, str(files["text"]), Modality.TEXT, text="a dog")
     for html in (gallery.page([alone]), gallery.table([alone])):
         assert "–" in parsed(html).text
         assert "None" not in html

@@ -73,7 +73,7 @@ def test_every_kind_has_a_thumbnail(files, kind, mime):
 
 def test_a_hit_and_a_sample_are_previewed_like_an_item(files):
     path = files["image"].path
-    hit = Hit(1, 0.5, 0.5, None, 1, path, Modality.IMAGE)
+    hit = Hit(1, 0.5, 0.5, None, None, 1, path, Modality.IMAGE)
     sample = Sample(Modality.IMAGE, Image.open(path))
     assert preview.thumbnail(hit) == preview.thumbnail(files["image"]) == preview.thumbnail(sample)
 

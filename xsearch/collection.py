@@ -231,6 +231,7 @@ class Collection:
         where: str | None = None,
         rank: Rank | str = Rank.BALANCED,
         min_cosine: float | None = None,
+        max_expected: float | None = None,
         unique: bool = False,
         exclude_self: bool = False,
     ) -> Hits:
@@ -242,6 +243,7 @@ class Collection:
             where=where,
             rank=rank,
             min_cosine=min_cosine,
+            max_expected=max_expected,
             unique=unique,
             exclude_self=exclude_self,
         )
@@ -256,6 +258,7 @@ class Collection:
         where: str | None = None,
         rank: Rank | str = Rank.BALANCED,
         min_cosine: float | None = None,
+        max_expected: float | None = None,
         unique: bool = False,
         exclude_self: bool = False,
     ) -> list[Hits]:
@@ -271,6 +274,7 @@ class Collection:
             where=where,
             rank=rank,
             min_cosine=min_cosine,
+            max_expected=max_expected,
             unique=unique,
             exclude_self=exclude_self,
         )

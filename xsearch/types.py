@@ -126,5 +126,19 @@ class Hit:
     text: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
 
+    @property
+    def by_chance(self) -> bool:
+        """Whether an unrelated item is `expected` to be as near, in a collection as large."""
+        return self.expected is not None and self.expected > 1
+
+    @property
+    def times(self) -> str:
+        """`expected` in a few characters: 0.001, 0.3, 12, >99."""
+        if self.expected is None:
+            return "-"
+        return (
+            "<0.001" if self.expected < 0.001 else ">99" if self.expected >= 99.5 else f"{self.expected:.2g}"
+        )
+
 
 HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name != "extra")

@@ -30,4 +30,7 @@ def test_the_model_is_the_bundled_one_whatever_is_installed(run, tmp_path, monke
     ],
 )
 def test_a_hit_is_labelled_if_its_scene_is_known(text, extra, shown):
-    assert _labelled(Hit(1, 0.5, 0.5, None, 1, "a.png", Modality.IMAGE, text=text, extra=extra)).text == shown
+    assert (
+        _labelled(Hit(1, 0.5, 0.5, None, None, 1, "a.png", Modality.IMAGE, text=text, extra=extra)).text
+        == shown
+    )

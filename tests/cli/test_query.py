@@ -10,13 +10,25 @@ import sys
 
 import pytest
 
-FIELDS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+FIELDS = [
+    "rank",
+    "score",
+    "cosine",
+    "balanced",
+    "expected",
+    "id",
+    "path",
+    "modality",
+    "start_s",
+    "end_s",
+    "text",
+]
 
 
 def test_a_picture_finds_itself_first(run, media, index):
     result = run("query", media / "two.png", "--modality", "image", "--json", "--collection", index)
     hits = json.loads(result.stdout)
-    assert [list(hit)[:10] for hit in hits] == [FIELDS] * 3
+    assert [list(hit)[:11] for hit in hits] == [FIELDS] * 3
     assert all(hit["mime"] == "image/png" for hit in hits)
     assert [hit["rank"] for hit in hits] == [1, 2, 3]
     assert hits[0]["path"] == str(media / "two.png")
@@ -28,7 +40,7 @@ def test_the_forms_agree(run, index):
     hits = json.loads(run(*asked, "--json").stdout)
     assert len(hits) == 7
     lines = list(csv.DictReader(io.StringIO(run(*asked, "--csv").stdout)))
-    assert list(lines[0])[:10] == FIELDS
+    assert list(lines[0])[:11] == FIELDS
     values = [[hit.get(name) for name in lines[0]] for hit in hits]
     assert [["" if value is None else str(value) for value in row] for row in values] == [
         list(line.values()) for line in lines
@@ -37,7 +49,17 @@ def test_the_forms_agree(run, index):
     paths = run(*asked, "--paths").stdout.splitlines()
     assert paths == list(dict.fromkeys(hit["path"] for hit in hits))  # three windows of one sound: one path
     table = run(*asked).stdout.splitlines()
-    assert table[0].split() == ["rank", "cosine", "balanced", "modality", "path", "start_s", "end_s", "text"]
+    assert table[0].split() == [
+        "rank",
+        "cosine",
+        "balanced",
+        "expected",
+        "modality",
+        "path",
+        "start_s",
+        "end_s",
+        "text",
+    ]
     assert [line.split()[0] for line in table[1:]] == [str(hit["rank"]) for hit in hits]
     assert all(hit["path"] in line for hit, line in zip(hits, table[1:], strict=True))
 
@@ -74,6 +96,20 @@ def test_filters_and_limits(run, index):
     nothing = run("query", "dog", "--min-cosine", 1, "--collection", index)
     assert (nothing.stdout, nothing.stderr) == ("", "no items match\n")
     assert len(json.loads(run(*asked, "--modality", "image", "--modality", "text").stdout)) == 4
+
+
+def test_nothing_like_it_is_said_and_left_out(run, index):
+    asked = ["query", "dog", "--collection", index]
+    every = json.loads(run(*asked, "--json", "--top", 100).stdout)
+    some = json.loads(run(*asked, "--json", "--top", 100, "--max-expected", 1).stdout)
+    assert [hit["id"] for hit in some] == [hit["id"] for hit in every if hit["expected"] <= 1]
+    assert 0 < len(some) < len(every)
+    far = ["query", "cat", "--collection", index, "--modality", "audio"]
+    shown, nothing = run(*far), run(*far, "--max-expected", 1)
+    assert len(shown.stdout.splitlines()) == 4
+    assert shown.stderr == "nothing like it here: the nearest would be found 2.2 times by chance\n"
+    assert (nothing.stdout, nothing.stderr) == ("", f"no items match\n{shown.stderr}")
+    assert "nothing" not in run(*asked).stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 from types import SimpleNamespace
 from typing import Any
 
@@ -245,6 +246,98 @@ def test_min_cosine_is_a_cosine(store: Store, rng: np.random.Generator) -> None:
     some = search(View(snapshot), query, top=1000, min_cosine=0.5)
     assert [hit.id for hit in some] == [hit.id for hit in everything if hit.cosine >= 0.5]
     assert 0 < len(some) < len(everything)
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+def test_expected_counts_what_may_answer(
+    store: Store, rng: np.random.Generator, rank: Any, unique: bool
+) -> None:
+    view, query = View(store.snapshot()), ask(rng)
+    options: dict[str, Any] = {"top": 1000, "rank": rank, "unique": unique}
+    everything = search(view, query, **options)
+    few = search(view, query, where="year < 50", **options)
+    number = {kind: sum(hit.modality == kind for hit in everything) for kind in KINDS}
+    centres, _, deviations = view.baselines([query])[:, 0]
+    for hit in everything:
+        at = list(Modality).index(hit.modality)
+        ways = np.array([hit.cosine - centres[at], deviations[at]]) / (1 - centres[at])
+        z, one = np.arctanh(np.clip(ways, -0.9995, 0.9995))
+        chance = 1 - NormalDist().cdf(z / one)
+        assert hit.expected == pytest.approx(number[hit.modality] * chance, rel=1e-3, abs=1e-9)
+    by_id = {hit.id: hit.expected for hit in everything}
+    assert [hit.expected for hit in few] == pytest.approx([by_id[hit.id] * 45 / 180 for hit in few])
+    assert everything.nearest_expected == min(by_id.values())
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("bound", [0.0, 0.3, 5.0, 40.0, 1e9])
+def test_max_expected_leaves_out_what_chance_explains(
+    store: Store, rng: np.random.Generator, rank: Any, unique: bool, bound: float
+) -> None:
+    view = View(store.snapshot())
+    for query in (ask(rng), ask(rng, Modality.TEXT)):
+        everything = search(view, query, top=1000, rank=rank, unique=unique)
+        expected = [hit.id for hit in everything if hit.expected is not None and hit.expected <= bound]
+        for top in (3, 1000):
+            some = search(view, query, top=top, rank=rank, unique=unique, max_expected=bound)
+            assert [hit.id for hit in some] == expected[:top]
+            if top == 1000 or not expected:
+                assert some.nearest_expected == pytest.approx(everything.nearest_expected, rel=0.5)
+
+
+def test_unrelated_items_are_as_near_as_expected(tmp_path: Path, rng: np.random.Generator) -> None:
+    kinds = [Modality.IMAGE] * 300 + [Modality.TEXT] * 300
+    vectors = np.concatenate([random_rows(rng, kind, 300) for kind in KINDS[:2]])
+    view = View(make(tmp_path / "c", vectors, kinds).snapshot())
+    nearest = [search(view, ask(rng), top=1, modality="text").nearest_expected or 0 for _ in range(300)]
+    for bound in (0.1, 0.3, 1.0):
+        assert bound / 3 < np.mean(np.array(nearest) <= bound) < bound * 1.5
+
+
+@pytest.mark.parametrize("numbers", [(1, 0), (1, 1), (2, 1), (10, 2), (10, 10)])
+def test_few_items_have_sane_figures(
+    tmp_path: Path, rng: np.random.Generator, numbers: tuple[int, int]
+) -> None:
+    rows = [random_rows(rng, kind, n) for kind, n in zip(KINDS, numbers, strict=False)]
+    kinds = [kind for kind, n in zip(KINDS, numbers, strict=False) for _ in range(n)]
+    view = View(make(tmp_path / "c", np.concatenate(rows), kinds).snapshot())
+    for kind in KINDS:
+        for hit in search(view, ask(rng, kind)):
+            assert hit.expected is not None
+            assert 1e-4 < hit.expected <= numbers[KINDS.index(hit.modality)]
+
+
+def test_alike_items_do_not_explain_a_copy_of_one(tmp_path: Path, rng: np.random.Generator) -> None:
+    picture = random_rows(rng, Modality.IMAGE, 1)
+    view = View(make(tmp_path / "c", np.repeat(picture, 5, axis=0), [Modality.IMAGE] * 5).snapshot())
+    same, other = (search(view, embedded(vector(one, "image"))) for one in (picture[0], -picture[0]))
+    assert same.found
+    assert not same.remark
+    assert not other.found
+    assert other.remark == "nothing like it here: the nearest would be found 4.2 times by chance"
+
+
+def test_texts_that_cannot_be_read_are_near_by_chance(tmp_path: Path, rng: np.random.Generator) -> None:
+    rows = random_rows(rng, Modality.TEXT, 8)
+    store = make(tmp_path / "c", rows, [Modality.TEXT] * 8, unknown_share=[0.0] * 5 + [1.0] * 3)
+    query = embedded(vector(rows[6], "text"))
+    hits = search(View(store.snapshot()), query)
+    assert [hit.expected for hit in hits if hit.id > 4] == [3, 3, 3]
+    assert {hit.id for hit in search(View(store.snapshot()), query, max_expected=2.9)} <= set(range(5))
+
+
+def test_figures_of_an_earlier_release_are_measured_again(store: Store, rng: np.random.Generator) -> None:
+    def hits(calibration: dict[str, Any]) -> Any:
+        with store.writer() as writer:
+            writer.set_calibration(calibration)
+            writer.commit()
+        return search(View(store.snapshot()), query)
+
+    query = ask(rng)
+    earlier = {"next_id": 261, "pairs": {"image,image": [0.1, 0.2, 300]}}
+    assert hits(earlier) == hits(calibrate(store.snapshot()).to_dict())
 
 
 def test_unique_folds_copies_and_windows_and_still_fills_the_answer(

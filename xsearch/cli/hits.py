@@ -53,12 +53,13 @@ def print_hits(hits: Hits, form: Form = Form.TABLE) -> None:
 
 def _print_table(hits: Hits) -> None:
     """The score is one of the two figures beside it; the id and the metadata are for programs."""
-    header = ("rank", "cosine", "balanced", "modality", "path", "start_s", "end_s", "text")
+    header = ("rank", "cosine", "balanced", "expected", "modality", "path", "start_s", "end_s", "text")
     rows = [
         (
             str(hit.rank),
             f"{hit.cosine:.3f}",
             "-" if hit.balanced is None else f"{hit.balanced:+.2f}",
+            hit.times,
             hit.modality,
             table.relative(hit.path),
             table.seconds(hit.start_s),

@@ -20,6 +20,7 @@ __all__ = [
     "Html",
     "Json",
     "JsonObject",
+    "MaxExpected",
     "MinCosine",
     "Modalities",
     "Model",
@@ -86,6 +87,12 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Top = Annotated[int, typer.Option("--top", "-n", min=1, metavar="N", help="Number of results.")]
 RankBy = Annotated[
     Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the plain similarity.")
+]
+MaxExpected = Annotated[
+    float | None,
+    typer.Option(
+        "--max-expected", metavar="X", min=0, help="Only items of which at most X would be as near by chance."
+    ),
 ]
 MinCosine = Annotated[
     float | None,

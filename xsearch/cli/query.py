@@ -56,6 +56,7 @@ def query(
     where: options.Where = None,
     rank: options.RankBy = Rank.BALANCED,
     min_cosine: options.MinCosine = None,
+    max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
     exclude_self: options.ExcludeSelf = False,
     json: options.Json = False,
@@ -115,6 +116,7 @@ def compose(
     where: options.Where = None,
     rank: options.RankBy = Rank.BALANCED,
     min_cosine: options.MinCosine = None,
+    max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
     exclude_self: options.ExcludeSelf = False,
     json: options.Json = False,
@@ -165,7 +167,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "min_cosine", "unique", "exclude_self")
+    names = ("top", "where", "rank", "min_cosine", "max_expected", "unique", "exclude_self")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
@@ -181,6 +183,8 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     hits.print_hits(answer, form)
     if not answer:
         output.note("no items match")
+    if answer.remark and (answer or params["max_expected"] is not None):
+        output.note(answer.remark)
     if params["html"] is not None:
         from xsearch import gallery
 

@@ -20,7 +20,7 @@ __all__ = ["print_table", "printable", "relative", "seconds"]
 GAP = 2  # columns between two cells
 SHORTENED = {"path": 12, "text": 12}  # cells of one line, and the width that they keep at least
 STYLES = {"modality": "cyan", "text": "dim", "reason": "dim"}
-_NUMBER = re.compile(r"[+-]?[\d,.]+|nan|-|")
+_NUMBER = re.compile(r"[+-]?[\d,.]+|nan|-|<0\.001|>99|")
 
 
 def print_table(

@@ -20,15 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Hits"]
 
-CHANCE = 1.0  # so many items are as near by chance alone: what is `expected` more often is no find
 FIELDS = frozenset(("id", "path", "modality", "start_s", "end_s", "text"))  # of a hit, from the columns
 
 
 class Hits(Sequence[Hit]):
     """The answer to a query, best first; immutable.
 
-    nearest_expected: the least `expected`, also of items that `max_expected` has left out; None if no item
-        could answer. `found` is False where it says that there is nothing like the query.
+    nearest_expected: the least `expected`, also of items that a bound has left out; None if there is no item
+        to answer.
     """
 
     def __init__(
@@ -70,8 +69,16 @@ class Hits(Sequence[Hit]):
 
     @property
     def found(self) -> bool:
-        """Whether something is nearer than chance would have it: some hit is `expected` once at most."""
-        return any(hit.expected is not None and hit.expected <= CHANCE for hit in self._hits)
+        """Whether some hit is nearer than an unrelated item is expected to be."""
+        return any(hit.expected is not None and not hit.by_chance for hit in self._hits)
+
+    @property
+    def remark(self) -> str:
+        """The sentence for people if nothing is like the query; empty if something is."""
+        if self.nearest_expected is None or self.nearest_expected <= 1:
+            return ""
+        times = f"{self.nearest_expected:,.{0 if self.nearest_expected >= 10 else 1}f}"
+        return f"nothing like it here: the nearest would be found {times} times by chance"
 
     def __reduce__(self) -> tuple[type[Hits], tuple[Any, ...]]:
         return Hits, (self._hits, self.query, self.nearest_expected)
