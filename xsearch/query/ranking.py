@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.index import cosines
 from xsearch.query.hits import Hits
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality, Rank
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list
     if not ask.groups or not queries:
         return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
-    found = ask.answers(vectors, view.scales(queries), unique=unique)
-    return _hits(view.snapshot, found, queries)
+    batch = _Batch(vectors, *view.scales(queries), np.array([[ask.itself(query)] for query in queries]))
+    return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -111,11 +112,23 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
-    """What all queries of one call have in common.
+class _Batch:
+    """Queries, as arrays."""
 
-    vectors: float32 [Q, dim]. scales: their baselines, centres and spreads float32 [Q, modalities].
-    """
+    vectors: np.ndarray  # float32 [Q, dim]
+    centres: np.ndarray  # float32 [Q, modalities]
+    units: np.ndarray  # float32 [Q, modalities]
+    itself: np.ndarray  # int64 [Q, 1]: the item that is searched for, -1 for none
+
+    def __iter__(self) -> Iterator[_Batch]:
+        """Each query as a batch of one."""
+        for row in range(len(self.vectors)):
+            yield _Batch(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all queries of one call have in common."""
 
     view: View
     groups: list[Group]
@@ -123,39 +136,37 @@ class _Search:
     rank: Rank
     min_cosine: float
 
-    def answers(
-        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
-    ) -> list[_Ranked]:
+    def itself(self, query: Embedded) -> int:
+        """The best of the query's own items that may answer, -1 for none; a sum has none."""
+        if len(query.parts) > 1 or not len(query.own):
+            return -1
+        own = query.own[np.any([is_in(query.own, group.ids) for group in self.groups], axis=0)]
+        return int(own[(self.view.snapshot.vectors(own) @ query.vector).argmax()]) if len(own) else -1
+
+    def answers(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
         """The `top` best of each query, texts that the model cannot read after all others."""
         parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
         first, *rest = [replace(self, groups=groups) for groups in parts if groups]
-        found = first._all(vectors, scales, unique=unique)
+        found = first._all(batch, unique=unique)
         if rest and min(len(one.ids) for one in found) < self.top:
-            both = zip(found, rest[0]._all(vectors, scales, unique=unique), strict=True)
-            found = [(one + other)[: self.top] for one, other in both]
+            both = zip(found, rest[0]._all(batch, unique=unique), strict=True)
+            found = [(one + other[~is_in(other.ids, np.sort(one.ids))])[: self.top] for one, other in both]
         return found
 
-    def _all(
-        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
-    ) -> list[_Ranked]:
-        if not unique:
-            return self.best(vectors, scales)
-        rows = [slice(row, row + 1) for row in range(len(vectors))]
-        return [self.distinct(vectors[row], (scales[0][row], scales[1][row])) for row in rows]
+    def _all(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
+        return [self.distinct(one) for one in batch] if unique else self.best(batch)
 
-    def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
+    def best(self, batch: _Batch) -> list[_Ranked]:
         """The `top` best of each query."""
-        parts = self.view.nearest(vectors, self.groups, self.top)
+        parts = self.view.nearest(batch.vectors, self.groups, self.top)
         scores = np.concatenate([part.scores for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
         if len(parts) > 1 and self.view.index is not None:
-            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], scales)
-        ranked = self._ranked(vectors, ids, scales)
+            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], batch)
+        ranked = self._ranked(batch, ids)
         return [one[: min(self.top, int((one.cosines >= self.min_cosine).sum()))] for one in ranked]
 
-    def _promising(
-        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
+    def _promising(self, scores: np.ndarray, ids: np.ndarray, widths: list[int], batch: _Batch) -> np.ndarray:
         """The most promising candidates by approximate cosines, KEPT times as many as one group has.
 
         At least some of each group: the codes of one modality may be off by more than those of another. That
@@ -167,49 +178,43 @@ class _Search:
         if keep >= ids.shape[1]:
             return ids
         codes = np.repeat([group.kind for group in self.groups], widths)
-        centres, spreads = (scale[:, codes] for scale in scales)
-        balanced = (scores - centres) / spreads
+        balanced = (scores - batch.centres[:, codes]) / batch.units[:, codes]
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
             np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)
         return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
 
-    def _balanced(
-        self, scores: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
-        centres, spreads = (
-            np.take_along_axis(scale, self.view.snapshot.kinds_of(ids), axis=1) for scale in scales
-        )
-        return (scores - centres) / spreads
-
-    def _ranked(
-        self, vectors: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> list[_Ranked]:
+    def _ranked(self, batch: _Batch, ids: np.ndarray) -> list[_Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: best first, ties by id.
 
-        What is searched for comes first, if it is among them. Figures are computed one query at a time, so
+        What is searched for comes first, among them or not. Figures are computed one query at a time, so
         that they do not depend on what shares the batch.
         """
-        exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
-        balanced = self._balanced(exact, ids, scales)
-        scores = balanced if self.rank is Rank.BALANCED else exact
-        others = exact < max(ITSELF, self.min_cosine)
-        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
-        ids, scores, exact, balanced = (
-            np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
-        )
+        absent = (ids != batch.itself).all(axis=1, keepdims=True)
+        if (absent & (batch.itself >= 0)).any():
+            ids = np.concatenate([ids, np.where(absent, batch.itself, -1)], axis=1)
+        exact = cosines(batch.vectors, ids, self.view.snapshot.vectors)  # [Q, c]
         kinds = self.view.snapshot.kinds_of(ids)
+        centres, units = (np.take_along_axis(scale, kinds, axis=1) for scale in (batch.centres, batch.units))
+        balanced = (exact - centres) / units
+        scores = balanced if self.rank is Rank.BALANCED else exact
+        itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
+        others = ~itself | (exact < self.min_cosine)
+        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
+        ids, kinds, scores, exact, balanced = (
+            np.take_along_axis(values, order, axis=1) for values in (ids, kinds, scores, exact, balanced)
+        )
         counts = (ids >= 0).sum(axis=1).tolist()
         return [
             _Ranked(ids[q, :n], kinds[q, :n], scores[q, :n], exact[q, :n], balanced[q, :n])
             for q, n in enumerate(counts)
         ]
 
-    def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
-        """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
-        near = [part.ids for part in self.view.nearest(vector, self.groups, self.top)]
+    def distinct(self, query: _Batch) -> _Ranked:
+        """The `top` best of one query that are no near duplicates of each other."""
+        near = [part.ids for part in self.view.nearest(query.vectors, self.groups, self.top)]
         depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
         while True:
-            (fetched,) = self._ranked(vector, np.concatenate(near, axis=1), scales)
+            (fetched,) = self._ranked(query, np.concatenate(near, axis=1))
             passing = fetched[: int((fetched.cosines >= self.min_cosine).sum())]
             found = passing[_representatives(self.view.snapshot, passing, self.top)]
             bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
@@ -227,7 +232,7 @@ class _Search:
                 return found
             depth *= GROW
             for at in open_groups:
-                near[at] = self.view.nearest(vector, [self.groups[at]], depth)[0].ids
+                near[at] = self.view.nearest(query.vectors, [self.groups[at]], depth)[0].ids
 
 
 def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray:
