@@ -566,6 +566,28 @@ def test_an_item_finds_itself_first_in_any_company(
 
 @pytest.mark.parametrize("rank", ["balanced", "cosine"])
 @pytest.mark.parametrize("unique", [False, True])
+def test_the_best_window_of_the_querys_own_file_comes_first(
+    store: Store, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    snapshot = store.snapshot()
+    own = np.array([11, 12, 205, 260])  # far from the query
+    query = replace(ask(rng), own=own)
+    cosines = snapshot.vectors(own) @ query.vector
+    for top in (1, 5, 300):
+        hits = search(View(snapshot), query, top=top, rank=rank, unique=unique)
+        assert hits[0].id == own[cosines.argmax()]
+        assert len({hit.id for hit in hits}) == len(hits)
+        others = [hit.id for hit in search(View(snapshot), ask(rng), top=top, rank=rank)]
+        assert len(hits) == len(others) or unique
+    texts = search(View(snapshot), query, modality="text", rank=rank, unique=unique)
+    assert texts[0].id == 205
+    assert not {11, 12, 205, 260} & {
+        hit.id for hit in search(View(snapshot), query, top=300, exclude_self=True)
+    }
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
 def test_texts_of_unknown_words_come_last(
     tmp_path: Path, rng: np.random.Generator, rank: str, unique: bool
 ) -> None:

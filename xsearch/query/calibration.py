@@ -104,14 +104,15 @@ class Scales:
         return Scales(self.centres[rows], self.units[rows], self.deviations[rows])
 
     def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """Units above the centre. cosines: [Q, c]; kinds: the modalities of their items, int [Q, c]."""
-        centres, units = (np.take_along_axis(some, kinds, axis=1) for some in (self.centres, self.units))
-        return (cosines - centres) / units
+        """Units above the centre. cosines: [Q, c]; kinds: modalities of their items, int [c] or [Q, c]."""
+        rows = np.arange(len(cosines))[:, None]
+        return (cosines - self.centres[rows, kinds]) / self.units[rows, kinds]
 
     def chances(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         """The probability that an unrelated item is as near: float64 [Q, c]."""
-        centres, units = (np.take_along_axis(some, kinds, axis=1) for some in (self.centres, self._steps))
-        z = _fisher((cosines - centres) / (1 - centres)) / units
+        rows = np.arange(len(cosines))[:, None]
+        centres = self.centres[rows, kinds]
+        z = _fisher((cosines - centres) / (1 - centres)) / self._steps[rows, kinds]
         halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
         return np.array(halves, np.float64).reshape(z.shape) / 2
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.index import cosines
 from xsearch.query.hits import Hits
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality, Rank
 
 if TYPE_CHECKING:
@@ -47,10 +48,6 @@ class _Ranked:
     def __add__(self, other: _Ranked) -> _Ranked:
         names = [field.name for field in fields(self)]
         return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
-
-    def first(self, top: int) -> _Ranked:
-        """The first `top`, those that are out of bounds after all others."""
-        return self[np.argsort(~self.passing, kind="stable")[:top]]
 
 
 def search(view: View, query: Embedded, **options: Any) -> Hits:
@@ -96,8 +93,7 @@ def search_many(
     # apart: as each modality has a scale, or a bound, of its own
     apart = rank == Rank.BALANCED or max_expected is not None
     groups = view.groups(where, as_modalities(modality), apart=apart)
-    bounds = (-np.inf if min_cosine is None else min_cosine, np.inf if max_expected is None else max_expected)
-    ask = _Search(view, groups, top, Rank(rank), *bounds)
+    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine, max_expected)
     if not exclude_self or not any(len(query.own) for query in queries):
         return _answers(ask, queries, unique=unique)
     each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
@@ -110,8 +106,8 @@ def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list
     if not ask.groups or not queries:
         return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
-    found = ask.answers(vectors, view.scales(queries), unique=unique)
-    return _hits(view.snapshot, found, queries)
+    batch = _Batch(vectors, view.scales(queries), np.array([[ask.itself(query)] for query in queries]))
+    return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -125,50 +121,64 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
-    """What all queries of one call have in common.
+class _Batch:
+    """Queries, as arrays."""
 
-    vectors: float32 [Q, dim]. scales: of the same queries.
-    """
+    vectors: np.ndarray  # float32 [Q, dim]
+    scales: Scales
+    itself: np.ndarray  # int64 [Q, 1]: the item that is searched for, -1 for none
+
+    def __iter__(self) -> Iterator[_Batch]:
+        """Each query as a batch of one."""
+        for row in range(len(self.vectors)):
+            yield _Batch(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all queries of one call have in common."""
 
     view: View
     groups: list[Group]
     top: int
     rank: Rank
     min_cosine: float
-    max_expected: float
+    max_expected: float | None
 
-    def answers(self, vectors: np.ndarray, scales: Scales, *, unique: bool) -> list[_Ranked]:
+    def itself(self, query: Embedded) -> int:
+        """The best of the query's own items that may answer, -1 for none; a sum has none."""
+        if len(query.parts) > 1 or not len(query.own):
+            return -1
+        own = query.own[np.any([is_in(query.own, group.ids) for group in self.groups], axis=0)]
+        return int(own[(self.view.snapshot.vectors(own) @ query.vector).argmax()]) if len(own) else -1
+
+    def answers(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
         """The `top` best of each query, texts that the model cannot read after all others.
 
         Where not as many are in bounds, others follow them.
         """
         parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
         first, *rest = [replace(self, groups=groups) for groups in parts if groups]
-        found = first._all(vectors, scales, unique=unique)
+        found = first._all(batch, unique=unique)
         if rest and min(int(one.passing.sum()) for one in found) < self.top:
-            both = zip(found, rest[0]._all(vectors, scales, unique=unique), strict=True)
-            found = [(one + other).first(self.top) for one, other in both]
+            both = zip(found, rest[0]._all(batch, unique=unique), strict=True)
+            joined = [one + other[~is_in(other.ids, np.sort(one.ids))] for one, other in both]
+            found = [one[np.argsort(~one.passing, kind="stable")[: self.top]] for one in joined]
         return found
 
-    def _all(self, vectors: np.ndarray, scales: Scales, *, unique: bool) -> list[_Ranked]:
-        if not unique:
-            return self.best(vectors, scales)
-        rows = [slice(row, row + 1) for row in range(len(vectors))]
-        return [self.distinct(vectors[row], scales[row]) for row in rows]
+    def _all(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
+        return [self.distinct(one) for one in batch] if unique else self.best(batch)
 
-    def best(self, vectors: np.ndarray, scales: Scales) -> list[_Ranked]:
+    def best(self, batch: _Batch) -> list[_Ranked]:
         """The `top` best of each query."""
-        parts = self.view.nearest(vectors, self.groups, self.top)
+        parts = self.view.nearest(batch.vectors, self.groups, self.top)
         scores = np.concatenate([part.scores for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
         if len(parts) > 1 and self.view.index is not None:
-            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], scales)
-        return self._ranked(vectors, ids, scales, self.top)
+            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], batch)
+        return self._ranked(batch, ids, self.top)
 
-    def _promising(
-        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: Scales
-    ) -> np.ndarray:
+    def _promising(self, scores: np.ndarray, ids: np.ndarray, widths: list[int], batch: _Batch) -> np.ndarray:
         """The most promising candidates by approximate cosines, KEPT times as many as one group has.
 
         At least some of each group: the codes of one modality may be off by more than those of another. That
@@ -180,50 +190,52 @@ class _Search:
         if keep >= ids.shape[1]:
             return ids
         codes = np.repeat([group.kind for group in self.groups], widths)
-        balanced = scales.balanced(scores, np.broadcast_to(codes, scores.shape))
+        balanced = batch.scales.balanced(scores, codes)
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
             np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)
         return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
 
-    def _ranked(
-        self, vectors: np.ndarray, ids: np.ndarray, scales: Scales, most: int | None = None
-    ) -> list[_Ranked]:
+    def _ranked(self, batch: _Batch, ids: np.ndarray, most: int | None = None) -> list[_Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: the `most` best first, ties by id.
 
-        What is searched for comes first, if it is among them, and what is out of bounds last. Figures are
+        What is searched for comes first, among them or not, and what is out of bounds last. Figures are
         computed one query at a time, so that they do not depend on what shares the batch.
         """
-        counts = np.sum([group.counts for group in self.groups], axis=0)
-        exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
+        absent = (ids != batch.itself).all(axis=1, keepdims=True)
+        if (absent & (batch.itself >= 0)).any():
+            ids = np.concatenate([ids, np.where(absent, batch.itself, -1)], axis=1)
+        exact = cosines(batch.vectors, ids, self.view.snapshot.vectors)  # [Q, c]
         kinds = self.view.snapshot.kinds_of(ids)
-        balanced = scales.balanced(exact, kinds)
+        balanced = batch.scales.balanced(exact, kinds)
         scores = balanced if self.rank is Rank.BALANCED else exact
-        failing = exact < np.take_along_axis(self._least(scales, counts), kinds, axis=1)
-        order = np.lexsort((ids, -scores, exact < ITSELF, failing), axis=1)[:, :most]
+        itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
+        counts = np.sum([group.counts for group in self.groups], axis=0)
+        failing = exact < self._least(batch.scales, counts, kinds)
+        order = np.lexsort((ids, -scores, ~itself, failing), axis=1)[:, :most]
         ids, kinds, scores, exact, balanced, failing = (
             np.take_along_axis(some, order, axis=1) for some in (ids, kinds, scores, exact, balanced, failing)
         )
         # a text that cannot be read is where it is by chance
-        chances = scales.chances(exact, kinds) if self.groups[0].is_known else 1.0
+        chances = batch.scales.chances(exact, kinds) if self.groups[0].is_known else 1.0
         columns = (ids, kinds, scores, exact, balanced, counts[kinds] * chances, ~failing)
         numbers = (ids >= 0).sum(axis=1).tolist()
         return [_Ranked(*(column[q, :n] for column in columns)) for q, n in enumerate(numbers)]
 
-    def _least(self, scales: Scales, counts: np.ndarray) -> np.ndarray:
-        """The cosine of each modality below which items are left out: float32 [Q, modalities]."""
-        if self.max_expected == np.inf:
-            return np.full(scales.centres.shape, self.min_cosine, np.float32)
-        share = self.max_expected / np.maximum(counts, 1)
+    def _least(self, scales: Scales, counts: np.ndarray, kinds: np.ndarray) -> np.ndarray | float:
+        """The cosine below which an item is left out: one for all, or [Q, c] for each. kinds: int [Q, c]."""
+        if self.max_expected is None:
+            return self.min_cosine
+        chances = self.max_expected / np.maximum(counts, 1)
         if not self.groups[0].is_known:
-            share = np.where(share >= 1, share, 0)
-        return np.maximum(self.min_cosine, scales.least(share))
+            chances = np.floor(np.minimum(chances, 1))
+        return np.maximum(self.min_cosine, np.take_along_axis(scales.least(chances), kinds, axis=1))
 
-    def distinct(self, vector: np.ndarray, scales: Scales) -> _Ranked:
-        """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
-        near = [part.ids for part in self.view.nearest(vector, self.groups, self.top)]
+    def distinct(self, query: _Batch) -> _Ranked:
+        """The `top` best of one query that are no near duplicates of each other."""
+        near = [part.ids for part in self.view.nearest(query.vectors, self.groups, self.top)]
         depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
         while True:
-            (fetched,) = self._ranked(vector, np.concatenate(near, axis=1), scales)
+            (fetched,) = self._ranked(query, np.concatenate(near, axis=1))
             passing = fetched[: int(fetched.passing.sum())]
             found = passing[_representatives(self.view.snapshot, passing, self.top)]
             bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
@@ -241,7 +253,7 @@ class _Search:
                 return found if len(found.ids) else fetched[: self.top]
             depth *= GROW
             for at in open_groups:
-                near[at] = self.view.nearest(vector, [self.groups[at]], depth)[0].ids
+                near[at] = self.view.nearest(query.vectors, [self.groups[at]], depth)[0].ids
 
 
 def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Candidates", "Group", "View"]
 
 PRIOR = 2  # items that the pooled baseline counts for; it leads while a modality has only one or two
-GENERAL = (0.0, 0.25, 0.25, 8)  # a baseline that is pooled with all others: a few items say little
+GENERAL = np.array([0, 0.25, 0.25, 8])[:, None, None]  # pooled with all baselines: few items say little
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
@@ -272,43 +272,50 @@ class View:
         if not unknown:
             return [self._known[kind] for kind in kinds]
         vectors = np.concatenate([query.parts for query in queries])[unknown]  # [U, dim]
-        measured = self._measured(vectors, [kinds[row] for row in unknown])  # [4, U, present]
-        general = np.broadcast_to(np.array(GENERAL)[:, None, None], (4, len(unknown), 1))
+        stored = self._pairs[:, [CODES[kinds[row]] for row in unknown]]  # [4, U, present]
+        lacking = np.isnan(stored)
+        measured = np.where(lacking, self._measured(vectors), stored) if lacking.any() else stored
+        general = np.broadcast_to(GENERAL, (4, len(unknown), 1))
         both = np.empty((*measured.shape, 2))
         both[..., 0] = measured
         both[..., 1] = pooled(np.concatenate([measured, general], axis=2))[..., None]
         both[3, ..., 1] = PRIOR
         new = np.zeros((len(unknown), 3, len(Modality)), np.float32)
         new[:, 1:] = 1
-        present = self._samples.kinds
-        new[:, :, [CODES[kind] for kind in present]] = pooled(both)[:3].swapaxes(0, 1)
-        for baseline, row in zip(new, unknown, strict=True):
-            if all((kinds[row], kind) in self._calibration.pairs for kind in present):
+        new[:, :, [CODES[kind] for kind in self._samples.kinds]] = pooled(both)[:3].swapaxes(0, 1)
+        for baseline, row, is_measured in zip(new, unknown, lacking[0].any(axis=1), strict=True):
+            if not is_measured:
                 self._known[kinds[row]] = baseline  # it does not depend on the vector
         of_row = dict(zip(unknown, new, strict=True))
         return [of_row[row] if row in of_row else self._known[kind] for row, kind in enumerate(kinds)]
 
-    def _measured(self, vectors: np.ndarray, asking: Sequence[Modality]) -> np.ndarray:
-        """Centre, spread, deviation and count of `vectors`, float32 [U, dim], with each present modality.
+    @cached_property
+    def _pairs(self) -> np.ndarray:
+        """The calibration: float64 [4, modalities, present modalities], NaN for pairs that it lacks."""
+        table = np.full((4, len(Modality), len(self._samples.kinds)), np.nan)
+        for at, kind in enumerate(self._samples.kinds):
+            for other, code in CODES.items():
+                if pair := self._calibration.pairs.get((other, kind)):
+                    table[:, code, at] = astuple(pair)
+        return table
 
-        asking: the modality of each vector. Where its pair is calibrated, that is taken. Elsewhere it is
-        compared with the sample. How far the cosines of one vector deviate depends on what it shows: their
-        deviation is averaged with that of the item's modality in other pairs (benchmarks/none.py).
-        Returns float64 [4, U, present].
+    def _measured(self, vectors: np.ndarray) -> np.ndarray:
+        """Centre, spread, deviation and count of the cosines of `vectors` with each present modality.
+
+        vectors: float32 [U, dim], of modalities that the collection lacks. How far the cosines of one vector
+        deviate depends on what it shows; their deviation is averaged with that of the item's modality in
+        other pairs (benchmarks/none.py). Returns float64 [4, U, present].
         """
-        pairs, present = self._calibration.pairs, self._samples.kinds
         samples, starts = self._samples.together
         # BLAS's own threads, which all callers share, take longer for a few: 5 ms of CPU, not 1.6 (measured)
         few = len(vectors) <= FEW
         cosines = np.split(
             np.vecdot(vectors[:, None], samples) if few else vectors @ samples.T, starts, axis=1
         )
-        measured = np.empty((4, len(vectors), len(present)))
-        for at, (kind, part) in enumerate(zip(present, cosines, strict=True)):
+        measured = np.empty((4, len(vectors), len(cosines)))
+        for at, part in enumerate(cosines):
             measured[:3, :, at], measured[3, :, at] = baselines(part), part.shape[1]
-            if others := [pair.deviation for (_, other), pair in pairs.items() if other == kind]:
+            others = self._pairs[2, :, at]
+            if len(others := others[~np.isnan(others)]):
                 measured[2, :, at] = np.sqrt((measured[2, :, at] ** 2 + np.square(others).mean()) / 2)
-            for row, other in enumerate(asking):
-                if pair := pairs.get((other, kind)):
-                    measured[:, row, at] = astuple(pair)
         return measured
