@@ -299,6 +299,12 @@ class View:
                     table[:, code, at] = astuple(pair)
         return table
 
+    @cached_property
+    def _squares(self) -> np.ndarray:
+        """Mean square deviation of each present modality in its calibrated pairs, NaN for none: float64."""
+        squares = [column[~np.isnan(column)] ** 2 for column in self._pairs[2].T]
+        return np.array([some.mean() if len(some) else np.nan for some in squares])
+
     def _measured(self, vectors: np.ndarray) -> np.ndarray:
         """Centre, spread, deviation and count of the cosines of `vectors` with each present modality.
 
@@ -315,7 +321,6 @@ class View:
         measured = np.empty((4, len(vectors), len(cosines)))
         for at, part in enumerate(cosines):
             measured[:3, :, at], measured[3, :, at] = baselines(part), part.shape[1]
-            others = self._pairs[2, :, at]
-            if len(others := others[~np.isnan(others)]):
-                measured[2, :, at] = np.sqrt((measured[2, :, at] ** 2 + np.square(others).mean()) / 2)
+        squares = measured[2] ** 2
+        measured[2] = np.sqrt(np.where(np.isnan(self._squares), squares, (squares + self._squares) / 2))
         return measured
