@@ -14,6 +14,7 @@ from benchmarks import (
     emergence,
     footprint,
     ingest,
+    none,
     public,
     ranking,
     readme,
@@ -26,7 +27,9 @@ from benchmarks import (
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
+from xsearch.query import Part, Query, View, embed, search_many
 from xsearch.scenes import sample, write
+from xsearch.types import Fingerprint, Modality
 
 
 def test_scenes_are_timed():
@@ -231,3 +234,42 @@ def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
     assert row["recall_balanced_same"] == row["recall_cosine_cross"] == 1
     assert min(row[f"{way}_p50_ms"] for way in ("inner", "balanced", "cosine")) > 0
     assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 128, "rows": [row]})
+
+
+def test_queries_with_and_without_an_answer_are_compared():
+    result = json.loads(json.dumps(none.run("bundled", [48], draws=48, subjects=["dog", "car"])))
+    by_pair = {(row["query"], row["answer"]): row for row in result["rows"] if row["collection"] == "48"}
+    assert len(by_pair) == 36
+    assert by_pair["image", "text"]["auc"] > 0.8
+    for row in result["rows"]:
+        assert row["answered"] >= row["unanswered"]
+        assert row["reliability"] == sorted(row["reliability"])
+    assert {row["collection"] for row in result["cuts"]} == {
+        "48",
+        "48, sums",
+        "48, differences",
+        "48, lacking",
+    }
+    assert "| imu |" in none.markdown(result)
+
+
+def test_the_area_and_the_best_cut_off_are_what_the_books_say():
+    high, low = np.array([3.0, 2.0, 1.0]), np.array([2.0, 0.0])
+    assert none.auc(high, low) == (2 + 1.5 + 1) / 6
+    assert none.cut(high, low) == (1.0, 0.5)
+    assert none.share(-np.log([0.5, 1.0, 2.0]), 1.0) == pytest.approx(2 / 3)
+
+
+def test_the_figures_are_those_of_a_search():
+    rng = np.random.default_rng(0)
+    rows = ranking.unit(rng.normal(size=(2, 30, 64)) + 1).astype(np.float32)
+    items = dict(zip((Modality.IMAGE, Modality.TEXT), rows, strict=True))
+    view = View(ranking.Mixed(Fingerprint("fake", "0", "1", 64), items).snapshot)
+    query = Query((Part(Modality.IMAGE, items[Modality.IMAGE][0]),))
+    nearest = none.Nearest()
+    nearest.add(view, [query], Modality.TEXT, np.array([[2] * 30]))
+    embedded = embed([query], ranking.Vectors(view.snapshot.fingerprint))
+    ((hit,),) = search_many(view, embedded, top=1, modality="text")
+    figures = {name: values[0] for name, values in nearest.cases["answered"].items()}
+    assert figures["expected"] == pytest.approx(-np.log(hit.expected), abs=1e-3)
+    assert (figures["balanced"], figures["cosine"]) == pytest.approx((hit.balanced, hit.cosine), abs=1e-4)
