@@ -215,8 +215,11 @@ class Collection:
         )
 
     def embed(self, queries: Sequence[Query | str | Path]) -> np.ndarray:
-        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1."""
-        return np.stack([query.vector for query in self._embed(self.snapshot(), queries)])
+        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1.
+
+        Also those of texts of which the model has learned no word.
+        """
+        return np.stack([query.vector for query in self._embed(self.snapshot(), queries, anyway=True)])
 
     def search(
         self,
@@ -228,8 +231,12 @@ class Collection:
         rank: Rank | str = Rank.BALANCED,
         min_cosine: float | None = None,
         unique: bool = False,
+        anyway: bool = False,
     ) -> Hits:
-        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`."""
+        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`.
+
+        Raises UnknownWords for a text of which the model has learned no word, unless `anyway`.
+        """
         (hits,) = self.search_many(
             [query],
             top,
@@ -238,6 +245,7 @@ class Collection:
             rank=rank,
             min_cosine=min_cosine,
             unique=unique,
+            anyway=anyway,
         )
         return hits
 
@@ -251,11 +259,12 @@ class Collection:
         rank: Rank | str = Rank.BALANCED,
         min_cosine: float | None = None,
         unique: bool = False,
+        anyway: bool = False,
     ) -> list[Hits]:
         """`search` for many queries: model, index and metadata are asked once for all of them."""
         view, kinds = self.view(), as_modalities(modality)
         target = kinds[0] if kinds is not None and len(kinds) == 1 else None
-        embedded = self._embed(view.snapshot, queries, target)
+        embedded = self._embed(view.snapshot, queries, target, anyway=anyway)
         return search_many(
             view,
             embedded,
@@ -268,10 +277,17 @@ class Collection:
         )
 
     def _embed(
-        self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None
+        self,
+        snapshot: Snapshot,
+        queries: Sequence[Query | str | Path],
+        target: Modality | None = None,
+        *,
+        anyway: bool,
     ) -> list[Embedded]:
         parsed = parse_each(queries)
-        return embed(parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode)
+        return embed(
+            parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode, anyway=anyway
+        )
 
     def _decode(self, file: MediaFile) -> list[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""

@@ -16,13 +16,14 @@ from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 if TYPE_CHECKING:
-    from xsearch.query import Query
+    from xsearch.query import Embedded, Query
     from xsearch.query.grammar import Term
 
 __all__ = ["compose", "query"]
 
 LOG = logging.getLogger("xsearch")
 
+NAMED = 10  # words that are left out
 FILE = "FILE[@W]"
 WORDS = "WORDS[@W]"
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
@@ -55,6 +56,7 @@ def query(
     rank: options.RankBy = Rank.BALANCED,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
+    anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
@@ -109,6 +111,7 @@ def compose(
     rank: options.RankBy = Rank.BALANCED,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
+    anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
@@ -150,13 +153,12 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     """Search, print, and write the page, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
-    from xsearch.models.vocabulary import unknown_words
 
     start = time.perf_counter()
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "min_cosine", "unique")
+    names = ("top", "where", "rank", "min_cosine", "unique", "anyway")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
@@ -164,9 +166,8 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     took_s = time.perf_counter() - start
     count = len(collection)
     LOG.info("searched %d items in %.2f s, model %s, %s on %s", count, took_s, name, able.dtype, able.device)
-    for part in asked.parts:
-        if isinstance(part.source, str) and (words := unknown_words(part.source, able.vocabulary)):
-            output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
+    if answer.query is not None:
+        _print_notes(answer.query, name)
     if composed:
         hits.print_parts(answer.query)
     hits.print_hits(answer, form)
@@ -177,6 +178,21 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
 
         params["html"].write_text(gallery.page(answer, asked), encoding="utf-8")
         output.note(f"page: {params['html']}")
+
+
+def _print_notes(searched: Embedded, model: str) -> None:
+    """Say what of the texts was not read as it stands."""
+    if words := searched.left_out:
+        more = f" and {len(words) - NAMED} more words" if len(words) > NAMED else ""
+        output.note(
+            f"the {model} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out"
+        )
+    for part, windows in zip(searched.query.parts, searched.windows, strict=True):
+        if part.modality is Modality.TEXT and windows > 1:
+            output.note(
+                f"the text is longer than the {model} model reads at once: "
+                f"searched with the mean of {windows} windows"
+            )
 
 
 def _looks_like_a_file(what: str) -> bool:
