@@ -64,10 +64,10 @@ def windows(text: str, count: Count, limit: int) -> Iterator[str]:
     while first < len(text):
         if len(known) > MEMO:
             known.clear()
-        block = _Block(text[first : first + size], count, limit, known)
         is_last = first + size >= len(text)
+        block = _Block(text[first : first + size], count, limit, known, is_last=is_last)
         start = first
-        for window, end in block.windows(is_last=is_last):
+        for window, end in block.windows():
             yield window
             first = start + end
         if is_last:
@@ -78,9 +78,10 @@ def windows(text: str, count: Count, limit: int) -> Iterator[str]:
 class _Block:
     """A part of a text, divided into atoms, with their tokens, words and letters."""
 
-    def __init__(self, text: str, count: Count, limit: int, known: dict[str, int]) -> None:
-        """known: tokens of earlier runs, to be shared by the blocks of a text."""
+    def __init__(self, text: str, count: Count, limit: int, known: dict[str, int], *, is_last: bool) -> None:
+        """known: tokens of earlier runs, shared by the blocks of a text. is_last: whether it ends here."""
         self._text, self._count, self._limit, self._known = text, count, limit, known
+        self._is_last = is_last
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._breaks: list[int] = []  # before each atom, and after the last
@@ -88,44 +89,54 @@ class _Block:
         self._budgets = (limit, WORDS, LETTERS)
         self._sums = [list(accumulate(values, initial=0.0)) for values in sizes]
 
-    def windows(self, *, is_last: bool) -> Iterator[tuple[str, int]]:
-        """Yield each window, and where the next one starts. If more text follows, only full windows."""
-        first, n = 0, len(self._starts)
-        while first < n:
+    def windows(self) -> Iterator[tuple[str, int]]:
+        """Yield each window, and where the next one starts. Unless the text ends here, only full windows."""
+        first = done = 0
+        while done < len(self._starts):
             full = self._reach(first)
-            if is_last and self._fits(first, n):
-                full = n
-            elif full == n and not is_last:
+            if not self._is_last and full == len(self._starts):
                 return
-            elif is_last and self._reach(full, 0.5) == n:  # two windows of equal size, not a full and a short
-                full = next(end for end in range(first + 1, full + 1) if self._is_fuller(first, end, n))
-            end, window = self._best(first, full)
-            first = end if end == n else self._repeated(first, end)
-            yield window, len(self._text) if first == n else self._starts[first]
+            end, window = self._best(first, done, full)
+            if end <= done:  # what is repeated leaves no room
+                first = done
+                continue
+            first, done = self._repeated(first, end), end
+            yield window, self._starts[first] if done < len(self._starts) else len(self._text)
 
-    def _best(self, first: int, full: int) -> tuple[int, str]:
-        """The window from an atom that has the best end up to `full`, and has at most `limit` tokens."""
-        half = min(self._reach(first, 0.5) + 1, full)
+    def _best(self, first: int, done: int, full: int) -> tuple[int, str]:
+        """The window from an atom with the best end after `done`, at most `full`, that the model reads whole."""
+        full = len(self._starts) if self._fits(first) else self._leaving(first, full)
+        least = max(self._reach(first, 0.5), done) + 1
         while True:
             end = full
             if full < len(self._starts):
-                end = max(range(min(half, full), full + 1), key=lambda end: (self._breaks[end], end))
+                end = max(range(min(least, full), full + 1), key=lambda end: (self._breaks[end], end))
             window = " ".join(self._text[self._starts[first] : self._ends[end - 1]].split())
             tokens = self._count([window])[0]
             if tokens <= self._limit or end == first + 1:
                 return end, window
-            full = max(first + 1, min(end - 1, self._reach(first, self._limit / tokens)))
+            full = self._leaving(first, min(end - 1, self._reach(first, self._limit / tokens)))
+
+    def _leaving(self, first: int, full: int) -> int:
+        """The end of a window, at most `full`, that leaves at least half a window of the text."""
+        if not self._is_last:
+            return full
+        n = len(self._starts)
+        return next((end for end in range(full, first, -1) if self._reach(end, 0.5) < n), full)
 
     def _repeated(self, first: int, end: int) -> int:
         """Where the window after one that ends at `end` starts."""
         start = end
         if self._breaks[end] < _Break.SENTENCE:
             for at in range(end - 1, first, -1):
-                if self._reach(at, OVERLAP) < end:
+                if any(
+                    sums[end] - sums[at] > budget * OVERLAP
+                    for sums, budget in zip(self._sums, self._budgets, strict=True)
+                ):
                     break
                 if self._breaks[at] >= _Break.WORD:
                     start = at
-        return start if self._reach(start) > end else end
+        return start
 
     def _reach(self, first: int, share: float = 1.0) -> int:
         """The end of the largest window from an atom, at least that atom, within a share of the budgets."""
@@ -135,17 +146,10 @@ class _Block:
         )
         return min(max(min(ends), first + 1), len(self._starts))
 
-    def _fits(self, first: int, end: int) -> bool:
-        tokens, words, letters = (sums[end] - sums[first] for sums in self._sums)
-        return tokens <= self._limit and words <= LAST * WORDS and letters <= LAST * LETTERS
-
-    def _is_fuller(self, first: int, middle: int, end: int) -> bool:
-        """Whether first..middle fills more of its budgets than middle..end."""
-        left, right = (
-            max((sums[b] - sums[a]) / budget for sums, budget in zip(self._sums, self._budgets, strict=True))
-            for a, b in ((first, middle), (middle, end))
-        )
-        return left >= right
+    def _fits(self, first: int) -> bool:
+        """Whether all that is left makes one window."""
+        tokens, words, letters = (sums[-1] - sums[first] for sums in self._sums)
+        return self._is_last and tokens <= self._limit and words <= LAST * WORDS and letters <= LAST * LETTERS
 
     def _divide(self) -> tuple[list[float], list[int], list[int]]:
         """Set starts, ends and breaks of the atoms; returns tokens, words and letters of each."""

@@ -95,7 +95,7 @@ def _infinitives(word: str) -> Iterator[str]:
 
 def _inflected(base: str) -> Iterator[str]:
     """The forms of a verb, and the plural of a noun."""
-    if len(base) < 2:
+    if len(base) < 3:
         return
     stem = base + base[-1] if _SHORT.fullmatch(base) else base.removesuffix("e")
     yield stem + "ing"

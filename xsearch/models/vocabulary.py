@@ -70,7 +70,8 @@ class Vocabulary:
         >>> vocabulary.reduce("The dogs are PLAYING, grandmother!"), vocabulary.reduce("The dog, playing.")
         ('dog playing', 'The dog, playing.')
         """
-        if all(self._known_form(word) == word for word in _words(text)):
+        words = _words(text)
+        if words and all(self._known_form(word) == word for word in words):
             return text
         return " ".join(form for word in _content(text) if (form := self._known_form(word)))
 

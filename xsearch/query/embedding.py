@@ -21,10 +21,9 @@ from xsearch.types import MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
-    from xsearch.models.vocabulary import Vocabulary
     from xsearch.store import Snapshot
 
-__all__ = ["Embedded", "Read", "embed", "read"]
+__all__ = ["Embedded", "Read", "embed", "read", "readable"]
 
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
 NAMED = 5  # words of a text for which known words are looked up, and known words that are named
@@ -89,18 +88,16 @@ def embed(
     parts = [part for query in queries for part in query.parts]
     if not parts:
         return []
-    known = backend.capabilities().vocabulary
     taken: list[_Taken] = []
     for part in parts:
         if isinstance(part.source, np.ndarray | int):
             kind, vector = _stored(part, backend, snapshot)
             taken.append(_Taken(kind, vector=vector))
             continue
-        samples = _decoded(part, guarded)
-        kind, left_out = samples[0].modality, list[str]()
-        if kind is Modality.TEXT and known is not None:
-            left_out = _unknown([sample.data for sample in samples], known, backend, anyway=anyway)
-        taken.append(_Taken(kind, _windows(samples, backend), left_out=left_out))
+        samples = read(part, guarded)
+        kind = samples[0].modality
+        left_out = _unknown(samples, backend, anyway=anyway) if kind is Modality.TEXT else []
+        taken.append(_Taken(kind, readable(samples, backend), left_out=left_out))
     units = _units(parts, _vectors(taken, backend, target))
     embedded, first = [], 0
     for query in queries:
@@ -117,11 +114,6 @@ def embed(
     return embedded
 
 
-def read(part: Part, backend: Backend, guarded: Read = media.read) -> list[Sample]:
-    """The pieces of a text or a medium that the model reads whole, at least one, all of one modality."""
-    return _windows(_decoded(part, guarded), backend)
-
-
 def _vectors(taken: Sequence[_Taken], backend: Backend, target: Modality | None) -> np.ndarray:
     """The mean over the samples of each part: float32 [P, dim]."""
     samples = [sample for each in taken for sample in each.samples]
@@ -134,17 +126,8 @@ def _vectors(taken: Sequence[_Taken], backend: Backend, target: Modality | None)
     )
 
 
-def _windows(samples: Sequence[Sample], backend: Backend) -> list[Sample]:
-    """Samples that the model reads whole; of several windows of a text, those of which it knows a word."""
-    if samples[0].modality is not Modality.TEXT:
-        return list(samples)
-    texts = [text for sample in samples for text in backend.windows(sample.data)]
-    if (known := backend.capabilities().vocabulary) is not None and len(texts) > 1:
-        texts = [text for text in texts if known.unknown_share(text) < 1] or texts
-    return [Sample(Modality.TEXT, text, text=text) for text in texts]
-
-
-def _decoded(part: Part, guarded: Read) -> list[Sample]:
+def read(part: Part, guarded: Read = media.read) -> list[Sample]:
+    """The samples of a part that is a text or a medium, at least one, all of one modality; a text is one."""
     match part.source:
         case str():
             return [Sample(Modality.TEXT, part.source)]
@@ -168,9 +151,12 @@ def _decoded(part: Part, guarded: Read) -> list[Sample]:
     return samples
 
 
-def _unknown(texts: Sequence[str], known: Vocabulary, backend: Backend, *, anyway: bool) -> list[str]:
-    """The words of a part that the model has not learned. Raises UnknownWords for all, unless `anyway`."""
-    text = "\n".join(texts)
+def _unknown(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> list[str]:
+    """The words of texts that the model has not learned. Raises UnknownWords for all, unless `anyway`."""
+    known = backend.capabilities().vocabulary
+    if known is None:
+        return []
+    text = "\n".join(sample.data for sample in samples)
     words = known.unknown(text)
     if known.unknown_share(text) < 1:
         return words
@@ -178,6 +164,16 @@ def _unknown(texts: Sequence[str], known: Vocabulary, backend: Backend, *, anywa
         return []  # it is embedded as it is
     near = dict.fromkeys(near for word in words[:NAMED] for near in known.near(word))
     raise UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
+
+
+def readable(samples: Sequence[Sample], backend: Backend) -> list[Sample]:
+    """Samples that the model reads whole: of a long text its windows, without those of unknown words only."""
+    if samples[0].modality is not Modality.TEXT:
+        return list(samples)
+    texts = [text for sample in samples for text in backend.windows(sample.data)]
+    if (known := backend.capabilities().vocabulary) is not None and len(texts) > 1:
+        texts = [text for text in texts if known.unknown_share(text) < 1] or texts
+    return [Sample(Modality.TEXT, text, text=text) for text in texts]
 
 
 @contextmanager
