@@ -183,7 +183,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
 def _print_notes(searched: Embedded, model: str) -> None:
     """Say what of the texts was not read as it stands."""
     if words := searched.left_out:
-        more = f" and {len(words) - NAMED} more words" if len(words) > NAMED else ""
+        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
         output.note(
             f"the {model} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out"
         )

@@ -104,7 +104,7 @@ class _Block:
             yield window, self._starts[first] if done < len(self._starts) else len(self._text)
 
     def _best(self, first: int, done: int, full: int) -> tuple[int, str]:
-        """The window from an atom with the best end after `done`, at most `full`, that the model reads whole."""
+        """The window from an atom that ends best after `done`, of at most `limit` tokens; its end first."""
         full = len(self._starts) if self._fits(first) else self._leaving(first, full)
         least = max(self._reach(first, 0.5), done) + 1
         while True:
