@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import re
+import shutil
 
 import pytest
+
+from xsearch.models.vocabulary import save_words
 
 FIELDS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
 
@@ -196,3 +199,38 @@ def test_a_wrong_term_is_one_line_and_exits_with_2(run, index, words, part):
 def test_a_term_that_is_no_file_is_a_text_and_says_so(run, index):
     assert "no such file: brid.jpg" in run("compose", "--plus", "brid.jpg", "-c", index).stderr
     run("compose", "--plus", "a dog " * 100, "-c", index)  # longer than any file name
+
+
+@pytest.fixture(scope="module")
+def learned(run, media, model, tmp_path_factory):
+    """A collection of a model that has learned three words."""
+    folder = tmp_path_factory.mktemp("learned")
+    shutil.copytree(model, folder / "model")
+    save_words(["beach", "dog", "red"], folder / "model")
+    run("ingest", media, "--model", folder / "model", "-c", folder / "c")
+    return folder / "c"
+
+
+def test_unknown_words_are_named_and_left_out(run, learned):
+    result = run("query", "the Dogs of my grandmother on an asteroid", "-c", learned)
+    assert result.stderr == "the tiny model has not learned 'grandmother', 'asteroid': left out\n"
+    dog = run("query", "dog", "-c", learned)
+    assert (dog.stdout, dog.stderr) == (result.stdout, "")
+
+
+def test_a_text_of_unknown_words_only_is_no_query(run, learned):
+    for asked in (["query", "my beech"], ["compose", "--text", "dog", "--minus-text", "my beech"]):
+        result = run(*asked, "-c", learned, code=1)
+        (line,) = result.stderr.splitlines()
+        assert "no word of 'my beech'; it knows 'beach'; --anyway" in line
+        assert result.stdout == ""
+        assert run(*asked, "--anyway", "-c", learned).stdout
+
+
+def test_a_long_text_is_searched_by_its_windows_and_says_so(run, learned, tmp_path):
+    (tmp_path / "long.txt").write_text("a red dog. " * 30)
+    for asked in ("a red dog. " * 30, tmp_path / "long.txt"):
+        (line,) = run("query", asked, "-c", learned).stderr.splitlines()
+        assert re.fullmatch(
+            r"the text is longer than the tiny model .*: searched with the mean of \d windows", line
+        )
