@@ -231,6 +231,4 @@ def test_a_long_text_is_searched_by_its_windows_and_says_so(run, learned, tmp_pa
     (tmp_path / "long.txt").write_text("a red dog. " * 30)
     for asked in ("a red dog. " * 30, tmp_path / "long.txt"):
         (line,) = run("query", asked, "-c", learned).stderr.splitlines()
-        assert re.fullmatch(
-            r"the text is longer than the tiny model .*: searched with the mean of \d windows", line
-        )
+        assert re.search(r"longer than the tiny model .* the mean of \d+ windows$", line)
