@@ -153,7 +153,7 @@ def test_long_texts_take_time_in_proportion(unit):
         return time.process_time() - start
 
     short = min(seconds(BLOCK) for _ in range(2))
-    assert seconds(8 * BLOCK) < 3 * 8 * short + 0.1
+    assert seconds(4 * BLOCK) < 3 * 4 * short + 0.1
 
 
 def test_blocks_leave_no_trace():
