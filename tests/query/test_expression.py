@@ -182,9 +182,26 @@ def test_parse_takes_files_by_their_kind_and_all_else_as_text(tmp_path: Path) ->
     assert q.parse(typed) is typed
 
 
-@pytest.mark.parametrize("text", ["x" * 10_000, "nul\0byte", "."])
+@pytest.mark.parametrize("text", ["x" * 10_000, "nul\0byte", "..."])
 def test_parse_takes_what_cannot_be_a_file_as_text(text: str) -> None:
     assert q.parse(text).parts[0].source == text
+
+
+def test_parse_refuses_a_path_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("Bird.jpg").touch()
+    with pytest.raises(UsageError, match=r"^no such file: brid\.jpg; did you mean Bird\.jpg\?; to search"):
+        q.parse("brid.jpg")
+    with pytest.raises(UsageError, match=r"^no such file: a dog$"):
+        embedded(q.parse(Path("a dog")))
+    with pytest.raises(UsageError, match=r"^\. is a folder, not a file; .*--text"):
+        q.parse(".")
+    with pytest.raises(UsageError, match="~ is not expanded"):
+        q.parse("~/bird.jpg")
+    assert q.parse(q.text("brid.jpg")).parts[0].source == "brid.jpg"
+    for nothing in ("", " \n"):
+        with pytest.raises(EmptyQuery):
+            q.parse(nothing)
 
 
 def test_parse_says_when_a_file_is_no_media(tmp_path: Path) -> None:
@@ -196,6 +213,8 @@ def test_parse_says_when_a_file_is_no_media(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         embedded(q.image(tmp_path / "no.png"))
+    with pytest.raises(UsageError, match="is a folder"):
+        embedded(q.image(tmp_path))
 
 
 def test_a_damaged_file_is_reported_without_the_advice_for_an_ingest(tmp_path: Path) -> None:

@@ -85,17 +85,26 @@ def ask(rng: np.random.Generator, kind: Modality = Modality.IMAGE) -> Embedded:
     return embedded(vector(random_rows(rng, kind, 1)[0], kind))
 
 
+def width(vectors: np.ndarray) -> float:
+    """Distance from their mean, for more than a few vectors that are not alike."""
+    cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), k=1)]
+    alike = cosines.mean() * len(vectors) / (len(vectors) + 4) if len(cosines) else 0.0
+    return float(np.sqrt(1 - alike))
+
+
 def oracle(
     snapshot: Snapshot, query: Embedded, ids: np.ndarray, *, balanced: bool
 ) -> list[tuple[int, float]]:
     """(id, score) of all `ids`, best first."""
     items = snapshot.items(snapshot.ids, ["id", "modality"]).to_pylist()
+    widths = {kind: width(snapshot.vectors(snapshot.select(modalities=[kind]))) for kind in KINDS}
     found = []
     for item, row in zip(items, snapshot.vectors(snapshot.ids), strict=True):
         if item["id"] in ids:
             cosine = float(row @ query.vector)
             centre, spread = baseline(query, snapshot, Modality(item["modality"]))
-            found.append(((cosine - centre) / spread if balanced else cosine, item["id"]))
+            scale = spread ** (1 / 3) * widths[Modality(item["modality"])] ** (2 / 3)
+            found.append(((cosine - centre) / scale if balanced else cosine, item["id"]))
     return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -278,6 +287,38 @@ def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Gen
         assert [hit.id for hit in search(View(snapshot), query, top=top, unique=True)] == firsts[:top]
 
 
+def test_an_unknown_content_equals_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Case: --unique after an import, whose items have no sha256."""
+    vectors = random_rows(rng, Modality.IMAGE, 6)
+    digests = [None, None, "", "", "a", "a"]
+    snapshot = make(tmp_path / "c", vectors, [Modality.IMAGE] * 6, sha256=digests).snapshot()
+    for top in (3, 5, 100):
+        hits = search(View(snapshot), ask(rng), top=top, unique=True)
+        assert len(hits) == len({hit.id for hit in hits}) == min(top, 5)
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("where", [None, "year < 230"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_its_own_items_do_not_answer(
+    store: Store, rng: np.random.Generator, rank: Any, unique: bool, where: str | None, indexed: bool
+) -> None:
+    snapshot = store.snapshot()
+    view = View(snapshot, HalfIndex(snapshot) if indexed else None)  # type: ignore[arg-type]
+    owns = [np.empty(0, np.int64), snapshot.ids[50:90], snapshot.select("modality = 'image'"), snapshot.ids]
+    queries = [replace(ask(rng), own=own) for own in owns]
+    options: dict[str, Any] = {"rank": rank, "unique": unique, "where": where}
+    found = search_many(view, queries, top=30, exclude_self=True, **options)
+    for query, hits in zip(queries, found, strict=True):
+        every = search(view, query, top=1000, **options)
+        expected = [hit for hit in every if hit.id not in query.own][:30]
+        assert [hit.id for hit in hits] == [hit.id for hit in expected]
+    assert list(found[3]) == []
+    assert search(view, queries[2], top=30, **options) == search(view, queries[2], top=30, **options)
+    assert set(queries[2].own) & {hit.id for hit in search(view, queries[2], top=300, **options)}
+
+
 def test_no_kinds_at_all_have_no_hits(store: Store, rng: np.random.Generator) -> None:
     assert list(search(View(store.snapshot()), ask(rng), modality=[])) == []
 
@@ -295,7 +336,15 @@ def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{"top": 0}, {"rank": "best"}, {"modality": "smell"}, {"modality": ["text", "x"]}]
+    "options",
+    [
+        {"top": 0},
+        {"min_cosine": 7},
+        {"min_cosine": np.nan},
+        {"rank": "best"},
+        {"modality": "smell"},
+        {"modality": ["text", "x"]},
+    ],
 )
 def test_impossible_requests_are_usage_errors(store: Store, rng: np.random.Generator, options: Any) -> None:
     with pytest.raises(UsageError, match="expected"):
@@ -390,3 +439,66 @@ def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random
 
 def test_an_empty_query_cannot_be_made() -> None:
     assert Query().parts == ()
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+def test_an_item_finds_itself_first_in_any_company(
+    tmp_path: Path, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    alike = unit(np.ones(DIM) + 0.01 * rng.normal(size=(5, DIM)))  # pictures, besides two that differ
+    vectors = np.concatenate([alike, random_rows(rng, KINDS[0], 2), random_rows(rng, KINDS[2], 1)])
+    kinds = [KINDS[0]] * 7 + [KINDS[2]]
+    snapshot = make(tmp_path / "c", vectors, kinds, sha256=[str(row) for row in range(8)]).snapshot()
+    for id in range(8):
+        query = embedded(vector(vectors[id], kinds[id]))
+        hits = search(View(snapshot), query, top=3, rank=rank, unique=unique)
+        assert hits[0].cosine > 0.999
+        assert hits[0].id == id or id < 5
+        assert all(abs(hit.balanced or 0) < 10 for hit in hits)
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+def test_the_best_window_of_the_querys_own_file_comes_first(
+    store: Store, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    snapshot = store.snapshot()
+    own = np.array([11, 12, 205, 260])  # far from the query
+    query = replace(ask(rng), own=own)
+    cosines = snapshot.vectors(own) @ query.vector
+    for top in (1, 5, 300):
+        hits = search(View(snapshot), query, top=top, rank=rank, unique=unique)
+        assert hits[0].id == own[cosines.argmax()]
+        assert len({hit.id for hit in hits}) == len(hits)
+        others = [hit.id for hit in search(View(snapshot), ask(rng), top=top, rank=rank)]
+        assert len(hits) == len(others) or unique
+    texts = search(View(snapshot), query, modality="text", rank=rank, unique=unique)
+    assert texts[0].id == 205
+    assert not {11, 12, 205, 260} & {
+        hit.id for hit in search(View(snapshot), query, top=300, exclude_self=True)
+    }
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+def test_texts_of_unknown_words_come_last(
+    tmp_path: Path, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    kinds = [KINDS[0]] * 5 + [KINDS[1]] * 10
+    vectors = np.concatenate([random_rows(rng, kind, kinds.count(kind)) for kind in KINDS[:2]])
+    shares = np.array([None] * 5 + [0.0] * 5 + [0.6, 1.0] * 2 + [0.5], object)
+    columns = {"unknown_share": shares.tolist(), "sha256": list(map(str, range(15)))}
+    view = View(make(tmp_path / "c", vectors, kinds, **columns).snapshot())
+    unknown = set(range(10, 14))
+    query = embedded(vector(vectors[10], KINDS[1]))
+    for top in (3, 11, 15):
+        found = [hit.id for hit in search(view, query, top=top, rank=rank, unique=unique)]
+        assert len(found) == top
+        assert not unknown & set(found[:11])
+    texts = [hit.id for hit in search(view, query, top=15, rank=rank, modality="text", unique=unique)]
+    assert set(texts[6:]) == unknown
+    fitting = search(view, query, where="unknown_share = 1", rank=rank, unique=unique)
+    assert {hit.id for hit in fitting} == {11, 13}
+    opposite = embedded(vector(-vectors[10], KINDS[1]))
+    assert not search(view, opposite, top=20, rank=rank, min_cosine=0.9)

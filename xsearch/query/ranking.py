@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.index import cosines
 from xsearch.query.hits import Hits
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality, Rank
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_modalities", "search", "search_many"]
 
+ITSELF = 0.999  # cosine above which an item is what is searched for: bfloat16 and a batch move it by 0.0005
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
 KEPT = 1.5  # candidates to re-rank, times those of one search
 GROW = 4  # how much deeper to look when folding has left too few hits
@@ -38,9 +40,11 @@ class _Ranked:
     balanced: np.ndarray  # float32
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
-        return _Ranked(
-            self.ids[rows], self.kinds[rows], self.scores[rows], self.cosines[rows], self.balanced[rows]
-        )
+        return _Ranked(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def __add__(self, other: _Ranked) -> _Ranked:
+        names = [field.name for field in fields(self)]
+        return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
 def search(view: View, query: Embedded, **options: Any) -> Hits:
@@ -58,14 +62,18 @@ def search_many(
     rank: Rank | str = Rank.BALANCED,
     min_cosine: float | None = None,
     unique: bool = False,
+    exclude_self: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
-        none crowds out the others. With one modality to choose from, both give the same order.
+        none crowds out the others. With one modality to choose from, both give the same order. In both an
+        item with (nearly) the query's own vector comes first, and texts that the model has not learned to
+        read come last.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
+    exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
 
     Raises UsageError for impossible arguments, BadFilter for `where`.
     """
@@ -73,21 +81,24 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
+    if min_cosine is not None and not -1 <= min_cosine <= 1:
+        raise UsageError(f"min_cosine: expected -1 to 1, got {min_cosine}")
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
-    if not groups or not queries:
-        return [Hits(query=query) for query in queries]
     ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+    if not exclude_self or not any(len(query.own) for query in queries):
+        return _answers(ask, queries, unique=unique)
+    each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
+    return [_answers(ask, [query], unique=unique)[0] for ask, query in each]
+
+
+def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list[Hits]:
+    """The hits of queries that are searched for among the same items."""
+    view = ask.view
+    if not ask.groups or not queries:
+        return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
-    scales = view.baselines(queries)
-    if unique:
-        rows = range(len(queries))
-        found = [
-            ask.distinct(vectors[row : row + 1], (scales[0][row : row + 1], scales[1][row : row + 1]))
-            for row in rows
-        ]
-    else:
-        found = ask.best(vectors, scales)
-    return _hits(view.snapshot, found, queries)
+    batch = _Batch(vectors, *view.scales(queries), np.array([[ask.itself(query)] for query in queries]))
+    return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -101,11 +112,23 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
-    """What all queries of one call have in common.
+class _Batch:
+    """Queries, as arrays."""
 
-    vectors: float32 [Q, dim]. scales: their baselines, centres and spreads float32 [Q, modalities].
-    """
+    vectors: np.ndarray  # float32 [Q, dim]
+    centres: np.ndarray  # float32 [Q, modalities]
+    units: np.ndarray  # float32 [Q, modalities]
+    itself: np.ndarray  # int64 [Q, 1]: the item that is searched for, -1 for none
+
+    def __iter__(self) -> Iterator[_Batch]:
+        """Each query as a batch of one."""
+        for row in range(len(self.vectors)):
+            yield _Batch(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all queries of one call have in common."""
 
     view: View
     groups: list[Group]
@@ -113,19 +136,37 @@ class _Search:
     rank: Rank
     min_cosine: float
 
-    def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
+    def itself(self, query: Embedded) -> int:
+        """The best of the query's own items that may answer, -1 for none; a sum has none."""
+        if len(query.parts) > 1 or not len(query.own):
+            return -1
+        own = query.own[np.any([is_in(query.own, group.ids) for group in self.groups], axis=0)]
+        return int(own[(self.view.snapshot.vectors(own) @ query.vector).argmax()]) if len(own) else -1
+
+    def answers(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
+        """The `top` best of each query, texts that the model cannot read after all others."""
+        parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
+        first, *rest = [replace(self, groups=groups) for groups in parts if groups]
+        found = first._all(batch, unique=unique)
+        if rest and min(len(one.ids) for one in found) < self.top:
+            both = zip(found, rest[0]._all(batch, unique=unique), strict=True)
+            found = [(one + other[~is_in(other.ids, np.sort(one.ids))])[: self.top] for one, other in both]
+        return found
+
+    def _all(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
+        return [self.distinct(one) for one in batch] if unique else self.best(batch)
+
+    def best(self, batch: _Batch) -> list[_Ranked]:
         """The `top` best of each query."""
-        parts = self.view.nearest(vectors, self.groups, self.top)
+        parts = self.view.nearest(batch.vectors, self.groups, self.top)
         scores = np.concatenate([part.scores for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
         if len(parts) > 1 and self.view.index is not None:
-            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], scales)
-        ranked = self._ranked(vectors, ids, scales)
+            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], batch)
+        ranked = self._ranked(batch, ids)
         return [one[: min(self.top, int((one.cosines >= self.min_cosine).sum()))] for one in ranked]
 
-    def _promising(
-        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
+    def _promising(self, scores: np.ndarray, ids: np.ndarray, widths: list[int], batch: _Batch) -> np.ndarray:
         """The most promising candidates by approximate cosines, KEPT times as many as one group has.
 
         At least some of each group: the codes of one modality may be off by more than those of another. That
@@ -137,47 +178,43 @@ class _Search:
         if keep >= ids.shape[1]:
             return ids
         codes = np.repeat([group.kind for group in self.groups], widths)
-        centres, spreads = (scale[:, codes] for scale in scales)
-        balanced = (scores - centres) / spreads
+        balanced = (scores - batch.centres[:, codes]) / batch.units[:, codes]
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
             np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)
         return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
 
-    def _balanced(
-        self, scores: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
-        centres, spreads = (
-            np.take_along_axis(scale, self.view.snapshot.kinds_of(ids), axis=1) for scale in scales
-        )
-        return (scores - centres) / spreads
-
-    def _ranked(
-        self, vectors: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> list[_Ranked]:
+    def _ranked(self, batch: _Batch, ids: np.ndarray) -> list[_Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: best first, ties by id.
 
-        Figures are computed one query at a time, so that they do not depend on what shares the batch.
+        What is searched for comes first, among them or not. Figures are computed one query at a time, so
+        that they do not depend on what shares the batch.
         """
-        exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
-        balanced = self._balanced(exact, ids, scales)
-        scores = balanced if self.rank is Rank.BALANCED else exact
-        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores)), axis=1)
-        ids, scores, exact, balanced = (
-            np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
-        )
+        absent = (ids != batch.itself).all(axis=1, keepdims=True)
+        if (absent & (batch.itself >= 0)).any():
+            ids = np.concatenate([ids, np.where(absent, batch.itself, -1)], axis=1)
+        exact = cosines(batch.vectors, ids, self.view.snapshot.vectors)  # [Q, c]
         kinds = self.view.snapshot.kinds_of(ids)
+        centres, units = (np.take_along_axis(scale, kinds, axis=1) for scale in (batch.centres, batch.units))
+        balanced = (exact - centres) / units
+        scores = balanced if self.rank is Rank.BALANCED else exact
+        itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
+        others = ~itself | (exact < self.min_cosine)
+        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
+        ids, kinds, scores, exact, balanced = (
+            np.take_along_axis(values, order, axis=1) for values in (ids, kinds, scores, exact, balanced)
+        )
         counts = (ids >= 0).sum(axis=1).tolist()
         return [
             _Ranked(ids[q, :n], kinds[q, :n], scores[q, :n], exact[q, :n], balanced[q, :n])
             for q, n in enumerate(counts)
         ]
 
-    def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
-        """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
-        near = [part.ids for part in self.view.nearest(vector, self.groups, self.top)]
+    def distinct(self, query: _Batch) -> _Ranked:
+        """The `top` best of one query that are no near duplicates of each other."""
+        near = [part.ids for part in self.view.nearest(query.vectors, self.groups, self.top)]
         depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
         while True:
-            (fetched,) = self._ranked(vector, np.concatenate(near, axis=1), scales)
+            (fetched,) = self._ranked(query, np.concatenate(near, axis=1))
             passing = fetched[: int((fetched.cosines >= self.min_cosine).sum())]
             found = passing[_representatives(self.view.snapshot, passing, self.top)]
             bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
@@ -195,7 +232,7 @@ class _Search:
                 return found
             depth *= GROW
             for at in open_groups:
-                near[at] = self.view.nearest(vector, [self.groups[at]], depth)[0].ids
+                near[at] = self.view.nearest(query.vectors, [self.groups[at]], depth)[0].ids
 
 
 def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray:
@@ -204,11 +241,12 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     vectors = snapshot.vectors(found.ids)
     kept: list[int] = []
     visited: set[tuple[int, str]] = set()
-    for row, key in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
-        same_kind = [other for other in kept if found.kinds[other] == found.kinds[row]]
-        if key in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
+    for row, (kind, digest) in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
+        same_kind = [other for other in kept if found.kinds[other] == kind]
+        if (kind, digest) in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
             continue
-        visited.add(key)
+        if digest:  # else unknown, which equals nothing
+            visited.add((kind, digest))
         kept.append(row)
         if len(kept) == top:
             break
