@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -219,8 +219,11 @@ class Collection:
         )
 
     def embed(self, queries: Sequence[Query | str | Path]) -> np.ndarray:
-        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1."""
-        return np.stack([query.vector for query in self._embed(self.snapshot(), queries)])
+        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1.
+
+        Also those of texts of which the model has learned no word.
+        """
+        return np.stack([query.vector for query in self._embed(self.snapshot(), queries, anyway=True)])
 
     def search(
         self,
@@ -234,8 +237,12 @@ class Collection:
         max_expected: float | None = None,
         unique: bool = False,
         exclude_self: bool = False,
+        anyway: bool = False,
     ) -> Hits:
-        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`."""
+        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`.
+
+        Raises UnknownWords for a text of which the model has learned no word, unless `anyway`.
+        """
         (hits,) = self.search_many(
             [query],
             top,
@@ -246,6 +253,7 @@ class Collection:
             max_expected=max_expected,
             unique=unique,
             exclude_self=exclude_self,
+            anyway=anyway,
         )
         return hits
 
@@ -261,11 +269,12 @@ class Collection:
         max_expected: float | None = None,
         unique: bool = False,
         exclude_self: bool = False,
+        anyway: bool = False,
     ) -> list[Hits]:
         """`search` for many queries: model, index and metadata are asked once for all of them."""
         view, kinds = self.view(), as_modalities(modality)
         target = kinds[0] if kinds is not None and len(kinds) == 1 else None
-        embedded = self._embed(view.snapshot, queries, target)
+        embedded = self._embed(view.snapshot, queries, target, anyway=anyway)
         return search_many(
             view,
             embedded,
@@ -280,11 +289,16 @@ class Collection:
         )
 
     def _embed(
-        self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None
+        self,
+        snapshot: Snapshot,
+        queries: Sequence[Query | str | Path],
+        target: Modality | None = None,
+        *,
+        anyway: bool,
     ) -> list[Embedded]:
         parsed = parse_each(queries)
         backend = _OnDemand(snapshot.fingerprint, lambda: self.backend)
-        return embed(parsed, backend, snapshot=snapshot, target=target, guarded=self._decode)
+        return embed(parsed, backend, snapshot=snapshot, target=target, guarded=self._decode, anyway=anyway)
 
     def _decode(self, file: MediaFile) -> list[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""
@@ -522,6 +536,9 @@ class _OnDemand:
 
     def capabilities(self) -> Capabilities:
         return self.load().capabilities()
+
+    def windows(self, text: str) -> Iterator[str]:
+        return self.load().windows(text)
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
         return self.load().embed(samples)

@@ -11,6 +11,7 @@ from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 __all__ = [
     "ALIASES",
+    "Anyway",
     "Collection",
     "Csv",
     "Device",
@@ -99,6 +100,7 @@ MinCosine = Annotated[
     typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine, -1 to 1."),
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Search though the model knows no word of a text.")]
 ExcludeSelf = Annotated[
     bool, typer.Option("--exclude-self", help="Leave out the items of the query's own files.")
 ]

@@ -15,13 +15,14 @@ from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 if TYPE_CHECKING:
-    from xsearch.query import Query
+    from xsearch.query import Embedded, Query
     from xsearch.query.grammar import Kind, Term
 
 __all__ = ["compose", "query"]
 
 LOG = logging.getLogger("xsearch")
 
+NAMED = 10  # words that are left out
 FILE = "FILE[@W]"
 WORDS = "WORDS[@W]"
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
@@ -59,6 +60,7 @@ def query(
     max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
     exclude_self: options.ExcludeSelf = False,
+    anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
@@ -119,6 +121,7 @@ def compose(
     max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
     exclude_self: options.ExcludeSelf = False,
+    anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
@@ -167,18 +170,13 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "min_cosine", "max_expected", "unique", "exclude_self")
+    names = ("top", "where", "rank", "min_cosine", "max_expected", "unique", "exclude_self", "anyway")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
-    if texts := [part.source for part in asked.parts if isinstance(part.source, str)]:
-        from xsearch.models.vocabulary import unknown_words
-
-        name, known = collection.backend.fingerprint.name, collection.backend.capabilities().vocabulary
-        for text in texts:
-            if words := unknown_words(text, known):
-                output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
+    if answer.query is not None:
+        _print_notes(answer.query, collection.snapshot().fingerprint.name)
     (hits.print_parts if composed else hits.print_query)(answer.query)
     hits.print_hits(answer, form)
     if not answer:
@@ -190,3 +188,18 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
 
         params["html"].write_text(gallery.page(answer, asked), encoding="utf-8")
         output.note(f"page: {params['html']}")
+
+
+def _print_notes(searched: Embedded, model: str) -> None:
+    """Say what of the texts was not read as it stands."""
+    if words := searched.left_out:
+        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+        output.note(
+            f"the {model} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out"
+        )
+    for part, windows in zip(searched.query.parts, searched.windows, strict=True):
+        if part.modality is Modality.TEXT and windows > 1:
+            output.note(
+                f"the text is longer than the {model} model reads at once: "
+                f"searched with the mean of {windows} windows"
+            )

@@ -26,6 +26,7 @@ from xsearch.media.files import (
 )
 from xsearch.media.names import looks_like_path, why_no_file
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
+from xsearch.media.splitting import windows
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "sha256",
     "walk",
     "why_no_file",
+    "windows",
 ]
 
 _READERS = {

@@ -8,7 +8,7 @@ search         from vectors to ranked hits
 """
 
 from xsearch.query.calibration import Calibration, calibrate
-from xsearch.query.embedding import Embedded, Read, embed, read
+from xsearch.query.embedding import Embedded, Read, embed, read, readable
 from xsearch.query.expression import (
     Part,
     Query,
@@ -49,6 +49,7 @@ __all__ = [
     "parse",
     "parse_each",
     "read",
+    "readable",
     "search",
     "search_many",
     "text",

@@ -46,7 +46,7 @@ __all__ = [
 
 SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
-UNKNOWN_SHARE = 0.5  # of the words of a text: above it its vector says nothing about it
+UNKNOWN_SHARE = 0.7  # of a text's words: captions with more find their pictures no better than by chance
 TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
 ONE_ABOVE = 0.8413  # the quantile that is one above it
 LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsearch import media
-from xsearch.errors import EmptyQuery, MediaError, UsageError
+from xsearch.errors import EmptyQuery, MediaError, UnknownWords, UsageError
 from xsearch.query.expression import Part, Query
 from xsearch.types import MediaFile, Modality, Sample, Url
 
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.store import Snapshot
 
-__all__ = ["Embedded", "Read", "embed", "read"]
+__all__ = ["Embedded", "Read", "embed", "read", "readable"]
 
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
+NAMED = 5  # words of a text for which known words are looked up, and known words that are named
 
 KINDS = tuple(Modality)
 NONE = np.empty(0, np.int64)
@@ -45,6 +46,8 @@ class Embedded:
     parts: [P, dim], rows of length 1, in the order of `query.parts`.
     norm: length of the weighted sum before it was normalised; near 0, the parts cancel out.
     own: int64, ascending: the ids of all items of the files of its parts, and of copies of these files.
+    windows: of each part, how many pieces its vector is the mean of; of a stored one 1.
+    left_out: words of its texts that the model has not learned, and has not read.
     """
 
     query: Query
@@ -52,11 +55,24 @@ class Embedded:
     parts: np.ndarray
     norm: float
     own: np.ndarray = field(default_factory=lambda: NONE)
+    windows: tuple[int, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def cosines(self) -> np.ndarray:
         """float32 [P]: how much the result agrees with each part."""
         return np.asarray(self.parts @ self.vector)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Taken:
+    """A part that has been read: samples, or a vector [dim]; its items, and the words that are left out."""
+
+    modality: Modality
+    own: np.ndarray
+    samples: Sequence[Sample] = ()
+    vector: np.ndarray | None = None
+    left_out: Sequence[str] = ()
 
 
 def embed(
@@ -66,59 +82,72 @@ def embed(
     snapshot: Snapshot | None = None,
     target: Modality | None = None,
     guarded: Read = media.read,
+    anyway: bool = False,
 ) -> list[Embedded]:
     """Embed all parts of all queries in one call of the backend.
 
     snapshot: where stored items and files are looked up. target: the only modality that may answer.
-    guarded: decodes the parts that are bytes, which may come from anybody.
-    Raises MediaError for a part that is not what it is said to be, and EmptyQuery when nothing is left of a
-    sum: a direction made of rounding errors would be a random answer.
+    guarded: decodes the parts that are bytes, which may come from anybody. anyway: embed a text too of which
+    the model has learned no word.
+    Raises UnknownWords for such a text, MediaError for a part that is not what it is said to be, and
+    EmptyQuery when nothing is left of a sum: a direction made of rounding errors would be a random answer.
     """
     if not all(query.parts for query in queries):
         raise EmptyQuery("the query is empty: give a text or a media file")
     parts = [part for query in queries for part in query.parts]
     if not parts:
         return []
-    samples: list[Sample] = []
-    pieces: list[np.ndarray | slice] = []  # of each part: its vector, or its samples
-    kinds: list[Modality] = []
-    own: list[np.ndarray] = []
-    for part in parts:
-        ids, content = _content(part, backend, snapshot, guarded)
-        own.append(ids)
-        if isinstance(content, tuple):
-            kinds.append(content[0])
-            pieces.append(content[1])
-        else:
-            kinds.append(content[0].modality)
-            pieces.append(slice(len(samples), len(samples) + len(content)))
-            samples += content
-    vectors = backend.embed_query(samples, target) if samples else np.empty((0, 0), np.float32)
-    units = _units(
-        parts,
-        np.stack(
-            [piece if isinstance(piece, np.ndarray) else vectors[piece].mean(axis=0) for piece in pieces]
-        ),
-    )
-    modalities = iter(kinds)
+    taken = [_taken(part, backend, snapshot, guarded, anyway=anyway) for part in parts]
+    units = _units(parts, _vectors(taken, backend, target))
     embedded, first = [], 0
     for query in queries:
         span = slice(first, first := first + len(query.parts))
-        resolved = tuple(_resolved(part, next(modalities)) for part in query.parts)
+        each = taken[span]
+        resolved = tuple(
+            _resolved(part, piece.modality) for part, piece in zip(query.parts, each, strict=True)
+        )
         total = _sum(query if resolved == query.parts else Query(resolved), units[span])
-        embedded.append(replace(total, own=reduce(np.union1d, own[span])))
+        embedded.append(
+            replace(
+                total,
+                own=reduce(np.union1d, [piece.own for piece in each]),
+                windows=tuple(max(len(piece.samples), 1) for piece in each),
+                left_out=tuple(dict.fromkeys(word for piece in each for word in piece.left_out)),
+            )
+        )
     return embedded
 
 
+def _vectors(taken: Sequence[_Taken], backend: Backend, target: Modality | None) -> np.ndarray:
+    """The mean over the samples of each part: float32 [P, dim]."""
+    samples = [sample for each in taken for sample in each.samples]
+    vectors = iter(backend.embed_query(samples, target) if samples else ())
+    return np.stack(
+        [
+            np.mean([next(vectors) for _ in each.samples], axis=0) if each.vector is None else each.vector
+            for each in taken
+        ]
+    )
+
+
 def read(part: Part, guarded: Read = media.read) -> list[Sample]:
-    """The embeddable pieces of a part that is a text or a medium, at least one, all of one modality."""
+    """The samples of a part that is a text or a medium, at least one, all of one modality; a text is one."""
     match part.source:
         case str():
-            return [Sample(Modality.TEXT, part.source, text=part.source)]
+            return [Sample(Modality.TEXT, part.source)]
         case tuple():
             return list(part.source)
     with _at_hand(part) as path:
         return _decoded(part, _identified(part, path), guarded)
+
+
+def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Read, *, anyway: bool) -> _Taken:
+    own, content = _content(part, backend, snapshot, guarded)
+    if isinstance(content, tuple):
+        return _Taken(content[0], own, vector=content[1])
+    kind = content[0].modality
+    left_out = _unknown(content, backend, anyway=anyway) if kind is Modality.TEXT else []
+    return _Taken(kind, own, readable(content, backend), left_out=left_out)
 
 
 def _content(
@@ -217,6 +246,31 @@ def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
     if isinstance(part.source, bytes):
         message = message.replace(str(path), part.label)
     return type(problem)(message)
+
+
+def _unknown(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> list[str]:
+    """The words of texts that the model has not learned. Raises UnknownWords for all, unless `anyway`."""
+    known = backend.capabilities().vocabulary
+    if known is None:
+        return []
+    text = "\n".join(sample.data for sample in samples)
+    words = known.unknown(text)
+    if known.unknown_share(text) < 1:
+        return words
+    if anyway:
+        return []  # it is embedded as it is
+    near = dict.fromkeys(near for word in words[:NAMED] for near in known.near(word))
+    raise UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
+
+
+def readable(samples: Sequence[Sample], backend: Backend) -> list[Sample]:
+    """Samples that the model reads whole: of a long text its windows, without those of unknown words only."""
+    if samples[0].modality is not Modality.TEXT:
+        return list(samples)
+    texts = [text for sample in samples for text in backend.windows(sample.data)]
+    if (known := backend.capabilities().vocabulary) is not None and len(texts) > 1:
+        texts = [text for text in texts if known.unknown_share(text) < 1] or texts
+    return [Sample(Modality.TEXT, text, text=text) for text in texts]
 
 
 @contextmanager
