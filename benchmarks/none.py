@@ -33,11 +33,12 @@ import numpy as np
 
 from benchmarks import command
 from benchmarks.labelled import Corpus
-from benchmarks.ranking import UNKNOWN, Mixed, Vectors
+from benchmarks.ranking import Mixed, Vectors
 from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, embed
+from xsearch.query.calibration import UNKNOWN_SHARE
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.types import Fingerprint, Modality
 
@@ -211,7 +212,7 @@ def on_scenes(
 
 def on_corpus(corpus: Corpus) -> dict[Pair, Nearest]:
     snapshot = corpus.collection.snapshot()
-    readable = snapshot.unknown_shares <= UNKNOWN
+    readable = snapshot.unknown_shares <= UNKNOWN_SHARE
     view = View(snapshot)
     paths = np.array([str(label.path) for label in corpus.shown])
     pairs: dict[Pair, Nearest] = {}

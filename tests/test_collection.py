@@ -29,18 +29,8 @@ def damage_plan(path: Path) -> None:
 
 
 HIT_COLUMNS = [
-    "rank",
-    "score",
-    "cosine",
-    "balanced",
-    "expected",
-    "id",
-    "path",
-    "modality",
-    "start_s",
-    "end_s",
-    "text",
-]
+    "rank", "score", "cosine", "balanced", "expected", "id", "path", "modality", "start_s", "end_s", "text",
+]  # fmt: skip
 
 
 @pytest.fixture
