@@ -28,7 +28,8 @@ def damage_plan(path: Path) -> None:
     (path / "plan.json").write_text("{")
 
 
-HIT_COLUMNS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
+FIGURES = ["score", "cosine", "balanced"]
+HIT_COLUMNS = ["rank", *FIGURES, "id", "path", "modality", "start_s", "end_s", "text", "bm25"]
 
 
 @pytest.fixture
@@ -108,10 +109,10 @@ def test_hits_can_be_pickled(collection: Collection) -> None:
 def test_hits_become_tables(collection: Collection) -> None:
     hits = collection.search("red", top=6)
     rows, table, frame = hits.to_dicts(), hits.to_arrow(), hits.to_pandas()
-    assert [list(row)[:10] for row in rows] == [HIT_COLUMNS] * 6
+    assert [list(row)[:11] for row in rows] == [HIT_COLUMNS] * 6
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]  # not the user's column of that name
     assert {row.get("year") for row in rows} == {1999, None}
-    assert table.column_names[:10] == HIT_COLUMNS
+    assert table.column_names[:11] == HIT_COLUMNS
     assert table["modality"].to_pylist() == [str(hit.modality) for hit in hits]
     assert frame["path"].tolist() == [hit.path for hit in hits]
     assert Hits([]).to_arrow().column_names == HIT_COLUMNS

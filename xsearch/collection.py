@@ -24,10 +24,21 @@ from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
-from xsearch.query import Embedded, Hits, Query, View, as_modalities, embed, parse_each, search_many
+from xsearch.query import (
+    Embedded,
+    Hits,
+    Query,
+    View,
+    as_modalities,
+    embed,
+    parse_each,
+    search_many,
+    search_words,
+)
 from xsearch.store import Snapshot, Store
 from xsearch.system.cores import CORES
-from xsearch.types import DEFAULT_COLLECTION, Fingerprint, MediaFile, Modality, Rank, Sample
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample
+from xsearch.words import WordReader, load
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -93,6 +104,7 @@ class Collection:
         self._state: tuple[bytes, Snapshot] | None = None
         self._view: View | None = None
         self._index: tuple[Path | None, Index | None] = None, None
+        self._words: tuple[str | None, WordReader] = None, WordReader()
         self._decoders: Decoders | None = None
         fingerprint = self.snapshot().fingerprint
         if backend is not None:
@@ -226,6 +238,7 @@ class Collection:
         modality: Kinds | None = None,
         where: str | None = None,
         rank: Rank | str = Rank.BALANCED,
+        match: Match | str | None = None,
         min_cosine: float | None = None,
         unique: bool = False,
     ) -> Hits:
@@ -236,6 +249,7 @@ class Collection:
             modality=modality,
             where=where,
             rank=rank,
+            match=match,
             min_cosine=min_cosine,
             unique=unique,
         )
@@ -249,11 +263,15 @@ class Collection:
         modality: Kinds | None = None,
         where: str | None = None,
         rank: Rank | str = Rank.BALANCED,
+        match: Match | str | None = None,
         min_cosine: float | None = None,
         unique: bool = False,
     ) -> list[Hits]:
         """`search` for many queries: model, index and metadata are asked once for all of them."""
         view, kinds = self.view(), as_modalities(modality)
+        if match == Match.WORDS:  # which needs no model
+            asked = parse_each(queries)
+            return search_words(view, asked, top=top, modality=kinds, where=where, unique=unique)
         target = kinds[0] if kinds is not None and len(kinds) == 1 else None
         embedded = self._embed(view.snapshot, queries, target)
         return search_many(
@@ -263,6 +281,7 @@ class Collection:
             modality=kinds,
             where=where,
             rank=rank,
+            match=match,
             min_cosine=min_cosine,
             unique=unique,
         )
@@ -452,10 +471,18 @@ class Collection:
             )
 
     def _ready(self, snapshot: Snapshot) -> View:
-        """A view of `snapshot`, or of a later one if a compaction has deleted its index before it was read.
+        """A view of `snapshot`, or of a later one if a compaction has deleted its indexes before that.
 
-        Where the index is damaged, everything is scanned.
+        Where the index is damaged, everything is scanned; words that are missing are read from the items.
         """
+        try:
+            if self._words[0] != snapshot.manifest.words:
+                self._words = snapshot.manifest.words, WordReader(load(snapshot))
+        except StoreError as problem:
+            if (later := self.snapshot()) is not snapshot:
+                return self._ready(later)
+            LOG.warning("%s with the next ingest", problem)
+            self._words = snapshot.manifest.words, WordReader()
         if self._index[0] != snapshot.index_path:
             try:
                 self._index = snapshot.index_path, load_index(snapshot)
@@ -464,7 +491,7 @@ class Collection:
                     return self._ready(later)
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
                 self._index = snapshot.index_path, None
-        return View(snapshot, self._index[1])
+        return View(snapshot, self._index[1], self._words[1])
 
     @staticmethod
     def _required_index(snapshot: Snapshot) -> Index:

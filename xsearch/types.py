@@ -14,6 +14,7 @@ __all__ = [
     "Device",
     "Fingerprint",
     "Hit",
+    "Match",
     "MediaFile",
     "Modality",
     "Rank",
@@ -109,13 +110,21 @@ class Rank(StrEnum):
     COSINE = "cosine"
 
 
+class Match(StrEnum):
+    """What of an item answers a text query."""
+
+    WORDS = "words"  # its text, user columns and file name; no model is loaded
+    MEANING = "meaning"  # its vector
+    BOTH = "both"  # both, fused by reciprocal rank
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One search result."""
 
     rank: int  # from 1
-    score: float  # the ranking score: `balanced` or `cosine`
-    cosine: float
+    score: float  # what made the order: `balanced`, `cosine`, `bm25`, or the reciprocal ranks of two of them
+    cosine: float | None  # None if only words were compared
     balanced: float | None  # standard deviations above the baseline cosine of this pair of modalities
     id: int
     path: str
@@ -123,6 +132,7 @@ class Hit:
     start_s: float | None = None
     end_s: float | None = None
     text: str | None = None
+    bm25: float | None = None  # how well its words match those of the query, above 0; None if they do not
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
 
 

@@ -34,7 +34,8 @@ def test_the_forms_agree(run, index):
     paths = run(*asked, "--paths").stdout.splitlines()
     assert paths == list(dict.fromkeys(hit["path"] for hit in hits))  # three windows of one sound: one path
     table = run(*asked).stdout.splitlines()
-    assert table[0].split() == ["rank", "cosine", "balanced", "modality", "path", "start_s", "end_s", "text"]
+    header = ["rank", "cosine", "balanced", "bm25", "modality", "path", "start_s", "end_s", "text"]
+    assert table[0].split() == header
     assert [line.split()[0] for line in table[1:]] == [str(hit["rank"]) for hit in hits]
     assert all(hit["path"] in line for hit, line in zip(hits, table[1:], strict=True))
 

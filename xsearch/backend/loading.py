@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from xsearch.errors import ModelError, ModelMismatch
 from xsearch.media import absolute
-from xsearch.models.registry import resolve
 from xsearch.types import Fingerprint
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def load_matching(
 
 def model_source(model: str | None) -> str:
     """The `--model` value that finds this model from everywhere."""
+    from xsearch.models.registry import resolve  # torch, which a search by words does without
+
     choice = resolve(model)
     return choice.name if choice.name in NAMED else str(absolute(choice.folder))
 

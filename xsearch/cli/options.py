@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 __all__ = [
     "ALIASES",
@@ -19,6 +19,7 @@ __all__ = [
     "Html",
     "Json",
     "JsonObject",
+    "MatchBy",
     "MinCosine",
     "Modalities",
     "Model",
@@ -85,6 +86,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Top = Annotated[int, typer.Option("--top", "-n", min=1, metavar="N", help="Number of results.")]
 RankBy = Annotated[
     Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the plain similarity.")
+]
+MatchBy = Annotated[
+    Match | None,
+    typer.Option("--match", help="What of an item answers a text; both unless by --rank cosine."),
 ]
 MinCosine = Annotated[
     float | None, typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine.")

@@ -16,6 +16,7 @@ from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
 
 if TYPE_CHECKING:
+    from xsearch.backend import Backend
     from xsearch.query import Query
     from xsearch.query.grammar import Term
 
@@ -53,6 +54,7 @@ def query(
     modality: options.Modalities = None,
     where: options.Where = None,
     rank: options.RankBy = Rank.BALANCED,
+    match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
     json: options.Json = False,
@@ -107,6 +109,7 @@ def compose(
     modality: options.Modalities = None,
     where: options.Where = None,
     rank: options.RankBy = Rank.BALANCED,
+    match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
     json: options.Json = False,
@@ -150,23 +153,18 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     """Search, print, and write the page, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
-    from xsearch.models.vocabulary import unknown_words
 
     start = time.perf_counter()
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "min_cosine", "unique")
+    names = ("top", "where", "rank", "match", "min_cosine", "unique")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
-    name, able = collection.backend.fingerprint.name, collection.backend.capabilities()
-    took_s = time.perf_counter() - start
-    count = len(collection)
-    LOG.info("searched %d items in %.2f s, model %s, %s on %s", count, took_s, name, able.dtype, able.device)
-    for part in asked.parts:
-        if isinstance(part.source, str) and (words := unknown_words(part.source, able.vocabulary)):
-            output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
+    LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
+    if answer.query is not None:
+        _note_model(collection.backend, asked)
     if composed:
         hits.print_parts(answer.query)
     hits.print_hits(answer, form)
@@ -177,6 +175,17 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
 
         params["html"].write_text(gallery.page(answer, asked), encoding="utf-8")
         output.note(f"page: {params['html']}")
+
+
+def _note_model(backend: Backend, asked: Query) -> None:
+    """Log what embedded the query, and report the words that the model has not learned."""
+    from xsearch.models.vocabulary import unknown_words
+
+    name, able = backend.fingerprint.name, backend.capabilities()
+    LOG.info("model %s, %s on %s", name, able.dtype, able.device)
+    for part in asked.parts:
+        if isinstance(part.source, str) and (words := unknown_words(part.source, able.vocabulary)):
+            output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
 
 
 def _looks_like_a_file(what: str) -> bool:

@@ -4,7 +4,8 @@ expression     what is searched for: the algebra, its constructors, its wire for
 embedding      from queries to vectors, all parts of all queries at once
 view           one state of a collection, ready to be searched by any number of threads
 calibration    baseline cosines of pairs of modalities
-search         from vectors to ranked hits
+ranking        from vectors to ranked hits
+fusion         the order of a full-text index and that of the vectors as one
 """
 
 from xsearch.query.calibration import Calibration, calibrate
@@ -26,7 +27,7 @@ from xsearch.query.expression import (
     video,
 )
 from xsearch.query.hits import Hits
-from xsearch.query.ranking import as_modalities, search, search_many
+from xsearch.query.ranking import as_modalities, search, search_many, search_words
 from xsearch.query.view import View
 
 __all__ = [
@@ -51,6 +52,7 @@ __all__ = [
     "read",
     "search",
     "search_many",
+    "search_words",
     "text",
     "thermal",
     "vector",

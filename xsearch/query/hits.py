@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -41,7 +42,8 @@ class Hits(Sequence[Hit]):
     ) -> Hits:
         """Hits that become objects on first access.
 
-        figures: score, cosine and balanced, float32 [n] each. items: all columns of each hit's item.
+        figures: score, cosine, balanced and bm25, float32 [n] each, NaN for none.
+        items: all columns of each hit's item.
         """
         answer = cls(query=query)
         answer._read = lambda: (
@@ -93,7 +95,7 @@ class Hits(Sequence[Hit]):
 
         rows = self.to_dicts()
         names = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
-        types = dict.fromkeys(("score", "cosine", "balanced", "start_s", "end_s"), pa.float64())
+        types = dict.fromkeys(("score", "cosine", "balanced", "start_s", "end_s", "bm25"), pa.float64())
         types |= {"rank": pa.int64(), "id": pa.int64()}
         types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
         return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
@@ -112,18 +114,23 @@ class Hits(Sequence[Hit]):
         return gallery.table(self._hits)
 
 
-def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float) -> Hit:
+def _hit(item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float, bm25: float) -> Hit:
     """item: all columns, of which the user's may be called as the figures of a hit are."""
     return Hit(
         rank,
         score,
-        cosine,
-        balanced,
+        _known(cosine),
+        _known(balanced),
         item["id"],
         item["path"],
         Modality(item["modality"]),
         item["start_s"],
         item["end_s"],
         item["text"],
+        _known(bm25),
         {name: value for name, value in item.items() if value is not None and name not in FIELDS},
     )
+
+
+def _known(figure: float) -> float | None:
+    return None if math.isnan(figure) else figure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,18 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index import cosines
+from xsearch.query.fusion import DEPTH, as_match, fuse, match_words, text_of
 from xsearch.query.hits import Hits
-from xsearch.types import Modality, Rank
+from xsearch.types import Match, Modality, Rank
+from xsearch.words import NOTHING, Matches
 
 if TYPE_CHECKING:
     from xsearch.query.embedding import Embedded
+    from xsearch.query.expression import Query
     from xsearch.query.view import Group, View
     from xsearch.store import Snapshot
 
-__all__ = ["as_modalities", "search", "search_many"]
+__all__ = ["as_modalities", "search", "search_many", "search_words"]
 
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
 KEPT = 1.5  # candidates to re-rank, times those of one search
@@ -36,10 +39,12 @@ class _Ranked:
     scores: np.ndarray  # float32: the figure that made the order
     cosines: np.ndarray  # float32
     balanced: np.ndarray  # float32
+    bm25: np.ndarray | None = None  # float32, NaN where no word matches; None: words were not compared
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
+        bm25 = None if self.bm25 is None else self.bm25[rows]
         return _Ranked(
-            self.ids[rows], self.kinds[rows], self.scores[rows], self.cosines[rows], self.balanced[rows]
+            self.ids[rows], self.kinds[rows], self.scores[rows], self.cosines[rows], self.balanced[rows], bm25
         )
 
 
@@ -56,6 +61,7 @@ def search_many(
     modality: Modality | str | Sequence[Modality | str] | None = None,
     where: str | None = None,
     rank: Rank | str = Rank.BALANCED,
+    match: Match | str | None = None,
     min_cosine: float | None = None,
     unique: bool = False,
 ) -> list[Hits]:
@@ -64,6 +70,9 @@ def search_many(
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
         none crowds out the others. With one modality to choose from, both give the same order.
+    match: for queries that are one text, "meaning": the vectors alone; "both", the default for the balanced
+        order: fused with the order of the items that match all content words, or most where none matches all;
+        "words": see `search_words`. Other queries are always answered by meaning.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
 
@@ -73,10 +82,18 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
+    match = as_match(match, rank)
+    if match is Match.WORDS:
+        asked = [query.query for query in queries]
+        return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
     if not groups or not queries:
         return [Hits(query=query) for query in queries]
-    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+    depth, matched = top, [NOTHING for _ in queries]
+    if match is Match.BOTH:
+        matched = match_words(view, groups, [query.query for query in queries], depth=max(top, DEPTH))
+        depth = max(top, DEPTH) if any(map(len, matched)) else top
+    ask = _Search(view, groups, depth, Rank(rank), -np.inf if min_cosine is None else min_cosine)
     vectors = np.stack([query.vector for query in queries])
     scales = view.baselines(queries)
     if unique:
@@ -87,7 +104,47 @@ def search_many(
         ]
     else:
         found = ask.best(vectors, scales)
+    for row, matches in enumerate(matched):
+        if len(matches):
+            one = slice(row, row + 1)
+            found[row] = ask.fused(vectors[one], (scales[0][one], scales[1][one]), found[row], matches)
+            if unique:
+                found[row] = found[row][_representatives(view.snapshot, found[row], top)]
+        found[row] = found[row][:top]
     return _hits(view.snapshot, found, queries)
+
+
+def search_words(
+    view: View,
+    queries: Sequence[Query],
+    *,
+    top: int = 10,
+    modality: Modality | str | Sequence[Modality | str] | None = None,
+    where: str | None = None,
+    unique: bool = False,
+) -> list[Hits]:
+    """For each query, one text, the `top` items whose words match: all content words first, then by BM25.
+
+    Needs no model. Arguments as for `search_many`; raises UsageError for a query that is not one text.
+    """
+    for query in queries:
+        if text_of(query) is None:
+            raise UsageError(
+                f"match: only a single text has words to match; {query!r} is searched by meaning"
+            )
+    groups = view.groups(where, as_modalities(modality), apart=False)
+    if not groups or not queries:
+        return [Hits() for _ in queries]
+    found = []
+    depth = len(view.snapshot) if unique else top
+    for matches in match_words(view, groups, queries, depth=depth, required=True):
+        ids, bm25 = (
+            (matches.ids, matches.bm25) if matches else (np.empty(0, np.int64), np.empty(0, np.float32))
+        )
+        unknown = np.full(len(ids), np.nan, np.float32)
+        ranked = _Ranked(ids, view.snapshot.kinds_of(ids), bm25, unknown, unknown, bm25)
+        found.append(ranked[_representatives(view.snapshot, ranked, top)] if unique else ranked)
+    return _hits(view.snapshot, found, [None for _ in queries])
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -172,6 +229,21 @@ class _Search:
             for q, n in enumerate(counts)
         ]
 
+    def fused(
+        self,
+        vector: np.ndarray,
+        scales: tuple[np.ndarray, np.ndarray],
+        nearest: _Ranked,
+        matches: Matches,
+    ) -> _Ranked:
+        """The order of one query's nearest items, fused with that of those that match its words."""
+        ids, fused = fuse([nearest.ids, matches.ids])
+        (ranked,) = self._ranked(vector, ids[None], scales)
+        bm25 = np.full(len(ids), np.nan, np.float32)
+        bm25[_positions(matches.ids, ids)] = matches.bm25
+        ranked = replace(ranked[_positions(ids, ranked.ids)], scores=fused, bm25=bm25)
+        return ranked[np.flatnonzero(ranked.cosines >= self.min_cosine)]
+
     def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
         """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
         near = [part.ids for part in self.view.nearest(vector, self.groups, self.top)]
@@ -198,6 +270,12 @@ class _Search:
                 near[at] = self.view.nearest(vector, [self.groups[at]], depth)[0].ids
 
 
+def _positions(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Where each of `ids` is in `among`, which contains them in any order."""
+    order = np.argsort(among)
+    return order[np.searchsorted(among, ids, sorter=order)]
+
+
 def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray:
     """int64 rows, ascending: the best of every group of near duplicates, at most `top`."""
     digests = snapshot.items(found.ids, columns=["sha256"])["sha256"].to_pylist()
@@ -215,15 +293,19 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     return np.array(kept, np.int64)
 
 
-def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded]) -> list[Hits]:
+def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded | None]) -> list[Hits]:
     """With the metadata, which is read once for all queries."""
     records = snapshot.records(np.concatenate([one.ids for one in found]))
     ends = np.cumsum([len(one.ids) for one in found]).tolist()
     return [
         Hits.of(
-            (one.scores, one.cosines, one.balanced),
+            (one.scores, one.cosines, one.balanced, _or_nan(one.bm25, len(one.ids))),
             partial(records, end - len(one.ids), end),
             query,
         )
         for one, end, query in zip(found, ends, queries, strict=True)
     ]
+
+
+def _or_nan(figures: np.ndarray | None, count: int) -> np.ndarray:
+    return np.full(count, np.nan, np.float32) if figures is None else figures

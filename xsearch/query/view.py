@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xsearch.index import Index, Subset
     from xsearch.query.embedding import Embedded
     from xsearch.store import Snapshot
+    from xsearch.words import WordIndex, WordReader
 
 __all__ = ["Candidates", "Group", "View"]
 
@@ -59,15 +60,18 @@ class Group:
 
 
 class View:
-    """A snapshot, the index that it names, its calibration and samples; immutable, but for what it remembers.
+    """A snapshot with its indexes, calibration and samples; immutable, but for what it remembers.
 
     Any number of threads may search it at once.
     """
 
-    def __init__(self, snapshot: Snapshot, index: Index | None = None) -> None:
-        """index: of the same generation; None: everything is scanned."""
+    def __init__(
+        self, snapshot: Snapshot, index: Index | None = None, reader: WordReader | None = None
+    ) -> None:
+        """index: of the same generation; None: everything is scanned. reader: None: words do not count."""
         self.snapshot = snapshot
         self.index = index
+        self._reader = reader
         self._calibration = Calibration.from_dict(snapshot.manifest.calibration)
         self._calibrated = {kind for kind, _ in self._calibration.pairs}
         self._samples = Samples(snapshot)
@@ -98,6 +102,10 @@ class View:
                 self._groups.pop(old, None)  # another thread may have done it
             self._groups[key] = groups
         return groups
+
+    def words(self, *, required: bool) -> WordIndex | None:
+        """The full-text index of all items; None if it would take long to make and is not `required`."""
+        return None if self._reader is None else self._reader.of(self.snapshot, required=required)
 
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].

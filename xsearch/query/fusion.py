@@ -1,0 +1,83 @@
+"""Words and meaning together: one order from that of a full-text index and that of the vectors.
+
+Reciprocal rank fusion (Cormack et al., SIGIR 2009): the score of an item is the sum of 1 / (60 + rank) over
+the orders that contain it. BM25 and cosines have no common scale; ranks need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsearch.errors import UsageError
+from xsearch.system.lookup import is_in
+from xsearch.types import Match, Rank
+from xsearch.words import NOTHING, Matches
+
+if TYPE_CHECKING:
+    from xsearch.query.expression import Query
+    from xsearch.query.view import Group, View
+
+__all__ = ["DEPTH", "as_match", "fuse", "match_words", "text_of"]
+
+K = 60  # Cormack et al., section 2
+DEPTH = 50  # of both orders that are fused, if no more hits are requested
+MOST_OF_IT = 0.5  # share of a query's words above which an item enters, if none has all
+
+
+def as_match(given: Match | str | None, rank: Rank | str) -> Match:
+    """The default is both, for an order by bare cosines meaning. Raises UsageError for an unknown name."""
+    if given is None:
+        return Match.MEANING if rank == Rank.COSINE else Match.BOTH
+    if given not in tuple(Match):
+        raise UsageError(f"match: expected {', '.join(Match)}; got {given!r}")
+    return Match(given)
+
+
+def text_of(query: Query) -> str | None:
+    """The words of a query that is one text, else None: of a sum, they say only a part of what is meant."""
+    match query.parts:
+        case [part] if part.weight > 0 and isinstance(part.source, str):
+            return part.source
+    return None
+
+
+def match_words(
+    view: View, groups: Sequence[Group], queries: Sequence[Query], *, depth: int, required: bool = False
+) -> list[Matches]:
+    """The items of `groups` that match the words of each query, best first, at most `depth`.
+
+    required: read all words, also where that takes long because they are not indexed yet; items then need to
+        match only one word, otherwise all words or, where none does, more than MOST_OF_IT.
+    """
+    texts = [text_of(query) for query in queries]
+    words = view.words(required=required) if any(texts) else None
+    if words is None:
+        return [NOTHING for _ in queries]
+
+    def passing(ids: np.ndarray) -> np.ndarray:
+        return np.logical_or.reduce([is_in(ids, group.ids) for group in groups])
+
+    found = []
+    for text in texts:
+        matches = words.search(text or "", passing, depth if required else 1)
+        if not required:
+            complete = matches.shares == 1
+            matches = matches[complete if complete.any() else matches.shares > MOST_OF_IT]
+        found.append(matches[:depth])
+    return found
+
+
+def fuse(orders: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """One order of ids from several, best first: ids, int64, and their scores, float32. Ties by id.
+
+    >>> ids, scores = fuse([np.array([7, 8]), np.array([9, 7])])
+    >>> ids.tolist(), scores.tolist() == [np.float32(1 / 61 + 1 / 62), np.float32(1 / 61), np.float32(1 / 62)]
+    ([7, 9, 8], True)
+    """
+    ids, at = np.unique(np.concatenate(orders), return_inverse=True)
+    scores = np.bincount(at, np.concatenate([1 / (K + 1 + np.arange(len(order))) for order in orders]))
+    best = np.argsort(-scores, kind="stable")
+    return ids[best], scores[best].astype(np.float32)
