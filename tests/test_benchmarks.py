@@ -205,12 +205,12 @@ def test_growth_goes_on_as_measured():
 
 def test_ways_to_rank_a_mixed_collection_are_compared():
     result = json.loads(json.dumps(ranking.run("bundled", scenes=24, seeds=1, subjects=["dog"])))
-    assert len(result["rows"]) == 2 * 21 * 10
+    assert len(result["rows"]) == 3 * 21 * 12
     figures = {
         (row["collection"], row["query"], row["way"]): (row["p_at_10"], row["ndcg_at_10"])
         for row in result["rows"]
     }
-    of_program, by_hand = ranking.BALANCED, "median and 95th percentile of the kinds"
+    of_program, by_hand = ranking.BALANCED, "median, 95th percentile and width of the kinds"
     for query in ("image", "image + text"):
         assert figures["even", query, of_program] == pytest.approx(figures["even", query, by_hand], abs=0.05)
         assert 0 < figures["even", query, "cosine"][1] <= 1

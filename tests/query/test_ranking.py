@@ -85,17 +85,26 @@ def ask(rng: np.random.Generator, kind: Modality = Modality.IMAGE) -> Embedded:
     return embedded(vector(random_rows(rng, kind, 1)[0], kind))
 
 
+def width(vectors: np.ndarray) -> float:
+    """Distance from their mean, for more than a few vectors that are not alike."""
+    cosines = (vectors @ vectors.T)[np.triu_indices(len(vectors), k=1)]
+    alike = cosines.mean() * len(vectors) / (len(vectors) + 4) if len(cosines) else 0.0
+    return float(np.sqrt(1 - alike))
+
+
 def oracle(
     snapshot: Snapshot, query: Embedded, ids: np.ndarray, *, balanced: bool
 ) -> list[tuple[int, float]]:
     """(id, score) of all `ids`, best first."""
     items = snapshot.items(snapshot.ids, ["id", "modality"]).to_pylist()
+    widths = {kind: width(snapshot.vectors(snapshot.select(modalities=[kind]))) for kind in KINDS}
     found = []
     for item, row in zip(items, snapshot.vectors(snapshot.ids), strict=True):
         if item["id"] in ids:
             cosine = float(row @ query.vector)
             centre, spread = baseline(query, snapshot, Modality(item["modality"]))
-            found.append(((cosine - centre) / spread if balanced else cosine, item["id"]))
+            scale = spread ** (1 / 3) * widths[Modality(item["modality"])] ** (2 / 3)
+            found.append(((cosine - centre) / scale if balanced else cosine, item["id"]))
     return [(id, score) for score, id in sorted(found, key=lambda pair: (-pair[0], pair[1]))]
 
 
@@ -390,3 +399,43 @@ def test_the_spread_of_normal_figures_is_their_standard_deviation(rng: np.random
 
 def test_an_empty_query_cannot_be_made() -> None:
     assert Query().parts == ()
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+def test_an_item_finds_itself_first_in_any_company(
+    tmp_path: Path, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    alike = unit(np.ones(DIM) + 0.01 * rng.normal(size=(5, DIM)))  # pictures, besides two that differ
+    vectors = np.concatenate([alike, random_rows(rng, KINDS[0], 2), random_rows(rng, KINDS[2], 1)])
+    kinds = [KINDS[0]] * 7 + [KINDS[2]]
+    snapshot = make(tmp_path / "c", vectors, kinds, sha256=[str(row) for row in range(8)]).snapshot()
+    for id in range(8):
+        query = embedded(vector(vectors[id], kinds[id]))
+        hits = search(View(snapshot), query, top=3, rank=rank, unique=unique)
+        assert hits[0].cosine > 0.999
+        assert hits[0].id == id or id < 5
+        assert all(abs(hit.balanced or 0) < 10 for hit in hits)
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+def test_texts_of_unknown_words_come_last(
+    tmp_path: Path, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    kinds = [KINDS[0]] * 5 + [KINDS[1]] * 10
+    vectors = np.concatenate([random_rows(rng, kind, kinds.count(kind)) for kind in KINDS[:2]])
+    shares = np.array([None] * 5 + [0.0] * 5 + [0.6, 1.0] * 2 + [0.5], object)
+    columns = {"unknown_share": shares.tolist(), "sha256": list(map(str, range(15)))}
+    view = View(make(tmp_path / "c", vectors, kinds, **columns).snapshot())
+    unknown = set(range(10, 14))
+    query = embedded(vector(vectors[10], KINDS[1]))
+    for top in (3, 11, 15):
+        found = [hit.id for hit in search(view, query, top=top, rank=rank, unique=unique)]
+        assert len(found) == top
+        assert not unknown & set(found[:11])
+    texts = [hit.id for hit in search(view, query, top=15, rank=rank, modality="text", unique=unique)]
+    assert set(texts[6:]) == unknown
+    fitting = search(view, query, where="unknown_share = 1", rank=rank, unique=unique)
+    assert {hit.id for hit in fitting} == {11, 13}
+    assert not search(view, query, top=20, rank=rank, min_cosine=2.0)

@@ -24,10 +24,11 @@ from xsearch.types import Modality
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
-__all__ = ["Baseline", "Calibration", "Samples", "baselines", "calibrate", "pooled"]
+__all__ = ["UNKNOWN_SHARE", "Baseline", "Calibration", "Samples", "baselines", "calibrate", "pooled"]
 
 SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
+UNKNOWN_SHARE = 0.5  # of the words of a text: above it its vector says nothing about it
 TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
 
 
@@ -100,10 +101,13 @@ class Samples:
     def vectors(self, kind: Modality) -> np.ndarray:
         """float32 [n, dim], n <= SAMPLE."""
         if kind not in self._vectors:
-            ids = self._snapshot.select(modalities=[kind])
+            snapshot = self._snapshot
+            ids = snapshot.select(modalities=[kind])
+            known = ids[snapshot.unknown_shares[snapshot.rows(ids)] <= UNKNOWN_SHARE]
+            ids = known if len(known) else ids
             if len(ids) > SAMPLE:
                 ids = np.sort(np.random.default_rng(SEED).choice(ids, SAMPLE, replace=False))
-            self._vectors[kind] = self._snapshot.vectors(ids)
+            self._vectors[kind] = snapshot.vectors(ids)
         return self._vectors[kind]
 
     @cached_property

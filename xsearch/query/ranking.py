@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["as_modalities", "search", "search_many", "search_words"]
 
+ITSELF = 0.999  # cosine above which an item is what is searched for: bfloat16 and a batch move it by 0.0005
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
 KEPT = 1.5  # candidates to re-rank, times those of one search
 GROW = 4  # how much deeper to look when folding has left too few hits
@@ -39,13 +40,14 @@ class _Ranked:
     scores: np.ndarray  # float32: the figure that made the order
     cosines: np.ndarray  # float32
     balanced: np.ndarray  # float32
-    bm25: np.ndarray | None = None  # float32, NaN where no word matches; None: words were not compared
+    bm25: np.ndarray  # float32, NaN where words do not match
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
-        bm25 = None if self.bm25 is None else self.bm25[rows]
-        return _Ranked(
-            self.ids[rows], self.kinds[rows], self.scores[rows], self.cosines[rows], self.balanced[rows], bm25
-        )
+        return _Ranked(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def __add__(self, other: _Ranked) -> _Ranked:
+        names = [field.name for field in fields(self)]
+        return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
 
 
 def search(view: View, query: Embedded, **options: Any) -> Hits:
@@ -69,10 +71,12 @@ def search_many(
 
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
-        none crowds out the others. With one modality to choose from, both give the same order.
-    match: for queries that are one text, "meaning": the vectors alone; "both", the default for the balanced
-        order: fused with the order of the items that match all content words, or most where none matches all;
-        "words": see `search_words`. Other queries are always answered by meaning.
+        none crowds out the others. With one modality to choose from, both give the same order. In both an
+        item with (nearly) the query's own vector comes first, and texts that the model has not learned to
+        read come last.
+    match: for queries that are one text, "meaning": their vectors alone; "both": this order fused with that of
+        the items that have all content words, or most of them where none has all; "words": see `search_words`.
+        None: "both" if the rank is balanced. Other queries are answered by meaning.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
 
@@ -82,36 +86,27 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
-    match = as_match(match, rank)
+    match, asked = as_match(match, rank), [query.query for query in queries]
     if match is Match.WORDS:
-        asked = [query.query for query in queries]
         return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
     if not groups or not queries:
         return [Hits(query=query) for query in queries]
-    depth, matched = top, [NOTHING for _ in queries]
+    depth, matched = max(top, DEPTH), [NOTHING for _ in queries]
     if match is Match.BOTH:
-        matched = match_words(view, groups, [query.query for query in queries], depth=max(top, DEPTH))
-        depth = max(top, DEPTH) if any(map(len, matched)) else top
+        matched = match_words(view, groups, asked, depth=depth)
+    if not any(map(len, matched)):
+        depth = top
     ask = _Search(view, groups, depth, Rank(rank), -np.inf if min_cosine is None else min_cosine)
-    vectors = np.stack([query.vector for query in queries])
-    scales = view.baselines(queries)
-    if unique:
-        rows = range(len(queries))
-        found = [
-            ask.distinct(vectors[row : row + 1], (scales[0][row : row + 1], scales[1][row : row + 1]))
-            for row in rows
-        ]
-    else:
-        found = ask.best(vectors, scales)
+    vectors, scales = np.stack([query.vector for query in queries]), view.scales(queries)
+    found = ask.answers(vectors, scales, unique=unique)
     for row, matches in enumerate(matched):
         if len(matches):
             one = slice(row, row + 1)
             found[row] = ask.fused(vectors[one], (scales[0][one], scales[1][one]), found[row], matches)
             if unique:
                 found[row] = found[row][_representatives(view.snapshot, found[row], top)]
-        found[row] = found[row][:top]
-    return _hits(view.snapshot, found, queries)
+    return _hits(view.snapshot, [one[:top] for one in found], queries)
 
 
 def search_words(
@@ -123,26 +118,22 @@ def search_words(
     where: str | None = None,
     unique: bool = False,
 ) -> list[Hits]:
-    """For each query, one text, the `top` items whose words match: all content words first, then by BM25.
+    """For each query, one text, the `top` items that match its words: all of them first, then by BM25.
 
-    Needs no model. Arguments as for `search_many`; raises UsageError for a query that is not one text.
+    Needs no model. Arguments as for `search_many`. Raises UsageError for a query that is not one text.
     """
     for query in queries:
         if text_of(query) is None:
-            raise UsageError(
-                f"match: only a single text has words to match; {query!r} is searched by meaning"
-            )
+            raise UsageError(f"match: only a single text has words to match; search for {query!r} by meaning")
     groups = view.groups(where, as_modalities(modality), apart=False)
     if not groups or not queries:
         return [Hits() for _ in queries]
     found = []
     depth = len(view.snapshot) if unique else top
     for matches in match_words(view, groups, queries, depth=depth, required=True):
-        ids, bm25 = (
-            (matches.ids, matches.bm25) if matches else (np.empty(0, np.int64), np.empty(0, np.float32))
-        )
-        unknown = np.full(len(ids), np.nan, np.float32)
-        ranked = _Ranked(ids, view.snapshot.kinds_of(ids), bm25, unknown, unknown, bm25)
+        unknown = np.full(len(matches), np.nan, np.float32)
+        kinds = view.snapshot.kinds_of(matches.ids)
+        ranked = _Ranked(matches.ids, kinds, matches.bm25, unknown, unknown, matches.bm25)
         found.append(ranked[_representatives(view.snapshot, ranked, top)] if unique else ranked)
     return _hits(view.snapshot, found, [None for _ in queries])
 
@@ -169,6 +160,26 @@ class _Search:
     top: int
     rank: Rank
     min_cosine: float
+
+    def answers(
+        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
+    ) -> list[_Ranked]:
+        """The `top` best of each query, texts that the model cannot read after all others."""
+        parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
+        first, *rest = [replace(self, groups=groups) for groups in parts if groups]
+        found = first._all(vectors, scales, unique=unique)
+        if rest and min(len(one.ids) for one in found) < self.top:
+            both = zip(found, rest[0]._all(vectors, scales, unique=unique), strict=True)
+            found = [(one + other)[: self.top] for one, other in both]
+        return found
+
+    def _all(
+        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
+    ) -> list[_Ranked]:
+        if not unique:
+            return self.best(vectors, scales)
+        rows = [slice(row, row + 1) for row in range(len(vectors))]
+        return [self.distinct(vectors[row], (scales[0][row], scales[1][row])) for row in rows]
 
     def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
         """The `top` best of each query."""
@@ -213,19 +224,22 @@ class _Search:
     ) -> list[_Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: best first, ties by id.
 
-        Figures are computed one query at a time, so that they do not depend on what shares the batch.
+        What is searched for comes first, if it is among them. Figures are computed one query at a time, so
+        that they do not depend on what shares the batch.
         """
         exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
         balanced = self._balanced(exact, ids, scales)
         scores = balanced if self.rank is Rank.BALANCED else exact
-        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores)), axis=1)
+        others = exact < max(ITSELF, self.min_cosine)
+        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
         ids, scores, exact, balanced = (
             np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
         )
         kinds = self.view.snapshot.kinds_of(ids)
+        bm25 = np.full(ids.shape, np.nan, np.float32)
         counts = (ids >= 0).sum(axis=1).tolist()
         return [
-            _Ranked(ids[q, :n], kinds[q, :n], scores[q, :n], exact[q, :n], balanced[q, :n])
+            _Ranked(ids[q, :n], kinds[q, :n], scores[q, :n], exact[q, :n], balanced[q, :n], bm25[q, :n])
             for q, n in enumerate(counts)
         ]
 
@@ -236,13 +250,17 @@ class _Search:
         nearest: _Ranked,
         matches: Matches,
     ) -> _Ranked:
-        """The order of one query's nearest items, fused with that of those that match its words."""
-        ids, fused = fuse([nearest.ids, matches.ids])
+        """The order of one query's nearest items fused with that of the items that match its words.
+
+        What is searched for comes first here too.
+        """
+        ids, scores = fuse([nearest.ids, matches.ids])
         (ranked,) = self._ranked(vector, ids[None], scales)
         bm25 = np.full(len(ids), np.nan, np.float32)
         bm25[_positions(matches.ids, ids)] = matches.bm25
-        ranked = replace(ranked[_positions(ids, ranked.ids)], scores=fused, bm25=bm25)
-        return ranked[np.flatnonzero(ranked.cosines >= self.min_cosine)]
+        ranked = replace(ranked[_positions(ids, ranked.ids)], scores=scores, bm25=bm25)
+        order = np.argsort(ranked.cosines < ITSELF, kind="stable")
+        return ranked[order[ranked.cosines[order] >= self.min_cosine]]
 
     def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
         """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
@@ -299,13 +317,9 @@ def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded |
     ends = np.cumsum([len(one.ids) for one in found]).tolist()
     return [
         Hits.of(
-            (one.scores, one.cosines, one.balanced, _or_nan(one.bm25, len(one.ids))),
+            (one.scores, one.cosines, one.balanced, one.bm25),
             partial(records, end - len(one.ids), end),
             query,
         )
         for one, end, query in zip(found, ends, queries, strict=True)
     ]
-
-
-def _or_nan(figures: np.ndarray | None, count: int) -> np.ndarray:
-    return np.full(count, np.nan, np.float32) if figures is None else figures

@@ -6,13 +6,14 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
-from xsearch.query.calibration import Calibration, Samples, baselines, pooled
+from xsearch.query.calibration import UNKNOWN_SHARE, Calibration, Samples, baselines, pooled
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["Candidates", "Group", "View"]
 
 PRIOR = 8  # cosines that the pooled baseline counts for; it leads while a modality has only a few items
-SPREAD_FLOOR = 1e-3  # two rounding steps of a float16 near 1: less is not a difference
+SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
+WIDTH_FLOOR = 0.14  # the same, of vectors
+DOMINANCE = 2 / 3  # how much of a spread is taken to be signal, in a query of one part
+FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
 FEW = 4  # vectors, up to which dot products are as fast as a matrix product (measured)
@@ -48,15 +52,16 @@ class Group:
     uncovered: np.ndarray  # those of them that the index does not cover
     covered: int  # how many it does
     subset: Subset | None  # the covered ones, where the index has others too
+    is_known: bool = True  # False: texts of words that the model has not learned
 
     @classmethod
-    def of(cls, kind: int | None, index: Index | None, ids: np.ndarray) -> Group:
+    def of(cls, kind: int | None, index: Index | None, ids: np.ndarray, is_known: bool = True) -> Group:
         if index is None or len(ids) <= SCAN:
-            return cls(kind, ids, ids, 0, None)
+            return cls(kind, ids, ids, 0, None, is_known)
         covers = index.covers(ids)
         covered = int(covers.sum())
         subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
-        return cls(kind, ids, ids[~covers], covered, subset)
+        return cls(kind, ids, ids[~covers], covered, subset, is_known)
 
 
 class View:
@@ -81,21 +86,28 @@ class View:
     def groups(self, where: str | None, kinds: Sequence[Modality] | None, *, apart: bool) -> list[Group]:
         """The items that may answer, one group for each modality if they are `apart`; none is empty.
 
-        The last FILTERS answers are remembered, except those of CLOCK.
+        Texts of words that the model has not learned are in a group of their own, the last one. The last
+        FILTERS answers are remembered, except those of CLOCK.
         """
         present = [kind for kind in self._samples.kinds if kinds is None or kind in kinds]
         key = (where, apart, *present)
         if (groups := self._groups.get(key)) is not None:
             return groups
-        ids, codes = self.snapshot.ids, self.snapshot.kinds
+        snapshot = self.snapshot
+        ids, codes, is_known = snapshot.ids, snapshot.kinds, snapshot.unknown_shares <= UNKNOWN_SHARE
         if where is not None:
-            ids = self.snapshot.select(where)
-            codes = codes[self.snapshot.rows(ids)]
+            ids = snapshot.select(where)
+            rows = snapshot.rows(ids)
+            codes, is_known = codes[rows], is_known[rows]
         requested = [CODES[kind] for kind in present]
-        if apart:
-            groups = [Group.of(code, self.index, ids[codes == code]) for code in requested]
-        else:
-            groups = [Group.of(None, self.index, ids[np.isin(codes, requested)])]
+        parts = (
+            [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
+        )
+        groups = [Group.of(code, self.index, ids[part & is_known]) for code, part in parts]
+        if not is_known.all():
+            code = CODES[Modality.TEXT]
+            part = (codes == code) & ~is_known & (code in requested)
+            groups.append(Group.of(code if apart else None, self.index, ids[part], is_known=False))
         groups = [group for group in groups if len(group.ids)]
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
@@ -161,6 +173,20 @@ class View:
             for part in parts
         ]
 
+    def scales(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
+        """Centres and units of `balanced`, float32 [Q, modalities] each: (cosine - centre) / unit.
+
+        unit = spread^b width^(1 - b), where `width` is the distance of the items from the mean of their
+        modality and b = 1 - DOMINANCE * (the largest weight of a part / the sum of all weights). Where
+        answers are far above the rest the spread of a pair is wide, and dividing by it alone would set them
+        back. A sum needs it more: else items of one part's modality would answer for that part only.
+        (benchmarks/ranking.py compares other ways.)
+        """
+        centres, spreads = self.baselines(queries)
+        weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
+        power = 1 - DOMINANCE * np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        return centres, spreads**power * self._widths ** (1 - power)
+
     def baselines(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:
         """Centres and spreads, float32 [Q, modalities] each, of each query's cosines with unrelated items.
 
@@ -187,6 +213,21 @@ class View:
             scales[row, 0] = weights @ each[:, 0]
             scales[row, 1] = np.sqrt((weights**2) @ each[:, 1] ** 2)
         return scales[:, 0], np.maximum(scales[:, 1], SPREAD_FLOOR)
+
+    @cached_property
+    def _widths(self) -> np.ndarray:
+        """How far the items of each modality are from their mean, at least WIDTH_FLOOR: float32 [modalities].
+
+        Of unit vectors with a mean cosine c it is sqrt(1 - c); a few items are taken to be less alike.
+        """
+        widths = np.ones(len(Modality), np.float32)
+        for kind in self._samples.kinds:
+            vectors = self._samples.vectors(kind)
+            n, square = len(vectors), float((vectors.sum(axis=0) ** 2).sum())
+            if n > 1:
+                alike = (square - n) / (n * (n - 1)) * n / (n + FEW_ALIKE)
+                widths[CODES[kind]] = math.sqrt(max(1 - alike, WIDTH_FLOOR**2))
+        return widths
 
     def _scales_of(self, queries: Sequence[Embedded]) -> list[np.ndarray]:
         """Centres and spreads of every part of every query: float32 [2, modalities] each."""
