@@ -74,8 +74,8 @@ def search_many(
         none crowds out the others. With one modality to choose from, both give the same order. In both an
         item with (nearly) the query's own vector comes first, and texts that the model has not learned to
         read come last.
-    match: for queries that are one text, "meaning": their vectors alone; "both": this order fused with that of
-        the items that have all content words, or most of them where none has all; "words": see `search_words`.
+    match: for queries that are one text, "meaning": their vectors alone; "both": this order fused with that
+        of the items with all content words, or most of them where none has all; "words": `search_words`.
         None: "both" if the rank is balanced. Other queries are answered by meaning.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
@@ -252,9 +252,10 @@ class _Search:
     ) -> _Ranked:
         """The order of one query's nearest items fused with that of the items that match its words.
 
-        What is searched for comes first here too.
+        Between an item that matches and one that is near, both alone in their rank, the first is the surer. What
+        is searched for comes before both.
         """
-        ids, scores = fuse([nearest.ids, matches.ids])
+        ids, scores = fuse([matches.ids, nearest.ids])
         (ranked,) = self._ranked(vector, ids[None], scales)
         bm25 = np.full(len(ids), np.nan, np.float32)
         bm25[_positions(matches.ids, ids)] = matches.bm25

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -104,8 +104,12 @@ class WordIndex:
 
     def verify(self) -> WordIndex:
         """Return the same index. Raises StoreError if its file does not have its digest."""
-        if self._file is not None and hashlib.file_digest(self._file, "sha256").hexdigest() != self._sha256:
-            raise StoreError(f"the words in {self._file.name} have a wrong sha256; they are indexed again")
+        if self._file is not None:
+            self._file.seek(0)
+            if hashlib.file_digest(self._file, "sha256").hexdigest() != self._sha256:
+                raise StoreError(
+                    f"the words in {self._file.name} have a wrong sha256; they are indexed again"
+                )
         return self
 
     @staticmethod
@@ -182,13 +186,18 @@ class WordIndex:
 
     def _extend(self, snapshot: Snapshot) -> None:
         """Add the items of `snapshot` that it does not cover."""
-        names, execute = columns(snapshot.schema), self._connection.execute
+        names = columns(snapshot.schema)
         new = snapshot.ids[len(snapshot) - self.missing(snapshot) :]
         for start in range(0, len(new), BLOCK):
             ids = new[start : start + BLOCK]
-            rows = list(zip(ids.tolist(), documents(snapshot.items(ids, names)), strict=True))
-            execute("BEGIN")
-            self._connection.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", rows)
-            self._next_id, self._items = rows[-1][0] + 1, self._items + len(rows)
-            execute("UPDATE about SET next_id = ?, items = ?", (self._next_id, self._items))
-            execute("COMMIT")
+            self.add(ids, documents(snapshot.items(ids, names)))
+
+    def add(self, ids: np.ndarray, texts: Sequence[str]) -> None:
+        """Add items, `normalised`. ids: int64 [n], ascending, above those that it has."""
+        execute = self._connection.execute
+        execute("BEGIN")
+        rows = zip(ids.tolist(), texts, strict=True)
+        self._connection.executemany("INSERT INTO words(rowid, text) VALUES (?, ?)", rows)
+        self._next_id, self._items = int(ids[-1]) + 1, self._items + len(ids)
+        execute("UPDATE about SET next_id = ?, items = ?", (self._next_id, self._items))
+        execute("COMMIT")
