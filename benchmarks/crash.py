@@ -52,6 +52,9 @@ class Backend:
         vectors = np.stack([np.random.default_rng(seed).normal(size=DIM) for seed in seeds])
         return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
+    def windows(self, text: str) -> Iterator[str]:
+        yield text
+
     def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
         return self.embed(samples)
 

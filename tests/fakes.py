@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from xsearch import media
 from xsearch.backend import Capabilities
 from xsearch.types import Fingerprint, Modality, Sample
 
 WORDS = ("red", "green", "blue", "dark", "bright")
 DIM = 16
+WINDOW = 60  # words, which are its tokens
 GAP = 8  # axes from here on belong to the kinds: every kind has its own corner of the space
 
 
@@ -31,6 +33,9 @@ class FakeBackend:
 
     def capabilities(self) -> Capabilities:
         return Capabilities(tuple(Modality), DIM, None, None, "cpu", "fp32")
+
+    def windows(self, text: str) -> Iterator[str]:
+        return media.windows(text, lambda texts: [len(each.split()) for each in texts], WINDOW)
 
     def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
         return self.embed(samples)

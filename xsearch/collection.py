@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -29,11 +30,14 @@ from xsearch.query import (
     Hits,
     Query,
     View,
+    as_match,
     as_modalities,
     embed,
+    knows,
     parse_each,
     search_many,
     search_words,
+    text_of,
 )
 from xsearch.store import Snapshot, Store
 from xsearch.system.cores import CORES
@@ -227,8 +231,11 @@ class Collection:
         )
 
     def embed(self, queries: Sequence[Query | str | Path]) -> np.ndarray:
-        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1."""
-        return np.stack([query.vector for query in self._embed(self.snapshot(), queries)])
+        """The vectors that these queries are searched with: float32 [N, dim], rows of length 1.
+
+        Also those of texts of which the model has learned no word.
+        """
+        return np.stack([query.vector for query in self._embed(self.snapshot(), queries, anyway=True)])
 
     def search(
         self,
@@ -241,8 +248,13 @@ class Collection:
         match: Match | str | None = None,
         min_cosine: float | None = None,
         unique: bool = False,
+        anyway: bool = False,
     ) -> Hits:
-        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`."""
+        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`.
+
+        Raises UnknownWords for a text of which the model has learned no word and no item has most of them,
+        unless `anyway`.
+        """
         (hits,) = self.search_many(
             [query],
             top,
@@ -252,6 +264,7 @@ class Collection:
             match=match,
             min_cosine=min_cosine,
             unique=unique,
+            anyway=anyway,
         )
         return hits
 
@@ -266,31 +279,52 @@ class Collection:
         match: Match | str | None = None,
         min_cosine: float | None = None,
         unique: bool = False,
+        anyway: bool = False,
     ) -> list[Hits]:
-        """`search` for many queries: model, index and metadata are asked once for all of them."""
-        view, kinds = self.view(), as_modalities(modality)
-        if match == Match.WORDS:  # which needs no model
-            asked = parse_each(queries)
-            return search_words(view, asked, top=top, modality=kinds, where=where, unique=unique)
+        """`search` for many queries: model, index and metadata are asked once for all of them.
+
+        A text of which the model has learned no word is answered by its words, where items have them.
+        """
+        view, kinds, asked = self.view(), as_modalities(modality), parse_each(queries)
+        match = as_match(match, rank, min_cosine)
+        by_words = partial(search_words, view, top=top, modality=kinds, where=where, unique=unique)
+        if match is Match.WORDS:
+            return by_words(asked)
+        answers: dict[int, Hits] = {}
+        if match is Match.BOTH and min_cosine is None and not anyway:
+            texts = {at: words for at, query in enumerate(asked) if (words := text_of(query))}
+            unread = [at for at, words in texts.items() if not knows(self.backend, words)]
+            found = zip(unread, by_words([asked[at] for at in unread], sure=True), strict=True)
+            answers = {at: hits for at, hits in found if hits}
         target = kinds[0] if kinds is not None and len(kinds) == 1 else None
-        embedded = self._embed(view.snapshot, queries, target)
-        return search_many(
-            view,
-            embedded,
-            top=top,
-            modality=kinds,
-            where=where,
-            rank=rank,
-            match=match,
-            min_cosine=min_cosine,
-            unique=unique,
+        others = [query for at, query in enumerate(asked) if at not in answers]
+        nearest = iter(
+            search_many(
+                view,
+                self._embed(view.snapshot, others, target, anyway=anyway),
+                top=top,
+                modality=kinds,
+                where=where,
+                rank=rank,
+                match=match,
+                min_cosine=min_cosine,
+                unique=unique,
+            )
         )
+        return [answers[at] if at in answers else next(nearest) for at in range(len(asked))]
 
     def _embed(
-        self, snapshot: Snapshot, queries: Sequence[Query | str | Path], target: Modality | None = None
+        self,
+        snapshot: Snapshot,
+        queries: Sequence[Query | str | Path],
+        target: Modality | None = None,
+        *,
+        anyway: bool,
     ) -> list[Embedded]:
         parsed = parse_each(queries)
-        return embed(parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode)
+        return embed(
+            parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode, anyway=anyway
+        )
 
     def _decode(self, file: MediaFile) -> list[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""

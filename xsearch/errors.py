@@ -3,6 +3,7 @@
     XsearchError
     ├── UsageError            invalid request (exit code 2)
     │   ├── EmptyQuery        a query without parts, or whose parts cancel out
+    │   ├── UnknownWords      a text of which the model has learned no word (exit code 1)
     │   └── BadFilter         `where` is not a read-only expression over the items
     ├── MediaError            a file cannot be decoded or embedded
     │   ├── NotMedia          unsupported file type
@@ -22,6 +23,7 @@ A message states the problem, its place, the offending value and the next step. 
 `Reason`, by which ingest decides whether to retry the file.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +45,7 @@ __all__ = [
     "Reason",
     "StoreError",
     "TooLarge",
+    "UnknownWords",
     "Unreadable",
     "UsageError",
     "XsearchError",
@@ -60,6 +63,23 @@ class UsageError(XsearchError):
 
 class EmptyQuery(UsageError):
     """A query has no parts, or its parts cancel out."""
+
+
+class UnknownWords(UsageError):
+    """The model has learned none of the words of a query's text.
+
+    text: the text. words: its content words, in order; none for a text of numbers or symbols. near: learned
+    words that are spelled like them.
+    """
+
+    def __init__(self, text: str, *, words: Sequence[str], near: Sequence[str], model: str) -> None:
+        shown = repr(text if len(text) <= 60 else f"{text[:57]}...")
+        similar = f"; it knows {', '.join(map(repr, near))}" if near else ""
+        super().__init__(
+            f"the {model} model has learned no word of {shown}{similar}; "
+            "--anyway (anyway=True) searches all the same"
+        )
+        self.text, self.words, self.near = text, tuple(words), tuple(near)
 
 
 class BadFilter(UsageError):

@@ -14,7 +14,7 @@ import numpy as np
 
 from xsearch.backend import Backend, Scaling, load_backend
 from xsearch.errors import UsageError
-from xsearch.query import Query, embed, parse_each, read
+from xsearch.query import Query, embed, parse_each, read, readable
 
 __all__ = ["Model", "load_model"]
 
@@ -50,12 +50,12 @@ class Model:
         if not queries:
             return np.empty((0, self.backend.fingerprint.dim), np.float32)
         if scaling == "unit":
-            return np.stack([query.vector for query in embed(queries, self.backend)])
+            return np.stack([query.vector for query in embed(queries, self.backend, anyway=True)])
         if (official := getattr(self.backend, "embed_official", None)) is None:
             raise UsageError(f"{self.backend.fingerprint.name} has no official scaling; leave it at unit")
         rows = []
         for query in queries:
             if len(query.parts) != 1 or query.parts[0].weight != 1:
                 raise UsageError(f"{query!r}: a weighted query has no official scaling; leave it at unit")
-            rows.append(official(read(query.parts[0])).mean(axis=0))
+            rows.append(official(readable(read(query.parts[0]), self.backend)).mean(axis=0))
         return np.stack(rows)

@@ -91,6 +91,7 @@ class Sample:
     times_s: tuple[float, ...] = ()
     focal_px: float | None = None  # depth only, in pixels of `data`
     baseline_m: float | None = None
+    unknown_share: float | None = None  # of the words of a text, 0..1; None: an open vocabulary
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,21 +1,10 @@
-"""Texts are decoded and cut at paragraphs."""
+"""Texts are decoded, whatever their encoding."""
 
 from __future__ import annotations
-
-import random
 
 import pytest
 
 from xsearch.errors import Unreadable
-from xsearch.media import text
-
-
-def windows(of: str) -> list[str]:
-    return list(text.windows(of))
-
-
-def words(n: int, word: str = "word") -> str:
-    return " ".join([word] * n)
 
 
 @pytest.mark.parametrize(
@@ -37,31 +26,8 @@ def test_nothing_to_read(tmp_path, samples, content, reason):
         samples(tmp_path / "a.txt")
 
 
-def test_short_texts_stay_whole():
-    assert windows("A cat.\n\nA\tdog.\n") == ["A cat. A dog."]
-    assert windows(words(75)) == [words(75)]
-
-
-def test_a_window_ends_at_a_paragraph_else_at_a_sentence_else_at_60_words():
-    first, second = words(40, "one"), words(50, "two")
-    assert windows(f"{first}\n\n{second}") == [first, second]
-    sentences = f"{words(44)} end. {words(50)}"
-    assert windows(sentences) == [f"{words(44)} end.", words(50)]
-    assert [len(window.split()) for window in windows(words(150))] == [60, 60, 30]
-
-
-def test_no_word_is_lost_or_repeated():
-    rng = random.Random(3)
-    for _ in range(30):
-        written = "".join(
-            f"w{i}{rng.choice([' ', '. ', chr(10), chr(10) * 2])}" for i in range(rng.randrange(1, 400))
-        )
-        found = windows(written)
-        assert " ".join(found).split() == written.split()
-        assert all(len(window.split()) <= 75 for window in found)
-        assert all(len(window.split()) >= 15 for window in found[1:])
-
-
-def test_writing_without_spaces_and_data_are_cut_too():
-    assert [len(window) for window in windows("猫" * 100)] == [60, 40]
-    assert max(map(len, windows("x" * 80 * 200))) <= 75 * 80
+def test_a_file_is_one_text(tmp_path, samples):
+    written = "A cat.\n\nA\tdog.\n" * 1_000
+    (tmp_path / "a.md").write_text(written)
+    [sample] = samples(tmp_path / "a.md")
+    assert sample.data == sample.text == written

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 
@@ -13,9 +15,10 @@ from torch import Tensor
 
 from xsearch.backend.protocol import Capabilities, Scaling
 from xsearch.errors import UsageError
+from xsearch.media import windows
 from xsearch.models import TOWER_OF, TOWERS, Preprocess, Tokenizer, Tower, load_config, load_tower, resolve
 from xsearch.models.precision import DTYPES, precision
-from xsearch.models.vocabulary import known_words
+from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
 __all__ = ["ImageBindBackend", "in_parts"]
@@ -45,6 +48,7 @@ class ImageBindBackend:
             dim=self.config.embed_dim,
         )
         self.preprocess = Preprocess(self.config)
+        self.vocabulary = Vocabulary.load(folder)
         self._towers: dict[str, Tower] = {}
         self._locks = {name: Lock() for name in TOWERS}
 
@@ -58,15 +62,33 @@ class ImageBindBackend:
             modalities=tuple(Modality),
             dim=self.config.embed_dim,
             image_side=self.config.vision.image_size,
-            vocabulary=known_words(self.folder),
+            vocabulary=self.vocabulary,
             device=str(self.device),
             dtype=next(name for name, dtype in DTYPES.items() if dtype is self.dtype),
+        )
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """Of the text tower; read when first asked for."""
+        return Tokenizer.load(
+            self.folder / "tokenizer.json",
+            context=self.config.text.context,
+            cleaning=self.config.preprocessing.text_cleaning,
         )
 
     def warm(self, modalities: Iterable[Modality] = tuple(Modality)) -> None:
         """Load the towers of these modalities now, not with their first sample."""
         for name in dict.fromkeys(TOWER_OF[modality] for modality in modalities):
             self.tower(name)
+
+    def windows(self, text: str) -> Iterator[str]:
+        """The pieces of a text that the text tower reads whole; words it has not learned take no room."""
+        return windows(text, self._count, self.config.text.context - 2)  # without start and end
+
+    def _count(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, as they are embedded."""
+        known = self.vocabulary
+        return self.tokenizer.count(texts if known is None else [known.reduce(text) for text in texts])
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
         """Any mix of modalities -> float32 [N, dim], rows of length 1 in the order of `samples`."""
@@ -90,10 +112,16 @@ class ImageBindBackend:
                 size *= _GPU_BATCHES
             for first in range(0, len(of_kind), size):
                 batch = of_kind[first : first + size]
-                x = self.move(self.preprocess([samples[row] for row in batch]))
+                x = self.move(self.preprocess([self._readable(samples[row]) for row in batch]))
                 with self._locks[TOWER_OF[modality]]:
                     vectors[batch] = in_parts(forward, x).float().cpu().numpy()
         return vectors
+
+    def _readable(self, sample: Sample) -> Sample:
+        """A text as the model has learned to read it; as it is, where nothing of it is known."""
+        if sample.modality is not Modality.TEXT or self.vocabulary is None:
+            return sample
+        return replace(sample, data=self.vocabulary.reduce(sample.data) or sample.data)
 
     def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
         """The same as `embed`: one space serves all targets."""
@@ -110,11 +138,7 @@ class ImageBindBackend:
         with self._locks[name]:
             if name not in self._towers:
                 if name == "text":
-                    self.preprocess.tokenizer = Tokenizer.load(
-                        self.folder / "tokenizer.json",
-                        context=self.config.text.context,
-                        cleaning=self.config.preprocessing.text_cleaning,
-                    )
+                    self.preprocess.tokenizer = self.tokenizer
                 tower = load_tower(self.folder, name, self.config, dtype=self.dtype)
                 self._towers[name] = tower.to(self.device)
             return self._towers[name]

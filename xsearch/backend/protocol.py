@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
 
+from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
 __all__ = ["Backend", "Capabilities", "Scaling"]
@@ -22,9 +23,7 @@ class Capabilities:
     modalities: tuple[Modality, ...]  # that it embeds
     dim: int
     image_side: int | None  # pixels of the square that an image is reduced to, if nothing else of it is used
-    vocabulary: (
-        frozenset[str] | None
-    )  # words of the texts that it was trained on, lower case; None: not listed
+    vocabulary: Vocabulary | None  # the words that it has learned; None: open
     device: str  # such as "cpu" or "cuda:1"
     dtype: str  # "fp32", "bf16" or "fp16"
 
@@ -38,6 +37,10 @@ class Backend(Protocol):
         ...
 
     def capabilities(self) -> Capabilities: ...
+
+    def windows(self, text: str) -> Iterator[str]:
+        """The pieces of a text that the model reads whole, as text samples; see `media.windows`."""
+        ...
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
         """Any mix of modalities -> float32 [N, dim], rows of length 1 in the order of `samples`."""

@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, options, query, train
-from xsearch.errors import UsageError, XsearchError
+from xsearch.errors import UnknownWords, UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
 
@@ -54,7 +54,8 @@ class Commands(TyperGroup):
             typer.echo("\ninterrupted: nothing is lost, run the same command again to continue", err=True)
             raise typer.Exit(130) from None
         except XsearchError as problem:
-            _fail(str(problem), code=2 if isinstance(problem, UsageError) else 1)
+            is_usage = isinstance(problem, UsageError) and not isinstance(problem, UnknownWords)
+            _fail(str(problem), code=2 if is_usage else 1)
         except OSError as problem:
             if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise

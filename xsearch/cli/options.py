@@ -11,6 +11,7 @@ from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 __all__ = [
     "ALIASES",
+    "Anyway",
     "Collection",
     "Csv",
     "Device",
@@ -95,6 +96,7 @@ MinCosine = Annotated[
     float | None, typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine.")
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
+Anyway = Annotated[bool, typer.Option("--anyway", help="Search though the model knows no word of a text.")]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
 JsonObject = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the same columns as CSV.")]

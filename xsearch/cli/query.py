@@ -13,17 +13,18 @@ import typer
 
 from xsearch.cli import hits, options, output
 from xsearch.errors import UsageError
-from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
-    from xsearch.query import Query
+    from xsearch.query import Hits, Query
     from xsearch.query.grammar import Term
 
 __all__ = ["compose", "query"]
 
 LOG = logging.getLogger("xsearch")
 
+NAMED = 10  # words that are left out
 FILE = "FILE[@W]"
 WORDS = "WORDS[@W]"
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
@@ -57,6 +58,7 @@ def query(
     match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
+    anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
@@ -112,6 +114,7 @@ def compose(
     match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
+    anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
     paths: options.Paths = False,
@@ -158,13 +161,13 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "match", "min_cosine", "unique")
+    names = ("top", "where", "rank", "match", "min_cosine", "unique", "anyway")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
-    if answer.query is not None:
-        _note_model(collection.backend, asked)
+    if params["match"] is not Match.WORDS:
+        _print_notes(answer, collection.backend)
     if composed:
         hits.print_parts(answer.query)
     hits.print_hits(answer, form)
@@ -177,15 +180,22 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
         output.note(f"page: {params['html']}")
 
 
-def _note_model(backend: Backend, asked: Query) -> None:
-    """Log what embedded the query, and report the words that the model has not learned."""
-    from xsearch.models.vocabulary import unknown_words
-
+def _print_notes(answer: Hits, backend: Backend) -> None:
+    """Say what of the texts was not read as it stands."""
     name, able = backend.fingerprint.name, backend.capabilities()
     LOG.info("model %s, %s on %s", name, able.dtype, able.device)
-    for part in asked.parts:
-        if isinstance(part.source, str) and (words := unknown_words(part.source, able.vocabulary)):
-            output.note(f"the {name} model has not learned: {', '.join(map(repr, words))}")
+    if (searched := answer.query) is None:
+        output.note(f"the {name} model has learned none of these words: found by the words alone")
+        return
+    if words := searched.left_out:
+        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+        output.note(f"the {name} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out")
+    for part, windows in zip(searched.query.parts, searched.windows, strict=True):
+        if part.modality is Modality.TEXT and windows > 1:
+            output.note(
+                f"the text is longer than the {name} model reads at once: "
+                f"searched with the mean of {windows} windows"
+            )
 
 
 def _looks_like_a_file(what: str) -> bool:

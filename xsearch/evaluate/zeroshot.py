@@ -11,7 +11,6 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.evaluate.metrics import average_precision
-from xsearch.models.vocabulary import unknown_words
 from xsearch.types import Modality, Sample
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def text_prototypes(
 def default_templates(backend: Backend, kind: Modality) -> Sequence[str]:
     """Those of TEMPLATES whose words are in the vocabulary of the model."""
     known = backend.capabilities().vocabulary
-    return [each for each in TEMPLATES.get(kind, ()) if not unknown_words(each, known)] or ("{}",)
+    return [each for each in TEMPLATES.get(kind, ()) if not (known and known.unknown(each))] or ("{}",)
 
 
 def mean_prototypes(vectors: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from xsearch.errors import MediaError
 from xsearch.ingest.ledger import Ledger
 from xsearch.ingest.report import Clock
 from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action, Embedded, Task, embed, item, prepare, skipped
+from xsearch.ingest.work import Action, Embedded, Task, embed, item, pieces, prepare, skipped
 from xsearch.media import CONNECTIONS, RemoteFile
 from xsearch.system.cores import CORES, use_threads
 from xsearch.system.memory import keep_memory
@@ -157,13 +157,16 @@ class _Batches:
         if not isinstance(what, Sample):
             file.is_decoded, file.problem = True, file.problem or what
             self._finish(file)
-        elif not file.problem:
-            batch = self._waiting.setdefault(what.modality, [])
-            batch.append((file, len(file.rows), what))
-            file.rows.append(item(file.task, what))
+            return
+        for piece in pieces(what, self._backend):
+            if file.problem:
+                return
+            batch = self._waiting.setdefault(piece.modality, [])
+            batch.append((file, len(file.rows), piece))
+            file.rows.append(item(file.task, piece))
             file.pending += 1
             if len(batch) >= BATCH or sum(_bytes(sample) for *_, sample in batch) >= BATCH_BYTES:
-                self._embed(what.modality)
+                self._embed(piece.modality)
 
     def embed_all(self) -> None:
         for modality in list(self._waiting):

@@ -29,6 +29,7 @@ __all__ = [
     "Task",
     "embed",
     "item",
+    "pieces",
     "prepare",
     "skipped",
     "table_of",
@@ -81,6 +82,17 @@ def prepare(task: Task) -> Task:
     return replace(task, file=file, sha256=sha256)
 
 
+def pieces(sample: Sample, backend: Backend) -> Iterator[Sample]:
+    """Yield a decoded sample, or the windows of a text, as the samples that are embedded."""
+    if sample.modality is not Modality.TEXT:
+        yield sample
+        return
+    known = backend.capabilities().vocabulary
+    for text in backend.windows(sample.data):
+        unknown_share = None if known is None else known.unknown_share(text)
+        yield replace(sample, data=text, text=text, unknown_share=unknown_share)
+
+
 def embed(
     samples: Sequence[Sample], backend: Backend, *, verified: bool = False
 ) -> list[np.ndarray | MediaError]:
@@ -115,7 +127,7 @@ def item(task: Task, sample: Sample) -> dict[str, Any]:
     """Return the item row of a sample of a prepared file, without id and vector."""
     file = task.file
     of_file = {"path": file.name, "bytes": file.bytes, "mtime_ns": file.mtime_ns, "mime": file.mime}
-    of_sample = ("modality", "start_s", "end_s", "width", "height", "duration_s", "text")
+    of_sample = ("modality", "start_s", "end_s", "width", "height", "duration_s", "text", "unknown_share")
     return {
         **of_file,
         "sha256": task.sha256,

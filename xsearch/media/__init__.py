@@ -25,6 +25,7 @@ from xsearch.media.files import (
     walk,
 )
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, is_url
+from xsearch.media.splitting import windows
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "read",
     "sha256",
     "walk",
+    "windows",
 ]
 
 _READERS = {

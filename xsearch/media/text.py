@@ -1,21 +1,18 @@
-"""Text files -> windows of about 60 words, split at paragraph or sentence ends where possible."""
+"""Text files -> texts."""
 
 from __future__ import annotations
 
 import codecs
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 
 from xsearch.errors import Unreadable
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["bom_encoding", "check_size", "read", "windows"]
+__all__ = ["bom_encoding", "check_size", "read"]
 
 MAX_BYTES = 16 << 20  # bytes; the King James Bible has 4.3 MB
-WINDOW_WORDS = 60  # about the 77 tokens of CLIP's context
-MAX_WORDS = 75  # the last window may exceed WINDOW_WORDS to avoid a short remainder
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose BOM is a prefix of it
@@ -23,20 +20,15 @@ _BOMS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-_IDEOGRAPH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces: each counts as a word
-_WORD = re.compile(rf"[{_IDEOGRAPH}]|[^\s{_IDEOGRAPH}]{{1,80}}")  # longer runs are data, not words
 _CONTROL = re.compile(r"[\0-\x08\x0e-\x19\x1c-\x1f]")  # except white space, DOS EOF (1A) and ANSI escape (1B)
-_SENTENCE_END = re.compile(r"[.!?。！？…]['\")\]»”’]*$")
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """Yield one sample per window. Raises Unreadable if the file is empty or not text."""
-    empty = True
-    for window in windows(_decode(file.path)):
-        empty = False
-        yield Sample(Modality.TEXT, window, text=window)
-    if empty:
+    """Yield the text of a file as one sample. Raises Unreadable if the file is empty or not text."""
+    text = _decode(file.path)
+    if not text.strip():
         raise Unreadable(f"{file.path}: empty: contains no words")
+    yield Sample(Modality.TEXT, text, text=text)
 
 
 def check_size(path: Path, size: int) -> None:
@@ -45,32 +37,9 @@ def check_size(path: Path, size: int) -> None:
         raise Unreadable(f"{path}: over 16 MB, probably data or a log; split it to index it as text")
 
 
-def windows(text: str) -> Iterator[str]:
-    """Split a text into consecutive windows of at most 75 words, mostly 30 to 60; collapse white space.
-
-    >>> list(windows("One two.\\n\\nThree."))
-    ['One two. Three.']
-    """
-    matches = _WORD.finditer(text)
-    words = list(islice(matches, MAX_WORDS + 1))
-    while len(words) > MAX_WORDS:
-        ends = range(WINDOW_WORDS, WINDOW_WORDS // 2, -1)  # a window is at least half full
-        gaps = ((e, text[words[e - 1].end() : words[e].start()]) for e in ends)
-        end = next((e for e, gap in gaps if gap.count("\n") > 1), None)  # paragraph end
-        end = end or next((e for e in ends if _SENTENCE_END.search(words[e - 1][0])), WINDOW_WORDS)
-        yield _collapse(text[words[0].start() : words[end - 1].end()])
-        words = words[end:] + list(islice(matches, end))
-    if words:
-        yield _collapse(text[words[0].start() :])
-
-
 def bom_encoding(data: bytes) -> str | None:
     """Return the encoding of the byte order mark that `data` starts with, if any."""
     return next((name for mark, name in _BOMS.items() if data.startswith(mark)), None)
-
-
-def _collapse(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _decode(path: Path) -> str:

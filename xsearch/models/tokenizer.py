@@ -66,6 +66,10 @@ class Tokenizer:
             row[: len(tokens)] = torch.tensor(tokens)
         return ids
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """The tokens of each text, without start and end; `encode` keeps the first `context` - 2."""
+        return [len(encoding.ids) for encoding in self._encode(texts)]
+
     def _encode(self, texts: Sequence[str]) -> list[tokenizers.Encoding]:
         if self.cleaning == "plain":
             return self.backend.encode_batch_fast(list(texts), add_special_tokens=False)

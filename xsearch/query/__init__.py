@@ -9,7 +9,7 @@ fusion         the order of a full-text index and that of the vectors as one
 """
 
 from xsearch.query.calibration import Calibration, calibrate
-from xsearch.query.embedding import Embedded, Read, embed, read
+from xsearch.query.embedding import Embedded, Read, embed, knows, read, readable
 from xsearch.query.expression import (
     Part,
     Query,
@@ -26,6 +26,7 @@ from xsearch.query.expression import (
     vector,
     video,
 )
+from xsearch.query.fusion import as_match, text_of
 from xsearch.query.hits import Hits
 from xsearch.query.ranking import as_modalities, search, search_many, search_words
 from xsearch.query.view import View
@@ -39,6 +40,7 @@ __all__ = [
     "Read",
     "Source",
     "View",
+    "as_match",
     "as_modalities",
     "audio",
     "calibrate",
@@ -47,13 +49,16 @@ __all__ = [
     "image",
     "imu",
     "item",
+    "knows",
     "parse",
     "parse_each",
     "read",
+    "readable",
     "search",
     "search_many",
     "search_words",
     "text",
+    "text_of",
     "thermal",
     "vector",
     "video",

@@ -27,12 +27,17 @@ DEPTH = 50  # of both orders that are fused, if no more hits are requested
 MOST_OF_IT = 0.5  # share of a query's words above which an item enters, if none has all
 
 
-def as_match(given: Match | str | None, rank: Rank | str) -> Match:
-    """The default is both, for an order by bare cosines meaning. Raises UsageError for an unknown name."""
+def as_match(given: Match | str | None, rank: Rank | str, min_cosine: float | None = None) -> Match:
+    """The default is both, or meaning for an order by bare cosines.
+
+    Raises UsageError for an unknown name, and for words alone with a limit to their cosines.
+    """
     if given is None:
         return Match.MEANING if rank == Rank.COSINE else Match.BOTH
     if given not in tuple(Match):
         raise UsageError(f"match: expected {', '.join(Match)}; got {given!r}")
+    if given == Match.WORDS and min_cosine is not None:
+        raise UsageError("match: words alone have no cosine to be limited; match both")
     return Match(given)
 
 
@@ -45,15 +50,16 @@ def text_of(query: Query) -> str | None:
 
 
 def match_words(
-    view: View, groups: Sequence[Group], queries: Sequence[Query], *, depth: int, required: bool = False
+    view: View, groups: Sequence[Group], queries: Sequence[Query], *, depth: int, alone: bool = False
 ) -> list[Matches]:
     """The items of `groups` that match the words of each query, best first, at most `depth`.
 
-    required: read all words, also where that takes long because they are not indexed yet; items then need to
-        match only one word, otherwise all words or, where none does, more than MOST_OF_IT.
+    They have all content words or, where none has, more than MOST_OF_IT.
+    alone: nothing else is asked. Then items may have fewer of the words, and words that are not indexed yet
+        are read however long that takes.
     """
     texts = [text_of(query) for query in queries]
-    words = view.words(required=required) if any(texts) else None
+    words = view.words(required=alone) if any(texts) else None
     if words is None:
         return [NOTHING for _ in queries]
 
@@ -62,8 +68,8 @@ def match_words(
 
     found = []
     for text in texts:
-        matches = words.search(text or "", passing, depth if required else 1)
-        if not required:
+        matches = words.search(text or "", passing, depth if alone else 1)
+        if not alone:
             complete = matches.shares == 1
             matches = matches[complete if complete.any() else matches.shares > MOST_OF_IT]
         found.append(matches[:depth])

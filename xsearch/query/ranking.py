@@ -86,7 +86,7 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
-    match, asked = as_match(match, rank), [query.query for query in queries]
+    match, asked = as_match(match, rank, min_cosine), [query.query for query in queries]
     if match is Match.WORDS:
         return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
@@ -117,10 +117,12 @@ def search_words(
     modality: Modality | str | Sequence[Modality | str] | None = None,
     where: str | None = None,
     unique: bool = False,
+    sure: bool = False,
 ) -> list[Hits]:
     """For each query, one text, the `top` items that match its words: all of them first, then by BM25.
 
-    Needs no model. Arguments as for `search_many`. Raises UsageError for a query that is not one text.
+    Needs no model. sure: only those that would count beside their vectors. Other arguments as for
+    `search_many`. Raises UsageError for a query that is not one text.
     """
     for query in queries:
         if text_of(query) is None:
@@ -130,7 +132,7 @@ def search_words(
         return [Hits() for _ in queries]
     found = []
     depth = len(view.snapshot) if unique else top
-    for matches in match_words(view, groups, queries, depth=depth, required=True):
+    for matches in match_words(view, groups, queries, depth=depth, alone=not sure):
         unknown = np.full(len(matches), np.nan, np.float32)
         kinds = view.snapshot.kinds_of(matches.ids)
         ranked = _Ranked(matches.ids, kinds, matches.bm25, unknown, unknown, matches.bm25)
@@ -252,8 +254,7 @@ class _Search:
     ) -> _Ranked:
         """The order of one query's nearest items fused with that of the items that match its words.
 
-        Between an item that matches and one that is near, both alone in their rank, the first is the surer. What
-        is searched for comes before both.
+        Of the first of both orders, the one with the words is the surer. What is searched for comes before.
         """
         ids, scores = fuse([matches.ids, nearest.ids])
         (ranked,) = self._ranked(vector, ids[None], scales)

@@ -14,7 +14,7 @@ from xsearch.models.imagebind import ImageBind, build_tower, lay_out
 from xsearch.models.registry import resolve
 from xsearch.models.tokenizer import Tokenizer, train_tokenizer
 from xsearch.models.transforms import Preprocess
-from xsearch.models.vocabulary import known_words, words_of
+from xsearch.models.vocabulary import Vocabulary, words_of
 from xsearch.system.durable import publish
 from xsearch.train.recipe import Recipe
 
@@ -39,7 +39,8 @@ def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
     fresh = TOWERS if recipe.start == "scratch" else recipe.fresh
     source = None if recipe.start == "scratch" else resolve(recipe.start).folder
     config = SMALL if source is None else load_config(source)[0]
-    known = None if source is None else known_words(source)
+    vocabulary = None if source is None else Vocabulary.load(source)
+    known = None if vocabulary is None else vocabulary.words
     texts = list(texts)
     if "text" in fresh:
         path = folder / "tokenizer.json"
