@@ -236,6 +236,56 @@ def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
     assert collection.stats()["generation"] == generation
 
 
+def test_words_are_kept_in_step_with_the_items(collection: Collection, folder: Path) -> None:
+    def answer() -> list[str]:
+        return sorted(Path(hit.path).name for hit in collection.search("red", match="words"))
+
+    first = collection.snapshot().words_path
+    assert first is not None
+    assert answer() == ["red.png", "red.txt"]
+    (folder / "another.txt").write_text("red")
+    collection.ingest(folder)
+    second = collection.snapshot().words_path
+    assert second not in (None, first)
+    assert answer() == ["another.txt", "red.png", "red.txt"]
+    with collection.store.writer() as writer:  # committed while words are not indexed, as in a running ingest
+        items = pa.table({"path": ["/more.txt"], "modality": ["text"], "text": ["red"]})
+        writer.add(items, writer.snapshot.vectors(writer.snapshot.ids[:1]))
+        writer.commit()
+    assert collection.snapshot().words_path == second
+    assert answer() == ["another.txt", "more.txt", "red.png", "red.txt"]
+    collection.remove(paths=[folder / "red.txt"])
+    assert answer() == ["another.txt", "more.txt", "red.png"]
+    collection.compact()
+    collection.compact()
+    assert collection.snapshot().words_path == second
+    assert answer() == ["another.txt", "more.txt", "red.png"]
+    collection.remove(where="true")
+    collection.ingest(folder / "sky")
+    assert collection.snapshot().words_path != second  # most of its items were removed
+    assert answer() == []
+
+
+def test_words_that_are_gone_or_damaged_are_read_again(
+    collection: Collection, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = collection.search("red")
+    for damage in (Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x")):
+        path = collection.snapshot().words_path
+        assert path is not None
+        damage(path)
+        caplog.clear()
+        again = Collection(collection.store, backend=FakeBackend())
+        assert again.search("red") == again.search("red") == before
+        assert len(caplog.records) == 1
+        collection.ingest(folder)  # nothing new
+        assert collection.snapshot().words_path != path
+        assert collection.verify() == []
+        generation = collection.stats()["generation"]
+        collection.ingest(folder)
+        assert collection.stats()["generation"] == generation
+
+
 def test_a_manifest_without_a_source_opens(collection: Collection) -> None:
     path = collection.path / "manifest.json"
     content = json.loads(path.read_text()) | {"format": 1}

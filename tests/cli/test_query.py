@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -197,3 +199,24 @@ def test_a_wrong_term_is_one_line_and_exits_with_2(run, index, words, part):
 def test_a_term_that_is_no_file_is_a_text_and_says_so(run, index):
     assert "no such file: brid.jpg" in run("compose", "--plus", "brid.jpg", "-c", index).stderr
     run("compose", "--plus", "a dog " * 100, "-c", index)  # longer than any file name
+
+
+def test_words_alone_are_found_without_a_model(run, media, index):
+    (hit,) = json.loads(run("query", "dog beach", "--match", "words", "--json", "-c", index).stdout)
+    assert (hit["path"], hit["cosine"], hit["balanced"]) == (str(media / "note.txt"), None, None)
+    assert hit["score"] == hit["bm25"] > 0
+    table = run("query", "größe", "--match", "words", "-c", index).stdout.splitlines()
+    assert table[0].split() == ["rank", "bm25", "modality", "path"]
+    assert "größe 3.png" in table[1]
+    asked = ["query", "dog beach", "--match", "words", "--csv", "-c", index]
+    (line,) = csv.DictReader(io.StringIO(run(*asked).stdout))
+    assert (line["cosine"], line["bm25"]) == ("", str(hit["bm25"]))
+    result = run("query", "--image", media / "one.png", "--match", "words", "-c", index, code=2)
+    assert "only a single text has words" in result.output
+
+
+def test_a_search_by_words_imports_no_torch(index):
+    program = "import sys; from xsearch.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    asked = [sys.executable, "-c", program, "query", "dog", "--match", "words", "--paths", "-c", str(index)]
+    result = subprocess.run(asked, capture_output=True, check=True, text=True)
+    assert result.stdout.splitlines()[-1] == "False"

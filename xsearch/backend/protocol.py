@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
+
+if TYPE_CHECKING:
+    from xsearch.models.vocabulary import Vocabulary
 
 __all__ = ["Backend", "Capabilities", "Scaling"]
 

@@ -254,14 +254,15 @@ class _Search:
     ) -> _Ranked:
         """The order of one query's nearest items fused with that of the items that match its words.
 
-        Of the first of both orders, the one with the words is the surer. What is searched for comes before.
+        Of the first of both orders, the one with the words is the surer. What is searched for comes before,
+        but not whatever else the model cannot tell from it: it has the words too.
         """
         ids, scores = fuse([matches.ids, nearest.ids])
         (ranked,) = self._ranked(vector, ids[None], scales)
         bm25 = np.full(len(ids), np.nan, np.float32)
         bm25[_positions(matches.ids, ids)] = matches.bm25
         ranked = replace(ranked[_positions(ids, ranked.ids)], scores=scores, bm25=bm25)
-        order = np.argsort(ranked.cosines < ITSELF, kind="stable")
+        order = np.argsort(np.isnan(bm25) | (ranked.cosines < ITSELF), kind="stable")
         return ranked[order[ranked.cosines[order] >= self.min_cosine]]
 
     def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from string import punctuation
 
 __all__ = ["TOKENIZER", "name_words", "normalised", "units"]
 
@@ -80,11 +81,12 @@ def units(query: str) -> list[str]:
     matches longer ones, which are mostly itself with particles. Function words count if there are no others.
 
     >>> units("the dog's IMG_1234"), units("to be")
-    (['"dog"', '"IMG_1234"'], ['"to"', '"be"'])
+    (['"dog"', '"img_1234"'], ['"to"', '"be"'])
     >>> units('a "quoted* NEAR(col:x')
-    ['"quoted*"', '"NEAR"', '"col"', '"x"']
+    ['"quoted"', '"near"', '"col"', '"x"']
     """
-    words = [word for word in _BREAKS.split(_folded(query)) if any(map(_is_token, word))]
+    folded = _folded(query.encode(errors="replace").decode())  # without lone surrogates
+    words = [word for word in _BREAKS.split(folded) if any(map(_is_token, word))]
     content = [word for word in words if not _STOP_WORD.fullmatch(word)]
     each = dict.fromkeys(unit for word in content or words for unit in _expressions(word))
     return list(each)[:MOST_UNITS]
@@ -129,14 +131,12 @@ def _expressions(word: str) -> Iterator[str]:
 def _spaced(word: str) -> Iterator[str]:
     if not any(map(_is_token, word)):
         return
-    if not word.isascii():
-        word = word.casefold()
-        yield _quoted(word) + ("*" if _HANGUL.search(word) else "")
-    elif _COMPOUND.search(word):
-        pieces = _COMPOUND.sub(lambda compound: " ".join(_PIECES.findall(compound[0])), word)
-        yield f"({_quoted(word)} OR {_quoted(pieces)})"
+    word = word.strip(punctuation)
+    pieces = _COMPOUND.sub(lambda compound: " ".join(_PIECES.findall(compound[0])), word)
+    if pieces != word:
+        yield f"({_quoted(word.casefold())} OR {_quoted(pieces.casefold())})"
     else:
-        yield _quoted(word)
+        yield _quoted(word.casefold()) + ("*" if _HANGUL.search(word) else "")
 
 
 def _unspaced(run: str, size: int) -> Iterator[str]:
