@@ -28,7 +28,8 @@ import pyarrow as pa
 import xsearch
 from benchmarks import command
 from benchmarks.labelled import Corpus, ndcg, precision
-from xsearch.query import Embedded, View, search, text
+from xsearch.errors import UnknownWords
+from xsearch.query import Embedded, Hits, View, search, text
 from xsearch.query.fusion import DEPTH, MOST_OF_IT, fuse
 from xsearch.store import Snapshot, Store
 from xsearch.system.durable import digest
@@ -74,8 +75,7 @@ class Ways:
 
     def __call__(self, query: str) -> dict[str, np.ndarray]:
         assert self.index is not None
-        hits = {m: self.collection.search(text(query), DEPTH, match=m) for m in Match}
-        orders = {str(m): np.array([hit.id for hit in hits[m]], np.int64) for m in Match}
+        orders = {str(match): self._ids(query, match) for match in Match}
         matches = self.index.search(query, every)
         for name, gate in gates().items():
             entering = matches[np.flatnonzero(gate(matches))][:DEPTH]
@@ -83,6 +83,14 @@ class Ways:
         bm25 = matches[np.argsort(-matches.bm25, kind="stable")][:DEPTH]
         orders["words: plain OR"] = bm25.ids
         return orders
+
+    def _ids(self, query: str, match: Match) -> np.ndarray:
+        """A query that is refused has no answer."""
+        try:
+            hits = self.collection.search(text(query), DEPTH, match=match)
+        except UnknownWords:
+            hits = Hits()
+        return np.array([hit.id for hit in hits], np.int64)
 
 
 def find(notes: Path, model: str | None) -> list[dict[str, Any]]:
