@@ -4,8 +4,8 @@
     python -m benchmarks.words FOLDER --sizes 20000 200000 --json out.json
 
 `words.csv` has 60 queries for the notes: 30 with exact words of a note and 30 paraphrases, and the files that
-are right. A file counts by its first window. `mixed` searches the whole folder for its concepts ("dog"), to
-see whether words displace pictures; `scripts` compares ways to split scripts without spaces on two small sets.
+are right. A file counts by its first window. `mixed` searches the whole folder for concepts ("a dog") and
+captions, to see whether words displace pictures; `scripts` compares ways to split scripts without spaces.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ QUERIES = Path(__file__).with_name("words.csv")
 SCRIPTS = Path(__file__).with_name("scripts.json")
 DIM = 8  # of the vectors beside timed words
 NOTE_WORDS = 60  # of a timed note: a window of text
-COMMON = 30  # concepts, the most frequent ones
+COMMON, CAPTIONS, SENTENCE = 60, 80, 5  # queries of each kind, and the words of a caption at least
+MIXED = ("ndcg_at_10", "p_at_5", "worthless_texts")
 VOCABULARY, FUNCTION_WORDS = 30_000, 100  # of made-up notes; the most frequent ones are not searched for
 
 
@@ -51,13 +52,13 @@ def gates() -> dict[str, Callable[[Matches], np.ndarray]]:
     def all_words(matches: Matches) -> np.ndarray:
         return matches.shares == 1
 
-    def most(matches: Matches) -> np.ndarray:
-        complete = all_words(matches)
-        return complete if complete.any() else matches.shares > MOST_OF_IT
+    def else_above(share: float) -> Callable[[Matches], np.ndarray]:
+        return lambda matches: all_words(matches) if all_words(matches).any() else matches.shares > share
 
     return {
         "all words": all_words,
-        "all words, else most (the program's)": most,
+        "all words, else most (the program's)": else_above(MOST_OF_IT),
+        "all words, else a third": else_above(1 / 3),
         "plain OR": lambda matches: matches.shares > 0,
     }
 
@@ -124,28 +125,46 @@ def find(notes: Path, model: str | None) -> list[dict[str, Any]]:
 
 
 def mixed(folder: Path, model: str | None) -> list[dict[str, Any]]:
-    """nDCG@10 and P@5 of the most frequent concepts as queries over all kinds of media, for each way."""
+    """nDCG@10, P@5 and the share of worthless texts among ten, over all kinds of media, for each way.
+
+    The queries are the most frequent concepts, and captions of pictures: what they show is worth something.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         corpus = Corpus.ingest(folder, Path(scratch) / "c", model)
-        counts: dict[str, int] = {}
-        for label in corpus.files():
-            for concept in label.concepts:
-                counts[concept] = counts.get(concept, 0) + 1
-        ways = Ways(corpus.collection)
-        figures: dict[str, list[tuple[float, float]]] = {}
-        for concept in sorted(counts, key=lambda name: (-counts[name], name))[:COMMON]:
-            worth = corpus.worth([concept])
-            for way, ids in ways(f"a {concept}").items():
-                rows = np.searchsorted(corpus.ids, ids)
-                figures.setdefault(way, []).append((ndcg(rows, worth), precision(rows, worth)))
-    return [
-        {
-            "way": way,
-            "ndcg_at_10": float(np.nanmean(found, axis=0)[0]),
-            "p_at_5": float(np.nanmean(found, axis=0)[1]),
-        }
-        for way, found in figures.items()
-    ]
+        ways, is_text = (
+            Ways(corpus.collection),
+            np.array([label.modality == "text" for label in corpus.shown]),
+        )
+        figures: dict[tuple[str, str], list[tuple[float, float, float]]] = {}
+        for asked, queries in _asked(folder, corpus).items():
+            for query, concepts in queries:
+                worth = corpus.worth(concepts)
+                for way, ids in ways(query).items():
+                    rows = np.searchsorted(corpus.ids, ids)
+                    first = rows[:10]
+                    worthless = float((is_text[first] & (worth[first] == 0)).mean()) if len(first) else 0.0
+                    measured = (ndcg(rows, worth), precision(rows, worth), worthless)
+                    figures.setdefault((way, asked), []).append(measured)
+    found = []
+    for (way, asked), each in figures.items():
+        mean = np.nanmean(each, axis=0).tolist()
+        found.append({"way": way, "queries": asked} | dict(zip(MIXED, mean, strict=True)))
+    return found
+
+
+def _asked(folder: Path, corpus: Corpus) -> dict[str, list[tuple[str, list[str]]]]:
+    """Queries of each kind, and the concepts that answer them."""
+    counts: dict[str, int] = {}
+    for label in corpus.files():
+        for concept in label.concepts:
+            counts[concept] = counts.get(concept, 0) + 1
+    concepts = sorted(counts, key=lambda name: (-counts[name], name))[:COMMON]
+    with (folder / "labels.csv").open(newline="", encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row["modality"] == "image"]
+    captions = [row for row in rows if len(row["caption"].split()) >= SENTENCE]
+    drawn = np.random.default_rng(0).permutation(len(captions))[:CAPTIONS].tolist()
+    shown = [(captions[at]["caption"], captions[at]["concepts_all"].split("|")) for at in drawn]
+    return {"concepts": [(f"a {concept}", [concept]) for concept in concepts], "captions": shown}
 
 
 def scripts() -> list[dict[str, Any]]:
@@ -288,13 +307,16 @@ def run(folder: Path, model: str | None, sizes: Sequence[int], notes: int) -> di
 def markdown(result: dict[str, Any]) -> str:
     kinds = ("exact", "paraphrase", "all")
     found = {(row["way"], row["queries"]): row for row in result["notes"]}
-    mixed = {row["way"]: row for row in result["mixed"]}
-    header = ["way", *(f"{kind}: hit@1; @5; MRR" for kind in kinds), "mixed: nDCG@10; P@5"]
+    mixed = {(row["way"], row["queries"]): row for row in result["mixed"]}
+    asked = ("concepts", "captions")
+    header = ["way", *(f"{kind}: hit@1; @5; MRR" for kind in kinds)]
+    header += [f"{kind}: nDCG@10; P@5; worthless texts" for kind in asked]
     rows = []
-    for way in mixed:
+    for way in dict.fromkeys(way for way, _ in mixed):
         of = [found[way, kind] for kind in kinds]
         cells = [f"{row['hit_at_1']:.2f}; {row['hit_at_5']:.2f}; {row['mrr']:.2f}" for row in of]
-        rows.append([way, *cells, f"{mixed[way]['ndcg_at_10']:.3f}; {mixed[way]['p_at_5']:.3f}"])
+        cells += ["; ".join(f"{mixed[way, kind][name]:.2f}" for name in MIXED) for kind in asked]
+        rows.append([way, *cells])
     tables = [command.table(header, rows)]
     rows = [
         [row["script"], row["way"], str(row["queries"]), f"{row['hit_at_1']:.2f}", f"{row['mrr']:.2f}"]

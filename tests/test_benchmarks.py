@@ -22,6 +22,7 @@ from benchmarks import (
     search,
     sharing,
     vectors,
+    words,
 )
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
@@ -231,3 +232,28 @@ def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
     assert row["recall_balanced_same"] == row["recall_cosine_cross"] == 1
     assert min(row[f"{way}_p50_ms"] for way in ("inner", "balanced", "cosine")) > 0
     assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 128, "rows": [row]})
+
+
+def test_words_are_compared_and_timed(tmp_path):
+    notes = tmp_path / "media" / "notes"
+    notes.mkdir(parents=True)
+    (notes / "NOTE_0002.md").write_text("a proxy error: timeout")
+    (notes / "NOTE_0056.txt").write_text("a dog and Santa Claus")
+    Image.new("RGB", (32, 32)).save(tmp_path / "dog.png")
+    (tmp_path / "labels.csv").write_text(
+        "path,modality,concept,concepts_all,caption,pair_id\n"
+        "media/notes/NOTE_0056.txt,text,dog,dog|cat,,\n"
+        "dog.png,image,dog,dog,a dog sits on Santa Claus,\n"
+    )
+    result = json.loads(json.dumps(words.run(tmp_path, "bundled", sizes=[200], notes=5)))
+    found = {(row["way"], row["queries"]): row["hit_at_1"] for row in result["notes"]}
+    assert found["words", "exact"] == found["both", "exact"] > found["meaning", "exact"]
+    assert found["both", "all"] == found[f"both: {[*words.gates()][1]}", "all"]  # as the program does
+    assert {row["way"] for row in result["mixed"]} == {way for way, _ in found}
+    by_script = {(row["script"], row["way"]): row["mrr"] for row in result["scripts"]}
+    for script in ("Chinese", "Thai"):
+        assert by_script[script, "graphemes"] > max(0.9, by_script[script, "trigrams"])
+    (row,) = result["timed"]
+    assert row["bytes"] > 10_000
+    assert row["words_3_p50_ms"] > 0
+    assert "Words are" in words.markdown(result)
