@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import (
     corpus,
