@@ -191,9 +191,9 @@ def centred(mixed: Mixed, asked: Asked) -> np.ndarray:
 
 
 def with_width(mixed: Mixed, asked: Asked) -> np.ndarray:
-    """As "median and 95th percentile of the kinds", but in units that the widths of the kinds have a part in."""
+    """Median and 95th percentile of the kinds, in units that the widths of the kinds have a part in."""
     found = by_kinds(np.median, _tail)(mixed, asked)
-    power = 1 - 2 / 3 / len(asked.parts)
+    power = (2 - 1 / len(asked.parts)) / 3
     for kind in mixed.vectors:
         square = sum(_tail(mixed.usual(part, kind)) ** 2 for part in asked.parts)
         spread = square**0.5 / asked.norm / NORMAL_TAIL

@@ -1,9 +1,9 @@
-"""How long the command line takes to say something: help, and a text query with the bundled model.
+"""How long the command line takes to say something: help, and queries with the bundled model.
 
     python -m benchmarks.startup [--rounds 7] [--json out.json]
 
 The commands take turns, so that a busy moment of the machine hits all of them. The yardstick is
-`python -c "import torch, faiss, duckdb"`; the query is of a collection of a few rendered scenes.
+`python -c "import torch, faiss, duckdb"`; the queries are of a collection of a few rendered scenes.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ def run(rounds: int) -> dict:
         write(sample(2, seed=0), media, width=160, height=120)
         xsearch.Collection.create(collection, "bundled").ingest(media)
         program = [sys.executable, "-m", "xsearch"]
+        photo = str(next(media.rglob("*.jpg")))
         commands = {
             "import torch, faiss, duckdb": [sys.executable, "-c", "import torch, faiss, duckdb"],
             "xsearch --help": [*program, "--help"],
             "xsearch query TEXT": [*program, "query", "a dog on the beach", "--collection", str(collection)],
+            "xsearch query FILE, of the collection": [*program, "query", photo, "-c", str(collection)],
         }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(rounds):

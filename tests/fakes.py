@@ -9,6 +9,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.backend import Capabilities
+from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
 WORDS = ("red", "green", "blue", "dark", "bright")
@@ -25,14 +26,22 @@ class FakeBackend:
     (red), below 2 kHz (green) and above (blue); a motion about its three mean absolute accelerations.
     """
 
-    def __init__(self, *, gap: float = 0.5, name: str = "fake", fail_after: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        gap: float = 0.5,
+        name: str = "fake",
+        fail_after: int | None = None,
+        vocabulary: Vocabulary | None = None,
+    ) -> None:
         self.fingerprint = Fingerprint(name=name, digest=f"{name}-{gap}", preprocessing="1", dim=DIM)
         self.gap = gap
         self.fail_after = fail_after  # samples, then KeyboardInterrupt: a run that is stopped
+        self.vocabulary = vocabulary
         self.seen: list[Sample] = []
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(tuple(Modality), DIM, None, None, "cpu", "fp32")
+        return Capabilities(tuple(Modality), DIM, None, self.vocabulary, "cpu", "fp32")
 
     def windows(self, text: str) -> Iterator[str]:
         return media.windows(text, lambda texts: [len(each.split()) for each in texts], WINDOW)

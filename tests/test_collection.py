@@ -78,7 +78,7 @@ def test_a_sum_finds_what_has_both(collection: Collection, folder: Path) -> None
 def test_options_reach_the_search(collection: Collection) -> None:
     assert len(collection.search("red", top=2)) == 2
     assert [hit.extra["year"] for hit in collection.search("red", where="year = 1999")] == [1999, 1999]
-    assert len(collection.search("red", min_cosine=2.0)) == 0
+    assert len(collection.search("red", min_cosine=1.0, modality="image")) == 0
     by_cosine = collection.search("red", rank="cosine")
     assert [hit.score for hit in by_cosine] == sorted((hit.score for hit in by_cosine), reverse=True)
 
@@ -196,6 +196,27 @@ def test_duplicates_are_listed_once_each(collection: Collection, folder: Path) -
     assert pictures["paths"] == [str(folder / name) for name in ("a.png", "red.png", "sky/z.png")]
     assert pictures["bytes"] == (folder / "red.png").stat().st_size
     assert [len(group["paths"]) for group in collection.duplicates(modality="image").to_pylist()] == [3]
+
+
+def test_an_unknown_content_has_no_duplicates(collection: Collection) -> None:
+    rows = {"path": ["/1", "/2", "/3", "/4"], "modality": ["image"] * 4, "bytes": [1] * 4}
+    with collection.store.writer() as writer:
+        writer.add(pa.table(rows | {"sha256": [None, None, "", ""]}), np.eye(4, DIM, dtype=np.float32))
+        writer.commit()
+    assert len(collection.duplicates()) == 0
+
+
+def test_the_items_of_the_query_itself_can_be_left_out(collection: Collection, folder: Path) -> None:
+    red = folder / "red.png"
+    first, *others = collection.search(red, top=10)
+    assert first.path == str(red)
+    queries = [red, xsearch.item(first.id), xsearch.image(red.read_bytes()), xsearch.text("red")]
+    for query, hits in zip(queries, collection.search_many(queries, top=10, exclude_self=True), strict=True):
+        alone = collection.search(query, top=10, exclude_self=True)
+        assert hits == alone
+        assert len(hits) == (6 if query is queries[3] else 5)
+    hits = collection.search(red, top=5, exclude_self=True)
+    assert [hit.id for hit in hits] == [hit.id for hit in others]
 
 
 def build_index(collection: Collection) -> Path:

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import struct
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -130,6 +131,12 @@ def test_parts_in_memory_are_shown_too():
     assert "cannot be shown" not in page.text
     assert "an embedding of depth" in page.text
     assert len(embedded(page, "image/jpeg")) == 2
+
+
+def test_a_stored_item_is_named_by_its_id():
+    (part,) = query.item(17).parts
+    page = parsed(gallery.page([], query.Query((replace(part, modality=Modality.IMAGE),))))
+    assert "item 17 of the collection" in page.text
 
 
 def test_several_answers_share_one_page(files):

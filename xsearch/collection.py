@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,7 @@ from xsearch.words import WordReader, load
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from xsearch.backend import Backend
+    from xsearch.backend import Backend, Capabilities
     from xsearch.exchange import Imported
     from xsearch.index import Device, Index, Plan
     from xsearch.store import Compaction, Finding
@@ -159,6 +160,9 @@ class Collection:
                     backend = load_backend(self._model, **self._options)
                     self._check(backend.fingerprint, snapshot.fingerprint)
                     self._backend = backend
+                able = self._backend.capabilities()
+                name = self._backend.fingerprint.name
+                LOG.info("loaded model %s, %s on %s", name, able.dtype, able.device)
             return self._backend
 
     def snapshot(self) -> Snapshot:
@@ -248,6 +252,7 @@ class Collection:
         match: Match | str | None = None,
         min_cosine: float | None = None,
         unique: bool = False,
+        exclude_self: bool = False,
         anyway: bool = False,
     ) -> Hits:
         """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`.
@@ -264,6 +269,7 @@ class Collection:
             match=match,
             min_cosine=min_cosine,
             unique=unique,
+            exclude_self=exclude_self,
             anyway=anyway,
         )
         return hits
@@ -279,6 +285,7 @@ class Collection:
         match: Match | str | None = None,
         min_cosine: float | None = None,
         unique: bool = False,
+        exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
         """`search` for many queries: model, index and metadata are asked once for all of them.
@@ -309,6 +316,7 @@ class Collection:
                 match=match,
                 min_cosine=min_cosine,
                 unique=unique,
+                exclude_self=exclude_self,
             )
         )
         return [answers[at] if at in answers else next(nearest) for at in range(len(asked))]
@@ -322,9 +330,8 @@ class Collection:
         anyway: bool,
     ) -> list[Embedded]:
         parsed = parse_each(queries)
-        return embed(
-            parsed, self.backend, snapshot=snapshot, target=target, guarded=self._decode, anyway=anyway
-        )
+        backend = _OnDemand(snapshot.fingerprint, lambda: self.backend)
+        return embed(parsed, backend, snapshot=snapshot, target=target, guarded=self._decode, anyway=anyway)
 
     def _decode(self, file: MediaFile) -> list[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""
@@ -376,7 +383,7 @@ class Collection:
         rows = [
             {"sha256": row["sha256"], "bytes": row["bytes"], "paths": sorted(row["path_distinct"])}
             for row in groups
-            if len(row["path_distinct"]) > 1
+            if row["sha256"] and len(row["path_distinct"]) > 1  # an empty one is unknown
         ]
         schema = {"sha256": pa.string(), "bytes": pa.int64(), "paths": pa.list_(pa.string())}
         return pa.Table.from_pylist(sorted(rows, key=lambda row: row["paths"]), pa.schema(schema))
@@ -559,6 +566,26 @@ class Collection:
                 chosen += [np.array(ids, np.int64) for ids in found]
         named = np.unique(np.concatenate(chosen))
         return named if where is None else np.intersect1d(named, fits)
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDemand:
+    """The backend of a collection, which is loaded when something has to be embedded."""
+
+    fingerprint: Fingerprint
+    load: Callable[[], Backend]
+
+    def capabilities(self) -> Capabilities:
+        return self.load().capabilities()
+
+    def windows(self, text: str) -> Iterator[str]:
+        return self.load().windows(text)
+
+    def embed(self, samples: Sequence[Sample]) -> np.ndarray:
+        return self.load().embed(samples)
+
+    def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
+        return self.load().embed_query(samples, target)
 
 
 def _bytes_below(folder: Path) -> int:

@@ -119,6 +119,8 @@ def _piece(part: Part) -> Piece:
             return Sample(Modality.TEXT, part.source)
         case tuple():
             return part.source[0]
+        case int():
+            return Sample(Modality.TEXT, f"item {part.source} of the collection")
     return Sample(Modality.TEXT, f"an embedding of {part.modality}")
 
 

@@ -17,6 +17,7 @@ from xsearch.backend.imagebind import ImageBindBackend, in_parts
 from xsearch.collection import Collection
 from xsearch.errors import ModelError, ModelMismatch, UsageError
 from xsearch.models import ImageBind, Preprocess, load_config, load_tower
+from xsearch.models.vocabulary import save_words
 from xsearch.types import Modality, Sample
 
 
@@ -72,6 +73,25 @@ def test_only_the_towers_that_are_asked_for_are_read(tiny_model, tmp_path):
     assert backend.embed([draw(Modality.TEXT, 0)]).shape == (1, 24)
     with pytest.raises(ModelError, match="vision tower"):
         backend.embed([draw(Modality.IMAGE, 0)])
+
+
+@pytest.mark.parametrize("words", [None, ["dog", "beach"]])
+def test_a_window_of_a_text_is_read_whole(words, tiny_model, tmp_path):
+    for name in ("config.json", "tokenizer.json", "text.safetensors"):
+        (tmp_path / name).write_bytes((tiny_model / name).read_bytes())
+    if words:
+        save_words(words, tmp_path)
+    backend = ImageBindBackend(tmp_path)
+    text = "The dogs ran along the beach until nightfall, and nobody called them back. " * 5
+    first, *_, last = windows = list(backend.windows(text))
+    assert len(windows) > 1
+    assert (len(first.split()) > 13) == bool(words)  # words that it has not learned take no room
+    changed = [f"{window.rsplit(' ', 1)[0]} dog beach" for window in (first, last)]
+    samples = [Sample(Modality.TEXT, each) for each in (first, changed[0], last, changed[1])]
+    a, changed_a, b, changed_b = backend.embed(samples)
+    assert np.abs(a - changed_a).max() > 1e-4  # its end counts
+    assert np.abs(b - changed_b).max() > 1e-4
+    assert list(backend.windows("A red\ndog.")) == ["A red dog."]
 
 
 def test_vectors_are_the_models_own(tiny_model):

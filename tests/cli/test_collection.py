@@ -79,6 +79,7 @@ def test_rm_by_filter_asks_first(run, copy):
 def test_rm_of_nothing(run, copy):
     for unknown in ("999", "9" * 20):  # which no 64 bits hold
         assert "no items match" in run("rm", unknown, "--collection", copy).stdout
+    assert run("rm", "999", "--collection", copy).stderr == "0 of 1 ids are in the collection, not 999\n"
     assert "expected ids" in run("rm", "--collection", copy, code=2).stderr
 
 

@@ -3,11 +3,15 @@
 import csv
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
+
+from xsearch.models.vocabulary import save_words
 
 FIELDS = ["rank", "score", "cosine", "balanced", "id", "path", "modality", "start_s", "end_s", "text"]
 
@@ -70,8 +74,8 @@ def test_filters_and_limits(run, index):
     late = json.loads(run(*asked, "--where", "start_s >= 10").stdout)
     assert sorted(hit["start_s"] for hit in late) == [10, 20]
     for option in ("--min-cosine", "--min-score"):  # its former name
-        assert json.loads(run(*asked, option, 2).stdout) == []
-    nothing = run("query", "dog", "--min-cosine", 2, "--collection", index)
+        assert json.loads(run(*asked, option, 1).stdout) == []
+    nothing = run("query", "dog", "--min-cosine", 1, "--collection", index)
     assert (nothing.stdout, nothing.stderr) == ("", "no items match\n")
     assert len(json.loads(run(*asked, "--modality", "image", "--modality", "text").stdout)) == 4
 
@@ -85,6 +89,14 @@ def test_filters_and_limits(run, index):
         (["dog", "--json", "--csv"], "--json and --csv"),
         (["dog", "--where", "1; drop table items"], "drop table"),
         (["--image", "gone.jpg"], "gone.jpg"),
+        (["brid.jpg"], "no such file: brid.jpg"),
+        (["/"], "/ is a folder"),
+        (["--image", "/"], "/ is a folder"),
+        (["--id", "99"], "item 99: no such item"),
+        (["--id", "9" * 30], "no such item"),
+        (["dog", "--id", "1"], "WHAT and --id"),
+        (["dog", "--min-cosine", "7"], "expected -1 to 1"),
+        ([" "], "empty"),
     ],
 )
 def test_a_wrong_question_is_one_line_and_exits_with_2(run, index, words, part):
@@ -94,9 +106,53 @@ def test_a_wrong_question_is_one_line_and_exits_with_2(run, index, words, part):
     assert part in line
 
 
-def test_a_missing_file_is_looked_for_as_a_text_and_says_so(run, index):
-    assert "no such file: brid.jpg" in run("query", "brid.jpg", "--collection", index).stderr
-    assert run("query", "is there a dog?", "--collection", index).stderr == ""
+def item_of(run, index, path):
+    (item,) = [
+        item for item in json.loads(run("ls", "--json", "-c", index).stdout) if item["path"] == str(path)
+    ]
+    return item["id"]
+
+
+def test_it_says_as_what_the_query_is_taken(run, media, index):
+    def note(*words):
+        return run("query", *words, "--collection", index).stderr
+
+    assert note("is there a dog?") == ""
+    assert note("--text", "brid.jpg") == ""
+    one, id = media / "one.png", item_of(run, index, media / "one.png")
+    assert note(one) == f"query: image {one}, in the collection as item {id}\n"
+    assert note("--thermal", one) == f"query: thermal {one}, in the collection as item {id}\n"
+    assert note(media / "tone.wav").endswith("in the collection as 3 items\n")
+    assert note("--id", id) == f"query: image item {id}\n"
+    assert note("--text", one).startswith(f"{one}: searching for these words, not for the file\n")
+
+
+def test_an_item_is_searched_for_by_id_as_its_file_is(run, media, index):
+    id = item_of(run, index, media / "one.png")
+    by_id, by_path = (
+        json.loads(run("query", *what, "--json", "-c", index).stdout)
+        for what in (["--id", id], [media / "one.png"])
+    )
+    assert by_id == by_path
+    parts = ["--plus", f"item:{id}@0.5", "--minus", "a dog", "--exclude-self"]
+    plus = run("compose", *parts, "--json", "-c", index)
+    assert weights(plus) == [("+0.5", f"image item {id}"), ("-1", "text a dog")]
+    found = [hit["id"] for hit in json.loads(plus.stdout)]
+    assert len(found) == 6
+    assert id not in found
+
+
+def test_the_model_is_not_loaded_for_a_file_that_is_in_the_collection(media, index, model):
+    program = (
+        "import sys; from xsearch.cli.app import app\n"
+        f"try: app(['query', {str(media / 'one.png')!r}, '-c', {str(index)!r}])\n"
+        "finally: print([name for name in ('torch', 'pandas') if name in sys.modules])"
+    )
+    environment = {**os.environ, "XSEARCH_MODEL": str(model)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environment
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_a_file_of_no_known_kind_is_wrong_usage(run, media, index):
@@ -196,8 +252,10 @@ def test_a_wrong_term_is_one_line_and_exits_with_2(run, index, words, part):
     assert part in line
 
 
-def test_a_term_that_is_no_file_is_a_text_and_says_so(run, index):
-    assert "no such file: brid.jpg" in run("compose", "--plus", "brid.jpg", "-c", index).stderr
+def test_a_term_that_is_no_file_is_a_text_unless_it_looks_like_a_path(run, index):
+    assert "no such file: brid.jpg" in run("compose", "--minus", "brid.jpg@2", "-c", index, code=2).stderr
+    assert "text:sound:a" in run("compose", "--plus", "sound:a", "-c", index, code=2).stderr
+    run("compose", "--plus", "text:brid.jpg@2", "-c", index)
     run("compose", "--plus", "a dog " * 100, "-c", index)  # longer than any file name
 
 
@@ -220,3 +278,37 @@ def test_a_search_by_words_imports_no_torch(index):
     asked = [sys.executable, "-c", program, "query", "dog", "--match", "words", "--paths", "-c", str(index)]
     result = subprocess.run(asked, capture_output=True, check=True, text=True)
     assert result.stdout.splitlines()[-1] == "False"
+
+
+@pytest.fixture(scope="module")
+def learned(run, media, model, tmp_path_factory):
+    """A collection of a model that has learned three words."""
+    folder = tmp_path_factory.mktemp("learned")
+    shutil.copytree(model, folder / "model")
+    save_words(["beach", "dog", "red"], folder / "model")
+    run("ingest", media, "--model", folder / "model", "-c", folder / "c")
+    return folder / "c"
+
+
+def test_unknown_words_are_named_and_left_out(run, learned):
+    options = ["--match", "meaning", "-c", learned]
+    result = run("query", "the Dogs of my grandmother on an asteroid", *options)
+    assert result.stderr == "the tiny model has not learned 'grandmother', 'asteroid': left out\n"
+    dog = run("query", "dog", *options)
+    assert (dog.stdout, dog.stderr) == (result.stdout, "")
+
+
+def test_a_text_of_unknown_words_only_is_no_query(run, learned):
+    for asked in (["query", "my beech"], ["compose", "--text", "dog", "--minus-text", "my beech"]):
+        result = run(*asked, "-c", learned, code=1)
+        (line,) = result.stderr.splitlines()
+        assert "no word of 'my beech'; it knows 'beach'; --anyway" in line
+        assert result.stdout == ""
+        assert run(*asked, "--anyway", "-c", learned).stdout
+
+
+def test_a_long_text_is_searched_by_its_windows_and_says_so(run, learned, tmp_path):
+    (tmp_path / "long.txt").write_text("a red dog. " * 30)
+    for asked in ("a red dog. " * 30, tmp_path / "long.txt"):
+        line, *_ = run("query", asked, "-c", learned).stderr.splitlines()
+        assert re.search(r"longer than the tiny model .* the mean of \d+ windows$", line)

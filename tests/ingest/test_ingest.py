@@ -20,6 +20,7 @@ from tests.fakes import FakeBackend
 from xsearch import media
 from xsearch.errors import MissingPackage, ModelError, UsageError
 from xsearch.ingest import Progress, Report
+from xsearch.models.vocabulary import Vocabulary
 from xsearch.store import Store
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -106,6 +107,19 @@ def test_vectors_belong_to_their_items(store: Store, folder: Path) -> None:
         ]
         assert len(mine) == 1
         backend.seen = []
+
+
+def test_a_text_is_stored_as_windows_with_the_share_of_unknown_words(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("red " * 50 + "\n\n" + "the dark quasar " * 12)
+    backend = FakeBackend(vocabulary=Vocabulary(["red", "dark"]))
+    assert ingest(store, [tmp_path / "note.txt"], backend).items == {TEXT: 2}
+    assert [row["text"] for row in rows(store)] == [("red " * 50).strip(), ("the dark quasar " * 12).strip()]
+    assert [row["unknown_share"] for row in rows(store)] == [0, 0.5]
+    assert [sample.data for sample in backend.seen] == [row["text"] for row in rows(store)]
+    assert ingest(store, [tmp_path / "note.txt"], FakeBackend(fail_after=0)).unchanged == 1
+    (tmp_path / "note.txt").write_text("quasar")
+    ingest(store, [tmp_path / "note.txt"], FakeBackend())
+    assert [row["unknown_share"] for row in rows(store)] == [None]  # of an open vocabulary
 
 
 def test_a_second_run_embeds_nothing_and_tries_no_bad_file_again(store: Store, folder: Path) -> None:

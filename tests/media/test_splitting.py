@@ -126,14 +126,14 @@ def test_a_window_ends_where_a_reader_would_pause(text, ends):
 def test_a_window_that_breaks_a_sentence_is_repeated_a_little():
     first, second = cut(named(50))
     assert (first, second) == (named(30), " ".join(f"W{i}" for i in range(27, 50)))
-    first, second = cut(named(25, end=".") + " " + named(20))
-    assert (first, second) == (named(25, end="."), named(20))
+    first, second = cut(named(25, end=".") + " " + named(10))
+    assert (first, second) == (named(25, end="."), named(10))
 
 
 def test_the_end_of_a_text_is_no_short_window():
     sizes = [len(window.split()) for window in cut(named(31))]
     assert len(sizes) == 2
-    assert min(sizes) >= 15
+    assert min(sizes) > LIMIT / 4
 
 
 def test_words_of_scripts_without_spaces_stay_whole():
@@ -153,7 +153,7 @@ def test_long_texts_take_time_in_proportion(unit):
         return time.process_time() - start
 
     short = min(seconds(BLOCK) for _ in range(2))
-    assert seconds(8 * BLOCK) < 3 * 8 * short + 0.1
+    assert seconds(4 * BLOCK) < 3 * 4 * short + 0.1
 
 
 def test_blocks_leave_no_trace():

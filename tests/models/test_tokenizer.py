@@ -33,6 +33,13 @@ def test_any_text_is_encoded_and_none_reaches_a_special_id(text, tokenizer):
     assert tokenizer.backend.decode(inner).strip() == text.lower()
 
 
+def test_tokens_are_counted_without_start_and_end(tokenizer):
+    texts = ["a red dog", "", "naïve ☃ 犬"]
+    ends = (tokenizer.encode(texts) == tokenizer.end).int().argmax(dim=1)
+    assert tokenizer.count(texts) == (ends - 1).tolist()
+    assert tokenizer.count(["dog " * 100])[0] >= 100
+
+
 def test_case_does_not_matter(tokenizer):
     assert tokenizer.encode(["A RED Dog"]).equal(tokenizer.encode(["a red dog"]))
 

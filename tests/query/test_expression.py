@@ -13,8 +13,9 @@ from PIL import Image
 
 from tests.fakes import DIM, FakeBackend
 from xsearch import query as q
-from xsearch.errors import EmptyQuery, Unreadable, UsageError
-from xsearch.query import Query
+from xsearch.errors import EmptyQuery, UnknownWords, Unreadable, UsageError
+from xsearch.models.vocabulary import Vocabulary
+from xsearch.query import Query, embed
 from xsearch.types import Modality
 
 BACKEND = FakeBackend()
@@ -181,9 +182,26 @@ def test_parse_takes_files_by_their_kind_and_all_else_as_text(tmp_path: Path) ->
     assert q.parse(typed) is typed
 
 
-@pytest.mark.parametrize("text", ["x" * 10_000, "nul\0byte", "."])
+@pytest.mark.parametrize("text", ["x" * 10_000, "nul\0byte", "..."])
 def test_parse_takes_what_cannot_be_a_file_as_text(text: str) -> None:
     assert q.parse(text).parts[0].source == text
+
+
+def test_parse_refuses_a_path_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("Bird.jpg").touch()
+    with pytest.raises(UsageError, match=r"^no such file: brid\.jpg; did you mean Bird\.jpg\?; to search"):
+        q.parse("brid.jpg")
+    with pytest.raises(UsageError, match=r"^no such file: a dog$"):
+        embedded(q.parse(Path("a dog")))
+    with pytest.raises(UsageError, match=r"^\. is a folder, not a file; .*--text"):
+        q.parse(".")
+    with pytest.raises(UsageError, match="~ is not expanded"):
+        q.parse("~/bird.jpg")
+    assert q.parse(q.text("brid.jpg")).parts[0].source == "brid.jpg"
+    for nothing in ("", " \n"):
+        with pytest.raises(EmptyQuery):
+            q.parse(nothing)
 
 
 def test_parse_says_when_a_file_is_no_media(tmp_path: Path) -> None:
@@ -195,6 +213,8 @@ def test_parse_says_when_a_file_is_no_media(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         embedded(q.image(tmp_path / "no.png"))
+    with pytest.raises(UsageError, match="is a folder"):
+        embedded(q.image(tmp_path))
 
 
 def test_a_damaged_file_is_reported_without_the_advice_for_an_ingest(tmp_path: Path) -> None:
@@ -211,3 +231,60 @@ def test_a_sound_of_another_rate_is_resampled() -> None:
     assert np.abs(np.fft.rfft(sample.data)).argmax() == 440  # one second: bins of 1 Hz
     with pytest.raises(UsageError, match="rate_hz"):
         q.audio(wave, rate_hz=0)
+
+
+# ---------------------------------------------------------------- texts of many words, and of unknown ones
+
+LONG = "red " * 50 + "\n\n" + "blue " * 30  # of two windows
+
+
+@pytest.fixture
+def learned() -> FakeBackend:
+    return FakeBackend(vocabulary=Vocabulary(["red", "blue", "the"]))
+
+
+def test_a_long_text_is_the_mean_of_its_windows(tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text(LONG)
+    red, blue = (vector(q.text(word)) for word in ("red", "blue"))
+    short, literal, file = embed([q.text("red"), q.text(LONG), q.parse(tmp_path / "long.txt")], BACKEND)
+    assert (short.windows, literal.windows, file.windows) == ((1,), (2,), (2,))
+    mean = (red + blue) / np.linalg.norm(red + blue)
+    np.testing.assert_allclose(literal.vector, mean, rtol=1e-6)
+    np.testing.assert_array_equal(literal.vector, file.vector)
+
+
+def test_words_that_the_model_has_not_learned_are_named(learned: FakeBackend) -> None:
+    query = q.text("the red quasar, a quasar and a blue ship") - q.text("red")
+    query += q.image(np.zeros((4, 4, 3), np.uint8))
+    (found,) = embed([query], learned)
+    assert found.left_out == ("quasar", "ship")
+    assert found.windows == (1, 1, 1)
+    (found,) = embed([query], BACKEND)  # of an open vocabulary
+    assert found.left_out == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "near"),
+    [
+        ("my grandmother's cake", ("grandmother", "cake"), ()),
+        ("the bluue", ("bluue",), ("blue",)),
+        ("123", (), ()),
+    ],
+)
+def test_a_text_of_unknown_words_is_refused_unless_anyway(
+    learned: FakeBackend, text: str, words: tuple[str, ...], near: tuple[str, ...]
+) -> None:
+    query = q.text("red") + q.text(text)
+    with pytest.raises(UnknownWords, match="--anyway") as caught:
+        embed([query], learned)
+    assert (caught.value.text, caught.value.words, caught.value.near) == (text, words, near)
+    (found,) = embed([query], learned, anyway=True)
+    assert found.left_out == ()
+    np.testing.assert_allclose(found.parts[1], learned.embed(q.read(query.parts[1]))[0], rtol=1e-6)
+    embed([query], BACKEND)  # of an open vocabulary
+
+
+def test_windows_of_unknown_words_do_not_blur_a_long_query(learned: FakeBackend) -> None:
+    (found,) = embed([q.text("red " * 50 + "\n\n" + "quasar " * 50)], learned)
+    np.testing.assert_allclose(found.vector, vector(q.text("red")), rtol=1e-6)
+    assert (found.windows, found.left_out) == ((1,), ("quasar",))

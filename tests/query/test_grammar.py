@@ -21,7 +21,7 @@ VALUES = st.text(min_size=1).filter(str.strip)
 @given(KINDS, VALUES, WEIGHTS)
 def test_what_is_written_in_full_is_read_back(kind: Modality, value: str, weight: float) -> None:
     assert parse_term(f"{kind}:{value}@{weight!r}") == Term(kind, value, weight)
-    assert parse_term(f"{value}@{weight!r}", modality=kind) == Term(kind, value, weight)
+    assert parse_term(f"{value}@{weight!r}", kind=kind) == Term(kind, value, weight)
 
 
 @given(st.text())
@@ -57,7 +57,11 @@ def test_an_existing_name_is_never_split(name: str) -> None:
         ("text:a:b", Term(Modality.TEXT, "a:b")),
         ("text:image:b", Term(Modality.TEXT, "image:b")),
         ("a:b", Term(None, "a:b")),
-        ("Text:a", Term(None, "Text:a")),
+        ("text:sound:a", Term(Modality.TEXT, "sound:a")),
+        ("item:17@0.5", Term("item", "17", 0.5)),
+        ("note: buy milk", Term(None, "note: buy milk")),
+        ("std::vector", Term(None, "std::vector")),
+        ("12:30", Term(None, "12:30")),
         ("shot@2x.png", Term(None, "shot@2x.png")),
         ("image:shot@2x.png@3", Term(Modality.IMAGE, "shot@2x.png", 3.0)),
         (r"C:\x.jpg", Term(None, r"C:\x.jpg")),
@@ -80,6 +84,22 @@ def test_an_empty_value_is_refused_by_name(text: str) -> None:
         parse_term(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("sound:a", "'sound' is none of the kinds image, .*, item; for words: text:sound:a"),
+        ("Text:a@2", r"\(did you mean text:\?\)"),
+        ("imgae:bird.jpg", r"\(did you mean image:\?\)"),
+        ("item:bird.jpg", "the id of an item"),
+        ("item:-1", "the id of an item"),
+        ("item:²", "the id of an item"),
+    ],
+)
+def test_a_mistyped_kind_or_id_is_refused(text: str, part: str) -> None:
+    with pytest.raises(UsageError, match=part):
+        parse_term(text)
+
+
 @pytest.mark.parametrize("weight", ["nan", "-NaN", "inf", "Infinity", "1e999"])
 def test_a_weight_is_finite(weight: str) -> None:
     with pytest.raises(UsageError, match=f"'a@{weight}'"):
@@ -93,6 +113,6 @@ def test_existence_decides_what_a_name_is() -> None:
     assert parse_term("shot@2@0.5", exists=files) == Term(None, "shot@2", 0.5)
     assert parse_term("image:shot@2", exists=files) == Term(Modality.IMAGE, "shot@2")
     assert parse_term("text:a@2", exists=files) == Term(None, "text:a", 2.0)
-    assert parse_term("text:a", modality=Modality.TEXT, exists=files) == Term(Modality.TEXT, "text:a")
+    assert parse_term("text:a", kind=Modality.TEXT, exists=files) == Term(Modality.TEXT, "text:a")
     assert parse_term("image:x@nan", exists=files) == Term(Modality.IMAGE, "x@nan")
     assert split_weight("x@nan", exists=files) == ("x@nan", 1.0)

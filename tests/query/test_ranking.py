@@ -287,6 +287,38 @@ def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Gen
         assert [hit.id for hit in search(View(snapshot), query, top=top, unique=True)] == firsts[:top]
 
 
+def test_an_unknown_content_equals_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
+    """Case: --unique after an import, whose items have no sha256."""
+    vectors = random_rows(rng, Modality.IMAGE, 6)
+    digests = [None, None, "", "", "a", "a"]
+    snapshot = make(tmp_path / "c", vectors, [Modality.IMAGE] * 6, sha256=digests).snapshot()
+    for top in (3, 5, 100):
+        hits = search(View(snapshot), ask(rng), top=top, unique=True)
+        assert len(hits) == len({hit.id for hit in hits}) == min(top, 5)
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
+@pytest.mark.parametrize("where", [None, "year < 230"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_its_own_items_do_not_answer(
+    store: Store, rng: np.random.Generator, rank: Any, unique: bool, where: str | None, indexed: bool
+) -> None:
+    snapshot = store.snapshot()
+    view = View(snapshot, HalfIndex(snapshot) if indexed else None)  # type: ignore[arg-type]
+    owns = [np.empty(0, np.int64), snapshot.ids[50:90], snapshot.select("modality = 'image'"), snapshot.ids]
+    queries = [replace(ask(rng), own=own) for own in owns]
+    options: dict[str, Any] = {"rank": rank, "unique": unique, "where": where}
+    found = search_many(view, queries, top=30, exclude_self=True, **options)
+    for query, hits in zip(queries, found, strict=True):
+        every = search(view, query, top=1000, **options)
+        expected = [hit for hit in every if hit.id not in query.own][:30]
+        assert [hit.id for hit in hits] == [hit.id for hit in expected]
+    assert list(found[3]) == []
+    assert search(view, queries[2], top=30, **options) == search(view, queries[2], top=30, **options)
+    assert set(queries[2].own) & {hit.id for hit in search(view, queries[2], top=300, **options)}
+
+
 def test_no_kinds_at_all_have_no_hits(store: Store, rng: np.random.Generator) -> None:
     assert list(search(View(store.snapshot()), ask(rng), modality=[])) == []
 
@@ -304,7 +336,15 @@ def test_hits_carry_what_is_known(tmp_path: Path, rng: np.random.Generator) -> N
 
 
 @pytest.mark.parametrize(
-    "options", [{"top": 0}, {"rank": "best"}, {"modality": "smell"}, {"modality": ["text", "x"]}]
+    "options",
+    [
+        {"top": 0},
+        {"min_cosine": 7},
+        {"min_cosine": np.nan},
+        {"rank": "best"},
+        {"modality": "smell"},
+        {"modality": ["text", "x"]},
+    ],
 )
 def test_impossible_requests_are_usage_errors(store: Store, rng: np.random.Generator, options: Any) -> None:
     with pytest.raises(UsageError, match="expected"):
@@ -420,6 +460,28 @@ def test_an_item_finds_itself_first_in_any_company(
 
 @pytest.mark.parametrize("rank", ["balanced", "cosine"])
 @pytest.mark.parametrize("unique", [False, True])
+def test_the_best_window_of_the_querys_own_file_comes_first(
+    store: Store, rng: np.random.Generator, rank: str, unique: bool
+) -> None:
+    snapshot = store.snapshot()
+    own = np.array([11, 12, 205, 260])  # far from the query
+    query = replace(ask(rng), own=own)
+    cosines = snapshot.vectors(own) @ query.vector
+    for top in (1, 5, 300):
+        hits = search(View(snapshot), query, top=top, rank=rank, unique=unique)
+        assert hits[0].id == own[cosines.argmax()]
+        assert len({hit.id for hit in hits}) == len(hits)
+        others = [hit.id for hit in search(View(snapshot), ask(rng), top=top, rank=rank)]
+        assert len(hits) == len(others) or unique
+    texts = search(View(snapshot), query, modality="text", rank=rank, unique=unique)
+    assert texts[0].id == 205
+    assert not {11, 12, 205, 260} & {
+        hit.id for hit in search(View(snapshot), query, top=300, exclude_self=True)
+    }
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("unique", [False, True])
 def test_texts_of_unknown_words_come_last(
     tmp_path: Path, rng: np.random.Generator, rank: str, unique: bool
 ) -> None:
@@ -438,4 +500,5 @@ def test_texts_of_unknown_words_come_last(
     assert set(texts[6:]) == unknown
     fitting = search(view, query, where="unknown_share = 1", rank=rank, unique=unique)
     assert {hit.id for hit in fitting} == {11, 13}
-    assert not search(view, query, top=20, rank=rank, min_cosine=2.0)
+    opposite = embedded(vector(-vectors[10], KINDS[1]))
+    assert not search(view, opposite, top=20, rank=rank, min_cosine=0.9)

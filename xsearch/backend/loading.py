@@ -45,7 +45,7 @@ def load_matching(
 
 def model_source(model: str | None) -> str:
     """The `--model` value that finds this model from everywhere."""
-    from xsearch.models.registry import resolve  # torch, which a search by words does without
+    from xsearch.models.registry import resolve  # torch
 
     choice = resolve(model)
     return choice.name if choice.name in NAMED else str(absolute(choice.folder))

@@ -102,6 +102,9 @@ def remove(
         raise UsageError("rm: expected ids, paths or --where; to remove everything delete the folder")
     collection = _open(folder)
     ids, paths = _ids_and_paths(what) if what else (None, None)
+    if ids and (missing := set(ids).difference(collection.snapshot().ids.tolist())):
+        there, unknown = len(ids) - len(missing), ", ".join(map(str, sorted(missing)))
+        output.note(f"{there} of {len(ids)} ids are in the collection, not {unknown}")
     count = collection.remove(ids, paths=paths, where=where, dry_run=True)
     if dry_run or not count:
         typer.echo(f"would remove {_items(count)}" if count else "no items match, nothing was removed")

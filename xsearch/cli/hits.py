@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from xsearch import Hits
     from xsearch.query import Embedded
 
-__all__ = ["Form", "choose_form", "print_hits", "print_parts"]
+__all__ = ["Form", "choose_form", "print_hits", "print_parts", "print_query"]
 
 
 class Form(StrEnum):
@@ -73,6 +73,16 @@ def _print_table(hits: Hits) -> None:
 
 def _figure(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
+
+
+def print_query(embedded: Embedded | None) -> None:
+    """Print as what a query of one part was taken, unless it is a literal text: to stderr."""
+    if embedded is None or isinstance(embedded.query.parts[0].source, str):
+        return
+    (part,) = embedded.query.parts
+    of = f"{len(embedded.own)} items" if len(embedded.own) != 1 else f"item {embedded.own[0]}"
+    stored = f", in the collection as {of}" if len(embedded.own) and not isinstance(part.source, int) else ""
+    output.note(f"query: {part.modality} {part.label}{stored}")
 
 
 def print_parts(embedded: Embedded | None) -> None:

@@ -17,6 +17,7 @@ __all__ = [
     "Device",
     "DryRun",
     "Dtype",
+    "ExcludeSelf",
     "Html",
     "Json",
     "JsonObject",
@@ -93,10 +94,14 @@ MatchBy = Annotated[
     typer.Option("--match", help="What of an item answers a text; both unless by --rank cosine."),
 ]
 MinCosine = Annotated[
-    float | None, typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine.")
+    float | None,
+    typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine, -1 to 1."),
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Search though the model knows no word of a text.")]
+ExcludeSelf = Annotated[
+    bool, typer.Option("--exclude-self", help="Leave out the items of the query's own files.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
 JsonObject = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the same columns as CSV.")]

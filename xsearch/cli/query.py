@@ -6,7 +6,6 @@ import logging
 import os.path
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,9 +15,8 @@ from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 if TYPE_CHECKING:
-    from xsearch.backend import Backend
     from xsearch.query import Hits, Query
-    from xsearch.query.grammar import Term
+    from xsearch.query.grammar import Kind, Term
 
 __all__ = ["compose", "query"]
 
@@ -51,6 +49,9 @@ def query(
     depth: File = None,
     thermal: File = None,
     imu: File = None,
+    id: Annotated[
+        int | None, typer.Option("--id", min=0, metavar="N", help="Search for this item of the collection.")
+    ] = None,
     top: options.Top = 10,
     modality: options.Modalities = None,
     where: options.Where = None,
@@ -58,6 +59,7 @@ def query(
     match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
+    exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -68,18 +70,22 @@ def query(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
-    """Print the items nearest to one text or file, best first."""
-    chosen = {kind: ctx.params[kind] for kind in Modality if ctx.params[kind] is not None}
-    if (what is not None) + len(chosen) != 1:
-        names = ["WHAT"] * (what is not None) + [f"--{kind}" for kind in chosen]
-        raise UsageError(
-            f"query: expected one text or file, got {' and '.join(names) or 'none'}; "
-            "add and subtract several with xsearch compose"
-        )
+    """Print the items nearest to one text or file, best first.
+
+    WHAT that looks like a path must be a file; --text takes anything as words. Of a file that is in the
+    collection, the stored vectors are used.
+    """
     from xsearch.query.grammar import Term
 
-    terms = [Term(None, what)] if what is not None else [Term(kind, chosen[kind]) for kind in chosen]
-    _answer(_parsed(terms[0]), ctx.params)
+    names: dict[str, Kind | None] = {"what": None, **{kind: kind for kind in Modality}, "id": "item"}
+    chosen = [name for name in names if ctx.params[name] is not None]
+    if len(chosen) != 1:
+        requested = ["WHAT" if name == "what" else f"--{name}" for name in chosen]
+        raise UsageError(
+            f"query: expected one text or file, got {' and '.join(requested) or 'none'}; "
+            "add and subtract several with xsearch compose"
+        )
+    _answer(_parsed(Term(names[chosen[0]], str(ctx.params[chosen[0]]))), ctx.params)
 
 
 def compose(
@@ -114,6 +120,7 @@ def compose(
     match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     unique: options.Unique = False,
+    exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -127,7 +134,8 @@ def compose(
     """Search with a sum of texts and files of any kind.
 
     TERM is KIND:VALUE@W; without KIND: it is an existing file, or else a text, and @W is a weight:
-    --plus audio:sea.wav@0.7 --minus cage. Every option may be repeated.
+    --plus audio:sea.wav@0.7 --minus cage. item:17 is an item of the collection. Every option may be
+    repeated.
     """
     from xsearch.query import Query
     from xsearch.query.grammar import parse_term
@@ -136,20 +144,21 @@ def compose(
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
         for kind in (None, *Modality):
             for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
-                asked += sign * _parsed(parse_term(term, modality=kind, exists=os.path.isfile))
+                asked += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile))
     _answer(asked, ctx.params, composed=True)
 
 
 def _parsed(term: Term) -> Query:
-    """The query of one term; a note reports a missing file that is searched for as a text."""
+    """The query of one term; a note reports a file whose name is taken as words."""
     from xsearch import query
 
-    if term.modality is not None:
-        return term.weight * getattr(query, term.modality)(term.value)
-    parsed = query.parse(term.value)
-    if isinstance(parsed.parts[0].source, str) and _looks_like_a_file(term.value):
-        output.note(f"no such file: {term.value}; searching for it as a text")
-    return term.weight * parsed
+    if term.kind is None:
+        return term.weight * query.parse(term.value)
+    if term.kind == "item":
+        return term.weight * query.item(int(term.value))
+    if term.kind is Modality.TEXT and os.path.isfile(term.value):  # noqa: PTH113  a text may be long
+        output.note(f"{term.value}: searching for these words, not for the file")
+    return term.weight * getattr(query, term.kind)(term.value)
 
 
 def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
@@ -161,15 +170,14 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "match", "min_cosine", "unique", "anyway")
+    names = ("top", "where", "rank", "match", "min_cosine", "unique", "exclude_self", "anyway")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
-        _print_notes(answer, collection.backend)
-    if composed:
-        hits.print_parts(answer.query)
+        _print_notes(answer, collection.snapshot().fingerprint.name)
+    (hits.print_parts if composed else hits.print_query)(answer.query)
     hits.print_hits(answer, form)
     if not answer:
         output.note("no items match")
@@ -180,23 +188,19 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
         output.note(f"page: {params['html']}")
 
 
-def _print_notes(answer: Hits, backend: Backend) -> None:
+def _print_notes(answer: Hits, model: str) -> None:
     """Say what of the texts was not read as it stands."""
-    name, able = backend.fingerprint.name, backend.capabilities()
-    LOG.info("model %s, %s on %s", name, able.dtype, able.device)
     if (searched := answer.query) is None:
-        output.note(f"the {name} model has learned none of these words: found by the words alone")
+        output.note(f"the {model} model has learned none of these words: found by the words alone")
         return
     if words := searched.left_out:
         more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
-        output.note(f"the {name} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out")
+        output.note(
+            f"the {model} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out"
+        )
     for part, windows in zip(searched.query.parts, searched.windows, strict=True):
         if part.modality is Modality.TEXT and windows > 1:
             output.note(
-                f"the text is longer than the {name} model reads at once: "
+                f"the text is longer than the {model} model reads at once: "
                 f"searched with the mean of {windows} windows"
             )
-
-
-def _looks_like_a_file(what: str) -> bool:
-    return not what.endswith((".", "!", "?")) and ("/" in what or Path(what).suffix[1:].isalnum())

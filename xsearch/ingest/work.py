@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -76,10 +75,7 @@ class Embedded:
 def prepare(task: Task) -> Task:
     """Return the task with a local MediaFile and its sha256, fetching it if remote. Raises MediaError."""
     file = task.file.fetch() if isinstance(task.file, RemoteFile) else task.file
-    sha256 = media.sha256(file.path)
-    if file.companion:
-        sha256 = hashlib.sha256(f"{sha256} {media.sha256(file.companion)}".encode()).hexdigest()
-    return replace(task, file=file, sha256=sha256)
+    return replace(task, file=file, sha256=media.sha256(file.path, file.companion))
 
 
 def pieces(sample: Sample, backend: Backend) -> Iterator[Sample]:

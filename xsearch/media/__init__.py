@@ -24,7 +24,8 @@ from xsearch.media.files import (
     sha256,
     walk,
 )
-from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, is_url
+from xsearch.media.names import looks_like_path, why_no_file
+from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -36,13 +37,17 @@ __all__ = [
     "absolute",
     "at_hand",
     "companions",
+    "fetched",
     "identify",
     "is_unchanged",
     "is_url",
+    "listed",
+    "looks_like_path",
     "match_kind",
     "read",
     "sha256",
     "walk",
+    "why_no_file",
     "windows",
 ]
 

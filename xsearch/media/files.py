@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
 __all__ = [
+    "EXTENSIONS",
     "HEAD",
     "METADATA",
     "Skipped",
@@ -50,7 +52,7 @@ _MAGIC = {
     b"PAR1": "application/vnd.apache.parquet",
 }
 _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
-_EXTENSIONS = {
+EXTENSIONS = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
     ".png": "image/png",
@@ -174,7 +176,7 @@ def identify(
         if not stat.S_ISREG(status.st_mode):
             raise NotMedia(f"{path}: not a regular file")
         with path.open("rb") as file:
-            mime = _magic(file.read(HEAD)) or _EXTENSIONS.get(path.suffix.lower(), "")
+            mime = _magic(file.read(HEAD)) or EXTENSIONS.get(path.suffix.lower(), "")
         rule = match_kind(path, absolute(root) if root else path.parent, kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
@@ -196,7 +198,7 @@ def identify(
 
 def guess(path: Path, head: bytes = b"") -> Modality | None:
     """Guess the kind of a file from its name and first bytes; None if unsupported."""
-    mime = _magic(head) or _EXTENSIONS.get(path.suffix.lower(), "")
+    mime = _magic(head) or EXTENSIONS.get(path.suffix.lower(), "")
     if mime in _TABLES or mime in _ARRAYS:
         return Modality.IMU if mime in _TABLES else Modality.DEPTH
     family = mime.partition("/")[0]
@@ -233,12 +235,16 @@ def match_kind(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) ->
     return None
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 hex digest of a file. Raises Unreadable if it cannot be opened."""
+def sha256(path: Path, companion: Path | None = None) -> str:
+    """Return the SHA-256 hex digest of a file; with a companion, that of both digests.
+
+    Raises Unreadable if one cannot be opened.
+    """
     try:
-        return digest(path)
+        digests = [digest(part) for part in (path, companion) if part]
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def absolute(path: str | Path) -> Path:

@@ -26,7 +26,7 @@ from xsearch.media.depth import CAMERA
 from xsearch.media.files import HEAD, METADATA, Skipped, guess, identify, match_kind
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "is_url"]
+__all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
 
 CONNECTIONS = 16
 BACKOFF_S = (0.3, 1.0, 3.0, 10.0)  # delay before each retry
@@ -100,18 +100,31 @@ def at_hand(name: str | Path) -> Iterator[Path]:
     if not is_url(name):
         yield Path(name)
         return
+    with listed(str(name)) as file:
+        yield fetched(file).path
+
+
+@contextmanager
+def listed(url: str) -> Iterator[RemoteFile]:
+    """Yield the file at a URL, not fetched yet; a copy of it lasts as long as the block.
+
+    Raises UsageError unless the URL is a single file, Unreadable if it is unsupported.
+    """
     with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
-        files = list(Remote(str(name), Path(scratch).resolve()).files())
+        files = list(Remote(url, Path(scratch).resolve()).files())
         if len(files) != 1:
-            raise UsageError(f"{name}: expected one file, got {len(files)}")
-        file = files[0]
-        if isinstance(file, Skipped):
-            raise Unreadable(f"{name}: {file.reason}")
-        try:
-            copy = file.fetch()
-        except MediaError as problem:
-            raise Unreadable(str(problem).replace(f"{file.path}", f"{name}", 1)) from problem
-        yield copy.path
+            raise UsageError(f"{url}: expected one file, got {len(files)}")
+        if isinstance(files[0], Skipped):
+            raise Unreadable(f"{url}: {files[0].reason}")
+        yield files[0]
+
+
+def fetched(file: RemoteFile) -> MediaFile:
+    """`RemoteFile.fetch`, which raises Unreadable, naming the URL."""
+    try:
+        return file.fetch()
+    except MediaError as problem:
+        raise Unreadable(str(problem).replace(f"{file.path}", file.url, 1)) from problem
 
 
 class Remote:

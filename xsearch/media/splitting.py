@@ -17,6 +17,7 @@ __all__ = ["Count", "windows"]
 
 WORDS, LETTERS = 60, 400  # of a window: an excerpt that is read at a glance
 LAST = 1.25  # the last window may have more of them by this factor, to avoid a short remainder
+FULL, REST = 1 / 2, 1 / 4  # of a window is filled at least, and left at the end of a text
 OVERLAP = 1 / 8  # of a window that breaks a sentence is repeated in the next
 ATOM_LETTERS = 24  # longer runs of letters are divided at the boundaries of words, longer words at graphemes
 ATOM_TOKENS = 1 / 4  # of the limit: the same
@@ -45,8 +46,8 @@ _Part = tuple[str, float, _Break | None]
 def windows(text: str, count: Count, limit: int) -> Iterator[str]:
     """Split a text into windows of at most `limit` tokens and about 60 words; collapse white space.
 
-    count: the model's tokenizer. A window is at least half full, except that of a shorter text. Where it
-    breaks a sentence, its end is repeated in the next one. A single character may have more tokens.
+    count: the model's tokenizer. A window is at least half full, the last one a quarter. Where it breaks a
+    sentence, its end is repeated in the next one. A single character may have more tokens.
 
     >>> count = lambda texts: [len(text.split()) for text in texts]
     >>> list(windows("One two three. Four five.\\n\\nSix seven.", count, limit=6))
@@ -106,7 +107,7 @@ class _Block:
     def _best(self, first: int, done: int, full: int) -> tuple[int, str]:
         """The window from an atom that ends best after `done`, of at most `limit` tokens; its end first."""
         full = len(self._starts) if self._fits(first) else self._leaving(first, full)
-        least = max(self._reach(first, 0.5), done) + 1
+        least = max(self._reach(first, FULL), done) + 1
         while True:
             end = full
             if full < len(self._starts):
@@ -118,11 +119,11 @@ class _Block:
             full = self._leaving(first, min(end - 1, self._reach(first, self._limit / tokens)))
 
     def _leaving(self, first: int, full: int) -> int:
-        """The end of a window, at most `full`, that leaves at least half a window of the text."""
+        """The end of a window, at most `full`, that leaves no short remainder of the text."""
         if not self._is_last:
             return full
         n = len(self._starts)
-        return next((end for end in range(full, first, -1) if self._reach(end, 0.5) < n), full)
+        return next((end for end in range(full, first, -1) if self._reach(end, REST) < n), full)
 
     def _repeated(self, first: int, end: int) -> int:
         """Where the window after one that ends at `end` starts."""

@@ -12,6 +12,7 @@ from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["bom_encoding", "check_size", "read"]
 
+EXCERPT = 400  # letters
 MAX_BYTES = 16 << 20  # bytes; the King James Bible has 4.3 MB
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
@@ -24,11 +25,11 @@ _CONTROL = re.compile(r"[\0-\x08\x0e-\x19\x1c-\x1f]")  # except white space, DOS
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """Yield the text of a file as one sample. Raises Unreadable if the file is empty or not text."""
+    """Yield a file as one sample, of any length. Raises Unreadable if the file is empty or not text."""
     text = _decode(file.path)
     if not text.strip():
         raise Unreadable(f"{file.path}: empty: contains no words")
-    yield Sample(Modality.TEXT, text, text=text)
+    yield Sample(Modality.TEXT, text, text=" ".join(text.lstrip()[:EXCERPT].split()))
 
 
 def check_size(path: Path, size: int) -> None:

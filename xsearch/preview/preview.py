@@ -129,9 +129,9 @@ def sound(piece: Piece) -> Preview:
 
 
 def text(piece: Piece) -> Preview:
-    """Return a text in UTF-8."""
+    """Return a text, or the beginning of a text file, in UTF-8."""
     with decoded(piece, Modality.TEXT) as sample:
-        return Preview(sample.data.encode(), "text/plain;charset=utf-8")
+        return Preview((sample.text or sample.data).encode(), "text/plain;charset=utf-8")
 
 
 def _frame(sample: Sample, at_s: float | None) -> np.ndarray:

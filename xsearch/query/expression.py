@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,8 +255,9 @@ def item(id: int) -> Query:
 def parse(what: str | Path | Query) -> Query:
     """What a person typed: an existing file or URL by its kind (a text file by its words), else a text.
 
-    For the command line and Python: it looks at any path. What comes from elsewhere goes through
-    `Query.from_dict`. Raises UsageError for a file whose kind has to be said.
+    For the command line and Python: it looks at any path, and expands no `~`. What comes from elsewhere goes
+    through `Query.from_dict`. Raises UsageError for a folder, for a name that looks like a path where there
+    is no file (`text` takes it as words), and for a file whose kind has to be said.
     """
     if isinstance(what, Query):
         return what
@@ -263,14 +265,19 @@ def parse(what: str | Path | Query) -> Query:
         raise UsageError(f"query: expected a text, a path or a Query, got {type(what).__name__}")
     if media.is_url(what):
         return Query((Part(None, Url(str(what))),))
+    if not os.path.isfile(what):  # noqa: PTH113  a long text, or one with a NUL, is no path
+        if isinstance(what, Path):
+            raise UsageError(media.why_no_file(what))
+        if media.looks_like_path(what):
+            why = media.why_no_file(what)
+            raise UsageError(f"{why}; to search for these words: --text, or xsearch.text in Python")
+        return text(what)
     path = Path(what)
-    if isinstance(what, Path) or _is_file(path):
-        try:
-            return _file(media.identify(path.absolute()).modality, path)
-        except NotMedia:
-            kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
-            raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
-    return text(what)
+    try:
+        return _file(media.identify(path.absolute()).modality, path)
+    except NotMedia:
+        kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
+        raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
 
 
 def parse_each(queries: Sequence[str | Path | Query]) -> list[Query]:
@@ -278,13 +285,6 @@ def parse_each(queries: Sequence[str | Path | Query]) -> list[Query]:
     if isinstance(queries, str | Path | Query):
         raise UsageError(f"queries: expected a list, got one {type(queries).__name__}")
     return [parse(query) for query in queries]
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a long text, or one with a NUL, is no path
-        return False
 
 
 def _file(modality: Modality, source: str | Path | bytes) -> Query:

@@ -1,6 +1,6 @@
 """How one term of a query is written: `KIND:VALUE@WEIGHT`, of which only VALUE is required.
 
-    audio:sea.wav@0.7    text:a cage    bird.jpg    https://host/bird.jpg@-1
+    audio:sea.wav@0.7    text:a cage    bird.jpg    item:17    https://host/bird.jpg@-1
 
 Parsing opens nothing: whether a name is a file is decided by the predicate `exists` of the caller, and where
 there are no files (a server) every name is just a text.
@@ -12,44 +12,60 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Literal
 
 from xsearch.errors import UsageError
 from xsearch.types import Modality
 
-__all__ = ["Term", "parse_term", "split_weight"]
+__all__ = ["Kind", "Term", "parse_term", "split_weight"]
 
 Exists = Callable[[str], bool]
+Kind = Modality | Literal["item"]  # "item": the value is the id of a stored one
+_KINDS: tuple[Kind, ...] = (*Modality, "item")
+_PREFIX = re.compile(r"([a-z]{2,}):[^\s/\\:]", re.ASCII | re.IGNORECASE)  # no sentence, URL or drive
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A value, its modality (None: that of the file, or text), and its weight."""
+    """A value, its kind (None: that of the file, or text), and its weight."""
 
-    modality: Modality | None
+    kind: Kind | None
     value: str
     weight: float = 1.0
 
 
-def parse_term(text: str, *, modality: Modality | None = None, exists: Exists = lambda name: False) -> Term:
-    """The term that `text` describes; if `modality` is known already, `text` is VALUE@WEIGHT.
+def parse_term(text: str, *, kind: Kind | None = None, exists: Exists = lambda name: False) -> Term:
+    """The term that `text` describes; if `kind` is known already, `text` is VALUE@WEIGHT.
 
-    A name for which `exists` holds is never split. Raises UsageError for an empty value or a bad weight.
+    A name for which `exists` holds is never split. Raises UsageError for an empty value, a bad weight, an id
+    that is no number, and a word and a colon that are no kind.
 
     >>> parse_term("audio:sea.wav@0.7")
-    Term(modality=<Modality.AUDIO: 'audio'>, value='sea.wav', weight=0.7)
-    >>> parse_term("me@home: a song")
-    Term(modality=None, value='me@home: a song', weight=1.0)
+    Term(kind=<Modality.AUDIO: 'audio'>, value='sea.wav', weight=0.7)
+    >>> parse_term("note: a song")
+    Term(kind=None, value='note: a song', weight=1.0)
     """
     rest = text
-    if modality is None and not exists(text) and not exists(text.rpartition("@")[0]):
-        kind, colon, value = text.partition(":")
-        if colon and kind in list(Modality):
-            modality, rest = Modality(kind), value
+    if kind is None and not exists(text) and not exists(text.rpartition("@")[0]):
+        prefix, colon, after = text.partition(":")
+        if colon and prefix in _KINDS:
+            kind, rest = _KINDS[_KINDS.index(prefix)], after
+        elif mistyped := _PREFIX.match(text):
+            raise UsageError(_no_kind(text, mistyped[1]))
     value, weight = split_weight(rest, exists=exists)
     if not value.strip():
         raise UsageError(f"empty term {text!r}; expected KIND:VALUE@WEIGHT, such as audio:sea.wav@0.7")
-    return Term(modality, value, weight)
+    if kind == "item" and not (value.isdecimal() and value.isascii()):
+        raise UsageError(f"term {text!r}: expected the id of an item, such as item:17@0.5, got {value!r}")
+    return Term(kind, value, weight)
+
+
+def _no_kind(text: str, prefix: str) -> str:
+    near = get_close_matches(prefix.lower(), _KINDS, n=1)
+    hint = f" (did you mean {near[0]}:?)" if near else ""
+    return f"term {text!r}: {prefix!r} is none of the kinds {', '.join(_KINDS)}{hint}; for words: text:{text}"
 
 
 def split_weight(text: str, *, exists: Exists = lambda name: False) -> tuple[str, float]:

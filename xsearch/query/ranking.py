@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from xsearch.errors import UsageError
 from xsearch.index import cosines
 from xsearch.query.fusion import DEPTH, as_match, fuse, match_words, text_of
 from xsearch.query.hits import Hits
+from xsearch.system.lookup import is_in
 from xsearch.types import Match, Modality, Rank
 from xsearch.words import NOTHING, Matches
 
@@ -66,6 +67,7 @@ def search_many(
     match: Match | str | None = None,
     min_cosine: float | None = None,
     unique: bool = False,
+    exclude_self: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
@@ -79,6 +81,7 @@ def search_many(
         None: "both" if the rank is balanced. Other queries are answered by meaning.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
+    exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
 
     Raises UsageError for impossible arguments, BadFilter for `where`.
     """
@@ -86,27 +89,36 @@ def search_many(
         raise UsageError(f"top: expected at least 1, got {top}")
     if rank not in tuple(Rank):
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
-    match, asked = as_match(match, rank, min_cosine), [query.query for query in queries]
+    if min_cosine is not None and not -1 <= min_cosine <= 1:
+        raise UsageError(f"min_cosine: expected -1 to 1, got {min_cosine}")
+    match = as_match(match, rank, min_cosine)
     if match is Match.WORDS:
+        asked = [query.query for query in queries]
         return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
     groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
-    if not groups or not queries:
+    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+    if not exclude_self or not any(len(query.own) for query in queries):
+        return _answers(ask, queries, match, unique=unique)
+    each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
+    return [_answers(ask, [query], match, unique=unique)[0] for ask, query in each]
+
+
+def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique: bool) -> list[Hits]:
+    """The hits of queries that are searched for among the same items."""
+    view = ask.view
+    if not ask.groups or not queries:
         return [Hits(query=query) for query in queries]
-    depth, matched = max(top, DEPTH), [NOTHING for _ in queries]
+    vectors = np.stack([query.vector for query in queries])
+    batch = _Batch(vectors, *view.scales(queries), np.array([[ask.itself(query)] for query in queries]))
+    depth, matched = max(ask.top, DEPTH), [NOTHING for _ in queries]
     if match is Match.BOTH:
-        matched = match_words(view, groups, asked, depth=depth)
+        matched = match_words(view, ask.groups, [query.query for query in queries], depth=depth)
     if not any(map(len, matched)):
-        depth = top
-    ask = _Search(view, groups, depth, Rank(rank), -np.inf if min_cosine is None else min_cosine)
-    vectors, scales = np.stack([query.vector for query in queries]), view.scales(queries)
-    found = ask.answers(vectors, scales, unique=unique)
-    for row, matches in enumerate(matched):
-        if len(matches):
-            one = slice(row, row + 1)
-            found[row] = ask.fused(vectors[one], (scales[0][one], scales[1][one]), found[row], matches)
-            if unique:
-                found[row] = found[row][_representatives(view.snapshot, found[row], top)]
-    return _hits(view.snapshot, [one[:top] for one in found], queries)
+        return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
+    found = replace(ask, top=depth).answers(batch, unique=unique)
+    each = zip(batch, found, matched, strict=True)
+    fused = [ask.fused(one, near, matches, unique=unique) for one, near, matches in each]
+    return _hits(view.snapshot, fused, queries)
 
 
 def search_words(
@@ -151,11 +163,23 @@ def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> li
 
 
 @dataclass(frozen=True, slots=True)
-class _Search:
-    """What all queries of one call have in common.
+class _Batch:
+    """Queries, as arrays."""
 
-    vectors: float32 [Q, dim]. scales: their baselines, centres and spreads float32 [Q, modalities].
-    """
+    vectors: np.ndarray  # float32 [Q, dim]
+    centres: np.ndarray  # float32 [Q, modalities]
+    units: np.ndarray  # float32 [Q, modalities]
+    itself: np.ndarray  # int64 [Q, 1]: the item that is searched for, -1 for none
+
+    def __iter__(self) -> Iterator[_Batch]:
+        """Each query as a batch of one."""
+        for row in range(len(self.vectors)):
+            yield _Batch(*(getattr(self, field.name)[row : row + 1] for field in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """What all queries of one call have in common."""
 
     view: View
     groups: list[Group]
@@ -163,39 +187,37 @@ class _Search:
     rank: Rank
     min_cosine: float
 
-    def answers(
-        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
-    ) -> list[_Ranked]:
+    def itself(self, query: Embedded) -> int:
+        """The best of the query's own items that may answer, -1 for none; a sum has none."""
+        if len(query.parts) > 1 or not len(query.own):
+            return -1
+        own = query.own[np.any([is_in(query.own, group.ids) for group in self.groups], axis=0)]
+        return int(own[(self.view.snapshot.vectors(own) @ query.vector).argmax()]) if len(own) else -1
+
+    def answers(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
         """The `top` best of each query, texts that the model cannot read after all others."""
         parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
         first, *rest = [replace(self, groups=groups) for groups in parts if groups]
-        found = first._all(vectors, scales, unique=unique)
+        found = first._all(batch, unique=unique)
         if rest and min(len(one.ids) for one in found) < self.top:
-            both = zip(found, rest[0]._all(vectors, scales, unique=unique), strict=True)
-            found = [(one + other)[: self.top] for one, other in both]
+            both = zip(found, rest[0]._all(batch, unique=unique), strict=True)
+            found = [(one + other[~is_in(other.ids, np.sort(one.ids))])[: self.top] for one, other in both]
         return found
 
-    def _all(
-        self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray], *, unique: bool
-    ) -> list[_Ranked]:
-        if not unique:
-            return self.best(vectors, scales)
-        rows = [slice(row, row + 1) for row in range(len(vectors))]
-        return [self.distinct(vectors[row], (scales[0][row], scales[1][row])) for row in rows]
+    def _all(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
+        return [self.distinct(one) for one in batch] if unique else self.best(batch)
 
-    def best(self, vectors: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> list[_Ranked]:
+    def best(self, batch: _Batch) -> list[_Ranked]:
         """The `top` best of each query."""
-        parts = self.view.nearest(vectors, self.groups, self.top)
+        parts = self.view.nearest(batch.vectors, self.groups, self.top)
         scores = np.concatenate([part.scores for part in parts], axis=1)
         ids = np.concatenate([part.ids for part in parts], axis=1)
         if len(parts) > 1 and self.view.index is not None:
-            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], scales)
-        ranked = self._ranked(vectors, ids, scales)
+            ids = self._promising(scores, ids, [part.ids.shape[1] for part in parts], batch)
+        ranked = self._ranked(batch, ids)
         return [one[: min(self.top, int((one.cosines >= self.min_cosine).sum()))] for one in ranked]
 
-    def _promising(
-        self, scores: np.ndarray, ids: np.ndarray, widths: list[int], scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
+    def _promising(self, scores: np.ndarray, ids: np.ndarray, widths: list[int], batch: _Batch) -> np.ndarray:
         """The most promising candidates by approximate cosines, KEPT times as many as one group has.
 
         At least some of each group: the codes of one modality may be off by more than those of another. That
@@ -207,37 +229,31 @@ class _Search:
         if keep >= ids.shape[1]:
             return ids
         codes = np.repeat([group.kind for group in self.groups], widths)
-        centres, spreads = (scale[:, codes] for scale in scales)
-        balanced = (scores - centres) / spreads
+        balanced = (scores - batch.centres[:, codes]) / batch.units[:, codes]
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
             np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)
         return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
 
-    def _balanced(
-        self, scores: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> np.ndarray:
-        centres, spreads = (
-            np.take_along_axis(scale, self.view.snapshot.kinds_of(ids), axis=1) for scale in scales
-        )
-        return (scores - centres) / spreads
-
-    def _ranked(
-        self, vectors: np.ndarray, ids: np.ndarray, scales: tuple[np.ndarray, np.ndarray]
-    ) -> list[_Ranked]:
+    def _ranked(self, batch: _Batch, ids: np.ndarray) -> list[_Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: best first, ties by id.
 
-        What is searched for comes first, if it is among them. Figures are computed one query at a time, so
+        What is searched for comes first, among them or not. Figures are computed one query at a time, so
         that they do not depend on what shares the batch.
         """
-        exact = cosines(vectors, ids, self.view.snapshot.vectors)  # [Q, c]
-        balanced = self._balanced(exact, ids, scales)
-        scores = balanced if self.rank is Rank.BALANCED else exact
-        others = exact < max(ITSELF, self.min_cosine)
-        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
-        ids, scores, exact, balanced = (
-            np.take_along_axis(values, order, axis=1) for values in (ids, scores, exact, balanced)
-        )
+        absent = (ids != batch.itself).all(axis=1, keepdims=True)
+        if (absent & (batch.itself >= 0)).any():
+            ids = np.concatenate([ids, np.where(absent, batch.itself, -1)], axis=1)
+        exact = cosines(batch.vectors, ids, self.view.snapshot.vectors)  # [Q, c]
         kinds = self.view.snapshot.kinds_of(ids)
+        centres, units = (np.take_along_axis(scale, kinds, axis=1) for scale in (batch.centres, batch.units))
+        balanced = (exact - centres) / units
+        scores = balanced if self.rank is Rank.BALANCED else exact
+        itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
+        others = ~itself | (exact < self.min_cosine)
+        order = np.lexsort((ids, -np.where(exact < self.min_cosine, -np.inf, scores), others), axis=1)
+        ids, kinds, scores, exact, balanced = (
+            np.take_along_axis(values, order, axis=1) for values in (ids, kinds, scores, exact, balanced)
+        )
         bm25 = np.full(ids.shape, np.nan, np.float32)
         counts = (ids >= 0).sum(axis=1).tolist()
         return [
@@ -245,32 +261,29 @@ class _Search:
             for q, n in enumerate(counts)
         ]
 
-    def fused(
-        self,
-        vector: np.ndarray,
-        scales: tuple[np.ndarray, np.ndarray],
-        nearest: _Ranked,
-        matches: Matches,
-    ) -> _Ranked:
-        """The order of one query's nearest items fused with that of the items that match its words.
+    def fused(self, query: _Batch, nearest: _Ranked, matches: Matches, *, unique: bool) -> _Ranked:
+        """The `top` best of the order of one query's nearest items fused with that of its words' matches.
 
         Of the first of both orders, the one with the words is the surer. What is searched for comes before,
         but not whatever else the model cannot tell from it: it has the words too.
         """
+        if not len(matches):
+            return nearest[: self.top]
         ids, scores = fuse([matches.ids, nearest.ids])
-        (ranked,) = self._ranked(vector, ids[None], scales)
+        (ranked,) = self._ranked(query, ids[None])
         bm25 = np.full(len(ids), np.nan, np.float32)
         bm25[_positions(matches.ids, ids)] = matches.bm25
         ranked = replace(ranked[_positions(ids, ranked.ids)], scores=scores, bm25=bm25)
         order = np.argsort(np.isnan(bm25) | (ranked.cosines < ITSELF), kind="stable")
-        return ranked[order[ranked.cosines[order] >= self.min_cosine]]
+        ranked = ranked[order[ranked.cosines[order] >= self.min_cosine]]
+        return ranked[_representatives(self.view.snapshot, ranked, self.top) if unique else slice(self.top)]
 
-    def distinct(self, vector: np.ndarray, scales: tuple[np.ndarray, np.ndarray]) -> _Ranked:
-        """The `top` best of one query, [1, dim], that are no near duplicates of each other."""
-        near = [part.ids for part in self.view.nearest(vector, self.groups, self.top)]
+    def distinct(self, query: _Batch) -> _Ranked:
+        """The `top` best of one query that are no near duplicates of each other."""
+        near = [part.ids for part in self.view.nearest(query.vectors, self.groups, self.top)]
         depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
         while True:
-            (fetched,) = self._ranked(vector, np.concatenate(near, axis=1), scales)
+            (fetched,) = self._ranked(query, np.concatenate(near, axis=1))
             passing = fetched[: int((fetched.cosines >= self.min_cosine).sum())]
             found = passing[_representatives(self.view.snapshot, passing, self.top)]
             bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
@@ -288,7 +301,7 @@ class _Search:
                 return found
             depth *= GROW
             for at in open_groups:
-                near[at] = self.view.nearest(vector, [self.groups[at]], depth)[0].ids
+                near[at] = self.view.nearest(query.vectors, [self.groups[at]], depth)[0].ids
 
 
 def _positions(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -303,11 +316,12 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     vectors = snapshot.vectors(found.ids)
     kept: list[int] = []
     visited: set[tuple[int, str]] = set()
-    for row, key in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
-        same_kind = [other for other in kept if found.kinds[other] == found.kinds[row]]
-        if key in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
+    for row, (kind, digest) in enumerate(zip(found.kinds.tolist(), digests, strict=True)):
+        same_kind = [other for other in kept if found.kinds[other] == kind]
+        if (kind, digest) in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
             continue
-        visited.add(key)
+        if digest:  # else unknown, which equals nothing
+            visited.add((kind, digest))
         kept.append(row)
         if len(kept) == top:
             break

@@ -14,6 +14,7 @@ import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import UNKNOWN_SHARE, Calibration, Samples, baselines, pooled
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ __all__ = ["Candidates", "Group", "View"]
 PRIOR = 8  # cosines that the pooled baseline counts for; it leads while a modality has only a few items
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
-DOMINANCE = 2 / 3  # how much of a spread is taken to be signal, in a query of one part
 FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
@@ -119,6 +119,17 @@ class View:
         """The full-text index of all items; None if it would take long to make and is not `required`."""
         return None if self._reader is None else self._reader.of(self.snapshot, required=required)
 
+    def without(self, groups: Sequence[Group], ids: np.ndarray) -> list[Group]:
+        """The same groups without these items, int64, ascending; not remembered."""
+        if not len(ids):
+            return list(groups)
+        rest = ((group, group.ids[~is_in(group.ids, ids)]) for group in groups)
+        return [
+            group if len(some) == len(group.ids) else Group.of(group.kind, self.index, some, group.is_known)
+            for group, some in rest
+            if len(some)
+        ]
+
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].
 
@@ -177,14 +188,15 @@ class View:
         """Centres and units of `balanced`, float32 [Q, modalities] each: (cosine - centre) / unit.
 
         unit = spread^b width^(1 - b), where `width` is the distance of the items from the mean of their
-        modality and b = 1 - DOMINANCE * (the largest weight of a part / the sum of all weights). Where
-        answers are far above the rest the spread of a pair is wide, and dividing by it alone would set them
-        back. A sum needs it more: else items of one part's modality would answer for that part only.
-        (benchmarks/ranking.py compares other ways.)
+        modality and b = (2 - share) / 3 with the share of the heaviest part in the weights: 1/3 for one part.
+        Where answers are far above the rest the spread of a pair is wide, and dividing by it alone would set
+        them back. A sum needs more of it: else items of one part's modality would answer for that part only.
+        (benchmarks/ranking.py and answers.py compare other ways.)
         """
         centres, spreads = self.baselines(queries)
         weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
-        power = 1 - DOMINANCE * np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        share = np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        power = (2 - share) / 3
         return centres, spreads**power * self._widths ** (1 - power)
 
     def baselines(self, queries: Sequence[Embedded]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,16 +11,31 @@ import pyarrow as pa
 
 from xsearch.store.pages import PAGE, CheckedFile
 
-__all__ = ["MappedTable", "view"]
+__all__ = ["MappedTable", "array", "scalar", "view"]
 
 WINDOW = 1 << 16  # bytes verified around a value; matches the kernel's read-ahead
 # A buffer, byte offsets into it and byte counts
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
 
+# `to_numpy`, `pa.array` and whatever takes a Python value import pandas: 0.2 s
+
+
 def view(array: pa.Array, dtype: type) -> np.ndarray:
-    """Zero-copy view of a primitive array without nulls. (`to_numpy` imports pandas, 0.2 s.)"""
+    """Zero-copy view of a primitive array without nulls."""
     return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * np.dtype(dtype).itemsize)
+
+
+def array(values: np.ndarray) -> pa.Array:
+    """Zero-copy Arrow array of int64 values."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(values)])
+
+
+def scalar(text: str) -> pa.Scalar:
+    """Arrow's form of a string."""
+    content = text.encode()
+    ends = np.array([0, len(content)], np.int32)
+    return pa.Array.from_buffers(pa.string(), 1, [None, pa.py_buffer(ends), pa.py_buffer(content)])[0]
 
 
 class MappedTable:
@@ -111,7 +126,7 @@ class MappedTable:
         texts = [column.buffers() for column in batch if pa.types.is_string(column.type)]
         ends = [(text, np.frombuffer(offsets, np.int32)) for _, offsets, text in texts]  # verified above
         self._check_each((text, end[rows], end[rows + 1] - end[rows]) for text, end in ends)
-        return pa.Table.from_batches([batch.take(pa.array(rows))])
+        return pa.Table.from_batches([batch.take(array(rows))])
 
     def _parts(self, column: pa.Array, rows: np.ndarray) -> Iterator[Part]:
         """Yield the byte ranges of these rows except string text; nested columns are verified as a whole."""

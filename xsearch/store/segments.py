@@ -15,13 +15,15 @@ from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SegmentEntry
-from xsearch.store.mapped import MappedTable, view
+from xsearch.store.mapped import MappedTable, scalar, view
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 from xsearch.system.durable import digest, fsync
+from xsearch.system.lookup import is_in
 from xsearch.types import Modality
 
 __all__ = [
@@ -64,6 +66,7 @@ ITEM_SCHEMA = pa.schema(
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
+SCATTERED = 1024  # rows up to which reading them is faster than comparing a whole column
 ROWS_PER_GROUP = 8192  # of items.parquet: reading 10 scattered rows of a million decodes 10 MB
 
 
@@ -205,6 +208,34 @@ class Segment:
         if column.null_count == len(column):
             return np.zeros(len(column), np.float32)
         return view(column.combine_chunks().fill_null(0.0), np.float32)
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """The `bytes` of each row, -1 for null: int64 [n]."""
+        return self._integers("bytes")
+
+    @cached_property
+    def mtimes_ns(self) -> np.ndarray:
+        """The `mtime_ns` of each row, -1 for null: int64 [n]."""
+        return self._integers("mtime_ns")
+
+    def _integers(self, name: str) -> np.ndarray:
+        column = self.columns(pa.schema([ITEM_SCHEMA.field(name)]))[name].combine_chunks()
+        values, validity = view(column, np.int64), column.buffers()[0]
+        if not column.null_count:
+            return values
+        bits = np.unpackbits(
+            np.frombuffer(validity, np.uint8), bitorder="little"
+        )  # `fill_null` imports pandas
+        return np.where(bits[column.offset :][: len(column)], values, -1)
+
+    def equal(self, rows: np.ndarray, name: str, value: str) -> np.ndarray:
+        """Return those of `rows` (int64, ascending) that have `value` in a string column."""
+        schema = pa.schema([ITEM_SCHEMA.field(name)])
+        if len(rows) <= SCATTERED:
+            return rows[[found == value for found in self.items(self.ids[rows], schema)[name].to_pylist()]]
+        matches = pc.indices_nonzero(pc.equal(self.columns(schema)[name], scalar(value)))
+        return rows[is_in(rows, view(matches, np.uint64).astype(np.int64))]
 
     def is_plain(self, schema: pa.Schema) -> bool:
         """Whether `record` returns values of `schema` without conversion."""

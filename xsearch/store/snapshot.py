@@ -14,7 +14,7 @@ import pyarrow as pa
 from xsearch.errors import StoreError
 from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
-from xsearch.store.mapped import view
+from xsearch.store.mapped import array, view
 from xsearch.store.pages import check_all
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.system.float16 import to_float32
@@ -209,7 +209,7 @@ class Snapshot:
         ids = self.ids[self.rows(ids)]
         unique, inverse = np.unique(ids, return_inverse=True)
         parts = [segment.items(unique[part], schema) for segment, part in self._by_segment(unique)]
-        return pa.concat_tables([schema.empty_table(), *parts]).take(inverse)
+        return pa.concat_tables([pa.Table.from_batches([], schema), *parts]).take(array(inverse))
 
     def records(self, ids: np.ndarray) -> Callable[[int, int], list[dict[str, Any]]]:
         """Read the items of `ids` and return a function that converts a range (start, stop) to dictionaries.
@@ -275,6 +275,31 @@ class Snapshot:
         keys = ["path", "sha256", "bytes", "mtime_ns"]
         grouped = table.group_by(keys).aggregate([("id", "list")])
         return grouped.rename_columns([*keys, "ids"]).sort_by("path")
+
+    def of_file(self, path: str, size: int | None, mtime_ns: int | None) -> np.ndarray:
+        """Return the ids of the items of a file in this state, None for unknown: int64, ascending."""
+        size, mtime_ns = (-1 if value is None else value for value in (size, mtime_ns))
+        return self._equal(
+            "path", lambda: path, lambda segment: (segment.sizes == size) & (segment.mtimes_ns == mtime_ns)
+        )
+
+    def of_content(self, size: int, sha256: Callable[[], str]) -> np.ndarray:
+        """Return the ids of the items of all files with this content: int64, ascending.
+
+        sha256: called only if there are items of files of this size.
+        """
+        return self._equal("sha256", cache(sha256), lambda segment: segment.sizes == size)
+
+    def _equal(
+        self, name: str, value: Callable[[], str], candidates: Callable[[Segment], np.ndarray]
+    ) -> np.ndarray:
+        """Return the ids of live items that have `value` in a string column, of the candidates (bool [n])."""
+        found = [np.empty(0, np.int64)]
+        for segment in self._segments:
+            rows = np.flatnonzero(candidates(segment))
+            found.append(segment.ids[segment.equal(rows, name, value()) if len(rows) else rows])
+        ids = np.concatenate(found)
+        return ids[~is_in(ids, self._dead)]
 
     def skipped(self) -> pa.Table:
         """One row per skipped file: path, reason, error (its class), when (ISO 8601), oldest first."""
