@@ -82,8 +82,8 @@ def fuse(orders: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     Of two with the same score, the one of the earlier order comes first.
 
     >>> ids, scores = fuse([np.array([7, 8]), np.array([9, 7])])
-    >>> ids.tolist(), (scores * 61).round(3).tolist()
-    ([7, 9, 8], [1.984, 1.0, 0.984])
+    >>> ids.tolist(), [f"{61 * score:.3f}" for score in scores]
+    ([7, 9, 8], ['1.984', '1.000', '0.984'])
     """
     ids, first, at = np.unique(np.concatenate(orders), return_index=True, return_inverse=True)
     scores = np.bincount(at, np.concatenate([1 / (K + 1 + np.arange(len(order))) for order in orders]))
