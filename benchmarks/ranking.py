@@ -32,6 +32,7 @@ from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, calibrate, embed, search_many
+from xsearch.query.calibration import UNKNOWN_SHARE
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.store import Snapshot, Store
 from xsearch.types import Fingerprint, Modality
@@ -45,7 +46,6 @@ SAMPLE = 256  # items of a kind that stand for all of them
 NEIGHBOURS = 10  # of CSLS (Conneau et al., ICLR 2018, arXiv:1710.04087, section 2.3)
 NORMAL_TAIL = 1.645  # standard deviations that the 95th percentile of normal figures is above their median
 OWN = 30  # items of a query's own file at most
-UNKNOWN = 0.5  # share of unknown words above which a text is left out
 MAD = 1.4826  # times the median absolute deviation: the standard deviation of normal figures
 
 
@@ -283,7 +283,7 @@ def scene_collections(
 
 def corpus_collection(corpus: Corpus) -> tuple[Mixed, list[Asked]]:
     snapshot = corpus.collection.snapshot()
-    readable = snapshot.unknown_shares <= UNKNOWN
+    readable = snapshot.unknown_shares <= UNKNOWN_SHARE
     rows = {Modality(kind): np.flatnonzero(readable & (snapshot.modalities == kind)) for kind in Modality}
     rows = {kind: of_kind for kind, of_kind in rows.items() if len(of_kind)}
     order = np.concatenate(list(rows.values()))

@@ -487,7 +487,7 @@ def test_texts_of_unknown_words_come_last(
 ) -> None:
     kinds = [KINDS[0]] * 5 + [KINDS[1]] * 10
     vectors = np.concatenate([random_rows(rng, kind, kinds.count(kind)) for kind in KINDS[:2]])
-    shares = np.array([None] * 5 + [0.0] * 5 + [0.6, 1.0] * 2 + [0.5], object)
+    shares = np.array([None] * 5 + [0.0] * 5 + [0.75, 1.0] * 2 + [0.7], object)
     columns = {"unknown_share": shares.tolist(), "sha256": list(map(str, range(15)))}
     view = View(make(tmp_path / "c", vectors, kinds, **columns).snapshot())
     unknown = set(range(10, 14))
