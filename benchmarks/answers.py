@@ -36,6 +36,7 @@ import xsearch
 from benchmarks import command
 from benchmarks.labelled import COMMON, Corpus, ndcg, precision
 from xsearch import Query
+from xsearch.derive import derive
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.scenes import Scene, sample
 from xsearch.types import Modality
@@ -89,6 +90,7 @@ class Mixed:
                 paths = [f"/scenes/{row}.{kind}" for row in range(SCENES)]
                 writer.add(pa.table({"path": paths, "modality": [str(kind)] * SCENES}), vectors)
             writer.commit()
+            derive(writer)
         snapshot = self.collection.snapshot()
         self.ids, self.kinds = snapshot.ids, snapshot.modalities
         self.vectors = snapshot.vectors(snapshot.ids)

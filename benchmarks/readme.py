@@ -29,6 +29,7 @@ from benchmarks import (
     search,
     startup,
     towers,
+    words,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -70,6 +71,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "search": lambda: result("search", search.markdown),
     "search-data": lambda: result("search-data", search.markdown),
     "rendering": lambda: result("rendering", rendering.markdown),
+    "words": lambda: result("words", words.markdown),
 }
 
 

@@ -1,4 +1,4 @@
-"""A tiny collection that has everything: segments, removed items, skipped files, an index, a calibration.
+"""A tiny collection that has everything: segments, removed items, skipped files, both indexes, a calibration.
 
 python -m tests.make_fixture tests/fixtures/format-N    # before the format changes, to keep the last one
 """
@@ -18,6 +18,7 @@ from xsearch.index import build, make_plan
 from xsearch.query.calibration import calibrate
 from xsearch.store import Store
 from xsearch.types import Modality, Sample
+from xsearch.words import WordIndex
 
 __all__ = ["make"]
 
@@ -50,6 +51,9 @@ def make(path: Path) -> Store:
         plan = make_plan(len(seen), DIM, device="cpu", recipe="IVF1,Flat")
         build(plan, seen.vectors(seen.ids), seen.blocks()).save(folder)
         writer.set_index(folder)
+        words = writer.new_words_file()
+        WordIndex.write(words, seen)
+        writer.set_words(words)
         writer.set_calibration(calibrate(seen).to_dict())
         writer.commit()
     return store

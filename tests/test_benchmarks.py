@@ -7,6 +7,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import (
     corpus,
@@ -23,6 +24,7 @@ from benchmarks import (
     search,
     sharing,
     vectors,
+    words,
 )
 from benchmarks import towers as towers_benchmark
 from xsearch.models import HUGE, TOWERS
@@ -273,3 +275,28 @@ def test_the_figures_are_those_of_a_search():
     figures = {name: values[0] for name, values in nearest.cases["answered"].items()}
     assert figures["expected"] == pytest.approx(-np.log(hit.expected), abs=1e-3)
     assert (figures["balanced"], figures["cosine"]) == pytest.approx((hit.balanced, hit.cosine), abs=1e-4)
+
+
+def test_words_are_compared_and_timed(tmp_path):
+    notes = tmp_path / "media" / "notes"
+    notes.mkdir(parents=True)
+    (notes / "NOTE_0002.md").write_text("a proxy error: timeout")
+    (notes / "NOTE_0056.txt").write_text("a dog and Santa Claus")
+    Image.new("RGB", (32, 32)).save(tmp_path / "dog.png")
+    (tmp_path / "labels.csv").write_text(
+        "path,modality,concept,concepts_all,caption,pair_id\n"
+        "media/notes/NOTE_0056.txt,text,dog,dog|cat,,\n"
+        "dog.png,image,dog,dog,a dog sits on Santa Claus,\n"
+    )
+    result = json.loads(json.dumps(words.run(tmp_path, "bundled", sizes=[200], notes=5)))
+    found = {(row["way"], row["queries"]): row["hit_at_1"] for row in result["notes"]}
+    assert found["words", "exact"] == found["both", "exact"] > found["meaning", "exact"]
+    assert found["both", "all"] == found[f"both: {[*words.gates()][1]}", "all"]  # as the program does
+    assert {row["way"] for row in result["mixed"]} == {way for way, _ in found}
+    by_script = {(row["script"], row["way"]): row["mrr"] for row in result["scripts"]}
+    for script in ("Chinese", "Thai"):
+        assert by_script[script, "graphemes"] > max(0.9, by_script[script, "trigrams"])
+    (row,) = result["timed"]
+    assert row["bytes"] > 10_000
+    assert row["words_3_p50_ms"] > 0
+    assert "Words are" in words.markdown(result)

@@ -28,9 +28,8 @@ def damage_plan(path: Path) -> None:
     (path / "plan.json").write_text("{")
 
 
-HIT_COLUMNS = [
-    "rank", "score", "cosine", "balanced", "expected", "id", "path", "modality", "start_s", "end_s", "text",
-]  # fmt: skip
+FIGURES = ["score", "cosine", "balanced", "expected"]
+HIT_COLUMNS = ["rank", *FIGURES, "id", "path", "modality", "start_s", "end_s", "text", "bm25"]
 
 
 @pytest.fixture
@@ -110,10 +109,10 @@ def test_hits_can_be_pickled(collection: Collection) -> None:
 def test_hits_become_tables(collection: Collection) -> None:
     hits = collection.search("red", top=6)
     rows, table, frame = hits.to_dicts(), hits.to_arrow(), hits.to_pandas()
-    assert [list(row)[:11] for row in rows] == [HIT_COLUMNS] * 6
+    assert [list(row)[:12] for row in rows] == [HIT_COLUMNS] * 6
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5, 6]  # not the user's column of that name
     assert {row.get("year") for row in rows} == {1999, None}
-    assert table.column_names[:11] == HIT_COLUMNS
+    assert table.column_names[:12] == HIT_COLUMNS
     assert table["modality"].to_pylist() == [str(hit.modality) for hit in hits]
     assert frame["path"].tolist() == [hit.path for hit in hits]
     assert Hits([]).to_arrow().column_names == HIT_COLUMNS
@@ -256,6 +255,56 @@ def test_an_index_that_is_gone_or_damaged_costs_nothing_but_speed(
     generation = collection.stats()["generation"]
     collection.ingest(folder)
     assert collection.stats()["generation"] == generation
+
+
+def test_words_are_kept_in_step_with_the_items(collection: Collection, folder: Path) -> None:
+    def answer() -> list[str]:
+        return sorted(Path(hit.path).name for hit in collection.search("red", match="words"))
+
+    first = collection.snapshot().words_path
+    assert first is not None
+    assert answer() == ["red.png", "red.txt"]
+    (folder / "another.txt").write_text("red")
+    collection.ingest(folder)
+    second = collection.snapshot().words_path
+    assert second not in (None, first)
+    assert answer() == ["another.txt", "red.png", "red.txt"]
+    with collection.store.writer() as writer:  # committed while words are not indexed, as in a running ingest
+        items = pa.table({"path": ["/more.txt"], "modality": ["text"], "text": ["red"]})
+        writer.add(items, writer.snapshot.vectors(writer.snapshot.ids[:1]))
+        writer.commit()
+    assert collection.snapshot().words_path == second
+    assert answer() == ["another.txt", "more.txt", "red.png", "red.txt"]
+    collection.remove(paths=[folder / "red.txt"])
+    assert answer() == ["another.txt", "more.txt", "red.png"]
+    collection.compact()
+    collection.compact()
+    assert collection.snapshot().words_path == second
+    assert answer() == ["another.txt", "more.txt", "red.png"]
+    collection.remove(where="true")
+    collection.ingest(folder / "sky")
+    assert collection.snapshot().words_path != second  # most of its items were removed
+    assert answer() == []
+
+
+def test_words_that_are_gone_or_damaged_are_read_again(
+    collection: Collection, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = collection.search("red")
+    for damage in (Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x")):
+        path = collection.snapshot().words_path
+        assert path is not None
+        damage(path)
+        caplog.clear()
+        again = Collection(collection.store, backend=FakeBackend())
+        assert again.search("red") == again.search("red") == before
+        assert len(caplog.records) == 1
+        collection.ingest(folder)  # nothing new
+        assert collection.snapshot().words_path != path
+        assert collection.verify() == []
+        generation = collection.stats()["generation"]
+        collection.ingest(folder)
+        assert collection.stats()["generation"] == generation
 
 
 def test_a_manifest_without_a_source_opens(collection: Collection) -> None:

@@ -89,10 +89,10 @@ def test_any_damage_is_found_never_searched_and_repaired(whole, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "manifest.copy.json"])
-@pytest.mark.parametrize("digit", [b"0", b"1", b"3", b"9"])
+@pytest.mark.parametrize("digit", [b"0", b"1", b"2", b"9"])
 def test_a_format_that_is_damaged_is_not_taken_for_another(path, name, digit):
     content = (path / name).read_bytes()
-    (path / name).write_bytes(content.replace(b'"format": 2', b'"format": ' + digit))
+    (path / name).write_bytes(content.replace(b'"format": 3', b'"format": ' + digit))
     (finding,) = verify(path, repair=True)
     assert finding.path == name
     assert verify(path) == []
@@ -244,6 +244,13 @@ def old(tmp_path: Path) -> Path:
     return Path(shutil.copytree(OLD, tmp_path / "old"))
 
 
+def test_format_2_opens_and_answers(whole):
+    old = OLD.with_name("format-2")
+    assert (read_manifest(old).format, read_manifest(old).words) == (2, None)
+    assert answers(old) == answers(whole)
+    assert verify(old) == []
+
+
 def test_format_1_opens_answers_and_is_verified_as_far_as_it_has_checksums(old, whole):
     assert read_manifest(old).format == 1
     assert answers(old) == answers(whole)
@@ -257,11 +264,13 @@ def test_format_1_opens_answers_and_is_verified_as_far_as_it_has_checksums(old, 
             flip(old / name)
 
 
-def test_format_1_becomes_format_2_with_the_first_commit(old, tmp_path):
+@pytest.mark.parametrize("fixture", ["format-1", "format-2"])
+def test_an_earlier_format_becomes_format_3_with_the_first_commit(fixture, tmp_path):
+    old = Path(shutil.copytree(OLD.with_name(fixture), tmp_path / "old"))
     before = answers(old)
     (tmp_path / "new.txt").write_text("bright blue")
     ingest(Store.open(old), [tmp_path / "new.txt"], FakeBackend(), decoders=0)
-    assert read_manifest(old).format == 2
+    assert read_manifest(old).format == 3
     assert answers(old)[2][:-1] == before[2]
     assert verify(old) == []
     for name in files(old):

@@ -14,7 +14,7 @@ PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
     0: ("errors", "system", "types"),
     1: ("media", "models", "store", "index", "scenes"),
-    2: ("backend", "decoders", "metadata", "pairs", "preview"),
+    2: ("backend", "decoders", "metadata", "pairs", "preview", "words"),
     3: ("gallery",),
     4: ("query", "train", "evaluate", "generate", "locate"),
     5: ("derive", "model"),
@@ -70,7 +70,7 @@ def test_imports_go_one_way(path: Path) -> None:
         assert LAYER[other] < LAYER[own], f"{own} imports {module}"
 
 
-@pytest.mark.parametrize("name", ["store", "index", "media"])
+@pytest.mark.parametrize("name", ["store", "index", "media", "words"])
 def test_arrays_know_nothing_of_tensors(name: str) -> None:
     for path in (PACKAGE / name).rglob("*.py"):
         assert not {module.split(".")[0] for module in imports(path)} & {"torch", "transformers"}, path

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -25,10 +26,24 @@ from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
-from xsearch.query import Embedded, Hits, Query, View, as_modalities, embed, parse_each, search_many
+from xsearch.query import (
+    Embedded,
+    Hits,
+    Query,
+    View,
+    as_match,
+    as_modalities,
+    embed,
+    knows,
+    parse_each,
+    search_many,
+    search_words,
+    text_of,
+)
 from xsearch.store import Snapshot, Store
 from xsearch.system.cores import CORES
-from xsearch.types import DEFAULT_COLLECTION, Fingerprint, MediaFile, Modality, Rank, Sample
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample
+from xsearch.words import WordReader, load
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -94,6 +109,7 @@ class Collection:
         self._state: tuple[bytes, Snapshot] | None = None
         self._view: View | None = None
         self._index: tuple[Path | None, Index | None] = None, None
+        self._words: tuple[str | None, WordReader] = None, WordReader()
         self._decoders: Decoders | None = None
         fingerprint = self.snapshot().fingerprint
         if backend is not None:
@@ -233,6 +249,7 @@ class Collection:
         modality: Kinds | None = None,
         where: str | None = None,
         rank: Rank | str = Rank.BALANCED,
+        match: Match | str | None = None,
         min_cosine: float | None = None,
         max_expected: float | None = None,
         unique: bool = False,
@@ -241,7 +258,8 @@ class Collection:
     ) -> Hits:
         """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`.
 
-        Raises UnknownWords for a text of which the model has learned no word, unless `anyway`.
+        Raises UnknownWords for a text of which the model has learned no word and no item has most of them,
+        unless `anyway`.
         """
         (hits,) = self.search_many(
             [query],
@@ -249,6 +267,7 @@ class Collection:
             modality=modality,
             where=where,
             rank=rank,
+            match=match,
             min_cosine=min_cosine,
             max_expected=max_expected,
             unique=unique,
@@ -265,28 +284,46 @@ class Collection:
         modality: Kinds | None = None,
         where: str | None = None,
         rank: Rank | str = Rank.BALANCED,
+        match: Match | str | None = None,
         min_cosine: float | None = None,
         max_expected: float | None = None,
         unique: bool = False,
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
-        """`search` for many queries: model, index and metadata are asked once for all of them."""
-        view, kinds = self.view(), as_modalities(modality)
+        """`search` for many queries: model, index and metadata are asked once for all of them.
+
+        A text of which the model has learned no word is answered by its words, where items have them.
+        """
+        view, kinds, asked = self.view(), as_modalities(modality), parse_each(queries)
+        match = as_match(match, rank, min_cosine)
+        by_words = partial(search_words, view, top=top, modality=kinds, where=where, unique=unique)
+        if match is Match.WORDS:
+            return by_words(asked)
+        answers: dict[int, Hits] = {}
+        if match is Match.BOTH and min_cosine is None and not anyway:
+            texts = {at: words for at, query in enumerate(asked) if (words := text_of(query))}
+            unread = [at for at, words in texts.items() if not knows(self.backend, words)]
+            found = zip(unread, by_words([asked[at] for at in unread], sure=True), strict=True)
+            answers = {at: hits for at, hits in found if hits}
         target = kinds[0] if kinds is not None and len(kinds) == 1 else None
-        embedded = self._embed(view.snapshot, queries, target, anyway=anyway)
-        return search_many(
-            view,
-            embedded,
-            top=top,
-            modality=kinds,
-            where=where,
-            rank=rank,
-            min_cosine=min_cosine,
-            max_expected=max_expected,
-            unique=unique,
-            exclude_self=exclude_self,
+        others = [query for at, query in enumerate(asked) if at not in answers]
+        nearest = iter(
+            search_many(
+                view,
+                self._embed(view.snapshot, others, target, anyway=anyway),
+                top=top,
+                modality=kinds,
+                where=where,
+                rank=rank,
+                match=match,
+                min_cosine=min_cosine,
+                max_expected=max_expected,
+                unique=unique,
+                exclude_self=exclude_self,
+            )
         )
+        return [answers[at] if at in answers else next(nearest) for at in range(len(asked))]
 
     def _embed(
         self,
@@ -479,10 +516,18 @@ class Collection:
             )
 
     def _ready(self, snapshot: Snapshot) -> View:
-        """A view of `snapshot`, or of a later one if a compaction has deleted its index before it was read.
+        """A view of `snapshot`, or of a later one if a compaction has deleted its indexes before that.
 
-        Where the index is damaged, everything is scanned.
+        Where the index is damaged, everything is scanned; words that are missing are read from the items.
         """
+        try:
+            if self._words[0] != snapshot.manifest.words:
+                self._words = snapshot.manifest.words, WordReader(load(snapshot))
+        except StoreError as problem:
+            if (later := self.snapshot()) is not snapshot:
+                return self._ready(later)
+            LOG.warning("%s with the next ingest", problem)
+            self._words = snapshot.manifest.words, WordReader()
         if self._index[0] != snapshot.index_path:
             try:
                 self._index = snapshot.index_path, load_index(snapshot)
@@ -491,7 +536,7 @@ class Collection:
                     return self._ready(later)
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
                 self._index = snapshot.index_path, None
-        return View(snapshot, self._index[1])
+        return View(snapshot, self._index[1], self._words[1])
 
     @staticmethod
     def _required_index(snapshot: Snapshot) -> Index:

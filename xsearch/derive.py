@@ -1,25 +1,28 @@
-"""Derived data of a collection: the calibration and, above a certain size, the index."""
+"""Derived data of a collection: calibration, full-text index and, above a certain size, the FAISS index."""
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from xsearch.errors import StoreError
 from xsearch.index import Index, update
 from xsearch.query.calibration import Calibration, calibrate
+from xsearch.words import WordIndex, load
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
 
 __all__ = ["derive", "keep_index", "load_index"]
 
+LOG = logging.getLogger("xsearch")
 
 MOST_SEGMENTS = 64  # a search visits all that hold candidates: some 3 us each (measured)
 
 
 def derive(writer: Writer) -> None:
-    """Update index and calibration to the current items, and commit; compact above MOST_SEGMENTS segments."""
+    """Update all derived data to the current items, and commit; compact above MOST_SEGMENTS segments."""
     snapshot = writer.snapshot
     previous = None
     with suppress(StoreError):  # rebuilt
@@ -27,11 +30,31 @@ def derive(writer: Writer) -> None:
     index = update(previous, snapshot)
     if index is None or index is not previous:
         keep_index(writer, index)
+    _update_words(writer)
     if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
         writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
     writer.commit()
     if len(writer.manifest.segments) > MOST_SEGMENTS:
         writer.compact()
+
+
+def _update_words(writer: Writer) -> None:
+    """Index the words of new items; a failure costs only that text queries ask the vectors alone."""
+    snapshot = writer.snapshot
+    words = None
+    with suppress(StoreError):  # rebuilt
+        stored = load(snapshot)
+        words = stored.verify() if stored and not stored.is_stale(snapshot) else None
+    if not len(snapshot):
+        writer.set_words(None)
+    elif words is None or words.missing(snapshot):
+        path = writer.new_words_file()
+        try:
+            WordIndex.write(path, snapshot, words)
+            writer.set_words(path)
+        except StoreError as problem:
+            LOG.warning("%s; texts are searched by meaning alone", problem)
+            writer.set_words(None)
 
 
 def keep_index(writer: Writer, index: Index | None) -> None:

@@ -13,6 +13,7 @@ from xsearch.errors import StoreError
 from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
 from xsearch.store.verify import recover_manifest, verify_files
+from xsearch.words import WordIndex
 
 if TYPE_CHECKING:
     from xsearch.store import Manifest
@@ -39,7 +40,7 @@ def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
                 index = f"index/{writer.manifest.index}"
                 if index in damaged:
                     writer.set_index(None)
-                writer.quarantine(damaged - {index})
+                writer.quarantine(damaged - {index, writer.manifest.words_file})
                 derive(writer)
         return findings
     while True:
@@ -58,6 +59,11 @@ def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
         Calibration.from_dict(manifest.calibration)
     except (KeyError, TypeError, ValueError) as error:
         yield Finding("manifest.json", f"calibration: {error}", "recalibrated")
+    if name := manifest.words_file:
+        try:
+            WordIndex.open(path / name, manifest.digests.get(name, "")).verify()
+        except StoreError as error:
+            yield Finding(name, str(error.__cause__ or "a wrong sha256"), "dropped and rebuilt")
     if not manifest.index_digests:
         return  # no index, or an unverifiable one of format 1
     from xsearch.index import Index  # faiss: only where there is an index

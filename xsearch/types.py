@@ -14,6 +14,7 @@ __all__ = [
     "Device",
     "Fingerprint",
     "Hit",
+    "Match",
     "MediaFile",
     "Modality",
     "Rank",
@@ -110,13 +111,21 @@ class Rank(StrEnum):
     COSINE = "cosine"
 
 
+class Match(StrEnum):
+    """What of an item answers a text query."""
+
+    WORDS = "words"  # its text, user columns and file name; no model is loaded
+    MEANING = "meaning"  # its vector
+    BOTH = "both"  # both, fused by reciprocal rank
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One search result."""
 
     rank: int  # from 1
-    score: float  # the ranking score: `balanced` or `cosine`
-    cosine: float
+    score: float  # what made the order: `balanced`, `cosine`, `bm25`, or the reciprocal ranks of two of them
+    cosine: float | None  # None if only words were compared
     balanced: float | None  # above the baseline of this pair of modalities: comparable across them
     expected: float | None  # items of its modality that would be as near by chance: 0.001 is a find
     id: int
@@ -125,18 +134,19 @@ class Hit:
     start_s: float | None = None
     end_s: float | None = None
     text: str | None = None
+    bm25: float | None = None  # how well its words match those of the query, above 0; None if they do not
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
 
     @property
     def by_chance(self) -> bool:
-        """Whether an unrelated item is `expected` to be as near, in a collection as large."""
-        return self.expected is not None and self.expected > 1
+        """Whether an unrelated item is `expected` to be as near, and no words match."""
+        return self.expected is not None and self.expected > 1 and self.bm25 is None
 
     @property
     def times(self) -> str:
-        """`expected` in a few characters: 0.001, 0.3, 12, >99."""
+        """`expected` in a few characters: 0.001, 0.3, 12, >99; "" if it is unknown."""
         if self.expected is None:
-            return "-"
+            return ""
         return (
             "<0.001" if self.expected < 0.001 else ">99" if self.expected >= 99.5 else f"{self.expected:.2g}"
         )

@@ -42,17 +42,8 @@ def test_the_forms_agree(run, index):
     paths = run(*asked, "--paths").stdout.splitlines()
     assert paths == list(dict.fromkeys(hit["path"] for hit in hits))  # three windows of one sound: one path
     table = run(*asked).stdout.splitlines()
-    assert table[0].split() == [
-        "rank",
-        "cosine",
-        "balanced",
-        "expected",
-        "modality",
-        "path",
-        "start_s",
-        "end_s",
-        "text",
-    ]
+    header = ["rank", "cosine", "balanced", "expected", "bm25", "modality", "path", "start_s", "end_s"]
+    assert table[0].split() == [*header, "text"]
     assert [line.split()[0] for line in table[1:]] == [str(hit["rank"]) for hit in hits]
     assert all(hit["path"] in line for hit, line in zip(hits, table[1:], strict=True))
 
@@ -284,6 +275,27 @@ def test_a_term_that_is_no_file_is_a_text_unless_it_looks_like_a_path(run, index
     run("compose", "--plus", "a dog " * 100, "-c", index)  # longer than any file name
 
 
+def test_words_alone_are_found_without_a_model(run, media, index):
+    (hit,) = json.loads(run("query", "dog beach", "--match", "words", "--json", "-c", index).stdout)
+    assert (hit["path"], hit["cosine"], hit["balanced"]) == (str(media / "note.txt"), None, None)
+    assert hit["score"] == hit["bm25"] > 0
+    table = run("query", "größe", "--match", "words", "-c", index).stdout.splitlines()
+    assert table[0].split() == ["rank", "bm25", "modality", "path"]
+    assert "größe 3.png" in table[1]
+    asked = ["query", "dog beach", "--match", "words", "--csv", "-c", index]
+    (line,) = csv.DictReader(io.StringIO(run(*asked).stdout))
+    assert (line["cosine"], line["bm25"]) == ("", str(hit["bm25"]))
+    result = run("query", "--image", media / "one.png", "--match", "words", "-c", index, code=2)
+    assert "only a single text has words" in result.output
+
+
+def test_a_search_by_words_imports_no_torch(index):
+    program = "import sys; from xsearch.cli import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    asked = [sys.executable, "-c", program, "query", "dog", "--match", "words", "--paths", "-c", str(index)]
+    result = subprocess.run(asked, capture_output=True, check=True, text=True)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
 @pytest.fixture(scope="module")
 def learned(run, media, model, tmp_path_factory):
     """A collection of a model that has learned three words."""
@@ -295,9 +307,10 @@ def learned(run, media, model, tmp_path_factory):
 
 
 def test_unknown_words_are_named_and_left_out(run, learned):
-    result = run("query", "the Dogs of my grandmother on an asteroid", "-c", learned)
+    options = ["--match", "meaning", "-c", learned]
+    result = run("query", "the Dogs of my grandmother on an asteroid", *options)
     assert result.stderr == "the tiny model has not learned 'grandmother', 'asteroid': left out\n"
-    dog = run("query", "dog", "-c", learned)
+    dog = run("query", "dog", *options)
     assert (dog.stdout, dog.stderr) == (result.stdout, "")
 
 

@@ -34,6 +34,9 @@ def change(writer: Writer) -> None:
         folder = writer.new_index_folder()
         (folder / "plan.json").write_text("{}")
         writer.set_index(folder)
+        words = writer.new_words_file()
+        words.write_text(str(start))
+        writer.set_words(words)
         writer.set_calibration({"at": start})
         writer.commit()
     writer.compact()
@@ -46,7 +49,9 @@ def state(store: Store) -> tuple[object, ...]:
         np.testing.assert_array_equal(vectors, np.eye(8)[ids % 8])
     assert snapshot.items(snapshot.ids)["path"].to_pylist() == [f"{i}.txt" for i in snapshot.ids]
     assert snapshot.index_path is None or (snapshot.index_path / "plan.json").exists()
-    return snapshot.ids.tolist(), snapshot.skipped()["path"].to_pylist(), snapshot.manifest.calibration
+    at = snapshot.manifest.calibration
+    assert snapshot.words_path is None or at == {"at": int(snapshot.words_path.read_text())}
+    return snapshot.ids.tolist(), snapshot.skipped()["path"].to_pylist(), at
 
 
 STATES = [

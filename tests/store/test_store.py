@@ -282,6 +282,31 @@ def test_index_and_calibration_travel_with_the_manifest(store, rng):
     assert store.snapshot().manifest.calibration == {"image": {"text": [0.1, 0.2]}}
 
 
+def test_words_travel_with_the_manifest(store, rng):
+    fill(store, rng, 2)
+    assert store.snapshot().words_path is None
+    (store.path / "words").rmdir()  # as before format 3
+    with store.writer() as writer:
+        first = writer.new_words_file()
+        first.write_bytes(b"x")
+        writer.set_words(first)
+        manifest = writer.commit()
+        assert store.snapshot().words_path == first
+        assert manifest.digests[f"words/{first.name}"] == hashlib.sha256(b"x").hexdigest()
+        second = writer.new_words_file()
+        second.write_bytes(b"y")
+        writer.set_words(second)
+        assert writer.commit().previous == (f"words/{first.name}",)
+        writer.new_words_file().write_bytes(b"abandoned")
+        writer.compact()
+        assert list((store.path / "words").iterdir()) == [second]
+        writer.set_words(None)
+        writer.commit()
+        with pytest.raises(StoreError, match="cannot use the words"):
+            writer.set_words(first)
+    assert store.snapshot().words_path is None
+
+
 def test_compact_merges_and_keeps_the_previous_generation(store, rng):
     vectors = fill(store, rng, 4, 4, 4)
     with store.writer() as writer:
@@ -356,8 +381,8 @@ def test_a_manifest_that_is_not_ours(store, content, match):
 
 
 def test_a_manifest_of_a_newer_format(store):
-    write_manifest(store.path, replace(read_manifest(store.path), format=3))
-    with pytest.raises(StoreError, match="has format 3, this xsearch supports up to 2; install"):
+    write_manifest(store.path, replace(read_manifest(store.path), format=4))
+    with pytest.raises(StoreError, match="has format 4, this xsearch supports up to 3; install"):
         Store.open(store.path)
 
 

@@ -52,14 +52,16 @@ def print_hits(hits: Hits, form: Form = Form.TABLE) -> None:
 
 
 def _print_table(hits: Hits) -> None:
-    """The score is one of the two figures beside it; the id and the metadata are for programs."""
-    header = ("rank", "cosine", "balanced", "expected", "modality", "path", "start_s", "end_s", "text")
+    """The score comes from the figures beside it; the id and the metadata are for programs."""
+    figures = ("rank", "cosine", "balanced", "expected", "bm25")
+    header = (*figures, "modality", "path", "start_s", "end_s", "text")
     rows = [
         (
             str(hit.rank),
-            f"{hit.cosine:.3f}",
-            "-" if hit.balanced is None else f"{hit.balanced:+.2f}",
+            _figure(hit.cosine, ".3f"),
+            _figure(hit.balanced, "+.2f"),
             hit.times,
+            _figure(hit.bm25, ".2f"),
             hit.modality,
             table.relative(hit.path),
             table.seconds(hit.start_s),
@@ -69,6 +71,10 @@ def _print_table(hits: Hits) -> None:
         for hit in hits
     ]
     table.print_table(header, rows)
+
+
+def _figure(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
 
 
 def print_query(embedded: Embedded | None) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 __all__ = [
     "ALIASES",
@@ -21,6 +21,7 @@ __all__ = [
     "Html",
     "Json",
     "JsonObject",
+    "MatchBy",
     "MaxExpected",
     "MinCosine",
     "Modalities",
@@ -88,6 +89,10 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmat
 Top = Annotated[int, typer.Option("--top", "-n", min=1, metavar="N", help="Number of results.")]
 RankBy = Annotated[
     Rank, typer.Option("--rank", help="balanced: comparable across kinds; cosine: the plain similarity.")
+]
+MatchBy = Annotated[
+    Match | None,
+    typer.Option("--match", help="What of an item answers a text; both unless by --rank cosine."),
 ]
 MaxExpected = Annotated[
     float | None,

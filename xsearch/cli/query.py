@@ -12,10 +12,10 @@ import typer
 
 from xsearch.cli import hits, options, output
 from xsearch.errors import UsageError
-from xsearch.types import DEFAULT_COLLECTION, Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 if TYPE_CHECKING:
-    from xsearch.query import Embedded, Query
+    from xsearch.query import Hits, Query
     from xsearch.query.grammar import Kind, Term
 
 __all__ = ["compose", "query"]
@@ -56,6 +56,7 @@ def query(
     modality: options.Modalities = None,
     where: options.Where = None,
     rank: options.RankBy = Rank.BALANCED,
+    match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
@@ -117,6 +118,7 @@ def compose(
     modality: options.Modalities = None,
     where: options.Where = None,
     rank: options.RankBy = Rank.BALANCED,
+    match: options.MatchBy = None,
     min_cosine: options.MinCosine = None,
     max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
@@ -170,13 +172,14 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     collection = xsearch.open(
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
-    names = ("top", "where", "rank", "min_cosine", "max_expected", "unique", "exclude_self", "anyway")
+    bounds = ("min_cosine", "max_expected")
+    names = ("top", "where", "rank", "match", *bounds, "unique", "exclude_self", "anyway")
     answer = collection.search(
         asked, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
-    if answer.query is not None:
-        _print_notes(answer.query, collection.snapshot().fingerprint.name)
+    if params["match"] is not Match.WORDS:
+        _print_notes(answer, collection.snapshot().fingerprint.name)
     (hits.print_parts if composed else hits.print_query)(answer.query)
     hits.print_hits(answer, form)
     if not answer:
@@ -190,8 +193,11 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
         output.note(f"page: {params['html']}")
 
 
-def _print_notes(searched: Embedded, model: str) -> None:
+def _print_notes(answer: Hits, model: str) -> None:
     """Say what of the texts was not read as it stands."""
+    if (searched := answer.query) is None:
+        output.note(f"the {model} model has learned none of these words: found by the words alone")
+        return
     if words := searched.left_out:
         more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
         output.note(

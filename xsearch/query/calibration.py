@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from itertools import combinations_with_replacement
-from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -115,19 +114,6 @@ class Scales:
         z = _fisher((cosines - centres) / (1 - centres)) / self._steps[rows, kinds]
         halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
         return np.array(halves, np.float64).reshape(z.shape) / 2
-
-    def least(self, chances: np.ndarray) -> np.ndarray:
-        """The cosine that has a probability of `chances`, [modalities]: float32 [Q, modalities].
-
-        -inf for 1 and more; inf where not even that of a copy is as improbable.
-        """
-        normal = NormalDist()
-        above = [
-            math.inf if p <= 0 else -math.inf if p >= 1 else -normal.inv_cdf(p) for p in chances.tolist()
-        ]
-        z = self._steps * np.array(above, np.float32)
-        cosines = self.centres + (1 - self.centres) * np.tanh(z)
-        return np.where(np.abs(z) > math.atanh(LARGEST), np.copysign(np.inf, z), cosines)
 
     @property
     def _steps(self) -> np.ndarray:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.store import Snapshot
 
-__all__ = ["Embedded", "Read", "embed", "read", "readable"]
+__all__ = ["Embedded", "Read", "embed", "knows", "read", "readable"]
 
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
 NAMED = 5  # words of a text for which known words are looked up, and known words that are named
@@ -261,6 +261,12 @@ def _unknown(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> li
         return []  # it is embedded as it is
     near = dict.fromkeys(near for word in words[:NAMED] for near in known.near(word))
     raise UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
+
+
+def knows(backend: Backend, text: str) -> bool:
+    """Whether the model has learned any word of a text, so that its vector says something."""
+    known = backend.capabilities().vocabulary
+    return known is None or known.unknown_share(text) < 1
 
 
 def readable(samples: Sequence[Sample], backend: Backend) -> list[Sample]:

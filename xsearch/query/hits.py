@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -52,7 +53,8 @@ class Hits(Sequence[Hit]):
     ) -> Hits:
         """Hits that become objects on first access.
 
-        figures: score, cosine, balanced and expected, float [n] each. items: all columns of each hit's item.
+        figures: score, cosine, balanced, expected and bm25, float [n] each, NaN for none.
+        items: all columns of each hit's item.
         """
         answer = cls((), query, nearest_expected)
         answer._read = lambda: (
@@ -69,13 +71,13 @@ class Hits(Sequence[Hit]):
 
     @property
     def found(self) -> bool:
-        """Whether some hit is nearer than an unrelated item is expected to be."""
-        return any(hit.expected is not None and not hit.by_chance for hit in self._hits)
+        """Whether some hit is nearer than an unrelated item is expected to be, or matches by its words."""
+        return not all(hit.by_chance for hit in self._hits)
 
     @property
     def remark(self) -> str:
         """The sentence for people if nothing is like the query; empty if something is."""
-        if self.nearest_expected is None or self.nearest_expected <= 1:
+        if self.found or self.nearest_expected is None or self.nearest_expected <= 1:
             return ""
         times = f"{self.nearest_expected:,.{0 if self.nearest_expected >= 10 else 1}f}"
         return f"nothing like it here: the nearest would be found {times} times by chance"
@@ -119,7 +121,8 @@ class Hits(Sequence[Hit]):
 
         rows = self.to_dicts()
         names = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
-        types = dict.fromkeys(("score", "cosine", "balanced", "expected", "start_s", "end_s"), pa.float64())
+        figures = ("score", "cosine", "balanced", "expected", "bm25")
+        types = dict.fromkeys((*figures, "start_s", "end_s"), pa.float64())
         types |= {"rank": pa.int64(), "id": pa.int64()}
         types |= {"path": pa.string(), "modality": pa.string(), "text": pa.string()}
         return pa.table({name: pa.array([row.get(name) for row in rows], types.get(name)) for name in names})
@@ -138,10 +141,9 @@ class Hits(Sequence[Hit]):
         return gallery.table(self._hits)
 
 
-def _hit(
-    item: dict[str, Any], rank: int, score: float, cosine: float, balanced: float, expected: float
-) -> Hit:
+def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
     """item: all columns, of which the user's may be called as the figures of a hit are."""
+    cosine, balanced, expected, bm25 = map(_known, figures)
     return Hit(
         rank,
         score,
@@ -154,5 +156,10 @@ def _hit(
         item["start_s"],
         item["end_s"],
         item["text"],
+        bm25,
         {name: value for name, value in item.items() if value is not None and name not in FIELDS},
     )
+
+
+def _known(figure: float) -> float | None:
+    return None if math.isnan(figure) else figure

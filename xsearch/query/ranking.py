@@ -11,17 +11,20 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index import cosines
+from xsearch.query.fusion import DEPTH, as_match, fuse, match_words, text_of
 from xsearch.query.hits import Hits
 from xsearch.system.lookup import is_in
-from xsearch.types import Modality, Rank
+from xsearch.types import Match, Modality, Rank
+from xsearch.words import NOTHING, Matches
 
 if TYPE_CHECKING:
     from xsearch.query.calibration import Scales
     from xsearch.query.embedding import Embedded
+    from xsearch.query.expression import Query
     from xsearch.query.view import Group, View
     from xsearch.store import Snapshot
 
-__all__ = ["as_modalities", "search", "search_many"]
+__all__ = ["as_modalities", "search", "search_many", "search_words"]
 
 ITSELF = 0.999  # cosine above which an item is what is searched for: bfloat16 and a batch move it by 0.0005
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
@@ -40,6 +43,7 @@ class _Ranked:
     cosines: np.ndarray  # float32
     balanced: np.ndarray  # float32
     expected: np.ndarray  # float64
+    bm25: np.ndarray  # float32, NaN where words do not match
     passing: np.ndarray  # bool: false of those that are out of bounds, which come last
 
     def __getitem__(self, rows: np.ndarray | slice) -> _Ranked:
@@ -48,6 +52,10 @@ class _Ranked:
     def __add__(self, other: _Ranked) -> _Ranked:
         names = [field.name for field in fields(self)]
         return _Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+
+    def sorted(self) -> _Ranked:
+        """The same with those that are out of bounds after all others."""
+        return self[np.argsort(~self.passing, kind="stable")]
 
 
 def search(view: View, query: Embedded, **options: Any) -> Hits:
@@ -63,6 +71,7 @@ def search_many(
     modality: Modality | str | Sequence[Modality | str] | None = None,
     where: str | None = None,
     rank: Rank | str = Rank.BALANCED,
+    match: Match | str | None = None,
     min_cosine: float | None = None,
     max_expected: float | None = None,
     unique: bool = False,
@@ -75,7 +84,11 @@ def search_many(
         none crowds out the others. With one modality to choose from, both give the same order. In both an
         item with (nearly) the query's own vector comes first, and texts that the model has not learned to
         read come last.
-    max_expected: leave out items if more of their modality would be as near by chance.
+    match: for queries that are one text, "meaning": their vectors alone; "both": this order fused with that
+        of the items with all content words, or most of them where none has all; "words": `search_words`.
+        None: "both" if the rank is balanced. Other queries are answered by meaning.
+    max_expected: leave out items if more of their modality would be as near by chance, unless their words
+        match.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
     exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
@@ -88,6 +101,10 @@ def search_many(
         raise UsageError(f"rank: expected {' or '.join(Rank)}, got {rank!r}")
     if min_cosine is not None and not -1 <= min_cosine <= 1:
         raise UsageError(f"min_cosine: expected -1 to 1, got {min_cosine}")
+    match = as_match(match, rank, min_cosine)
+    if match is Match.WORDS:
+        asked = [query.query for query in queries]
+        return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
     if max_expected is not None and not max_expected >= 0:
         raise UsageError(f"max_expected: expected 0 or more, got {max_expected}")
     # apart: as each modality has a scale, or a bound, of its own
@@ -95,19 +112,62 @@ def search_many(
     groups = view.groups(where, as_modalities(modality), apart=apart)
     ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine, max_expected)
     if not exclude_self or not any(len(query.own) for query in queries):
-        return _answers(ask, queries, unique=unique)
+        return _answers(ask, queries, match, unique=unique)
     each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
-    return [_answers(ask, [query], unique=unique)[0] for ask, query in each]
+    return [_answers(ask, [query], match, unique=unique)[0] for ask, query in each]
 
 
-def _answers(ask: _Search, queries: Sequence[Embedded], *, unique: bool) -> list[Hits]:
+def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique: bool) -> list[Hits]:
     """The hits of queries that are searched for among the same items."""
     view = ask.view
     if not ask.groups or not queries:
         return [Hits(query=query) for query in queries]
     vectors = np.stack([query.vector for query in queries])
-    batch = _Batch(vectors, view.scales(queries), np.array([[ask.itself(query)] for query in queries]))
-    return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
+    itself = np.array([[ask.itself(query)] for query in queries])
+    counts = np.tile(np.sum([group.counts for group in ask.groups], axis=0), (len(queries), 1))
+    batch = _Batch(vectors, view.scales(queries), itself, counts)
+    depth, matched = max(ask.top, DEPTH), [NOTHING for _ in queries]
+    if match is Match.BOTH:
+        matched = match_words(view, ask.groups, [query.query for query in queries], depth=depth)
+    if not any(map(len, matched)):
+        return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
+    found = replace(ask, top=depth).answers(batch, unique=unique)
+    each = zip(batch, found, matched, strict=True)
+    fused = [ask.fused(one, near, matches, unique=unique) for one, near, matches in each]
+    return _hits(view.snapshot, fused, queries)
+
+
+def search_words(
+    view: View,
+    queries: Sequence[Query],
+    *,
+    top: int = 10,
+    modality: Modality | str | Sequence[Modality | str] | None = None,
+    where: str | None = None,
+    unique: bool = False,
+    sure: bool = False,
+) -> list[Hits]:
+    """For each query, one text, the `top` items that match its words: all of them first, then by BM25.
+
+    Needs no model. sure: only those that would count beside their vectors. Other arguments as for
+    `search_many`. Raises UsageError for a query that is not one text.
+    """
+    for query in queries:
+        if text_of(query) is None:
+            raise UsageError(f"match: only a single text has words to match; search for {query!r} by meaning")
+    groups = view.groups(where, as_modalities(modality), apart=False)
+    if not groups or not queries:
+        return [Hits() for _ in queries]
+    found = []
+    depth = len(view.snapshot) if unique else top
+    for matches in match_words(view, groups, queries, depth=depth, alone=not sure):
+        unknown = np.full(len(matches), np.nan, np.float32)
+        kinds = view.snapshot.kinds_of(matches.ids)
+        every = np.ones(len(matches), bool)
+        figures = (matches.bm25, unknown, unknown, unknown, matches.bm25)
+        ranked = _Ranked(matches.ids, kinds, *figures, every)
+        found.append(ranked[_representatives(view.snapshot, ranked, top)] if unique else ranked)
+    return _hits(view.snapshot, found, [None for _ in queries])
 
 
 def as_modalities(given: Modality | str | Sequence[Modality | str] | None) -> list[Modality] | None:
@@ -127,6 +187,7 @@ class _Batch:
     vectors: np.ndarray  # float32 [Q, dim]
     scales: Scales
     itself: np.ndarray  # int64 [Q, 1]: the item that is searched for, -1 for none
+    counts: np.ndarray  # int64 [Q, modalities]: the items that may answer
 
     def __iter__(self) -> Iterator[_Batch]:
         """Each query as a batch of one."""
@@ -163,7 +224,7 @@ class _Search:
         if rest and min(int(one.passing.sum()) for one in found) < self.top:
             both = zip(found, rest[0]._all(batch, unique=unique), strict=True)
             joined = [one + other[~is_in(other.ids, np.sort(one.ids))] for one, other in both]
-            found = [one[np.argsort(~one.passing, kind="stable")[: self.top]] for one in joined]
+            found = [one.sorted()[: self.top] for one in joined]
         return found
 
     def _all(self, batch: _Batch, *, unique: bool) -> list[_Ranked]:
@@ -209,26 +270,49 @@ class _Search:
         balanced = batch.scales.balanced(exact, kinds)
         scores = balanced if self.rank is Rank.BALANCED else exact
         itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
-        counts = np.sum([group.counts for group in self.groups], axis=0)
-        failing = exact < self._least(batch.scales, counts, kinds)
+        failing = exact < self.min_cosine
+        if self.max_expected is not None:
+            failing |= self._expected(batch, ids, kinds, exact) > self.max_expected
         order = np.lexsort((ids, -scores, ~itself, failing), axis=1)[:, :most]
         ids, kinds, scores, exact, balanced, failing = (
             np.take_along_axis(some, order, axis=1) for some in (ids, kinds, scores, exact, balanced, failing)
         )
-        # a text that cannot be read is where it is by chance
-        chances = batch.scales.chances(exact, kinds) if self.groups[0].is_known else 1.0
-        columns = (ids, kinds, scores, exact, balanced, counts[kinds] * chances, ~failing)
-        numbers = (ids >= 0).sum(axis=1).tolist()
-        return [_Ranked(*(column[q, :n] for column in columns)) for q, n in enumerate(numbers)]
+        expected = self._expected(batch, ids, kinds, exact)
+        bm25 = np.full(ids.shape, np.nan, np.float32)
+        columns = (ids, kinds, scores, exact, balanced, expected, bm25, ~failing)
+        counts = (ids >= 0).sum(axis=1).tolist()
+        return [_Ranked(*(column[q, :n] for column in columns)) for q, n in enumerate(counts)]
 
-    def _least(self, scales: Scales, counts: np.ndarray, kinds: np.ndarray) -> np.ndarray | float:
-        """The cosine below which an item is left out: one for all, or [Q, c] for each. kinds: int [Q, c]."""
-        if self.max_expected is None:
-            return self.min_cosine
-        chances = self.max_expected / np.maximum(counts, 1)
-        if not self.groups[0].is_known:
-            chances = np.floor(np.minimum(chances, 1))
-        return np.maximum(self.min_cosine, np.take_along_axis(scales.least(chances), kinds, axis=1))
+    def _expected(self, batch: _Batch, ids: np.ndarray, kinds: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        """How many of the items that may answer would be as near by chance: float64 [Q, c]."""
+        chances = batch.scales.chances(exact, kinds)
+        if not all(group.is_known for group in self.groups):  # where such a text is, it is by chance
+            chances[~self.view.is_known(ids) & (ids != batch.itself)] = 1
+        return np.take_along_axis(batch.counts, kinds, axis=1) * chances
+
+    def fused(self, query: _Batch, nearest: _Ranked, matches: Matches, *, unique: bool) -> _Ranked:
+        """The `top` best of the order of one query's nearest items fused with that of its words' matches.
+
+        Of the first of both orders, the one with the words is the surer. What is searched for comes before,
+        but not whatever else the model cannot tell from it: it has the words too.
+        """
+        if not len(matches):
+            return nearest[: self.top]
+        ids, scores = fuse([matches.ids, nearest.ids])
+        (ranked,) = self._ranked(query, ids[None])
+        bm25 = np.full(len(ids), np.nan, np.float32)
+        bm25[_positions(matches.ids, ids)] = matches.bm25
+        ranked = replace(ranked[_positions(ids, ranked.ids)], scores=scores, bm25=bm25)
+        passing = ranked.passing | (~np.isnan(bm25) & (ranked.cosines >= self.min_cosine))
+        order = np.argsort(np.isnan(bm25) | (ranked.cosines < ITSELF), kind="stable")
+        return self._first(replace(ranked, passing=passing)[order].sorted(), unique=unique)
+
+    def _first(self, ranked: _Ranked, *, unique: bool) -> _Ranked:
+        """The `top` first; no duplicates and none out of bounds if they are to be unique, unless all are."""
+        passing = ranked[: int(ranked.passing.sum())]
+        if not unique or not len(passing.ids):
+            return ranked[: self.top]
+        return passing[_representatives(self.view.snapshot, passing, self.top)]
 
     def distinct(self, query: _Batch) -> _Ranked:
         """The `top` best of one query that are no near duplicates of each other."""
@@ -236,9 +320,8 @@ class _Search:
         depth, open_groups = self.top, list(range(len(self.groups)))  # that may have more to offer
         while True:
             (fetched,) = self._ranked(query, np.concatenate(near, axis=1))
-            passing = fetched[: int(fetched.passing.sum())]
-            found = passing[_representatives(self.view.snapshot, passing, self.top)]
-            bar = found.scores[-1] if len(found.ids) >= self.top else -np.inf
+            found = self._first(fetched, unique=True)
+            bar = found.scores[-1] if found.passing.sum() >= self.top else -np.inf
             last = {
                 at: fetched[np.flatnonzero(np.isin(fetched.ids, near[at]))[:depth][-1:]] for at in open_groups
             }
@@ -250,10 +333,16 @@ class _Search:
                 and last[at].passing.all()
             ]
             if not open_groups:
-                return found if len(found.ids) else fetched[: self.top]
+                return found
             depth *= GROW
             for at in open_groups:
                 near[at] = self.view.nearest(query.vectors, [self.groups[at]], depth)[0].ids
+
+
+def _positions(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Where each of `ids` is in `among`, which contains them in any order."""
+    order = np.argsort(among)
+    return order[np.searchsorted(among, ids, sorter=order)]
 
 
 def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray:
@@ -274,17 +363,17 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     return np.array(kept, np.int64)
 
 
-def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded]) -> list[Hits]:
+def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded | None]) -> list[Hits]:
     """With the metadata, which is read once for all queries."""
     passing = [one[: int(one.passing.sum())] for one in found]
     records = snapshot.records(np.concatenate([one.ids for one in passing]))
     ends = np.cumsum([len(one.ids) for one in passing]).tolist()
     return [
         Hits.of(
-            (one.scores, one.cosines, one.balanced, one.expected),
+            (one.scores, one.cosines, one.balanced, one.expected, one.bm25),
             partial(records, end - len(one.ids), end),
             query,
-            min(near.expected.tolist(), default=None),
+            min(near.expected[~np.isnan(near.expected)].tolist(), default=None),
         )
         for one, near, end, query in zip(passing, found, ends, queries, strict=True)
     ]

@@ -23,13 +23,14 @@ from xsearch.query.calibration import (
     calibrate,
     pooled,
 )
-from xsearch.system.lookup import is_in
+from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
     from xsearch.query.embedding import Embedded
     from xsearch.store import Snapshot
+    from xsearch.words import WordIndex, WordReader
 
 __all__ = ["Candidates", "Group", "View"]
 
@@ -82,15 +83,18 @@ def _counts(codes: np.ndarray) -> np.ndarray:
 
 
 class View:
-    """A snapshot, the index that it names, its calibration and samples; immutable, but for what it remembers.
+    """A snapshot with its indexes, calibration and samples; immutable, but for what it remembers.
 
     Any number of threads may search it at once.
     """
 
-    def __init__(self, snapshot: Snapshot, index: Index | None = None) -> None:
-        """index: of the same generation; None: everything is scanned."""
+    def __init__(
+        self, snapshot: Snapshot, index: Index | None = None, reader: WordReader | None = None
+    ) -> None:
+        """index: of the same generation; None: everything is scanned. reader: None: words do not count."""
         self.snapshot = snapshot
         self.index = index
+        self._reader = reader
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
         self._known: dict[Modality, np.ndarray] = {}  # baselines
@@ -136,6 +140,15 @@ class View:
                 self._groups.pop(old, None)  # another thread may have done it
             self._groups[key] = groups
         return groups
+
+    def words(self, *, required: bool) -> WordIndex | None:
+        """The full-text index of all items; None if it would take long to make and is not `required`."""
+        return None if self._reader is None else self._reader.of(self.snapshot, required=required)
+
+    def is_known(self, ids: np.ndarray) -> np.ndarray:
+        """Whether the model has learned enough words to read the items: bool, of the shape of `ids`."""
+        snapshot = self.snapshot
+        return snapshot.unknown_shares[nearest_rows(ids, snapshot.ids)] <= UNKNOWN_SHARE
 
     def without(self, groups: Sequence[Group], ids: np.ndarray) -> list[Group]:
         """The same groups without these items, int64, ascending; not remembered."""

@@ -26,12 +26,12 @@ __all__ = [
     "write_manifest",
 ]
 
-FORMAT = 2  # specified in indexes/README.md, with the differences of format 1
+FORMAT = 3  # specified in indexes/README.md, with the differences of formats 1 and 2
 NAME = "manifest.json"
 COPY = "manifest.copy.json"  # backup for `verify --repair`
 QUARANTINE = "quarantine"  # where a repair moves damaged files
 SEAL = b',\n "sha256": '  # starts the trailer of a manifest since format 2
-FOLDERS = ("segments", "tombstones", "skipped", "index")
+FOLDERS = ("segments", "tombstones", "skipped", "index", "words")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Manifest:
     tombstones: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     index: str | None = None
+    words: str | None = None
     calibration: Mapping[str, Any] | None = None
     source: str | None = None  # `--model` value, a hint where to find the model of `fingerprint`
     previous: tuple[str, ...] = ()  # files only the previous generation references; kept for its readers
@@ -70,7 +71,13 @@ class Manifest:
     def files(self) -> set[str]:
         """Paths of the files and folders of this generation, relative to the collection."""
         segments = (entry.folder for entry in self.segments)
-        return {*segments, *self.tables(), *([f"index/{self.index}"] if self.index else [])}
+        index = f"index/{self.index}" if self.index else None
+        return {*segments, *self.tables(), *filter(None, (index, self.words_file))}
+
+    @property
+    def words_file(self) -> str | None:
+        """Path of the full-text index."""
+        return f"words/{self.words}.sqlite" if self.words else None
 
     @property
     def index_digests(self) -> dict[str, str]:
@@ -107,7 +114,7 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
     version = content.get("format") if isinstance(content, dict) else None
     if version != 1 and written != _sealed(written.rpartition(SEAL)[0]):
         raise Damaged(folder, name, "a wrong checksum")
-    if version not in (1, FORMAT):
+    if version not in (1, 2, FORMAT):
         raise StoreError(
             f"{folder} has format {version}, this xsearch supports up to {FORMAT}; install a newer xsearch"
         )

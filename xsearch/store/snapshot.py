@@ -73,6 +73,11 @@ class Snapshot:
         """Folder of the FAISS index of this generation, None without one."""
         return self.path / "index" / self.manifest.index if self.manifest.index else None
 
+    @property
+    def words_path(self) -> Path | None:
+        """File of the full-text index of this generation, None without one."""
+        return self.path / self.manifest.words_file if self.manifest.words_file else None
+
     @cached_property
     def ids(self) -> np.ndarray:
         """Ids of the live items, int64 [N], ascending."""

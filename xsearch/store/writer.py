@@ -59,6 +59,7 @@ class Writer:
         self._skips: dict[str, dict[str, str]] = {}
         self._unskipped: set[str] = set()
         self._index = manifest.index
+        self._words = manifest.words
         self._calibration = manifest.calibration
 
     @property
@@ -150,6 +151,26 @@ class Writer:
             raise StoreError(f"cannot use the index in {folder}: {error}; build it again") from error
         self._index = folder.name
 
+    def new_words_file(self) -> Path:
+        """Return a path to write a full-text index to, for `set_words`."""
+        folder = self.path / "words"
+        if not folder.exists():  # before format 3
+            folder.mkdir()
+            fsync(self.path)
+        return folder / f"{uuid4().hex}.sqlite"
+
+    def set_words(self, path: Path | None) -> None:
+        """Use the complete full-text index at `path`, from `new_words_file`; None removes it."""
+        if path is None:
+            self._words = None
+            return
+        try:
+            fsync(path)
+            fsync(path.parent)
+        except OSError as error:
+            raise StoreError(f"cannot use the words in {path}: {error}") from error
+        self._words = path.stem
+
     def set_calibration(self, calibration: Mapping[str, Any] | None) -> None:
         """Store the result of `query.calibration`; JSON types only."""
         self._calibration = calibration
@@ -167,6 +188,7 @@ class Writer:
                 tombstones=(*self.manifest.tombstones, *self._write_tombstones()),
                 skipped=self._write_skips(),
                 index=self._index,
+                words=self._words,
                 calibration=self._calibration,
             )
             if manifest != self.manifest:
@@ -192,7 +214,7 @@ class Writer:
             return Compaction(len(before.segments), len(merged.segments), self._delete_garbage())
 
     def quarantine(self, names: Collection[str]) -> None:
-        """Move `names` of `manifest.files()` to `quarantine/`, commit without them and the calibration.
+        """Move `names` of `manifest.files()` to `quarantine/`, commit without them, calibration and words.
 
         If interrupted, the manifest references files that were moved; another repair completes it.
         """
@@ -212,6 +234,7 @@ class Writer:
                 tombstones=tuple(id for id in old.tombstones if f"tombstones/{id}.parquet" not in names),
                 skipped=tuple(id for id in old.skipped if f"skipped/{id}.parquet" not in names),
                 index=self._index,
+                words=None,  # removed items may be back
                 calibration=None,
             )
             self._publish(manifest)
@@ -240,6 +263,7 @@ class Writer:
     def _digests(self, manifest: Manifest) -> dict[str, str]:
         """Return path -> sha256 of each file that `manifest` references outside segments."""
         known, names = self.manifest.digests, manifest.tables()
+        names += filter(None, [manifest.words_file])
         if manifest.index:
             folder = f"index/{manifest.index}/"
             indexed = [name for name in known if name.startswith(folder)]

@@ -1,0 +1,91 @@
+"""Words and meaning together: one order from that of a full-text index and that of the vectors.
+
+Reciprocal rank fusion (Cormack et al., SIGIR 2009): the score of an item is the sum of 1 / (60 + rank) over
+the orders that contain it. BM25 and cosines have no common scale; ranks need none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from xsearch.errors import UsageError
+from xsearch.system.lookup import is_in
+from xsearch.types import Match, Rank
+from xsearch.words import NOTHING, Matches
+
+if TYPE_CHECKING:
+    from xsearch.query.expression import Query
+    from xsearch.query.view import Group, View
+
+__all__ = ["DEPTH", "as_match", "fuse", "match_words", "text_of"]
+
+K = 60  # Cormack et al., section 2
+DEPTH = 50  # of both orders that are fused, if no more hits are requested
+MOST_OF_IT = 0.5  # share of a query's words above which an item enters, if none has all
+
+
+def as_match(given: Match | str | None, rank: Rank | str, min_cosine: float | None = None) -> Match:
+    """The default is both, or meaning for an order by bare cosines.
+
+    Raises UsageError for an unknown name, and for words alone with a limit to their cosines.
+    """
+    if given is None:
+        return Match.MEANING if rank == Rank.COSINE else Match.BOTH
+    if given not in tuple(Match):
+        raise UsageError(f"match: expected {', '.join(Match)}; got {given!r}")
+    if given == Match.WORDS and min_cosine is not None:
+        raise UsageError("match: words alone have no cosine to be limited; match both")
+    return Match(given)
+
+
+def text_of(query: Query) -> str | None:
+    """The words of a query that is one text, else None: of a sum, they say only a part of what is meant."""
+    match query.parts:
+        case [part] if part.weight > 0 and isinstance(part.source, str):
+            return part.source
+    return None
+
+
+def match_words(
+    view: View, groups: Sequence[Group], queries: Sequence[Query], *, depth: int, alone: bool = False
+) -> list[Matches]:
+    """The items of `groups` that match the words of each query, best first, at most `depth`.
+
+    They have all content words or, where none has, more than MOST_OF_IT.
+    alone: nothing else is asked. Then items may have fewer of the words, and words that are not indexed yet
+        are read however long that takes.
+    """
+    texts = [text_of(query) for query in queries]
+    words = view.words(required=alone) if any(texts) else None
+    if words is None:
+        return [NOTHING for _ in queries]
+
+    def passing(ids: np.ndarray) -> np.ndarray:
+        return np.logical_or.reduce([is_in(ids, group.ids) for group in groups])
+
+    found = []
+    for text in texts:
+        matches = words.search(text or "", passing, depth if alone else 1)
+        if not alone:
+            complete = matches.shares == 1
+            matches = matches[complete if complete.any() else matches.shares > MOST_OF_IT]
+        found.append(matches[:depth])
+    return found
+
+
+def fuse(orders: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """One order of ids from several, best first: ids, int64, and their scores, float32.
+
+    Of two with the same score, the one of the earlier order comes first.
+
+    >>> ids, scores = fuse([np.array([7, 8]), np.array([9, 7])])
+    >>> ids.tolist(), [f"{61 * score:.3f}" for score in scores]
+    ([7, 9, 8], ['1.984', '1.000', '0.984'])
+    """
+    ids, first, at = np.unique(np.concatenate(orders), return_index=True, return_inverse=True)
+    scores = np.bincount(at, np.concatenate([1 / (K + 1 + np.arange(len(order))) for order in orders]))
+    best = np.lexsort((first, -scores))
+    return ids[best], scores[best].astype(np.float32)
