@@ -160,7 +160,7 @@ class Mixed:
             yield Asked("sums: a picture minus words", query, worth, self.own(label.path))
 
     def public(self, asked: Asked, top: int) -> np.ndarray:
-        return self.rows(self.collection.search(asked.query, top, anyway=True))
+        return self.rows(self.collection.search(asked.query, top))
 
     def cosine(self, asked: Asked, top: int) -> np.ndarray:
         (vector,) = self.collection.embed([asked.query])
@@ -205,7 +205,7 @@ def answered(mixed: Mixed) -> dict[str, float]:
     """Share of queries that are said to have an answer."""
     collection = mixed.collection
     return {
-        name: float(np.mean([collection.search(f"a {word}", anyway=True).found for word in words]))
+        name: float(np.mean([collection.search(f"a {word}").found for word in words]))
         for name, words in (("words", WORDS), ("absent", ABSENT))
     }
 
