@@ -317,6 +317,7 @@ class Collection:
                 min_cosine=min_cosine,
                 unique=unique,
                 exclude_self=exclude_self,
+                anyway=anyway,
             )
         )
         return [answers[at] if at in answers else next(nearest) for at in range(len(asked))]

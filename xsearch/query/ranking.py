@@ -68,20 +68,22 @@ def search_many(
     min_cosine: float | None = None,
     unique: bool = False,
     exclude_self: bool = False,
+    anyway: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
         none crowds out the others. With one modality to choose from, both give the same order. In both an
-        item with (nearly) the query's own vector comes first, and texts that the model has not learned to
-        read come last.
+        item with (nearly) the query's own vector comes first, and texts of words that the model has not
+        learned come last, unless the query is one of them.
     match: for queries that are one text, "meaning": their vectors alone; "both": this order fused with that
         of the items with all content words, or most of them where none has all; "words": `search_words`.
         None: "both" if the rank is balanced. Other queries are answered by meaning.
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
     exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
+    anyway: rank texts of words that the model has not learned as all others.
 
     Raises UsageError for impossible arguments, BadFilter for `where`.
     """
@@ -95,12 +97,19 @@ def search_many(
     if match is Match.WORDS:
         asked = [query.query for query in queries]
         return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
-    groups = view.groups(where, as_modalities(modality), apart=rank == Rank.BALANCED)
-    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
-    if not exclude_self or not any(len(query.own) for query in queries):
-        return _answers(ask, queries, match, unique=unique)
-    each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
-    return [_answers(ask, [query], match, unique=unique)[0] for ask, query in each]
+    kinds = as_modalities(modality)
+    alike: dict[tuple[bool, bytes], list[int]] = {}  # queries that are searched for among the same items
+    for at, query in enumerate(queries):
+        key = anyway or view.is_unread(query.own), query.own.tobytes() if exclude_self else b""
+        alike.setdefault(key, []).append(at)
+    answers: dict[int, Hits] = {}
+    for (unread, own), rows in alike.items():
+        groups = view.groups(where, kinds, apart=rank == Rank.BALANCED, anyway=unread)
+        groups = view.without(groups, np.frombuffer(own, np.int64))
+        ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine)
+        some = [queries[at] for at in rows]
+        answers |= zip(rows, _answers(ask, some, match, unique=unique), strict=True)
+    return [answers[at] for at in range(len(queries))]
 
 
 def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique: bool) -> list[Hits]:
@@ -112,7 +121,10 @@ def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique:
     batch = _Batch(vectors, *view.scales(queries), np.array([[ask.itself(query)] for query in queries]))
     depth, matched = max(ask.top, DEPTH), [NOTHING for _ in queries]
     if match is Match.BOTH:
-        matched = match_words(view, ask.groups, [query.query for query in queries], depth=depth)
+        readable = [group for group in ask.groups if group.is_known]
+        for at, query in enumerate(queries):
+            groups = ask.groups if query.left_out else readable
+            matched[at] = match_words(view, groups, [query.query], depth=depth)[0]
     if not any(map(len, matched)):
         return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
     found = replace(ask, top=depth).answers(batch, unique=unique)
