@@ -70,6 +70,7 @@ class Asked:
     query: Query
     worth: np.ndarray  # int [N]
     own: np.ndarray  # bool [N]: items of the query's own file, left out of the figures
+    is_unreadable: bool = False  # it is a text of words that the model does not know
 
 
 Search = Callable[[Asked, int], np.ndarray]  # the rows of the first so many answers
@@ -120,7 +121,8 @@ class Mixed:
             if label.concepts:
                 worth = self.worth(label.concepts, label.pair)
                 query = xsearch.query.parse(label.path)
-                yield Asked(f"files: {label.modality}", query, worth, self.own(label.path))
+                unreadable = DOCUMENTATION in label.concepts
+                yield Asked(f"files: {label.modality}", query, worth, self.own(label.path), unreadable)
         for phrase in PHRASES:
             for word, concept in WORDS.items():
                 yield Asked(
@@ -160,7 +162,7 @@ class Mixed:
             yield Asked("sums: a picture minus words", query, worth, self.own(label.path))
 
     def public(self, asked: Asked, top: int) -> np.ndarray:
-        return self.rows(self.collection.search(asked.query, top, anyway=True))
+        return self.rows(self.collection.search(asked.query, top))
 
     def cosine(self, asked: Asked, top: int) -> np.ndarray:
         (vector,) = self.collection.embed([asked.query])
@@ -186,13 +188,17 @@ def figures(mixed: Mixed, asked: Sequence[Asked], search: Search) -> dict[str, d
         each = {
             "ndcg_at_10": ndcg(rest, np.where(one.own, 0, one.worth)),
             "p_at_5": precision(rest, np.where(one.own, 0, one.worth)),
-            "unreadable": float(mixed.unreadable[texts].sum() / 5),
         }
+        if not one.is_unreadable:
+            each["unreadable"] = float(mixed.unreadable[texts].sum() / 5)
         if one.form.startswith("files"):
             each["own_first"] = float(one.own[found[0]])
         rows.setdefault(one.form, []).append(each)
     means = {
-        form: {name: float(np.nanmean([each[name] for each in some])) for name in some[0]}
+        form: {
+            name: float(np.nanmean([each[name] for each in some if name in each]))
+            for name in {name: None for each in some for name in each}
+        }
         for form, some in rows.items()
     }
     names = ("ndcg_at_10", "p_at_5", "unreadable", "own_first")
@@ -205,7 +211,7 @@ def answered(mixed: Mixed) -> dict[str, float]:
     """Share of queries that are said to have an answer."""
     collection = mixed.collection
     return {
-        name: float(np.mean([collection.search(f"a {word}", anyway=True).found for word in words]))
+        name: float(np.mean([collection.search(f"a {word}").found for word in words]))
         for name, words in (("words", WORDS), ("absent", ABSENT))
     }
 

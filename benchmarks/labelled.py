@@ -58,8 +58,8 @@ class Corpus:
         return [self.labels[path] for path in paths]
 
     def files(self, *modalities: str) -> list[Label]:
-        """The labels of all files in the collection, or of those of these modalities."""
-        labels = dict.fromkeys(self.shown)
+        """The labels of all files in the collection, or of those of these modalities, by path."""
+        labels = sorted(set(self.shown), key=lambda label: label.path)
         return [label for label in labels if not modalities or label.modality in modalities]
 
     def worth(self, concepts: Iterable[str], pair: str = "") -> np.ndarray:

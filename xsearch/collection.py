@@ -321,6 +321,7 @@ class Collection:
                 max_expected=max_expected,
                 unique=unique,
                 exclude_self=exclude_self,
+                anyway=anyway,
             )
         )
         return [answers[at] if at in answers else next(nearest) for at in range(len(asked))]

@@ -604,6 +604,13 @@ def test_texts_of_unknown_words_come_last(
         assert not unknown & set(found[:11])
     texts = [hit.id for hit in search(view, query, top=15, rank=rank, modality="text", unique=unique)]
     assert set(texts[6:]) == unknown
+    exact = view.snapshot.vectors(view.snapshot.ids) @ query.vector
+    for one, anyway in (
+        (query, True),
+        (replace(query, own=np.array([10])), False),
+    ):  # it is such a text itself
+        found = [hit.id for hit in search(view, one, top=15, rank="cosine", unique=unique, anyway=anyway)]
+        assert found == np.argsort(-exact, kind="stable").tolist()
     fitting = search(view, query, where="unknown_share = 1", rank=rank, unique=unique)
     assert {hit.id for hit in fitting} == {11, 13}
     opposite = embedded(vector(-vectors[10], KINDS[1]))

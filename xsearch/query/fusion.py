@@ -6,6 +6,7 @@ the orders that contain it. BM25 and cosines have no common scale; ranks need no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,11 @@ __all__ = ["DEPTH", "as_match", "fuse", "match_words", "text_of"]
 
 K = 60  # Cormack et al., section 2
 DEPTH = 50  # of both orders that are fused, if no more hits are requested
+# "a photo of a dog" names the medium and not what it shows
+_MEDIUM = re.compile(
+    r"^\s*(an?|the)?\s*(photo(graph)?|picture|image|drawing|video|clip|film|sound|noise|recording)s?\s+of\s+",
+    re.IGNORECASE,
+)
 MOST_OF_IT = 0.5  # share of a query's words above which an item enters, if none has all
 
 
@@ -59,7 +65,7 @@ def match_words(
         are read however long that takes.
     """
     texts = [text_of(query) for query in queries]
-    words = view.words(required=alone) if any(texts) else None
+    words = view.words(required=alone) if groups and any(texts) else None
     if words is None:
         return [NOTHING for _ in queries]
 
@@ -68,8 +74,10 @@ def match_words(
 
     found = []
     for text in texts:
-        matches = words.search(text or "", passing, depth if alone else 1)
-        if not alone:
+        if alone:
+            matches = words.search(text or "", passing, depth)
+        else:
+            matches = words.search(_MEDIUM.sub("", text or "", count=1), passing, 1)
             complete = matches.shares == 1
             matches = matches[complete if complete.any() else matches.shares > MOST_OF_IT]
         found.append(matches[:depth])

@@ -76,14 +76,15 @@ def search_many(
     max_expected: float | None = None,
     unique: bool = False,
     exclude_self: bool = False,
+    anyway: bool = False,
 ) -> list[Hits]:
     """For each query the `top` items nearest to it, best first; fewer only if fewer match.
 
     modality, where: which items may answer; `where` is one SQL expression over the item columns.
     rank: "cosine", or "balanced": how many spreads above the baseline cosine of the two modalities, so that
         none crowds out the others. With one modality to choose from, both give the same order. In both an
-        item with (nearly) the query's own vector comes first, and texts that the model has not learned to
-        read come last.
+        item with (nearly) the query's own vector comes first, and texts of words that the model has not
+        learned come last, unless the query is one of them.
     match: for queries that are one text, "meaning": their vectors alone; "both": this order fused with that
         of the items with all content words, or most of them where none has all; "words": `search_words`.
         None: "both" if the rank is balanced. Other queries are answered by meaning.
@@ -92,6 +93,7 @@ def search_many(
     unique: of items of one modality with the same bytes (windows of one file, copies) or a cosine above SAME
         to each other, keep the best.
     exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
+    anyway: rank texts of words that the model has not learned as all others.
 
     Raises UsageError for impossible arguments, BadFilter for `where`.
     """
@@ -107,14 +109,21 @@ def search_many(
         return search_words(view, asked, top=top, modality=modality, where=where, unique=unique)
     if max_expected is not None and not max_expected >= 0:
         raise UsageError(f"max_expected: expected 0 or more, got {max_expected}")
-    # apart: as each modality has a scale, or a bound, of its own
+    kinds, bounds = as_modalities(modality), (-np.inf if min_cosine is None else min_cosine, max_expected)
+    # as each modality has a scale, or a bound, of its own
     apart = rank == Rank.BALANCED or max_expected is not None
-    groups = view.groups(where, as_modalities(modality), apart=apart)
-    ask = _Search(view, groups, top, Rank(rank), -np.inf if min_cosine is None else min_cosine, max_expected)
-    if not exclude_self or not any(len(query.own) for query in queries):
-        return _answers(ask, queries, match, unique=unique)
-    each = ((replace(ask, groups=view.without(groups, query.own)), query) for query in queries)
-    return [_answers(ask, [query], match, unique=unique)[0] for ask, query in each]
+    alike: dict[tuple[bool, bytes], list[int]] = {}  # queries that are searched for among the same items
+    for at, query in enumerate(queries):
+        unread = anyway or (len(query.own) > 0 and bool(view.is_unread(query.own).any()))
+        alike.setdefault((unread, query.own.tobytes() if exclude_self else b""), []).append(at)
+    answers: dict[int, Hits] = {}
+    for (unread, own), rows in alike.items():
+        groups = view.groups(where, kinds, apart=apart, anyway=unread)
+        groups = view.without(groups, np.frombuffer(own, np.int64))
+        ask = _Search(view, groups, top, Rank(rank), *bounds)
+        some = [queries[at] for at in rows]
+        answers |= zip(rows, _answers(ask, some, match, unique=unique), strict=True)
+    return [answers[at] for at in range(len(queries))]
 
 
 def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique: bool) -> list[Hits]:
@@ -128,7 +137,10 @@ def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique:
     batch = _Batch(vectors, view.scales(queries), itself, counts)
     depth, matched = max(ask.top, DEPTH), [NOTHING for _ in queries]
     if match is Match.BOTH:
-        matched = match_words(view, ask.groups, [query.query for query in queries], depth=depth)
+        readable = [group for group in ask.groups if group.is_known]
+        for at, query in enumerate(queries):
+            groups = ask.groups if query.left_out else readable
+            matched[at] = match_words(view, groups, [query.query], depth=depth)[0]
     if not any(map(len, matched)):
         return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
     found = replace(ask, top=depth).answers(batch, unique=unique)
@@ -287,7 +299,7 @@ class _Search:
         """How many of the items that may answer would be as near by chance: float64 [Q, c]."""
         chances = batch.scales.chances(exact, kinds)
         if not all(group.is_known for group in self.groups):  # where such a text is, it is by chance
-            chances[~self.view.is_known(ids) & (ids != batch.itself)] = 1
+            chances[self.view.is_unread(ids) & (ids != batch.itself)] = 1
         return np.take_along_axis(batch.counts, kinds, axis=1) * chances
 
     def fused(self, query: _Batch, nearest: _Ranked, matches: Matches, *, unique: bool) -> _Ranked:

@@ -105,18 +105,21 @@ class View:
         stored = Calibration.from_dict(self.snapshot.manifest.calibration)
         return stored if stored.pairs else calibrate(self.snapshot, self._samples)
 
-    def groups(self, where: str | None, kinds: Sequence[Modality] | None, *, apart: bool) -> list[Group]:
+    def groups(
+        self, where: str | None, kinds: Sequence[Modality] | None, *, apart: bool, anyway: bool = False
+    ) -> list[Group]:
         """The items that may answer, one group for each modality if they are `apart`; none is empty.
 
-        Texts of words that the model has not learned are in a group of their own, the last one. The last
-        FILTERS answers are remembered, except those of CLOCK.
+        Texts of words that the model has not learned are in a group of their own, the last one, unless
+        `anyway`. The last FILTERS answers are remembered, except those of CLOCK.
         """
         present = [kind for kind in self._samples.kinds if kinds is None or kind in kinds]
-        key = (where, apart, *present)
+        key = (where, apart, anyway, *present)
         if (groups := self._groups.get(key)) is not None:
             return groups
         snapshot = self.snapshot
-        ids, codes, is_known = snapshot.ids, snapshot.kinds, snapshot.unknown_shares <= UNKNOWN_SHARE
+        ids, codes = snapshot.ids, snapshot.kinds
+        is_known = (snapshot.unknown_shares <= UNKNOWN_SHARE) | anyway
         if where is not None:
             ids = snapshot.select(where)
             rows = snapshot.rows(ids)
@@ -145,10 +148,10 @@ class View:
         """The full-text index of all items; None if it would take long to make and is not `required`."""
         return None if self._reader is None else self._reader.of(self.snapshot, required=required)
 
-    def is_known(self, ids: np.ndarray) -> np.ndarray:
-        """Whether the model has learned enough words to read the items: bool, of the shape of `ids`."""
+    def is_unread(self, ids: np.ndarray) -> np.ndarray:
+        """Whether these items, int64, are texts of words that the model has not learned: bool, as `ids`."""
         snapshot = self.snapshot
-        return snapshot.unknown_shares[nearest_rows(ids, snapshot.ids)] <= UNKNOWN_SHARE
+        return snapshot.unknown_shares[nearest_rows(ids, snapshot.ids)] > UNKNOWN_SHARE
 
     def without(self, groups: Sequence[Group], ids: np.ndarray) -> list[Group]:
         """The same groups without these items, int64, ascending; not remembered."""
