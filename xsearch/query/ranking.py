@@ -100,7 +100,8 @@ def search_many(
     kinds = as_modalities(modality)
     alike: dict[tuple[bool, bytes], list[int]] = {}  # queries that are searched for among the same items
     for at, query in enumerate(queries):
-        key = anyway or view.is_unread(query.own), query.own.tobytes() if exclude_self else b""
+        is_unread = len(query.parts) == 1 and view.is_unread(query.own)
+        key = anyway or is_unread, query.own.tobytes() if exclude_self else b""
         alike.setdefault(key, []).append(at)
     answers: dict[int, Hits] = {}
     for (unread, own), rows in alike.items():
