@@ -38,13 +38,14 @@ from benchmarks.labelled import COMMON, Corpus, ndcg, precision
 from xsearch import Query
 from xsearch.derive import derive
 from xsearch.evaluate import MODALITIES, embed_scenes
+from xsearch.query.calibration import UNKNOWN_SHARE
 from xsearch.scenes import Scene, sample
 from xsearch.types import Modality
 
 TOP = 10
 DEEP = 60  # hits to fetch where a file's own items are left out: a video or note has many
 SCENES, SEED, SUM_SEED = 96, 11_000_003, 1
-DOCUMENTATION = "software documentation"  # texts of words that the bundled model does not know
+DOCUMENTATION = "software documentation"  # of words that the bundled model does not know
 RRF = 60  # of reciprocal rank fusion
 WORDS = {  # what is asked for, and the label of it
     "dog": "dog", "cat": "cat", "bird": "bird", "frog": "frog", "sheep": "sheep", "cow": "cow",
@@ -96,7 +97,7 @@ class Mixed:
         self.ids, self.kinds = snapshot.ids, snapshot.modalities
         self.vectors = snapshot.vectors(snapshot.ids)
         self.paths = [str(label.path) for label in corpus.shown]
-        self.unreadable = np.array([DOCUMENTATION in label.concepts for label in corpus.shown])
+        self.unreadable = snapshot.unknown_shares > UNKNOWN_SHARE
 
     def rows(self, hits: xsearch.Hits) -> np.ndarray:
         return np.searchsorted(self.ids, [hit.id for hit in hits])
@@ -121,8 +122,8 @@ class Mixed:
             if label.concepts:
                 worth = self.worth(label.concepts, label.pair)
                 query = xsearch.query.parse(label.path)
-                unreadable = DOCUMENTATION in label.concepts
-                yield Asked(f"files: {label.modality}", query, worth, self.own(label.path), unreadable)
+                own = self.own(label.path)
+                yield Asked(f"files: {label.modality}", query, worth, own, bool(self.unreadable[own].any()))
         for phrase in PHRASES:
             for word, concept in WORDS.items():
                 yield Asked(
@@ -184,13 +185,12 @@ def figures(mixed: Mixed, asked: Sequence[Asked], search: Search) -> dict[str, d
     for one in asked:
         found = search(one, DEEP if one.own.any() else TOP)
         rest = found[~one.own[found]]
-        texts = rest[:5][rest[:5] < mixed.known]
         each = {
             "ndcg_at_10": ndcg(rest, np.where(one.own, 0, one.worth)),
             "p_at_5": precision(rest, np.where(one.own, 0, one.worth)),
         }
         if not one.is_unreadable:
-            each["unreadable"] = float(mixed.unreadable[texts].sum() / 5)
+            each["unreadable"] = float(mixed.unreadable[rest[:5]].mean())
         if one.form.startswith("files"):
             each["own_first"] = float(one.own[found[0]])
         rows.setdefault(one.form, []).append(each)

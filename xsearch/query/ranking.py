@@ -114,8 +114,10 @@ def search_many(
     apart = rank == Rank.BALANCED or max_expected is not None
     alike: dict[tuple[bool, bytes], list[int]] = {}  # queries that are searched for among the same items
     for at, query in enumerate(queries):
-        unread = anyway or (len(query.own) > 0 and bool(view.is_unread(query.own).any()))
-        alike.setdefault((unread, query.own.tobytes() if exclude_self else b""), []).append(at)
+        one = len(query.parts) == 1 and len(query.own) > 0
+        is_unread = anyway or (one and bool(view.is_unread(query.own).any()))
+        key = is_unread, query.own.tobytes() if exclude_self else b""
+        alike.setdefault(key, []).append(at)
     answers: dict[int, Hits] = {}
     for (unread, own), rows in alike.items():
         groups = view.groups(where, kinds, apart=apart, anyway=unread)
