@@ -267,7 +267,8 @@ def test_expected_counts_what_may_answer(
         assert hit.expected == pytest.approx(number[hit.modality] * chance, rel=1e-3, abs=1e-9)
     by_id = {hit.id: hit.expected for hit in everything}
     assert [hit.expected for hit in few] == pytest.approx([by_id[hit.id] * 45 / 180 for hit in few])
-    assert everything.nearest_expected == min(by_id.values())
+    assert everything.nearest_expected == pytest.approx(len(KINDS) * min(by_id.values()))
+    assert few.nearest_expected == pytest.approx(few[0].expected) or len({hit.modality for hit in few}) > 1
 
 
 @pytest.mark.parametrize("rank", ["balanced", "cosine"])

@@ -27,8 +27,9 @@ FIELDS = frozenset(("id", "path", "modality", "start_s", "end_s", "text"))  # of
 class Hits(Sequence[Hit]):
     """The answer to a query, best first; immutable.
 
-    nearest_expected: the least `expected`, also of items that a bound has left out; None if there is no item
-        to answer.
+    nearest_expected: how many items as near as the nearest there would be by chance, over all modalities that
+        may answer: their number times the least `expected`, also of items that a bound has left out. None if
+        there is no item to answer.
     """
 
     def __init__(
@@ -71,8 +72,10 @@ class Hits(Sequence[Hit]):
 
     @property
     def found(self) -> bool:
-        """Whether some hit is nearer than an unrelated item is expected to be, or matches by its words."""
-        return not all(hit.by_chance for hit in self._hits)
+        """Whether some hit is nearer than by chance, over all modalities, or matches by its words."""
+        if any(hit.bm25 is not None for hit in self._hits):
+            return True
+        return len(self) > 0 and (self.nearest_expected is None or self.nearest_expected <= 1)
 
     @property
     def remark(self) -> str:

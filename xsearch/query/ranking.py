@@ -144,11 +144,11 @@ def _answers(ask: _Search, queries: Sequence[Embedded], match: Match, *, unique:
             groups = ask.groups if query.left_out else readable
             matched[at] = match_words(view, groups, [query.query], depth=depth)[0]
     if not any(map(len, matched)):
-        return _hits(view.snapshot, ask.answers(batch, unique=unique), queries)
+        return _hits(view.snapshot, ask.answers(batch, unique=unique), queries, batch.kinds)
     found = replace(ask, top=depth).answers(batch, unique=unique)
     each = zip(batch, found, matched, strict=True)
     fused = [ask.fused(one, near, matches, unique=unique) for one, near, matches in each]
-    return _hits(view.snapshot, fused, queries)
+    return _hits(view.snapshot, fused, queries, batch.kinds)
 
 
 def search_words(
@@ -202,6 +202,11 @@ class _Batch:
     scales: Scales
     itself: np.ndarray  # int64 [Q, 1]: the item that is searched for, -1 for none
     counts: np.ndarray  # int64 [Q, modalities]: the items that may answer
+
+    @property
+    def kinds(self) -> int:
+        """How many modalities may answer."""
+        return int((self.counts[0] > 0).sum())
 
     def __iter__(self) -> Iterator[_Batch]:
         """Each query as a batch of one."""
@@ -299,7 +304,7 @@ class _Search:
 
     def _expected(self, batch: _Batch, ids: np.ndarray, kinds: np.ndarray, exact: np.ndarray) -> np.ndarray:
         """How many of the items that may answer would be as near by chance: float64 [Q, c]."""
-        chances = batch.scales.chances(exact, kinds)
+        chances = np.where(exact < ITSELF, batch.scales.chances(exact, kinds), 0)
         if not all(group.is_known for group in self.groups):  # where such a text is, it is by chance
             chances[self.view.is_unread(ids) & (ids != batch.itself)] = 1
         return np.take_along_axis(batch.counts, kinds, axis=1) * chances
@@ -377,8 +382,13 @@ def _representatives(snapshot: Snapshot, found: _Ranked, top: int) -> np.ndarray
     return np.array(kept, np.int64)
 
 
-def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded | None]) -> list[Hits]:
-    """With the metadata, which is read once for all queries."""
+def _hits(
+    snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded | None], kinds: int = 1
+) -> list[Hits]:
+    """With the metadata, which is read once for all queries. kinds: modalities that may answer.
+
+    Each modality has its chance to hold something as near, whence the factor.
+    """
     passing = [one[: int(one.passing.sum())] for one in found]
     records = snapshot.records(np.concatenate([one.ids for one in passing]))
     ends = np.cumsum([len(one.ids) for one in passing]).tolist()
@@ -387,7 +397,7 @@ def _hits(snapshot: Snapshot, found: list[_Ranked], queries: Sequence[Embedded |
             (one.scores, one.cosines, one.balanced, one.expected, one.bm25),
             partial(records, end - len(one.ids), end),
             query,
-            min(near.expected[~np.isnan(near.expected)].tolist(), default=None),
+            min((kinds * near.expected[~np.isnan(near.expected)]).tolist(), default=None),
         )
         for one, near, end, query in zip(passing, found, ends, queries, strict=True)
     ]
