@@ -15,7 +15,6 @@ import numpy as np
 from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import (
     LARGEST,
-    UNKNOWN_SHARE,
     Calibration,
     Samples,
     Scales,
@@ -24,7 +23,7 @@ from xsearch.query.calibration import (
     pooled,
 )
 from xsearch.system.lookup import is_in, nearest_rows
-from xsearch.types import Modality
+from xsearch.types import UNKNOWN_SHARE, Modality
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
