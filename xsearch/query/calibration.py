@@ -37,7 +37,6 @@ __all__ = [
     "Baseline",
     "Calibration",
     "Samples",
-    "Scales",
     "baselines",
     "calibrate",
     "pooled",
@@ -89,40 +88,6 @@ def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
     at = q * (ordered.shape[1] - 1)
     low, high = int(at), math.ceil(at)
     return np.asarray(ordered[:, low] + (at - low) * (ordered[:, high] - ordered[:, low]), np.float64)
-
-
-@dataclass(frozen=True, slots=True)
-class Scales:
-    """What the cosines of queries with items are compared with: float32 [Q, modalities] each."""
-
-    centres: np.ndarray
-    units: np.ndarray  # of `balanced`
-    deviations: np.ndarray  # of the cosines of unrelated items
-
-    def __getitem__(self, rows: slice) -> Scales:
-        return Scales(self.centres[rows], self.units[rows], self.deviations[rows])
-
-    def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """Units above the centre. cosines: [Q, c]; kinds: modalities of their items, int [c] or [Q, c]."""
-        rows = np.arange(len(cosines))[:, None]
-        return (cosines - self.centres[rows, kinds]) / self.units[rows, kinds]
-
-    def chances(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """The probability that an unrelated item is as near: float64 [Q, c]."""
-        rows = np.arange(len(cosines))[:, None]
-        centres = self.centres[rows, kinds]
-        z = _fisher((cosines - centres) / (1 - centres)) / self._steps[rows, kinds]
-        halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
-        return np.array(halves, np.float64).reshape(z.shape) / 2
-
-    @property
-    def _steps(self) -> np.ndarray:
-        """One standard deviation of Fisher's z."""
-        return _fisher(self.deviations / (1 - self.centres))
-
-
-def _fisher(cosines: np.ndarray) -> np.ndarray:
-    return np.arctanh(np.clip(cosines, -LARGEST, LARGEST))
 
 
 @dataclass(frozen=True, slots=True)
