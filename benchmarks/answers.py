@@ -80,17 +80,17 @@ Search = Callable[[Asked, int], np.ndarray]  # the rows of the first so many ans
 class Mixed:
     """The labelled folder and scenes in one collection."""
 
-    def __init__(self, folder: Path, into: Path, model: str | None) -> None:
+    def __init__(self, folder: Path, into: Path, model: str | None, scenes: int = SCENES) -> None:
         corpus = Corpus.ingest(folder, into, model)
         self.corpus, self.collection = corpus, corpus.collection
         backend = self.collection.backend
         self.known = len(corpus.ids)  # rows of FOLDER; those of scenes follow
-        self.scenes, self.asking = sample(SCENES, seed=SEED), sample(SCENES, seed=SEED + 1)
+        self.scenes, self.asking = sample(scenes, seed=SEED), sample(scenes, seed=SEED + 1)
         self.asking_vectors = embed_scenes(backend, self.asking)
         with self.collection.store.writer() as writer:
             for kind, vectors in embed_scenes(backend, self.scenes).items():
-                paths = [f"/scenes/{row}.{kind}" for row in range(SCENES)]
-                writer.add(pa.table({"path": paths, "modality": [str(kind)] * SCENES}), vectors)
+                paths = [f"/scenes/{row}.{kind}" for row in range(scenes)]
+                writer.add(pa.table({"path": paths, "modality": [str(kind)] * scenes}), vectors)
             writer.commit()
             derive(writer)
         snapshot = self.collection.snapshot()
@@ -149,7 +149,7 @@ class Mixed:
             worth = sum((self.worth(label.concepts) > 0).astype(int) for label in (first, second))
             query = xsearch.query.parse(first.path) + xsearch.query.parse(second.path)
             yield Asked("sums: two files", query, np.asarray(worth), self.own(first.path, second.path))
-        for row in rng.permutation(SCENES)[:20]:
+        for row in rng.permutation(len(self.scenes))[:20]:
             same = [(other.subject, other.place) for other in self.asking]
             again = next((at for at, shows in enumerate(same) if shows == same[row] and at != row), row)
             image, audio = (self.asking_vectors[kind] for kind in (Modality.IMAGE, Modality.AUDIO))
@@ -193,10 +193,11 @@ def figures(mixed: Mixed, asked: Sequence[Asked], search: Search) -> dict[str, d
             each["unreadable"] = float(mixed.unreadable[rest[:5]].mean())
         if one.form.startswith("files"):
             each["own_first"] = float(one.own[found[0]])
-        rows.setdefault(one.form, []).append(each)
+        if one.worth[~one.own].any():  # else there is nothing to find
+            rows.setdefault(one.form, []).append(each)
     means = {
         form: {
-            name: float(np.nanmean([each[name] for each in some if name in each]))
+            name: float(np.mean([each[name] for each in some if name in each]))
             for name in {name: None for each in some for name in each}
         }
         for form, some in rows.items()
@@ -216,9 +217,9 @@ def answered(mixed: Mixed) -> dict[str, float]:
     }
 
 
-def run(folder: Path, model: str | None) -> dict:
+def run(folder: Path, model: str | None, *, scenes: int = SCENES) -> dict:
     with TemporaryDirectory() as scratch:
-        mixed = Mixed(folder, Path(scratch) / "c", model)
+        mixed = Mixed(folder, Path(scratch) / "c", model, scenes)
         asked = list(mixed.asked())
         ways: dict[str, Search] = {
             "xsearch": mixed.public,
@@ -237,23 +238,25 @@ def run(folder: Path, model: str | None) -> dict:
 
 def markdown(result: dict) -> str:
     ways = result["ways"]
-    header = ["queries", *(f"{way}: {name}" for way in ways for name in ("nDCG@10", "P@5"))]
-    rows = [
-        [form, *(f"{ways[way][form][name]:.2f}" for way in ways for name in ("ndcg_at_10", "p_at_5"))]
-        for form in ways["xsearch"]
-    ]
+    header = ["nDCG@10", *ways]
+    forms = [form for form in ways["xsearch"] if form != "all"]
+    rows = [[form, *(f"{of[form]['ndcg_at_10']:.2f}" for of in ways.values())] for form in forms]
+    measures = {
+        "mean nDCG@10": "ndcg_at_10",
+        "mean P@5": "p_at_5",
+        "own file first": "own_first",
+        "unreadable texts in the first five": "unreadable",
+    }
+    for title, name in measures.items():
+        show = "{:.2f}" if "at" in name else "{:.0%}"
+        rows.append([f"**{title}**", *(show.format(of["all"][name]) for of in ways.values())])
     lines = [command.table(header, rows), ""]
-    for way, of in ways.items():
-        lines.append(
-            f"- {way}: own file first {of['all']['own_first']:.1%}; unreadable texts among the first five "
-            f"{of['all']['unreadable']:.1%}"
-        )
     if found := result["answered"]:
         lines.append(
-            f"- said to have an answer: {found['words']:.0%} of words that something shows, "
-            f"{found['absent']:.0%} of those that nothing shows"
+            f"Said to have an answer: {found['words']:.0%} of words that something shows, "
+            f"{found['absent']:.0%} of words that nothing shows."
         )
-    lines += ["", f"{result['queries']} queries, {result['items']} items, model {result['model']}."]
+    lines.append(f"{result['queries']} queries, {result['items']} items, model {result['model']}.")
     return "\n".join(lines)
 
 

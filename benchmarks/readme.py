@@ -16,12 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    answers,
     corpus,
     crash,
     edition,
     emergence,
     footprint,
     ingest,
+    none,
     public,
     ranking,
     rendering,
@@ -65,6 +67,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "footprint": lambda: result("footprint", footprint.markdown),
     "ingest": lambda: result("ingest", ingest.markdown),
     "public": lambda: result("public", public.markdown),
+    "answers": lambda: result("answers", answers.markdown),
+    "none": lambda: result("none", none.markdown),
     "ranking": lambda: result("ranking", ranking.markdown),
     "resume": lambda: result("resume", resume.markdown),
     "crash": lambda: result("crash", crash.markdown),

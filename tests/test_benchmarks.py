@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from benchmarks import (
+    answers,
     corpus,
     crash,
     emergence,
@@ -27,6 +28,7 @@ from benchmarks import (
     words,
 )
 from benchmarks import towers as towers_benchmark
+from tests.small_files import one_of_each
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
 from xsearch.query import Part, Query, View, embed, search_many
@@ -236,6 +238,22 @@ def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
     assert row["recall_balanced_same"] == row["recall_cosine_cross"] == 1
     assert min(row[f"{way}_p50_ms"] for way in ("inner", "balanced", "cosine")) > 0
     assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 128, "rows": [row]})
+
+
+def test_answers_of_a_labelled_folder_are_measured(tmp_path):
+    paths = one_of_each(tmp_path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    lines = ["path,modality,concept,concepts_all,pair_id"]
+    lines += [
+        f"{path.name},{kind},dog,dog|beach,{kind in ('image', 'depth')}" for kind, path in paths.items()
+    ]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    result = json.loads(json.dumps(answers.run(tmp_path, "bundled", scenes=12)))
+    ours = result["ways"]["xsearch"]
+    assert {"files: image", "files: imu", 'words: "{}"', "scenes", "sums: two files", "all"} <= set(ours)
+    assert ours["all"]["own_first"] == 1
+    assert ours["all"]["unreadable"] == 0
+    assert all(0 < of["all"]["ndcg_at_10"] < 1 for of in result["ways"].values())
+    assert "| **own file first** | 100% |" in answers.markdown(result)
 
 
 def test_queries_with_and_without_an_answer_are_compared():
