@@ -120,7 +120,7 @@ class Ranking:
             return [Ranked.by_words(NOTHING, self.view.snapshot) for _ in queries]
         itself = np.array([[self._itself(query)] for query in queries])
         vectors = np.stack([query.vector for query in queries])
-        batch = _Batch(vectors, self.view.scales(queries), itself)
+        batch = _Batch(vectors, self.view.scaling.of(queries), itself)
         if self.options.matching is not Match.BOTH:
             return self._nearest(batch)
         depth = max(self.top, DEPTH)

@@ -72,7 +72,7 @@ class Scaling:
         self._samples = samples
         self._calibration = calibration
 
-    def scales(self, queries: Sequence[Embedded]) -> Scales:
+    def of(self, queries: Sequence[Embedded]) -> Scales:
         """The scales of each query.
 
         `balanced` has the unit spread^b width^(1 - b), where `width` is the distance of the items from the

@@ -14,13 +14,12 @@ import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import UNKNOWN_SHARE, Calibration, Samples, calibrate
-from xsearch.query.scales import Scales, Scaling
+from xsearch.query.scales import Scaling
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
-    from xsearch.query.embedding import Embedded
     from xsearch.store import Snapshot
     from xsearch.words import WordIndex, WordReader
 
@@ -90,17 +89,13 @@ class View:
         stored = Calibration.from_dict(self.snapshot.manifest.calibration)
         return Scaling(self._samples, stored if stored.pairs else calibrate(self.snapshot, self._samples))
 
-    def scales(self, queries: Sequence[Embedded]) -> Scales:
-        """What the cosines of each query with items are compared with."""
-        return self.scaling.scales(queries)
-
     def groups(
         self, where: str | None, kinds: Sequence[Modality] | None, *, apart: bool, anyway: bool = False
     ) -> list[Group]:
         """The items that may answer, one group for each modality if they are `apart`; none is empty.
 
-        Texts of words that the model has not learned are in a group of their own, the last one, unless
-        `anyway`. The last FILTERS answers are remembered, except those of CLOCK.
+        Texts of words that the model has not learned are in a separate group, the last one, unless `anyway`.
+        The last FILTERS answers are remembered, except those of CLOCK.
         """
         present = [kind for kind in self._samples.kinds if kinds is None or kind in kinds]
         key = (where, apart, anyway, *present)
@@ -113,20 +108,13 @@ class View:
             ids = snapshot.select(where)
             rows = snapshot.rows(ids)
             codes, is_known = codes[rows], is_known[rows]
-        requested = [CODES[kind] for kind in present]
-        parts = (
-            [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
-        )
-        chosen = [(code, part & is_known, True) for code, part in parts]
-        if not is_known.all():
-            code = CODES[Modality.TEXT]
-            part = (codes == code) & ~is_known & (code in requested)
-            chosen.append((code if apart else None, part, False))
-        groups = [
-            Group.of(code, self.index, ids[part], _counts(codes[part]), known)
-            for code, part, known in chosen
-            if part.any()
-        ]
+        requested = np.isin(codes, [CODES[kind] for kind in present])
+        labels = np.where(is_known, 0, len(Modality)) + (codes if apart else 0)
+        groups = []
+        for label in np.flatnonzero(np.bincount(labels[requested])).tolist():
+            part, kind = requested & (labels == label), label % len(Modality) if apart else None
+            counts, known = _counts(codes[part]), label < len(Modality)
+            groups.append(Group.of(kind, self.index, ids[part], counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
                 self._groups.pop(old, None)  # another thread may have done it
