@@ -1,6 +1,6 @@
 """Queries.
 
-expression     what is searched for: the algebra, its constructors, its wire form
+expression     the algebra of queries, its constructors, its wire form
 options        which items may answer, how many, and in which order
 answers        from queries and options to hits
 embedding      from queries to vectors, all parts of all queries at once; `texts`, and `stored` vectors

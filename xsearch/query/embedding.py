@@ -1,7 +1,7 @@
 """From queries to vectors: every part is read, embedded, normalised and weighted, and the sum normalised.
 
-So ImageBind composes (arXiv:2305.05665, section 4.4). Of a file that the collection has, the stored vectors
-are used: it is neither decoded nor embedded, and no model is loaded.
+ImageBind composes in the same way (arXiv:2305.05665, section 4.4). A file that the collection has is neither
+decoded nor embedded: its stored vectors are used, and no model is loaded.
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def embed(
     """Embed all parts of all queries in one call of the backend.
 
     snapshot: where stored items and files are looked up. target: the only modality that may answer.
-    guarded: decodes the parts that are bytes, which may come from anybody. anyway: also embed a text of which
-    the model has learned no word.
-    Raises UnknownWords for such a text, MediaError for a part that is not what it is said to be, and
+    guarded: decodes the parts that are bytes, which are untrusted. anyway: also embed a text of which the
+    model has learned no word.
+    Raises UnknownWords for such a text, MediaError for a part that cannot be decoded as its kind, and
     EmptyQuery when nothing is left of a sum: a direction made of rounding errors would be a random answer.
     """
     if not all(query.parts for query in queries):

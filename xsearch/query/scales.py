@@ -2,7 +2,7 @@
 
 Each part of a query has a baseline in each modality of items (`calibration`): of the pair of modalities, or,
 if the collection lacks the part's modality (words, in a folder of pictures), of the part itself with samples
-of the items. Baselines of few items are shrunk towards those of all items, then those of the parts add up to
+of the items. Baselines of few items are shrunk towards those of all items, and those of the parts add up to
 that of the query.
 """
 
@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Scales", "Scaling"]
 
-# Shrinkage: items that the baseline of all modalities counts for in that of one, and one of unrelated
-# directions that counts for 8 items in that of all
-PRIOR = 2
-GENERAL = np.array([0, 0.25, 0.25, 8])[:, None, None]
+# Shrinkage, for collections of a few items, whose cosines say little
+PRIOR = 2  # items that the baseline of all modalities counts for; it leads while a modality has one or two
+GENERAL = np.array([0, 0.25, 0.25, 8])[:, None, None]  # pooled with all: of 8 items in random directions
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
-FEW_ALIKE = 4  # unrelated items that a modality is taken to have besides its own
+FEW_ALIKE = 4  # unrelated items that are added to each modality
 FEW = 4  # vectors, up to which dot products are as fast as a matrix product (measured)
 CODES = {kind: code for code, kind in enumerate(Modality)}
 
@@ -139,11 +138,10 @@ class Scaling:
         return table
 
     def _shrunk(self, figures: np.ndarray) -> np.ndarray:
-        """Baselines in all modalities, from centre, spread, deviation and count in those that are present.
+        """Centre, spread and deviation in all modalities, shrunk towards their pooled baseline.
 
-        figures: float64 [4, n, present]. Each is pooled with that of all together, which counts for PRIOR
-        items, and which GENERAL is pooled with before: few items say little. Returns float32
-        [3, n, modalities].
+        figures: float64 [4, n, present], with counts. Returns float32 [3, n, modalities]; 0, 1 and 1 for
+        modalities that the collection lacks.
         """
         general = np.broadcast_to(GENERAL, (*figures.shape[:2], 1))
         overall = pooled(np.concatenate([figures, general], axis=2))[..., None]  # [4, n, 1]

@@ -1,4 +1,4 @@
-"""A view: one state of a collection, with all that a search needs of it."""
+"""One state of a collection, with everything that a search reads."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _counts(codes: np.ndarray) -> np.ndarray:
 
 
 class View:
-    """A snapshot with its indexes, calibration and samples; immutable, but for what it remembers.
+    """A snapshot with its indexes, calibration and samples; immutable, except for caches.
 
     Any number of threads may search it at once.
     """
@@ -76,7 +76,7 @@ class View:
     def __init__(
         self, snapshot: Snapshot, index: Index | None = None, reader: WordReader | None = None
     ) -> None:
-        """index: of the same generation; None: everything is scanned. reader: None: words do not count."""
+        """index: of the same generation; None: everything is scanned. reader: None: no words match."""
         self.snapshot = snapshot
         self.index = index
         self._reader = reader
