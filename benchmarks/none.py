@@ -62,7 +62,7 @@ class Nearest:
         embedded = embed(queries, cast(Backend, Vectors(view.snapshot.fingerprint)))
         items = view.snapshot.vectors(view.snapshot.select(modalities=[kind]))
         cosines = np.stack([query.vector for query in embedded]) @ items.T  # [Q, n]
-        scales, code = view.scales(embedded), np.array([list(Modality).index(kind)])
+        scales, code = view.scaling.of(embedded), np.array([list(Modality).index(kind)])
         answered = (worth == 2).any(axis=1)
         of_case = zip(
             CASES,

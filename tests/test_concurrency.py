@@ -25,8 +25,7 @@ from xsearch.collection import Collection
 from xsearch.errors import NoCollection
 from xsearch.index import Index, new_index
 from xsearch.ingest import ingest
-from xsearch.query import vector
-from xsearch.query.ranking import search
+from xsearch.query import search, vector
 from xsearch.store import Snapshot, Store, verify
 from xsearch.types import Modality
 

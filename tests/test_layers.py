@@ -12,7 +12,7 @@ import xsearch
 
 PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
-    0: ("errors", "system", "types"),
+    0: ("english", "errors", "system", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("backend", "decoders", "metadata", "pairs", "preview", "words"),
     3: ("gallery",),

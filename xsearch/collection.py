@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -26,20 +25,7 @@ from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
-from xsearch.query import (
-    Embedded,
-    Hits,
-    Query,
-    View,
-    as_match,
-    as_modalities,
-    embed,
-    knows,
-    parse_each,
-    search_many,
-    search_words,
-    text_of,
-)
+from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import Snapshot, Store
 from xsearch.system.cores import CORES
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample
@@ -239,7 +225,10 @@ class Collection:
 
         Also those of texts of which the model has learned no word.
         """
-        return np.stack([query.vector for query in self._embed(self.snapshot(), queries, anyway=True)])
+        snapshot = self.snapshot()
+        backend = self._on_demand(snapshot)
+        embedded = embed(parse_each(queries), backend, snapshot=snapshot, guarded=self._decode, anyway=True)
+        return np.stack([query.vector for query in embedded])
 
     def search(
         self,
@@ -256,10 +245,10 @@ class Collection:
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> Hits:
-        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.search_many`.
+        """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.Options`.
 
-        Raises UnknownWords for a text of which the model has learned no word and no item has most of them,
-        unless `anyway`.
+        A text of which the model has learned no word is answered by its words alone. Raises UnknownWords if
+        no item has most of them, unless `anyway`.
         """
         (hits,) = self.search_many(
             [query],
@@ -291,52 +280,24 @@ class Collection:
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
-        """`search` for many queries: model, index and metadata are asked once for all of them.
-
-        A text of which the model has learned no word is answered by its words, where items have them.
-        """
-        view, kinds, asked = self.view(), as_modalities(modality), parse_each(queries)
-        match = as_match(match, rank, min_cosine)
-        by_words = partial(search_words, view, top=top, modality=kinds, where=where, unique=unique)
-        if match is Match.WORDS:
-            return by_words(asked)
-        answers: dict[int, Hits] = {}
-        if match is Match.BOTH and min_cosine is None and not anyway:
-            texts = {at: words for at, query in enumerate(asked) if (words := text_of(query))}
-            unread = [at for at, words in texts.items() if not knows(self.backend, words)]
-            found = zip(unread, by_words([asked[at] for at in unread], sure=True), strict=True)
-            answers = {at: hits for at, hits in found if hits}
-        target = kinds[0] if kinds is not None and len(kinds) == 1 else None
-        others = [query for at, query in enumerate(asked) if at not in answers]
-        nearest = iter(
-            search_many(
-                view,
-                self._embed(view.snapshot, others, target, anyway=anyway),
-                top=top,
-                modality=kinds,
-                where=where,
-                rank=rank,
-                match=match,
-                min_cosine=min_cosine,
-                max_expected=max_expected,
-                unique=unique,
-                exclude_self=exclude_self,
-                anyway=anyway,
-            )
+        """`search` for many queries in one batch."""
+        options = Options(
+            top=top,
+            modality=modality,
+            where=where,
+            rank=rank,
+            match=match,
+            min_cosine=min_cosine,
+            max_expected=max_expected,
+            unique=unique,
+            exclude_self=exclude_self,
+            anyway=anyway,
         )
-        return [answers[at] if at in answers else next(nearest) for at in range(len(asked))]
+        view = self.view()
+        return answer(view, parse_each(queries), self._on_demand(view.snapshot), options, self._decode)
 
-    def _embed(
-        self,
-        snapshot: Snapshot,
-        queries: Sequence[Query | str | Path],
-        target: Modality | None = None,
-        *,
-        anyway: bool,
-    ) -> list[Embedded]:
-        parsed = parse_each(queries)
-        backend = _OnDemand(snapshot.fingerprint, lambda: self.backend)
-        return embed(parsed, backend, snapshot=snapshot, target=target, guarded=self._decode, anyway=anyway)
+    def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
+        return _OnDemand(snapshot.fingerprint, lambda: self.backend)
 
     def _decode(self, file: MediaFile) -> list[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""

@@ -39,7 +39,7 @@ def derive(writer: Writer) -> None:
 
 
 def _update_words(writer: Writer) -> None:
-    """Index the words of new items; a failure costs only that text queries ask the vectors alone."""
+    """Index the words of new items; after a failure, texts are searched by meaning alone."""
     snapshot = writer.snapshot
     words = None
     with suppress(StoreError):  # rebuilt

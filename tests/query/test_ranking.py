@@ -37,7 +37,9 @@ def embedded(query: Query) -> Embedded:
 
 def baseline(query: Embedded, snapshot: Snapshot, kind: Modality) -> tuple[float, float, float]:
     """Centre, spread and deviation."""
-    centre, spread, deviation = View(snapshot).baselines([query])[:, 0, list(Modality).index(kind)].tolist()
+    centre, spread, deviation = (
+        View(snapshot).scaling.baselines([query])[:, 0, list(Modality).index(kind)].tolist()
+    )
     return centre, spread, deviation
 
 
@@ -258,7 +260,7 @@ def test_expected_counts_what_may_answer(
     everything = search(view, query, **options)
     few = search(view, query, where="year < 50", **options)
     number = {kind: sum(hit.modality == kind for hit in everything) for kind in KINDS}
-    centres, _, deviations = view.baselines([query])[:, 0]
+    centres, _, deviations = view.scaling.baselines([query])[:, 0]
     for hit in everything:
         at = list(Modality).index(hit.modality)
         ways = np.array([hit.cosine - centres[at], deviations[at]]) / (1 - centres[at])

@@ -69,7 +69,7 @@ class ImageBindBackend:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """Of the text tower; read when first asked for."""
+        """The tokenizer of the text tower, read on first use."""
         return Tokenizer.load(
             self.folder / "tokenizer.json",
             context=self.config.text.context,
@@ -82,7 +82,7 @@ class ImageBindBackend:
             self.tower(name)
 
     def windows(self, text: str) -> Iterator[str]:
-        """The pieces of a text that the text tower reads whole; words it has not learned take no room."""
+        """The pieces of a text that the text tower reads whole; unknown words take no room."""
         return windows(text, self._count, self.config.text.context - 2)  # without start and end
 
     def _count(self, texts: Sequence[str]) -> list[int]:
@@ -118,7 +118,7 @@ class ImageBindBackend:
         return vectors
 
     def _readable(self, sample: Sample) -> Sample:
-        """A text as the model has learned to read it; as it is, where nothing of it is known."""
+        """A text reduced to learned words, unchanged if it has none; other samples unchanged."""
         if sample.modality is not Modality.TEXT or self.vocabulary is None:
             return sample
         return replace(sample, data=self.vocabulary.reduce(sample.data) or sample.data)

@@ -194,7 +194,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
 
 
 def _print_notes(answer: Hits, model: str) -> None:
-    """Say what of the texts was not read as it stands."""
+    """Report words that were left out, and texts that were split."""
     if (searched := answer.query) is None:
         output.note(f"the {model} model has learned none of these words: found by the words alone")
         return

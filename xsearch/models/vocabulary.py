@@ -13,7 +13,7 @@ from pathlib import Path
 
 import regex
 
-from xsearch.models.english import FUNCTION_WORDS, forms
+from xsearch.english import FUNCTION_WORDS, forms
 
 __all__ = ["WORDS", "Vocabulary", "save_words", "words_of"]
 

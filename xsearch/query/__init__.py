@@ -1,15 +1,19 @@
 """Queries.
 
-expression     what is searched for: the algebra, its constructors, its wire form
-embedding      from queries to vectors, all parts of all queries at once
+expression     the algebra of queries, its constructors, its wire form
+options        which items may answer, how many, and in which order
+answers        from queries and options to hits
+embedding      from queries to vectors, all parts of all queries at once; `texts`, and `stored` vectors
 view           one state of a collection, ready to be searched by any number of threads
-calibration    baseline cosines of pairs of modalities
-ranking        from vectors to ranked hits
+calibration    baseline cosines of pairs of modalities; `scales`: those of queries
+ranking        from vectors to ranked items
 fusion         the order of a full-text index and that of the vectors as one
+hits           the answer, as columns, tables and objects
 """
 
+from xsearch.query.answers import answer, search, search_many
 from xsearch.query.calibration import Calibration, calibrate
-from xsearch.query.embedding import Embedded, Read, embed, knows, read, readable
+from xsearch.query.embedding import Embedded, Read, embed, read
 from xsearch.query.expression import (
     Part,
     Query,
@@ -26,21 +30,22 @@ from xsearch.query.expression import (
     vector,
     video,
 )
-from xsearch.query.fusion import as_match, text_of
 from xsearch.query.hits import Hits
-from xsearch.query.ranking import as_modalities, search, search_many, search_words
+from xsearch.query.options import Options, as_modalities
+from xsearch.query.texts import readable
 from xsearch.query.view import View
 
 __all__ = [
     "Calibration",
     "Embedded",
     "Hits",
+    "Options",
     "Part",
     "Query",
     "Read",
     "Source",
     "View",
-    "as_match",
+    "answer",
     "as_modalities",
     "audio",
     "calibrate",
@@ -49,16 +54,13 @@ __all__ = [
     "image",
     "imu",
     "item",
-    "knows",
     "parse",
     "parse_each",
     "read",
     "readable",
     "search",
     "search_many",
-    "search_words",
     "text",
-    "text_of",
     "thermal",
     "vector",
     "video",

@@ -1,18 +1,20 @@
-"""Baseline cosines: what is to be expected of each pair of modalities, so that answers share one scale.
+"""Baseline cosines of pairs of modalities: centre, spread and deviation.
 
 In a joint space two pictures are closer than a picture and the sound that belongs to it (the modality gap,
-Liang et al., NeurIPS 2022, arXiv:2203.02053). `balanced = (cosine - centre) / spread`, with the median of
-cosine(x, y) for x of the query's modality and y of the item's, and how far the high ones are above it, makes
-them comparable. Answers are among the high ones, which the rest says little about: with the standard
-deviation as the spread, queries of one modality are answered worse than by bare cosines, and with the median
-absolute deviation all are (benchmarks/ranking.py, which also compares quotas and CSLS).
+Liang et al., NeurIPS 2022, arXiv:2203.02053). `balanced = (cosine - centre) / spread` makes them comparable.
+The centre is the median of cosine(x, y) for x of the query's modality and y of the item's; the spread is the
+standard deviation of a normal distribution with this median and the same 95th percentile, because answers are
+in the upper tail. With the sample's standard deviation, queries of one modality are answered worse than by
+bare cosines, and with the median absolute deviation all are (benchmarks/ranking.py, which also compares
+quotas and CSLS).
 
 `expected` says whether there is an answer: how many of N unrelated items would be as near, as BLAST's E-value
-(Karlin and Altschul, PNAS 87, 1990). The null model is that Fisher's z of the way from the centre to 1,
-arctanh((cosine - centre) / (1 - centre)), is normal for unrelated x and y. Some of the measured items *are*
-related: the 95th percentile is among them and hides the answers, and a quantile below the 84th, which is one
-standard deviation above a normal median, says little about the tail. With plain cosines, which end at 1, even
-copies of an item look like chance in a modality whose items are alike (benchmarks/none.py).
+(Karlin and Altschul, PNAS 87, 1990). Under the null model, Fisher's z of the fraction of the way from the
+centre to 1, arctanh((cosine - centre) / (1 - centre)), is normal for unrelated x and y. Its deviation is read
+off the 84th percentile, one standard deviation above a normal median: some of the sampled pairs *are*
+related, so that higher quantiles would hide the answers, and lower ones say little about the tail. Without
+the transform, even copies of an item look like chance in a modality whose items are alike, since cosines end
+at 1 (benchmarks/none.py).
 """
 
 from __future__ import annotations
@@ -36,7 +38,6 @@ __all__ = [
     "Baseline",
     "Calibration",
     "Samples",
-    "Scales",
     "baselines",
     "calibrate",
     "pooled",
@@ -51,11 +52,11 @@ LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """The median of a pair's cosines, and their standard deviation in two ways."""
+    """The median of a pair's cosines, and their standard deviation by two quantiles."""
 
     centre: float
-    spread: float  # as estimated from the high ones
-    deviation: float  # of those of unrelated items: from the quantile that is one above a normal median
+    spread: float  # by TAIL
+    deviation: float  # of unrelated items: by ONE_ABOVE
     count: int  # of items, in the modality that has fewer
 
     @classmethod
@@ -73,7 +74,7 @@ def baselines(cosines: np.ndarray) -> np.ndarray:
 
 
 def pooled(figures: np.ndarray) -> np.ndarray:
-    """The baseline of all cosines along the last axis together, if normal: [4, ..., n] -> [4, ...]."""
+    """Baselines pooled along the last axis, as means and variances of normals: [4, ..., n] -> [4, ...]."""
     centres, *spreads, counts = figures
     count = counts.sum(axis=-1)
     centre = (counts * centres).sum(axis=-1) / count
@@ -90,40 +91,6 @@ def _quantile(ordered: np.ndarray, q: float) -> np.ndarray:
 
 
 @dataclass(frozen=True, slots=True)
-class Scales:
-    """What the cosines of queries with items are compared with: float32 [Q, modalities] each."""
-
-    centres: np.ndarray
-    units: np.ndarray  # of `balanced`
-    deviations: np.ndarray  # of the cosines of unrelated items
-
-    def __getitem__(self, rows: slice) -> Scales:
-        return Scales(self.centres[rows], self.units[rows], self.deviations[rows])
-
-    def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """Units above the centre. cosines: [Q, c]; kinds: modalities of their items, int [c] or [Q, c]."""
-        rows = np.arange(len(cosines))[:, None]
-        return (cosines - self.centres[rows, kinds]) / self.units[rows, kinds]
-
-    def chances(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-        """The probability that an unrelated item is as near: float64 [Q, c]."""
-        rows = np.arange(len(cosines))[:, None]
-        centres = self.centres[rows, kinds]
-        z = _fisher((cosines - centres) / (1 - centres)) / self._steps[rows, kinds]
-        halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
-        return np.array(halves, np.float64).reshape(z.shape) / 2
-
-    @property
-    def _steps(self) -> np.ndarray:
-        """One standard deviation of Fisher's z."""
-        return _fisher(self.deviations / (1 - self.centres))
-
-
-def _fisher(cosines: np.ndarray) -> np.ndarray:
-    return np.arctanh(np.clip(cosines, -LARGEST, LARGEST))
-
-
-@dataclass(frozen=True, slots=True)
 class Calibration:
     """The baseline of every pair of modalities in a collection."""
 
@@ -137,9 +104,9 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Calibration:
-        """Without pairs if none is stored, or figures of an earlier release.
+        """The stored calibration; without pairs if there is none, or one of an earlier release.
 
-        Raises ValueError if one is not finite.
+        Raises ValueError if a figure is not finite.
         """
         if stored is None:
             return cls({})

@@ -1,7 +1,7 @@
 """From queries to vectors: every part is read, embedded, normalised and weighted, and the sum normalised.
 
-So ImageBind composes (arXiv:2305.05665, section 4.4). Of a file that the collection has, the stored vectors
-are taken: it is neither decoded nor embedded, and no model is loaded.
+ImageBind composes in the same way (arXiv:2305.05665, section 4.4). A file that the collection has is neither
+decoded nor embedded: its stored vectors are used, and no model is loaded.
 """
 
 from __future__ import annotations
@@ -13,28 +13,26 @@ from functools import cache, reduce
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from xsearch import media
-from xsearch.errors import EmptyQuery, MediaError, UnknownWords, UsageError
+from xsearch.errors import EmptyQuery, MediaError, UsageError
 from xsearch.query.expression import Part, Query
+from xsearch.query.stored import NONE, Vector, of_file, of_item
+from xsearch.query.texts import readable, unknown_words
 from xsearch.types import MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.store import Snapshot
 
-__all__ = ["Embedded", "Read", "embed", "knows", "read", "readable"]
+__all__ = ["Embedded", "Read", "embed", "read"]
 
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
-NAMED = 5  # words of a text for which known words are looked up, and known words that are named
 
-KINDS = tuple(Modality)
-NONE = np.empty(0, np.int64)
 Read = Callable[[MediaFile], Iterable[Sample]]
-Vector = tuple[Modality, np.ndarray]  # what it is of, and float32 [dim]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,6 +61,11 @@ class Embedded:
         """float32 [P]: how much the result agrees with each part."""
         return np.asarray(self.parts @ self.vector)
 
+    @property
+    def itself(self) -> np.ndarray:
+        """The ids of the items that are the query: `own`, but none for a sum."""
+        return self.own if len(self.parts) == 1 else NONE
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Taken:
@@ -73,6 +76,14 @@ class _Taken:
     samples: Sequence[Sample] = ()
     vector: np.ndarray | None = None
     left_out: Sequence[str] = ()
+
+
+class _File(NamedTuple):
+    """The file of a part."""
+
+    state: tuple[str, int, int]  # name, size and mtime_ns
+    digest: Callable[[], str]
+    samples: Callable[[], list[Sample]]
 
 
 def embed(
@@ -87,9 +98,9 @@ def embed(
     """Embed all parts of all queries in one call of the backend.
 
     snapshot: where stored items and files are looked up. target: the only modality that may answer.
-    guarded: decodes the parts that are bytes, which may come from anybody. anyway: embed a text too of which
-    the model has learned no word.
-    Raises UnknownWords for such a text, MediaError for a part that is not what it is said to be, and
+    guarded: decodes the parts that are bytes, which are untrusted. anyway: also embed a text of which the
+    model has learned no word.
+    Raises UnknownWords for such a text, MediaError for a part that cannot be decoded as its kind, and
     EmptyQuery when nothing is left of a sum: a direction made of rounding errors would be a random answer.
     """
     if not all(query.parts for query in queries):
@@ -102,32 +113,36 @@ def embed(
     embedded, first = [], 0
     for query in queries:
         span = slice(first, first := first + len(query.parts))
-        each = taken[span]
-        resolved = tuple(
-            _resolved(part, piece.modality) for part, piece in zip(query.parts, each, strict=True)
-        )
-        total = _sum(query if resolved == query.parts else Query(resolved), units[span])
-        embedded.append(
-            replace(
-                total,
-                own=reduce(np.union1d, [piece.own for piece in each]),
-                windows=tuple(max(len(piece.samples), 1) for piece in each),
-                left_out=tuple(dict.fromkeys(word for piece in each for word in piece.left_out)),
-            )
-        )
+        embedded.append(_sum(query, taken[span], units[span]))
     return embedded
 
 
-def _vectors(taken: Sequence[_Taken], backend: Backend, target: Modality | None) -> np.ndarray:
-    """The mean over the samples of each part: float32 [P, dim]."""
-    samples = [sample for each in taken for sample in each.samples]
-    vectors = iter(backend.embed_query(samples, target) if samples else ())
-    return np.stack(
-        [
-            np.mean([next(vectors) for _ in each.samples], axis=0) if each.vector is None else each.vector
-            for each in taken
-        ]
-    )
+def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Read, *, anyway: bool) -> _Taken:
+    own, vector, samples = NONE, None, []
+    match part.source:
+        case int() as id:
+            own, vector = of_item(part, id, snapshot)
+        case np.ndarray():
+            vector = _given(part, part.source, backend.fingerprint.dim)
+        case str() | tuple():
+            samples = read(part)
+        case _:
+            with _opened(part, guarded) as file:
+                if snapshot is not None:
+                    own, vector = of_file(part, snapshot, file.state, file.digest)
+                samples = file.samples() if vector is None else []
+    if vector is not None:
+        return _Taken(vector[0], own, vector=vector[1])
+    kind = samples[0].modality
+    left_out = unknown_words(samples, backend, anyway=anyway) if kind is Modality.TEXT else []
+    return _Taken(kind, own, readable(samples, backend), left_out=left_out)
+
+
+def _given(part: Part, vector: np.ndarray, dim: int) -> Vector:
+    if len(vector) != dim:
+        raise UsageError(f"vector query: expected {dim} numbers, got {len(vector)}")
+    assert part.modality is not None
+    return part.modality, vector
 
 
 def read(part: Part, guarded: Read = media.read) -> list[Sample]:
@@ -137,84 +152,38 @@ def read(part: Part, guarded: Read = media.read) -> list[Sample]:
             return [Sample(Modality.TEXT, part.source)]
         case tuple():
             return list(part.source)
-    with _at_hand(part) as path:
-        return _decoded(part, _identified(part, path), guarded)
+    with _opened(part, guarded) as file:
+        return file.samples()
 
 
-def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Read, *, anyway: bool) -> _Taken:
-    own, content = _content(part, backend, snapshot, guarded)
-    if isinstance(content, tuple):
-        return _Taken(content[0], own, vector=content[1])
-    kind = content[0].modality
-    left_out = _unknown(content, backend, anyway=anyway) if kind is Modality.TEXT else []
-    return _Taken(kind, own, readable(content, backend), left_out=left_out)
-
-
-def _content(
-    part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Read
-) -> tuple[np.ndarray, Vector | list[Sample]]:
-    """The ids of a part's items, and its vector if that is stored, else its samples."""
+@contextmanager
+def _opened(part: Part, guarded: Read) -> Iterator[_File]:
+    """The file of a part, to be read while the block lasts; fetched when it is."""
     match part.source:
-        case np.ndarray() | int():
-            return _stored(part, backend, snapshot)
-        case Path() if snapshot is not None:
+        case Path():
             file = _identified(part, part.source)
-            state = str(file.path), file.bytes, file.mtime_ns
-            own, vector = _known(part, snapshot, state, lambda: media.sha256(file.path, file.companion))
-            return own, vector or _decoded(part, file, guarded)
-        case Url(address) if snapshot is not None:
+            yield _File(
+                (str(file.path), file.bytes, file.mtime_ns),
+                lambda: media.sha256(file.path, file.companion),
+                lambda: _decoded(part, file, media.read),
+            )
+        case Url(address):
             with media.listed(address) as remote:
-                state = remote.name, remote.bytes, remote.mtime_ns
                 copy = cache(lambda: media.fetched(remote))
-                own, vector = _known(
-                    part, snapshot, state, lambda: media.sha256(copy().path, copy().companion)
+                yield _File(
+                    (remote.name, remote.bytes, remote.mtime_ns),
+                    lambda: media.sha256(copy().path, copy().companion),
+                    lambda: _decoded(part, _identified(part, copy().path), media.read),
                 )
-                return own, vector or _decoded(part, _identified(part, copy().path), guarded)
-        case bytes() as content if snapshot is not None:
-            state = "", len(content), 0
-            own, vector = _known(part, snapshot, state, lambda: sha256(content).hexdigest())
-            return own, vector or read(part, guarded)
-    return NONE, read(part, guarded)
+        case bytes() as content:
+            with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
+                path = Path(scratch).resolve() / "upload"
 
+                def samples() -> list[Sample]:
+                    path.write_bytes(content)
+                    return _decoded(part, _identified(part, path), guarded)
 
-def _known(
-    part: Part, snapshot: Snapshot, state: tuple[str, int, int], digest: Callable[[], str]
-) -> tuple[np.ndarray, Vector | None]:
-    """The ids of the items of a file and of its copies, and the mean of its vectors of the part's kind.
-
-    state: name, size and mtime, by which ingest too takes a file for unchanged. digest: the sha256, computed
-    only if these are not those of a stored file, and some stored file has that size.
-    """
-    name, size, _ = state
-    same = snapshot.of_file(*state)
-    copies = _copies(snapshot, same[0]) if len(same) else snapshot.of_content(size, digest)
-    vector = _mean(part, snapshot, same if len(same) else copies)
-    unknown = snapshot.of_file(name, None, None) if name else NONE  # imported without the state of its file
-    return np.union1d(copies, unknown), vector
-
-
-def _copies(snapshot: Snapshot, id: int) -> np.ndarray:
-    """The ids of all items of the file of an item, and of its copies."""
-    (item,) = snapshot.items(np.array([id]), ["path", "bytes", "mtime_ns", "sha256"]).to_pylist()
-    same = snapshot.of_file(item["path"], item["bytes"], item["mtime_ns"])
-    if not item["sha256"] or item["bytes"] is None:  # unknown, which equals nothing
-        return same
-    return np.union1d(same, snapshot.of_content(item["bytes"], lambda: item["sha256"]))
-
-
-def _mean(part: Part, snapshot: Snapshot, ids: np.ndarray) -> Vector | None:
-    """The mean of the vectors of the first file among these items, of the part's kind or else the file's."""
-    if not len(ids):
-        return None
-    kinds = snapshot.kinds_of(ids)
-    video = KINDS.index(Modality.VIDEO)  # the file's kind, even though it has a sound track too
-    code = KINDS.index(part.modality) if part.modality else video if video in kinds else kinds[0]
-    ids = ids[kinds == code]
-    if not len(ids):
-        return None
-    paths = snapshot.items(ids, ["path"])["path"].to_pylist()
-    first = ids[[path == paths[0] for path in paths]]
-    return KINDS[code], snapshot.vectors(first).mean(axis=0)
+                yield _File(("", len(content), 0), lambda: sha256(content).hexdigest(), samples)
 
 
 def _identified(part: Part, path: Path) -> MediaFile:
@@ -227,10 +196,9 @@ def _identified(part: Part, path: Path) -> MediaFile:
         raise _of_query(part, path, problem) from problem
 
 
-def _decoded(part: Part, file: MediaFile, guarded: Read) -> list[Sample]:
+def _decoded(part: Part, file: MediaFile, decode: Read) -> list[Sample]:
     """The samples of a file that are of the kind of its part, at least one."""
     kind = part.modality or file.modality
-    decode = guarded if isinstance(part.source, bytes) else media.read
     try:
         samples = [sample for sample in decode(file) if sample.modality == kind]
     except MediaError as problem:
@@ -248,70 +216,16 @@ def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
     return type(problem)(message)
 
 
-def _unknown(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> list[str]:
-    """The words of texts that the model has not learned. Raises UnknownWords for all, unless `anyway`."""
-    known = backend.capabilities().vocabulary
-    if known is None:
-        return []
-    text = "\n".join(sample.data for sample in samples)
-    words = known.unknown(text)
-    if known.unknown_share(text) < 1:
-        return words
-    if anyway:
-        return []  # it is embedded as it is
-    near = dict.fromkeys(near for word in words[:NAMED] for near in known.near(word))
-    raise UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
-
-
-def knows(backend: Backend, text: str) -> bool:
-    """Whether the model has learned any word of a text, so that its vector says something."""
-    known = backend.capabilities().vocabulary
-    return known is None or known.unknown_share(text) < 1
-
-
-def readable(samples: Sequence[Sample], backend: Backend) -> list[Sample]:
-    """Samples that the model reads whole: of a long text its windows, without those of unknown words only."""
-    if samples[0].modality is not Modality.TEXT:
-        return list(samples)
-    texts = [text for sample in samples for text in backend.windows(sample.data)]
-    if (known := backend.capabilities().vocabulary) is not None and len(texts) > 1:
-        texts = [text for text in texts if known.unknown_share(text) < 1] or texts
-    return [Sample(Modality.TEXT, text, text=text) for text in texts]
-
-
-@contextmanager
-def _at_hand(part: Part) -> Iterator[Path]:
-    """A path where the file of a part can be read while the block lasts."""
-    match part.source:
-        case bytes():
-            with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
-                path = Path(scratch).resolve() / "upload"
-                path.write_bytes(part.source)
-                yield path
-        case Path() | Url():
-            place = part.source.address if isinstance(part.source, Url) else part.source
-            with media.at_hand(place) as path:
-                yield path
-
-
-def _stored(part: Part, backend: Backend, snapshot: Snapshot | None) -> tuple[np.ndarray, Vector]:
-    """The ids, modality and vector of a part that is embedded already."""
-    if isinstance(part.source, int):
-        if snapshot is None:
-            raise UsageError(f"{part.label}: stored items are known to collections only")
-        id = np.array([min(part.source, np.iinfo(np.int64).max)])
-        if not snapshot.contains(id).all():
-            raise UsageError(f"{part.label}: no such item in {snapshot.path}")
-        return _copies(snapshot, part.source), (KINDS[snapshot.kinds_of(id)[0]], snapshot.vectors(id)[0])
-    assert isinstance(part.source, np.ndarray)
-    assert part.modality is not None
-    if len(part.source) != backend.fingerprint.dim:
-        raise UsageError(f"vector query: expected {backend.fingerprint.dim} numbers, got {len(part.source)}")
-    return NONE, (part.modality, part.source)
-
-
-def _resolved(part: Part, modality: Modality) -> Part:
-    return part if part.modality == modality else replace(part, modality=modality)
+def _vectors(taken: Sequence[_Taken], backend: Backend, target: Modality | None) -> np.ndarray:
+    """The mean over the samples of each part: float32 [P, dim]."""
+    samples = [sample for each in taken for sample in each.samples]
+    vectors = iter(backend.embed_query(samples, target) if samples else ())
+    return np.stack(
+        [
+            np.mean([next(vectors) for _ in each.samples], axis=0) if each.vector is None else each.vector
+            for each in taken
+        ]
+    )
 
 
 def _units(parts: Sequence[Part], vectors: np.ndarray) -> np.ndarray:
@@ -323,13 +237,27 @@ def _units(parts: Sequence[Part], vectors: np.ndarray) -> np.ndarray:
     return np.asarray(vectors / norms[:, None], np.float32)
 
 
-def _sum(query: Query, parts: np.ndarray) -> Embedded:
+def _sum(query: Query, taken: Sequence[_Taken], parts: np.ndarray) -> Embedded:
     """parts: float32 [P, dim], unit rows."""
-    if len(parts) == 1 and (weight := query.parts[0].weight):
-        return Embedded(query, parts[0] if weight > 0 else -parts[0], parts, abs(weight))
+    kinds = [each.modality for each in taken]
+    if kinds != [part.modality for part in query.parts]:
+        resolved = zip(query.parts, kinds, strict=True)
+        query = Query(tuple(replace(part, modality=kind) for part, kind in resolved))
     weights = np.array([part.weight for part in query.parts], np.float32)  # [P]
-    total = weights @ parts  # [dim]
-    norm = float(np.linalg.norm(total))
-    if norm <= CANCELLED * float(np.abs(weights).sum()):
-        raise EmptyQuery(f"{query!r}: the parts cancel out and nothing is left to search for")
-    return Embedded(query, total / norm, parts, norm)
+    if len(weights) == 1 and weights[0]:
+        vector, norm = parts[0] * np.sign(weights[0]), abs(query.parts[0].weight)
+    else:
+        total = weights @ parts  # [dim]
+        norm = float(np.linalg.norm(total))
+        if norm <= CANCELLED * float(np.abs(weights).sum()):
+            raise EmptyQuery(f"{query!r}: the parts cancel out and nothing is left to search for")
+        vector = total / norm
+    return Embedded(
+        query,
+        vector,
+        parts,
+        norm,
+        own=reduce(np.union1d, [each.own for each in taken]),
+        windows=tuple(max(len(each.samples), 1) for each in taken),
+        left_out=tuple(dict.fromkeys(word for each in taken for word in each.left_out)),
+    )

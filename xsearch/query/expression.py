@@ -257,7 +257,7 @@ def parse(what: str | Path | Query) -> Query:
 
     For the command line and Python: it looks at any path, and expands no `~`. What comes from elsewhere goes
     through `Query.from_dict`. Raises UsageError for a folder, for a name that looks like a path where there
-    is no file (`text` takes it as words), and for a file whose kind has to be said.
+    is no file (`text` takes it as words), and for a file of unknown kind.
     """
     if isinstance(what, Query):
         return what

@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xsearch.errors import UsageError
 from xsearch.system.lookup import is_in
-from xsearch.types import Match, Rank
 from xsearch.words import NOTHING, Matches
 
 if TYPE_CHECKING:
     from xsearch.query.expression import Query
     from xsearch.query.view import Group, View
 
-__all__ = ["DEPTH", "as_match", "fuse", "match_words", "text_of"]
+__all__ = ["DEPTH", "fuse", "match_words", "text_of"]
 
 K = 60  # Cormack et al., section 2
 DEPTH = 50  # of both orders that are fused, if no more hits are requested
@@ -33,20 +31,6 @@ _MEDIUM = re.compile(
 MOST_OF_IT = 0.5  # share of a query's words above which an item enters, if none has all
 
 
-def as_match(given: Match | str | None, rank: Rank | str, min_cosine: float | None = None) -> Match:
-    """The default is both, or meaning for an order by bare cosines.
-
-    Raises UsageError for an unknown name, and for words alone with a limit to their cosines.
-    """
-    if given is None:
-        return Match.MEANING if rank == Rank.COSINE else Match.BOTH
-    if given not in tuple(Match):
-        raise UsageError(f"match: expected {', '.join(Match)}; got {given!r}")
-    if given == Match.WORDS and min_cosine is not None:
-        raise UsageError("match: words alone have no cosine to be limited; match both")
-    return Match(given)
-
-
 def text_of(query: Query) -> str | None:
     """The words of a query that is one text, else None: of a sum, they say only a part of what is meant."""
     match query.parts:
@@ -56,32 +40,27 @@ def text_of(query: Query) -> str | None:
 
 
 def match_words(
-    view: View, groups: Sequence[Group], queries: Sequence[Query], *, depth: int, alone: bool = False
-) -> list[Matches]:
-    """The items of `groups` that match the words of each query, best first, at most `depth`.
+    view: View, groups: Sequence[Group], query: Query, depth: int, *, alone: bool = False
+) -> Matches:
+    """The items of `groups` that match the words of a query, best first, at most `depth`.
 
     They have all content words or, where none has, more than MOST_OF_IT.
-    alone: nothing else is asked. Then items may have fewer of the words, and words that are not indexed yet
-        are read however long that takes.
+    alone: there is no other order. Then items may have fewer of the words, and words that are not indexed
+        yet are read however long that takes.
     """
-    texts = [text_of(query) for query in queries]
-    words = view.words(required=alone) if groups and any(texts) else None
-    if words is None:
-        return [NOTHING for _ in queries]
+    text = text_of(query)
+    words = view.words(required=alone) if groups and text else None
+    if words is None or text is None:
+        return NOTHING
 
     def passing(ids: np.ndarray) -> np.ndarray:
         return np.logical_or.reduce([is_in(ids, group.ids) for group in groups])
 
-    found = []
-    for text in texts:
-        if alone:
-            matches = words.search(text or "", passing, depth)
-        else:
-            matches = words.search(_MEDIUM.sub("", text or "", count=1), passing, 1)
-            complete = matches.shares == 1
-            matches = matches[complete if complete.any() else matches.shares > MOST_OF_IT]
-        found.append(matches[:depth])
-    return found
+    if alone:
+        return words.search(text, passing, depth)[:depth]
+    matches = words.search(_MEDIUM.sub("", text, count=1), passing, 1)
+    complete = matches.shares == 1
+    return matches[complete if complete.any() else matches.shares > MOST_OF_IT][:depth]
 
 
 def fuse(orders: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

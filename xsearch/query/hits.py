@@ -38,7 +38,7 @@ class Hits(Sequence[Hit]):
         query: Embedded | None = None,
         nearest_expected: float | None = None,
     ) -> None:
-        """query: what was searched for, as vectors."""
+        """query: as vectors; None if it was answered by words alone."""
         self.query = query
         self.nearest_expected = nearest_expected
         objects = tuple(hits)

@@ -204,30 +204,26 @@ class Segment:
     @cached_property
     def unknown_shares(self) -> np.ndarray:
         """The `unknown_share` of each row, 0 for null: float32 [n]."""
-        column = self.columns(pa.schema([ITEM_SCHEMA.field("unknown_share")]))["unknown_share"]
-        if column.null_count == len(column):
-            return np.zeros(len(column), np.float32)
-        return view(column.combine_chunks().fill_null(0.0), np.float32)
+        return self._numbers("unknown_share", np.float32, 0)
 
     @cached_property
     def sizes(self) -> np.ndarray:
         """The `bytes` of each row, -1 for null: int64 [n]."""
-        return self._integers("bytes")
+        return self._numbers("bytes", np.int64, -1)
 
     @cached_property
     def mtimes_ns(self) -> np.ndarray:
         """The `mtime_ns` of each row, -1 for null: int64 [n]."""
-        return self._integers("mtime_ns")
+        return self._numbers("mtime_ns", np.int64, -1)
 
-    def _integers(self, name: str) -> np.ndarray:
+    def _numbers(self, name: str, dtype: type, null: int) -> np.ndarray:
         column = self.columns(pa.schema([ITEM_SCHEMA.field(name)]))[name].combine_chunks()
-        values, validity = view(column, np.int64), column.buffers()[0]
+        values, validity = view(column, dtype), column.buffers()[0]
         if not column.null_count:
             return values
-        bits = np.unpackbits(
-            np.frombuffer(validity, np.uint8), bitorder="little"
-        )  # `fill_null` imports pandas
-        return np.where(bits[column.offset :][: len(column)], values, -1)
+        bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
+        valid = bits[column.offset :][: len(column)]  # `fill_null` imports pandas
+        return np.where(valid, values, dtype(null))
 
     def equal(self, rows: np.ndarray, name: str, value: str) -> np.ndarray:
         """Return those of `rows` (int64, ascending) that have `value` in a string column."""

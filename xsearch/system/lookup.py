@@ -8,7 +8,12 @@ __all__ = ["is_in", "nearest_rows"]
 
 
 def nearest_rows(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Return the positions of `ids` in `among`, int64, ascending, not empty; arbitrary for ids not in it."""
+    """Return the positions of `ids` in `among`, int64, ascending; arbitrary for ids not in it.
+
+    `among` may be empty only if `ids` is.
+    """
+    if not ids.size:
+        return np.empty(ids.shape, np.int64)
     first, last = among[0], among[-1]
     if last - first == len(among) - 1:  # no gaps: positions are offsets
         return np.asarray(np.clip(ids, first, last) - first)

@@ -1,7 +1,7 @@
 """A full-text index: one SQLite file with a contentless FTS5 table, immutable once written.
 
 FTS5's bm25() has k1 = 1.2 and b = 0.75. Removed items stay in the file and readers drop them, as they do for
-the FAISS index: from a contentless table SQLite 3.40 deletes only items whose words it is given again.
+the FAISS index: to delete an item from a contentless table, SQLite 3.40 needs its words.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class WordIndex:
     """The words of the items up to a certain id. Shared by threads, which take turns."""
 
     def __init__(self, name: str, file: BufferedReader | None = None, sha256: str = "") -> None:
-        """name: a URI, or TEMPORARY. file: the same, opened, if it is not to be changed, and its digest."""
+        """name: a URI, or TEMPORARY. file, sha256: of a read-only index, the open file and its digest."""
         self._file = file
         self._sha256 = sha256
         self._lock = Lock()

@@ -36,7 +36,7 @@ class WordReader:
     """
 
     def __init__(self, stored: WordIndex | None = None) -> None:
-        """stored: None if there is none, or it is missing."""
+        """stored: None if there is none, or its file is missing."""
         self._lock = Lock()
         self._stored = stored
         self._index: WordIndex | None = None

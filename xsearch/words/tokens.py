@@ -12,19 +12,12 @@ import unicodedata
 from collections.abc import Iterator
 from string import punctuation
 
+from xsearch.english import STOP_WORDS
+
 __all__ = ["TOKENIZER", "name_words", "normalised", "units"]
 
 # Marks are letters, or Devanagari falls apart at its vowel signs
 TOKENIZER = "porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
-
-# Lucene 9's English stop words, and the other function words of a question that somebody types
-_STOP_WORD = re.compile(
-    "a about an and are as at be been being but by can could did do does for from had has have he her his "
-    "how i if in into is it its me my no not of on one or our she should so some such that the their them "
-    "then there these they this to us was we were what when where which while who whose why will with would "
-    "you your".replace(" ", "|"),
-    re.IGNORECASE,
-)
 
 MOST_UNITS = 64  # of a query; FTS5 refuses expressions that nest deeper than 256
 # Longer runs of a script without spaces are queried by all pieces of that many graphemes
@@ -87,7 +80,7 @@ def units(query: str) -> list[str]:
     """
     folded = _folded(query.encode(errors="replace").decode())  # without lone surrogates
     words = [word for word in _BREAKS.split(folded) if any(map(_is_token, word))]
-    content = [word for word in words if not _STOP_WORD.fullmatch(word)]
+    content = [word for word in words if word.lower() not in STOP_WORDS]
     each = dict.fromkeys(unit for word in content or words for unit in _expressions(word))
     return list(each)[:MOST_UNITS]
 

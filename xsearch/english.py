@@ -1,27 +1,33 @@
-"""Forms of English words: what a word may be another form of, by rule; a vocabulary decides which it is."""
+"""English: its function words, and what a word may be another form of, by rule.
+
+A vocabulary decides which form it is.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-__all__ = ["FUNCTION_WORDS", "forms"]
+__all__ = ["FUNCTION_WORDS", "STOP_WORDS", "forms"]
 
-# Closed classes of English (articles, pronouns, prepositions, conjunctions, auxiliaries, question words,
-# adverbs of degree and place) and numerals: they name nothing
+# Lucene 9's stop words, and the other function words of a question that somebody types
+_STOP = """
+a about an and are as at be been being but by can could did do does for from had has have he her his how i if
+in into is it its me my no not of on one or our she should so some such that the their them then there these
+they this to us was we were what when where which while who whose why will with would you your
+"""
+# The rest of the closed classes of English (pronouns, prepositions, conjunctions, auxiliaries, adverbs of
+# degree and place) and numerals: they name nothing
 _FUNCTION = """
-a an the this that these those i me my mine we us our ours you your yours he him his she her hers it its
-they them their theirs myself yourself himself herself itself ourselves themselves who whom whose which
-what someone somebody something anyone anybody anything everyone everybody everything nobody nothing none
-of in on at by for with from to into onto over under above below between among amongst through throughout
-during before after about against across along around behind beside besides beneath beyond near off out up
-down upon within without toward towards past since until till per via than as like except despite am is
-are was were be been being do does did doing done have has had having can cannot could will would shall
-should may might must ought and or but nor so yet if because although though while when whenever where
-wherever why how whether unless not no yes ok very too also just only even still already again here there
-now then once ever never always often sometimes more most less least much many few little lot lots several
-some any all both each every either neither other others another such same own quite rather really almost
-please zero one two three four five six seven eight nine ten eleven twelve hundred thousand million
+those mine ours yours him hers theirs myself yourself himself herself itself ourselves themselves whom
+someone somebody something anyone anybody anything everyone everybody everything nobody nothing none onto
+over under above below between among amongst through throughout during before after against across along
+around behind beside besides beneath beyond near off out up down upon within without toward towards past
+since until till per via than like except despite am doing done having cannot shall may might must ought
+nor yet because although though whenever wherever whether unless yes ok very too also just only even still
+already again here now once ever never always often sometimes more most less least much many few little
+lot lots several any all both each every either neither other others another same own quite rather really
+almost please zero two three four five six seven eight nine ten eleven twelve hundred thousand million
 """
 # An infinitive, and its past forms
 _VERBS = """
@@ -47,7 +53,8 @@ def _table(forms: str) -> dict[str, str]:
     return {form: base for base, *forms in map(str.split, forms.split(";")) for form in forms}
 
 
-FUNCTION_WORDS = frozenset(_FUNCTION.split())
+STOP_WORDS = frozenset(_STOP.split())
+FUNCTION_WORDS = STOP_WORDS.union(_FUNCTION.split())
 _PAST, _PLURALS = _table(_VERBS), _table(_NOUNS)
 _NOT_PLURAL = frozenset(("news", "glasses", "pants", "jeans", "shorts", "goods", "species", "series"))
 _SPELLINGS = (("our", "or"), ("re", "er"), ("ise", "ize"), ("yse", "yze"), ("ogue", "og"), ("grey", "gray"))
