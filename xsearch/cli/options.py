@@ -97,12 +97,15 @@ MatchBy = Annotated[
 MaxExpected = Annotated[
     float | None,
     typer.Option(
-        "--max-expected", metavar="X", min=0, help="Only items of which at most X would be as near by chance."
+        "--max-expected",
+        metavar="X",
+        min=0,
+        help="Only items of which at most X would be as near by chance, or whose words match.",
     ),
 ]
 MinCosine = Annotated[
     float | None,
-    typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine, -1 to 1."),
+    typer.Option("--min-cosine", metavar="X", min=-1, max=1, help="Only items with at least this cosine."),
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Search though the model knows no word of a text.")]
