@@ -105,7 +105,7 @@ MaxExpected = Annotated[
 ]
 MinCosine = Annotated[
     float | None,
-    typer.Option("--min-cosine", metavar="X", min=-1, max=1, help="Only items with at least this cosine."),
+    typer.Option("--min-cosine", metavar="X", help="Only items with at least this cosine, -1 to 1."),
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Fold near duplicates.")]
 Anyway = Annotated[bool, typer.Option("--anyway", help="Search though the model knows no word of a text.")]
