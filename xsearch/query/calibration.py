@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
 __all__ = [
-    "LARGEST",
     "UNKNOWN_SHARE",
     "Baseline",
     "Calibration",
@@ -49,7 +48,6 @@ SEED = 0
 UNKNOWN_SHARE = 0.7  # of a text's words: captions with more find their pictures no better than by chance
 TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
 ONE_ABOVE = 0.8413  # the quantile that is one above it
-LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xsearch.query.calibration import LARGEST, Calibration, Samples, baselines, pooled
+from xsearch.query.calibration import Calibration, Samples, baselines, pooled
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Scales", "Scaling"]
 
+LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding
 # Shrinkage, for collections of a few items, whose cosines say little
 PRIOR = 2  # items that the baseline of all modalities counts for; it leads while a modality has one or two
 GENERAL = np.array([0, 0.25, 0.25, 8])[:, None, None]  # pooled with all: of 8 items in random directions
