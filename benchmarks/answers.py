@@ -38,9 +38,8 @@ from benchmarks.labelled import COMMON, Corpus, ndcg, precision
 from xsearch import Query
 from xsearch.derive import derive
 from xsearch.evaluate import MODALITIES, embed_scenes
-from xsearch.query.calibration import UNKNOWN_SHARE
 from xsearch.scenes import Scene, sample
-from xsearch.types import Modality
+from xsearch.types import UNKNOWN_SHARE, Modality
 
 TOP = 10
 DEEP = 60  # hits to fetch where a file's own items are left out: a video or note has many

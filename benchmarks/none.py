@@ -38,9 +38,8 @@ from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, embed
-from xsearch.query.calibration import UNKNOWN_SHARE
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
-from xsearch.types import Fingerprint, Modality
+from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
 
 ITEMS, QUERIES = 9_000_003, 10_000_003  # seeds; 31,000,003 to 41,000,003 chose the null model
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)

@@ -32,10 +32,9 @@ from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, calibrate, embed, search_many
-from xsearch.query.calibration import UNKNOWN_SHARE
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.store import Snapshot, Store
-from xsearch.types import Fingerprint, Modality
+from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
 
 TOP = 10
 ITEMS, QUERIES = (

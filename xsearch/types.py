@@ -11,6 +11,7 @@ __all__ = [
     "AUDIO_RATE_HZ",
     "DEFAULT_COLLECTION",
     "HIT_COLUMNS",
+    "UNKNOWN_SHARE",
     "Device",
     "Fingerprint",
     "Hit",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 DEFAULT_COLLECTION = Path("indexes/default")
+UNKNOWN_SHARE = 0.7  # of a text's words: captions with more find their pictures no better than by chance
 AUDIO_RATE_HZ = 16_000  # of every audio sample; ImageBind, arXiv:2305.05665, section 3
 
 Device = Literal["auto", "cpu", "cuda"]  # what searches an index
@@ -141,6 +143,11 @@ class Hit:
     def by_chance(self) -> bool:
         """Whether an unrelated item is `expected` to be as near, and no words match."""
         return self.expected is not None and self.expected > 1 and self.bm25 is None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it is a text of words that the model has not learned, so that its vector says nothing."""
+        return self.extra.get("unknown_share", 0.0) > UNKNOWN_SHARE
 
     @property
     def times(self) -> str:

@@ -32,6 +32,7 @@ def test_the_forms_agree(run, index):
     asked = ["query", "a dog", "--collection", index]
     hits = json.loads(run(*asked, "--json").stdout)
     assert len(hits) == 7
+    assert {hit.pop("query") for hit in hits} == {"text"}  # what it was taken for
     lines = list(csv.DictReader(io.StringIO(run(*asked, "--csv").stdout)))
     assert list(lines[0])[:11] == FIELDS
     values = [[hit.get(name) for name in lines[0]] for hit in hits]

@@ -40,7 +40,9 @@ def print_hits(hits: Hits, form: Form = Form.TABLE) -> None:
         for path in dict.fromkeys(hit.path for hit in hits):
             typer.echo(path)
     elif form is Form.JSON:
-        output.print_json(hits.to_dicts())
+        parts = hits.query.query.parts if hits.query else ()
+        kinds = " + ".join(dict.fromkeys(str(part.modality) for part in parts)) or "text"
+        output.print_json([{**row, "query": row.get("query", kinds)} for row in hits.to_dicts()])
     elif form is Form.CSV:
         rows = hits.to_dicts()
         columns = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
@@ -66,7 +68,7 @@ def _print_table(hits: Hits) -> None:
             table.relative(hit.path),
             table.seconds(hit.start_s),
             table.seconds(hit.end_s),
-            hit.text or "",
+            f"[unknown words] {hit.text}" if hit.is_unread else hit.text or "",
         )
         for hit in hits
     ]

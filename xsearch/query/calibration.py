@@ -28,13 +28,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsearch.types import Modality
+from xsearch.types import UNKNOWN_SHARE, Modality
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
 __all__ = [
-    "UNKNOWN_SHARE",
     "Baseline",
     "Calibration",
     "Samples",
@@ -45,7 +44,6 @@ __all__ = [
 
 SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
-UNKNOWN_SHARE = 0.7  # of a text's words: captions with more find their pictures no better than by chance
 TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
 ONE_ABOVE = 0.8413  # the quantile that is one above it
 

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
-from xsearch.query.calibration import UNKNOWN_SHARE, Calibration, Samples, calibrate
+from xsearch.query.calibration import Calibration, Samples, calibrate
 from xsearch.query.scales import Scaling
 from xsearch.system.lookup import is_in, nearest_rows
-from xsearch.types import Modality
+from xsearch.types import UNKNOWN_SHARE, Modality
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
