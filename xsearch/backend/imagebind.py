@@ -132,7 +132,7 @@ class ImageBindBackend:
         return x.to(self.device, self.dtype if x.is_floating_point() else None)
 
     def tower(self, name: str) -> Tower:
-        """One of TOWERS, read from its file when first asked for."""
+        """One of TOWERS, read from its file on first use."""
         if (tower := self._towers.get(name)) is not None:
             return tower  # without waiting for a batch that it embeds
         with self._locks[name]:

@@ -142,12 +142,12 @@ def compose(
     from xsearch.query import Query
     from xsearch.query.grammar import parse_term
 
-    asked = Query()
+    total = Query()
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
         for kind in (None, *Modality):
             for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
-                asked += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile))
-    _answer(asked, ctx.params, composed=True)
+                total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile))
+    _answer(total, ctx.params, composed=True)
 
 
 def _parsed(term: Term) -> Query:
@@ -163,7 +163,7 @@ def _parsed(term: Term) -> Query:
     return term.weight * getattr(query, term.kind)(term.value)
 
 
-def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
+def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
     """Search, print, and write the page, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
@@ -175,7 +175,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     bounds = ("min_cosine", "max_expected")
     names = ("top", "where", "rank", "match", *bounds, "unique", "exclude_self", "anyway")
     answer = collection.search(
-        asked, **{name: params[name] for name in names}, modality=params["modality"] or None
+        parsed, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
@@ -189,7 +189,7 @@ def _answer(asked: Query, params: Mapping[str, Any], *, composed: bool = False) 
     if params["html"] is not None:
         from xsearch import gallery
 
-        params["html"].write_text(gallery.page(answer, asked), encoding="utf-8")
+        params["html"].write_text(gallery.page(answer, parsed), encoding="utf-8")
         output.note(f"page: {params['html']}")
 
 

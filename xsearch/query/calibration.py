@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
 __all__ = [
-    "LARGEST",
     "Baseline",
     "Calibration",
     "Samples",
@@ -47,7 +46,6 @@ SAMPLE = 256  # items per modality: the centre of a pair is then known to about 
 SEED = 0
 TAIL, NORMAL_TAIL = 0.95, 1.645  # a quantile, and how many standard deviations it is above a normal median
 ONE_ABOVE = 0.8413  # the quantile that is one above it
-LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding
 
 
 @dataclass(frozen=True, slots=True)

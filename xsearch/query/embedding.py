@@ -182,14 +182,14 @@ def _opened(part: Part, guarded: Read) -> Iterator[_File]:
                     lambda: _decoded(part, _identified(part, copy().path), media.read),
                 )
         case bytes() as content:
-            with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
-                path = Path(scratch).resolve() / "upload"
 
-                def samples() -> list[Sample]:
+            def samples() -> list[Sample]:
+                with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
+                    path = Path(scratch).resolve() / "upload"
                     path.write_bytes(content)
                     return _decoded(part, _identified(part, path), guarded)
 
-                yield _File(("", len(content), 0), lambda: sha256(content).hexdigest(), samples)
+            yield _File(("", len(content), 0), lambda: sha256(content).hexdigest(), samples)
 
 
 def _identified(part: Part, path: Path) -> MediaFile:

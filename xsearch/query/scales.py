@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xsearch.query.calibration import LARGEST, Calibration, Samples, baselines, pooled
+from xsearch.query.calibration import Calibration, Samples, baselines, pooled
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.query.embedding import Embedded
 
-__all__ = ["Scales", "Scaling"]
+__all__ = ["CODES", "Scales", "Scaling"]
 
+LARGEST = 0.9995  # cosine: the same item, but for a float16's rounding
 # Shrinkage, for collections of a few items, whose cosines say little
 PRIOR = 2  # items that the baseline of all modalities counts for; it leads while a modality has one or two
 GENERAL = np.array([0, 0.25, 0.25, 8])[:, None, None]  # pooled with all: of 8 items in random directions
@@ -31,7 +32,7 @@ SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
 FEW_ALIKE = 4  # unrelated items that are added to each modality
 FEW = 4  # vectors, up to which dot products are as fast as a matrix product (measured)
-CODES = {kind: code for code, kind in enumerate(Modality)}
+CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 
 
 @dataclass(frozen=True, slots=True)

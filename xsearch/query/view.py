@@ -14,7 +14,7 @@ import numpy as np
 
 from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import Calibration, Samples, calibrate
-from xsearch.query.scales import Scaling
+from xsearch.query.scales import CODES, Scaling
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.types import UNKNOWN_SHARE, Modality
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Group", "View"]
 
-CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 LEAST_PROBED = 8  # lists of each modality
 FILTERS = 8  # whose items are remembered
 CLOCK = re.compile(r"\b(now|today|age|(get_)?current_\w+)\b", re.I)  # filters that let other items pass later
@@ -108,13 +107,17 @@ class View:
             ids = snapshot.select(where)
             rows = snapshot.rows(ids)
             codes, is_known = codes[rows], is_known[rows]
-        requested = np.isin(codes, [CODES[kind] for kind in present])
-        labels = np.where(is_known, 0, len(Modality)) + (codes if apart else 0)
+        requested = [CODES[kind] for kind in present]
+        parts = (
+            [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
+        )
         groups = []
-        for label in np.flatnonzero(np.bincount(labels[requested])).tolist():
-            part, kind = requested & (labels == label), label % len(Modality) if apart else None
-            counts, known = _counts(codes[part]), label < len(Modality)
-            groups.append(Group.of(kind, self.index, ids[part], counts, known))
+        for known in (True, False):
+            for code, of_kind in parts:
+                part = of_kind & (is_known == known)
+                if part.any():
+                    counts = _counts(codes[part])
+                    groups.append(Group.of(code, self.index, ids[part], counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
                 self._groups.pop(old, None)  # another thread may have done it
