@@ -76,7 +76,8 @@ def test_both_is_the_sum_of_reciprocal_ranks(tmp_path, query):
         having = [[word in texts[id].split() for word in asked] for id in ids(words)]
         most = [id for id, has in zip(ids(words), having, strict=True) if weights @ has > weights.sum() / 2]
         orders = [most, ids(meaning)]
-    scores: dict[int, float] = {}
+    scores: dict[int, float] = dict.fromkeys(ids(meaning), 0.0)  # of what is near by chance, which comes last
+    orders[1] = [hit.id for hit in meaning if hit.expected <= 1]
     for order in orders:
         for rank, id in enumerate(order[:DEPTH], start=1):
             scores[id] = scores.get(id, 0) + 1 / (K + rank)

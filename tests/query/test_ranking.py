@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from statistics import NormalDist
@@ -319,7 +320,22 @@ def test_alike_items_do_not_explain_a_copy_of_one(tmp_path: Path, rng: np.random
     assert same.found
     assert not same.remark
     assert not other.found
-    assert other.remark == "nothing like it here: the nearest would be found 4.2 times by chance"
+    assert other.remark == "nothing like it here: the nearest would be found 8.41 times by chance"
+
+
+def test_whether_something_is_found_does_not_depend_on_how_many_are_asked_for(
+    store: Store, rng: np.random.Generator
+) -> None:
+    view, query = View(store.snapshot()), ask(rng)
+    one, *others = (search(view, query, top=top).nearest_expected for top in (1, 5, 100))
+    assert others == pytest.approx([one, one], rel=1e-4)
+    own = replace(query, own=np.array([11, 12]))
+    expected = {hit.id: hit.expected for hit in search(view, own, top=1000)}
+    assert expected[11] == expected[12] == 0  # what is of the same file is no chance
+    unread = search(view, replace(query, is_unread=True), top=1000)
+    number = Counter(hit.modality for hit in unread)
+    assert all(hit.expected == number[hit.modality] for hit in unread)
+    assert not unread.found
 
 
 def test_texts_that_cannot_be_read_are_near_by_chance(tmp_path: Path, rng: np.random.Generator) -> None:

@@ -97,7 +97,10 @@ MatchBy = Annotated[
 MaxExpected = Annotated[
     float | None,
     typer.Option(
-        "--max-expected", metavar="X", min=0, help="Only items of which at most X would be as near by chance."
+        "--max-expected",
+        metavar="X",
+        min=0,
+        help="Only items of which at most X would be as near by chance, or whose words match.",
     ),
 ]
 MinCosine = Annotated[

@@ -11,7 +11,7 @@ import numpy as np
 from xsearch import media
 from xsearch.errors import UsageError
 from xsearch.query.embedding import Read, embed
-from xsearch.query.fusion import match_words, text_of
+from xsearch.query.fusion import SOME_OF_IT, match_words, text_of
 from xsearch.query.hits import Hits
 from xsearch.query.options import Options
 from xsearch.query.ranking import Ranked, Ranking
@@ -34,7 +34,7 @@ def answer(
     """The hits of each query.
 
     A text of which the model has learned no word is answered by its words, if they are to be matched and
-    some items have most of them; else it raises UnknownWords. backend, guarded: see `embed`.
+    some items have enough of them; else it raises UnknownWords. backend, guarded: see `embed`.
     """
     if options.matching is Match.WORDS:
         return _by_words(view, queries, options)
@@ -102,7 +102,9 @@ def _by_words(view: View, queries: Sequence[Query], options: Options, *, alone: 
     depth = len(view.snapshot) if options.unique else options.top
     ranked = []
     for query in queries:
-        one = Ranked.by_words(match_words(view, groups, query, depth, alone=alone), view.snapshot)
+        one = Ranked.by_words(
+            match_words(view, groups, query, depth, alone=alone, least=SOME_OF_IT), view.snapshot
+        )
         ranked.append(one.distinct(view.snapshot, options.top) if options.unique else one)
     return _hits(view.snapshot, ranked, [None for _ in queries])
 
@@ -112,7 +114,7 @@ def _hits(
 ) -> list[Hits]:
     """Hits with their metadata, which is read once for all queries.
 
-    kinds: how many modalities may answer. Each has its chance to hold something as near, whence the factor.
+    kinds: how many modalities may answer.
     """
     passing = [one[: one.passing.sum()] for one in ranked]
     records = snapshot.records(np.concatenate([np.empty(0, np.int64), *(one.ids for one in passing)]))
@@ -122,7 +124,8 @@ def _hits(
             (one.scores, one.cosines, one.balanced, one.expected, one.bm25),
             partial(records, end - len(one), end),
             query,
-            min((kinds * near.expected[~np.isnan(near.expected)]).tolist(), default=None),
+            min(near.nearest[~np.isnan(near.nearest)].tolist(), default=None),
+            kinds,
         )
         for one, near, end, query in zip(passing, ranked, ends, queries, strict=True)
     ]

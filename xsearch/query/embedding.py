@@ -21,7 +21,7 @@ from xsearch import media
 from xsearch.errors import EmptyQuery, MediaError, UsageError
 from xsearch.query.expression import Part, Query
 from xsearch.query.stored import NONE, Vector, of_file, of_item
-from xsearch.query.texts import readable, unknown_words
+from xsearch.query.texts import knows, readable, unknown_words
 from xsearch.types import MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ class Embedded:
     own: int64, ascending: the ids of all items of the files of its parts, and of copies of these files.
     windows: of each part, how many pieces its vector is the mean of; of a stored one 1.
     left_out: words of its texts that the model has not learned, and has not read.
+    is_unread: whether it has a text of such words only, so that its vector says nothing.
     """
 
     query: Query
@@ -55,6 +56,7 @@ class Embedded:
     own: np.ndarray = field(default_factory=lambda: NONE)
     windows: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+    is_unread: bool = False
 
     @property
     def cosines(self) -> np.ndarray:
@@ -76,6 +78,7 @@ class _Taken:
     samples: Sequence[Sample] = ()
     vector: np.ndarray | None = None
     left_out: Sequence[str] = ()
+    is_unread: bool = False
 
 
 class _File(NamedTuple):
@@ -134,8 +137,11 @@ def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Rea
     if vector is not None:
         return _Taken(vector[0], own, vector=vector[1])
     kind = samples[0].modality
-    left_out = unknown_words(samples, backend, anyway=anyway) if kind is Modality.TEXT else []
-    return _Taken(kind, own, readable(samples, backend), left_out=left_out)
+    if kind is not Modality.TEXT:
+        return _Taken(kind, own, samples)
+    left_out = unknown_words(samples, backend, anyway=anyway)
+    is_unread = not any(knows(backend, sample.data) for sample in samples)
+    return _Taken(kind, own, readable(samples, backend), left_out=left_out, is_unread=is_unread)
 
 
 def _given(part: Part, vector: np.ndarray, dim: int) -> Vector:
@@ -260,4 +266,5 @@ def _sum(query: Query, taken: Sequence[_Taken], parts: np.ndarray) -> Embedded:
         own=reduce(np.union1d, [each.own for each in taken]),
         windows=tuple(max(len(each.samples), 1) for each in taken),
         left_out=tuple(dict.fromkeys(word for each in taken for word in each.left_out)),
+        is_unread=any(each.is_unread for each in taken),
     )

@@ -28,8 +28,8 @@ class Hits(Sequence[Hit]):
     """The answer to a query, best first; immutable.
 
     nearest_expected: how many items as near as the nearest there would be by chance, over all modalities that
-        may answer: their number times the least `expected`, also of items that a bound has left out. None if
-        there is no item to answer.
+        may answer: their number times the least `expected`, also of items that a bound has left out, with
+        fewer than ten items counted as ten. None if there is no item to answer.
     """
 
     def __init__(
@@ -37,10 +37,12 @@ class Hits(Sequence[Hit]):
         hits: Iterable[Hit] = (),
         query: Embedded | None = None,
         nearest_expected: float | None = None,
+        kinds: int = 1,
     ) -> None:
-        """query: as vectors; None if it was answered by words alone."""
+        """query: its vectors. kinds: how many modalities may answer."""
         self.query = query
         self.nearest_expected = nearest_expected
+        self.kinds = kinds
         objects = tuple(hits)
         self._read: Callable[[], Iterable[Hit]] = lambda: objects
 
@@ -51,13 +53,14 @@ class Hits(Sequence[Hit]):
         items: Callable[[], Iterable[dict[str, Any]]],
         query: Embedded | None = None,
         nearest_expected: float | None = None,
+        kinds: int = 1,
     ) -> Hits:
         """Hits that become objects on first access.
 
         figures: score, cosine, balanced, expected and bm25, float [n] each, NaN for none.
         items: all columns of each hit's item.
         """
-        answer = cls((), query, nearest_expected)
+        answer = cls((), query, nearest_expected, kinds)
         answer._read = lambda: (
             _hit(item, rank, *of_hit)
             for rank, (item, *of_hit) in enumerate(
@@ -82,11 +85,14 @@ class Hits(Sequence[Hit]):
         """The sentence for people if nothing is like the query; empty if something is."""
         if self.found or self.nearest_expected is None or self.nearest_expected <= 1:
             return ""
-        times = f"{self.nearest_expected:,.{0 if self.nearest_expected >= 10 else 1}f}"
-        return f"nothing like it here: the nearest would be found {times} times by chance"
+        times = (
+            f"{self.nearest_expected:,.0f}" if self.nearest_expected >= 10 else f"{self.nearest_expected:.3g}"
+        )
+        over = f", over {self.kinds} kinds" if self.kinds > 1 else ""
+        return f"nothing like it here: the nearest would be found {times} times by chance{over}"
 
     def __reduce__(self) -> tuple[type[Hits], tuple[Any, ...]]:
-        return Hits, (self._hits, self.query, self.nearest_expected)
+        return Hits, (self._hits, self.query, self.nearest_expected, self.kinds)
 
     def __len__(self) -> int:
         return len(self._hits)
@@ -97,7 +103,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, at: slice) -> Hits: ...
     def __getitem__(self, at: int | slice) -> Hit | Hits:
         if isinstance(at, slice):
-            return Hits(self._hits[at], self.query, self.nearest_expected)
+            return Hits(self._hits[at], self.query, self.nearest_expected, self.kinds)
         return self._hits[at]
 
     def __eq__(self, other: object) -> bool:

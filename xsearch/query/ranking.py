@@ -26,6 +26,7 @@ __all__ = ["Ranked", "Ranking"]
 ITSELF = 0.999  # cosine of a query with the same item: bfloat16 and a batch move it by 0.0005
 SAME = 0.995  # cosine above which two items of one modality look or sound the same
 KEPT = 1.5  # candidates to re-rank, times those of one search
+FEWEST = 10  # items of a modality for `Hits.found`: one item is near by chance in any collection of one
 GROW = 4  # how much deeper to look when folding has left too few hits
 
 
@@ -41,12 +42,14 @@ class Ranked:
     expected: np.ndarray  # float64
     bm25: np.ndarray  # float32
     passing: np.ndarray  # bool: false of those that are out of bounds, which come last
+    nearest: np.ndarray  # float64, the same for all: `Hits.nearest_expected`
 
     @classmethod
     def by_words(cls, matches: Matches, snapshot: Snapshot) -> Ranked:
         unknown = np.full(len(matches), np.nan, np.float32)
         kinds, passing = snapshot.kinds_of(matches.ids), np.ones(len(matches), bool)
-        return cls(matches.ids, kinds, matches.bm25, unknown, unknown, unknown, matches.bm25, passing)
+        figures = unknown, unknown, unknown, matches.bm25
+        return cls(matches.ids, kinds, matches.bm25, *figures, passing, unknown)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -86,12 +89,13 @@ class _Batch:
     vectors: np.ndarray  # float32 [Q, dim]
     scales: Scales
     itself: np.ndarray  # int64 [Q, 1]: the query's own item, -1 for none
+    queries: Sequence[Embedded]
 
     def __iter__(self) -> Iterator[_Batch]:
         """Each query as a batch of one."""
         for row in range(len(self.vectors)):
             one = slice(row, row + 1)
-            yield _Batch(self.vectors[one], self.scales[one], self.itself[one])
+            yield _Batch(self.vectors[one], self.scales[one], self.itself[one], self.queries[one])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Ranking:
             return [Ranked.by_words(NOTHING, self.view.snapshot) for _ in queries]
         itself = np.array([[self._itself(query)] for query in queries])
         vectors = np.stack([query.vector for query in queries])
-        batch = _Batch(vectors, self.view.scaling.of(queries), itself)
+        batch = _Batch(vectors, self.view.scaling.of(queries), itself, queries)
         if self.options.matching is not Match.BOTH:
             return self._nearest(batch)
         depth = max(self.top, DEPTH)
@@ -194,39 +198,51 @@ class Ranking:
         balanced = batch.scales.balanced(exact, kinds)
         scores = balanced if self.options.rank == Rank.BALANCED else exact
         itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
+        chances = self._chances(batch, ids, kinds, exact)
+        expected = self.counts[kinds] * chances
+        fewest = np.where(ids >= 0, np.maximum(self.counts, FEWEST)[kinds] * chances, np.inf)
+        nearest = np.broadcast_to(self.kinds * fewest.min(axis=1, keepdims=True), ids.shape)
         failing = exact < self._min_cosine
         if self.options.max_expected is not None:
-            failing |= self._expected(batch, ids, kinds, exact) > self.options.max_expected
+            failing |= expected > self.options.max_expected
         order = np.lexsort((ids, -scores, ~itself, failing), axis=1)[:, :most]
-        ids, kinds, scores, exact, balanced, failing = (
-            np.take_along_axis(some, order, axis=1) for some in (ids, kinds, scores, exact, balanced, failing)
-        )
-        expected = self._expected(batch, ids, kinds, exact)
         bm25 = np.full(ids.shape, np.nan, np.float32)
-        columns = (ids, kinds, scores, exact, balanced, expected, bm25, ~failing)
-        counts = (ids >= 0).sum(axis=1).tolist()
-        return [Ranked(*(column[q, :n] for column in columns)) for q, n in enumerate(counts)]
+        columns = ids, kinds, scores, exact, balanced, expected, bm25, ~failing, nearest
+        ordered = [np.take_along_axis(column, order, axis=1) for column in columns]
+        counts = (ordered[0] >= 0).sum(axis=1).tolist()
+        return [Ranked(*(column[q, :n] for column in ordered)) for q, n in enumerate(counts)]
 
     @property
     def _min_cosine(self) -> float:
         return -np.inf if self.options.min_cosine is None else self.options.min_cosine
 
-    def _expected(self, batch: _Batch, ids: np.ndarray, kinds: np.ndarray, exact: np.ndarray) -> np.ndarray:
-        """How many of the items that may answer would be as near by chance: float64 [Q, c]."""
+    def _chances(self, batch: _Batch, ids: np.ndarray, kinds: np.ndarray, exact: np.ndarray) -> np.ndarray:
+        """The probability that an unrelated item is as near: float64 [Q, c].
+
+        Of a query's own items 0. Where words are not known, everything is as near as by chance.
+        """
         chances = np.where(exact < ITSELF, batch.scales.chances(exact, kinds), 0)
-        if not all(group.is_known for group in self.groups):  # where such a text is, it is by chance
-            chances[self.view.is_unread(ids) & (ids != batch.itself)] = 1
-        return self.counts[kinds] * chances
+        if not all(group.is_known for group in self.groups):
+            chances[self.view.is_unread(ids)] = 1
+        for row, query in enumerate(batch.queries):
+            if query.is_unread:
+                chances[row] = 1
+            elif len(query.itself):
+                chances[row, is_in(ids[row], query.itself)] = 0
+        return chances
 
     def _fused(self, query: _Batch, nearest: Ranked, matches: Matches) -> Ranked:
         """The `top` best of the order of one query's nearest items fused with that of its words' matches.
 
-        Of the first of both orders, the one with the words is the surer. The query's own item comes before,
-        but not whatever else the model cannot tell from it: it has the words too.
+        Of the first of both orders, the one with the words is the surer; what is near by chance comes after
+        all matches. The query's own item comes before, but not whatever else the model cannot tell from it:
+        it has the words too.
         """
         if not len(matches):
             return nearest[: self.top]
-        ids, scores = fuse([matches.ids, nearest.ids])
+        ids, scores = fuse([matches.ids, nearest.ids[nearest.expected <= 1]])
+        others = nearest.ids[~is_in(nearest.ids, np.sort(ids))]
+        ids, scores = np.concatenate([ids, others]), np.pad(scores, (0, len(others)))
         (ranked,) = self._ranked(query, ids[None])
         bm25 = np.full(len(ids), np.nan, np.float32)
         bm25[_positions(matches.ids, ids)] = matches.bm25

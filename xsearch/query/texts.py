@@ -37,8 +37,6 @@ def unknown_words(samples: Sequence[Sample], backend: Backend, *, anyway: bool) 
 
 def readable(samples: Sequence[Sample], backend: Backend) -> list[Sample]:
     """Samples that the model reads whole: of a long text its windows, without those of unknown words only."""
-    if samples[0].modality is not Modality.TEXT:
-        return list(samples)
     texts = [text for sample in samples for text in backend.windows(sample.data)]
     if len(texts) > 1:
         texts = [text for text in texts if knows(backend, text)] or texts

@@ -1,8 +1,11 @@
-"""The words of items: their texts, their users' columns of strings, and the names of their files."""
+"""The words of items: their texts, their users' columns of strings and whole numbers, and file names."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyarrow as pa
+from pyarrow import types
 
 from xsearch.store import ITEM_COLUMNS
 from xsearch.words.tokens import name_words, normalised
@@ -22,18 +25,20 @@ def documents(items: pa.Table) -> list[str]:
     texts = [items[name].to_pylist() for name in items.column_names if name != "path"]
     names = map(name_words, items["path"].to_pylist())
     return [
-        "\n".join([*(_words(value) for value in values if value), name])
+        "\n".join([*(_words(value) for value in values if value is not None), name])
         for name, *values in zip(names, *texts, strict=True)
     ]
 
 
-def _words(value: str | list[str | None]) -> str:
-    text = value if isinstance(value, str) else " ".join(filter(None, value))
+def _words(value: str | int | list[Any]) -> str:
+    text = (
+        " ".join(str(each) for each in value if each is not None) if isinstance(value, list) else str(value)
+    )
     return normalised(text[:LONGEST])
 
 
 def _has_words(field: pa.Field) -> bool:
     if field.name in ITEM_COLUMNS:
         return False
-    kind = field.type.value_type if pa.types.is_list(field.type) else field.type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+    kind = field.type.value_type if types.is_list(field.type) else field.type
+    return any(is_type(kind) for is_type in (types.is_string, types.is_large_string, types.is_integer))

@@ -16,18 +16,19 @@ from xsearch.english import STOP_WORDS
 
 __all__ = ["TOKENIZER", "name_words", "normalised", "units"]
 
-# Marks are letters, or Devanagari falls apart at its vowel signs
-TOKENIZER = "porter unicode61 remove_diacritics 2 categories 'L* N* Co M*'"
+# Marks are letters, or Devanagari falls apart at its vowel signs; so are symbols such as emoji
+TOKENIZER = "porter unicode61 remove_diacritics 2 categories 'L* N* Co M* So' separators '°©®'"
 
 MOST_UNITS = 64  # of a query; FTS5 refuses expressions that nest deeper than 256
 # Longer runs of a script without spaces are queried by all pieces of that many graphemes
-PIECE = {"ideographic": 2, "syllabic": 3}
+PIECE = {"ideographic": 2, "syllabic": 3, "symbol": 1}
 
-# Han and kana; Thai, Lao, Myanmar and Khmer
+# Han and kana; Thai, Lao, Myanmar and Khmer; emoji
 _RUN = re.compile(
     "(?P<ideographic>[\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf"
     "\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+)"
     "|(?P<syllabic>[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f]+)"
+    "|(?P<symbol>[\u2600-\u27bf\U0001f000-\U0001faff]+)"
 )
 _HANGUL = re.compile("[\uac00-\ud7a3]")  # composed
 _OPTIONAL_MARKS = re.compile("[\u0591-\u05c7\u0640\u064b-\u065f\u0670]")  # Hebrew and Arabic vowels
@@ -108,7 +109,8 @@ def _graphemes(run: str) -> list[str]:
 
 
 def _is_token(letter: str) -> bool:
-    return unicodedata.category(letter)[0] in "LNM"
+    category = unicodedata.category(letter)
+    return category[0] in "LNM" or (category == "So" and letter not in "°©®")
 
 
 def _expressions(word: str) -> Iterator[str]:
