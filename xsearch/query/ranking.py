@@ -110,7 +110,7 @@ class Ranking:
 
     @classmethod
     def of(cls, view: View, groups: Sequence[Group], options: Options) -> Ranking:
-        counts = np.sum([np.zeros(len(Modality), np.int64), *(group.counts for group in groups)], axis=0)
+        counts = sum((group.counts for group in groups), np.zeros(len(Modality), np.int64))
         return cls(view, groups, counts, options, options.top)
 
     @property

@@ -105,18 +105,19 @@ class Scaling:
         firsts = np.cumsum([0, *counts[:-1]])
         weights = [part.weight / query.norm for query in queries for part in query.query.parts]
         shares = np.array(weights, np.float32)[:, None]  # [P, 1]
-        centres, spreads, deviations = self._of_parts(queries)  # [P, modalities] each
-        centre = np.add.reduceat(shares * centres, firsts)  # [Q, modalities]
-        spread = np.sqrt(np.add.reduceat((shares * spreads) ** 2, firsts))
-        squares = np.add.reduceat((shares * deviations) ** 2, firsts) / np.add.reduceat(shares**2, firsts)
-        floored = (np.maximum(some, SPREAD_FLOOR) for some in (spread, np.sqrt(squares)))
-        return np.stack([np.clip(centre, -LARGEST, LARGEST), *floored])
+        parts = shares * self._of_parts(queries)  # [3, P, modalities]
+        parts[1:] **= 2
+        sums = np.add.reduceat(parts, firsts, axis=1)  # [3, Q, modalities]
+        sums[2] /= np.add.reduceat(shares**2, firsts)
+        sums[0] = np.clip(sums[0], -LARGEST, LARGEST)
+        sums[1:] = np.maximum(np.sqrt(sums[1:]), SPREAD_FLOOR)
+        return sums
 
     def _of_parts(self, queries: Sequence[Embedded]) -> np.ndarray:
         """Baselines of all parts of all queries: float32 [3, P, modalities]."""
         codes = [CODES[Modality(str(part.modality))] for query in queries for part in query.query.parts]
         parts = self._of_modalities[:, codes]
-        lacking = np.isnan(parts).any(axis=(0, 2))
+        lacking = np.isnan(parts[0]).any(axis=1)
         if lacking.any():
             measured = self._measured(np.concatenate([query.parts for query in queries])[lacking])
             stored = self._pairs[:, np.array(codes)[lacking]]  # [4, U, present]
@@ -164,9 +165,9 @@ class Scaling:
         # BLAS's own threads, which all callers share, take longer for a few: 5 ms of CPU, not 1.6 (measured)
         few = len(vectors) <= FEW
         cosines = np.vecdot(vectors[:, None], samples) if few else vectors @ samples.T
-        parts = np.split(cosines, starts, axis=1)  # [U, n] of each present modality
-        figures = [[*baselines(part), np.full(len(vectors), part.shape[1])] for part in parts]
-        measured = np.moveaxis(np.array(figures, np.float64), 0, 2)
+        measured = np.empty((4, len(vectors), len(self._samples.kinds)))
+        for at, part in enumerate(np.split(cosines, starts, axis=1)):  # [U, n] of each present modality
+            measured[:3, :, at], measured[3, :, at] = baselines(part), part.shape[1]
         squares = measured[2] ** 2
         measured[2] = np.sqrt(np.where(np.isnan(self._squares), squares, (squares + self._squares) / 2))
         return measured
