@@ -30,7 +30,7 @@ from benchmarks import command
 from benchmarks.labelled import Corpus, ndcg, precision
 from xsearch.errors import UnknownWords
 from xsearch.query import Embedded, Hits, View, search, text
-from xsearch.query.fusion import DEPTH, MOST_OF_IT, fuse
+from xsearch.query.fusion import DEPTH, ENOUGH, fuse
 from xsearch.store import Snapshot, Store
 from xsearch.system.durable import digest
 from xsearch.types import Fingerprint, Match
@@ -57,8 +57,8 @@ def gates() -> dict[str, Callable[[Matches], np.ndarray]]:
 
     return {
         "all words": all_words,
-        "all words, else most (the program's)": else_above(MOST_OF_IT),
-        "all words, else a third": else_above(1 / 3),
+        "all words, else most": else_above(1 / 2),
+        "all words, else a third (the program's)": else_above(ENOUGH),
         "plain OR": lambda matches: matches.shares > 0,
     }
 

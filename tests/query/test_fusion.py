@@ -70,11 +70,11 @@ def test_both_is_the_sum_of_reciprocal_ranks(tmp_path, query):
     complete = [hit.id for hit in words if set(asked) <= set(texts[hit.id].split())]
     if complete:
         orders = [complete, ids(meaning)]
-    else:  # rarer words weigh more; "red nothing" has none that is in more than half
+    else:  # rarer words weigh more; "red nothing" has none with a third of the weight
         counts = [sum(word in some.split() for some in texts) for word in asked]
         weights = np.log1p((60 - np.array(counts) + 0.5) / (np.array(counts) + 0.5))
         having = [[word in texts[id].split() for word in asked] for id in ids(words)]
-        most = [id for id, has in zip(ids(words), having, strict=True) if weights @ has > weights.sum() / 2]
+        most = [id for id, has in zip(ids(words), having, strict=True) if weights @ has > weights.sum() / 3]
         orders = [most, ids(meaning)]
     scores: dict[int, float] = dict.fromkeys(ids(meaning), 0.0)  # of what is near by chance, which comes last
     orders[1] = [hit.id for hit in meaning if hit.expected <= 1]

@@ -11,7 +11,7 @@ import numpy as np
 from xsearch import media
 from xsearch.errors import UsageError
 from xsearch.query.embedding import Read, embed
-from xsearch.query.fusion import SOME_OF_IT, match_words, text_of
+from xsearch.query.fusion import match_words, text_of
 from xsearch.query.hits import Hits
 from xsearch.query.options import Options
 from xsearch.query.ranking import Ranked, Ranking
@@ -102,9 +102,7 @@ def _by_words(view: View, queries: Sequence[Query], options: Options, *, alone: 
     depth = len(view.snapshot) if options.unique else options.top
     ranked = []
     for query in queries:
-        one = Ranked.by_words(
-            match_words(view, groups, query, depth, alone=alone, least=SOME_OF_IT), view.snapshot
-        )
+        one = Ranked.by_words(match_words(view, groups, query, depth, alone=alone), view.snapshot)
         ranked.append(one.distinct(view.snapshot, options.top) if options.unique else one)
     return _hits(view.snapshot, ranked, [None for _ in queries])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from xsearch.query.expression import Query
     from xsearch.query.view import Group, View
 
-__all__ = ["DEPTH", "SOME_OF_IT", "fuse", "match_words", "text_of"]
+__all__ = ["DEPTH", "fuse", "match_words", "text_of"]
 
 K = 60  # Cormack et al., section 2
 DEPTH = 50  # of both orders that are fused, if no more hits are requested
@@ -28,8 +28,7 @@ _MEDIUM = re.compile(
     r"^\s*(an?|the)?\s*(photo(graph)?|picture|image|drawing|video|clip|film|sound|noise|recording)s?\s+of\s+",
     re.IGNORECASE,
 )
-MOST_OF_IT = 0.5  # share of a query's words, by weight, above which an item enters if none has all
-SOME_OF_IT = 1 / 3  # the same where the model knows no word: one of two, as rare as the other
+ENOUGH = 1 / 3  # share of a query's words, by weight, above which an item enters if none has all
 
 
 def text_of(query: Query) -> str | None:
@@ -41,17 +40,11 @@ def text_of(query: Query) -> str | None:
 
 
 def match_words(
-    view: View,
-    groups: Sequence[Group],
-    query: Query,
-    depth: int,
-    *,
-    alone: bool = False,
-    least: float = MOST_OF_IT,
+    view: View, groups: Sequence[Group], query: Query, depth: int, *, alone: bool = False
 ) -> Matches:
     """The items of `groups` that match the words of a query, best first, at most `depth`.
 
-    They have all content words or, where none has, more than the share `least` of them.
+    They have all content words or, where none has, more than ENOUGH of them.
     alone: there is no other order. Then items may have fewer of the words, and words that are not indexed
         yet are read however long that takes.
     """
@@ -67,7 +60,7 @@ def match_words(
         return words.search(text, passing, depth)[:depth]
     matches = words.search(_MEDIUM.sub("", text, count=1), passing, 1)
     complete = matches.shares == 1
-    return matches[complete if complete.any() else matches.shares > least][:depth]
+    return matches[complete if complete.any() else matches.shares > ENOUGH][:depth]
 
 
 def fuse(orders: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
