@@ -248,7 +248,7 @@ class Collection:
         """The `top` items nearest to a `Query`, a path, or a text; see `xsearch.query.Options`.
 
         A text of which the model has learned no word is answered by its words alone. Raises UnknownWords if
-        no item has most of them, unless `anyway`.
+        no item has enough of them, unless `anyway`.
         """
         (hits,) = self.search_many(
             [query],
