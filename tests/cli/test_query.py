@@ -330,3 +330,8 @@ def test_a_long_text_is_searched_by_its_windows_and_says_so(run, learned, tmp_pa
     for asked in ("a red dog. " * 30, tmp_path / "long.txt"):
         line, *_ = run("query", asked, "-c", learned).stderr.splitlines()
         assert re.search(r"longer than the tiny model .* the mean of \d+ windows$", line)
+
+
+def test_a_file_of_another_kind_is_named_so(run, media, index):
+    result = run("query", "--audio", media / "one.png", "-c", index, code=1)
+    assert result.stderr == f"error: {media / 'one.png'}: is of kind image and cannot be read as audio\n"

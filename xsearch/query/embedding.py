@@ -7,7 +7,7 @@ decoded nor embedded: its stored vectors are used, and no model is loaded.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from hashlib import sha256
@@ -216,6 +216,10 @@ def _decoded(part: Part, file: MediaFile, decode: Read) -> list[Sample]:
 
 def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
     """The same problem, without the advice that only an ingest can follow."""
+    with suppress(MediaError, OSError):
+        kind = media.identify(path.absolute()).modality
+        if part.modality not in (None, kind) and (kind, part.modality) != (Modality.VIDEO, Modality.AUDIO):
+            return type(problem)(f"{part.label}: is of kind {kind} and cannot be read as {part.modality}")
     message = str(problem).partition(", or name its kind with --as")[0]
     if isinstance(part.source, bytes):
         message = message.replace(str(path), part.label)
