@@ -170,6 +170,16 @@ def test_ctrl_c_keeps_what_is_embedded_and_says_how_to_go_on(program, tmp_path):
     assert len(xsearch.open(index)) == 60
 
 
+def test_progress_and_report_are_lines_of_json(run, tmp_path):
+    (tmp_path / "a.txt").write_text("a dog")
+    (tmp_path / "b.txt").write_text("a cat")
+    lines = run("ingest", tmp_path, "--collection", tmp_path / "index", "--json-progress").stdout.splitlines()
+    *progress, report = map(json.loads, lines)
+    assert {line["event"] for line in progress} == {"progress"}
+    assert (report["event"], report["new"], report["items"]) == ("report", {"text": 2}, {"text": 2})
+    assert {"look", "embed"} <= set(report["spent"])
+
+
 def test_a_disk_that_fills_up_leaves_a_good_collection(run, tmp_path, small_disk):
     media, index = tmp_path / "media", small_disk / "index"
     media.mkdir()

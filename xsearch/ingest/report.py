@@ -80,6 +80,11 @@ class Report:
     seconds: float
     spent: Mapping[str, float]  # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
 
+    def __post_init__(self) -> None:
+        # `asdict` of Python 3.11 breaks counters and default dictionaries (python/cpython#106113)
+        for name in ("files", "new", "items", "spent"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+
     @property
     def items_per_s(self) -> float:
         return sum(self.items.values()) / self.seconds if self.seconds else 0.0
