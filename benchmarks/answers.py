@@ -35,11 +35,12 @@ import pyarrow as pa
 import xsearch
 from benchmarks import command
 from benchmarks.labelled import COMMON, Corpus, ndcg, precision
+from benchmarks.ranking import scene_worth
 from xsearch import Query
 from xsearch.derive import derive
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.scenes import Scene, sample
-from xsearch.types import UNKNOWN_SHARE, Modality
+from xsearch.types import Modality
 
 TOP = 10
 DEEP = 60  # hits to fetch where a file's own items are left out: a video or note has many
@@ -96,7 +97,7 @@ class Mixed:
         self.ids, self.kinds = snapshot.ids, snapshot.modalities
         self.vectors = snapshot.vectors(snapshot.ids)
         self.paths = [str(label.path) for label in corpus.shown]
-        self.unreadable = snapshot.unknown_shares > UNKNOWN_SHARE
+        self.unreadable = snapshot.unread
 
     def rows(self, hits: xsearch.Hits) -> np.ndarray:
         return np.searchsorted(self.ids, [hit.id for hit in hits])
@@ -105,9 +106,7 @@ class Mixed:
         return np.concatenate([self.corpus.worth(concepts, pair), np.zeros(len(self.ids) - self.known, int)])
 
     def scene_worth(self, scene: Scene) -> np.ndarray:
-        shown = [
-            int(other.place == scene.place) + int(other.subject == scene.subject) for other in self.scenes
-        ]
+        shown = scene_worth((), [scene], self.scenes)[0]
         return np.concatenate([np.zeros(self.known, int), *[shown] * len(MODALITIES)])
 
     def own(self, *paths: Path) -> np.ndarray:

@@ -78,11 +78,13 @@ class Corpus:
 def ndcg(found: np.ndarray, worth: np.ndarray, top: int = 10) -> float:
     """nDCG@top with gains 2^worth - 1. found: rows, best first; worth: int [N]. NaN if nothing has worth."""
     gains = 2.0 ** np.asarray(worth) - 1
-    discount = 1 / np.log2(np.arange(top) + 2)
-    best = np.sort(gains)[::-1][:top]
-    ideal = float(best @ discount[: len(best)])
-    found = found[:top]
-    return float(gains[found] @ discount[: len(found)]) / ideal if ideal else float("nan")
+    ideal = _dcg(-np.sort(-gains)[:top])
+    return _dcg(gains[found[:top]]) / ideal if ideal else float("nan")
+
+
+def _dcg(gains: np.ndarray) -> float:
+    """gains: of the answers, best first. (A dot product of BLAS depends on where they lie in memory.)"""
+    return float((gains / np.log2(np.arange(len(gains)) + 2)).sum())
 
 
 def precision(found: np.ndarray, worth: np.ndarray, top: int = 5) -> float:

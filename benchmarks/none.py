@@ -33,13 +33,13 @@ import numpy as np
 
 from benchmarks import command
 from benchmarks.labelled import Corpus
-from benchmarks.ranking import Mixed, Vectors
+from benchmarks.ranking import Mixed, Vectors, same
 from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, embed
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
-from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
+from xsearch.types import Fingerprint, Modality
 
 ITEMS, QUERIES = 9_000_003, 10_000_003  # seeds; 31,000,003 to 41,000,003 chose the null model
 BOUNDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
@@ -145,12 +145,8 @@ def pooled(collection: str, pairs: dict[Pair, Nearest]) -> list[dict]:
 
 def worth_of(query: Sequence[Scene], shown: Sequence[Scene], *, place_only: bool) -> np.ndarray:
     """int [Q, n]: 2 for the same subject and place, 1 for one of them; of places alone 2 or 0."""
-
-    def same(what: str) -> np.ndarray:
-        a, b = (np.array([getattr(scene, what) for scene in scenes]) for scenes in (query, shown))
-        return (a[:, None] == b[None, :]).astype(int)
-
-    return 2 * same("place") if place_only else same("place") + same("subject")
+    places = same(query, shown, "place")
+    return 2 * places if place_only else places + same(query, shown, "subject")
 
 
 @dataclass(frozen=True)
@@ -211,7 +207,7 @@ def on_scenes(
 
 def on_corpus(corpus: Corpus) -> dict[Pair, Nearest]:
     snapshot = corpus.collection.snapshot()
-    readable = snapshot.unknown_shares <= UNKNOWN_SHARE
+    readable = ~snapshot.unread
     view = View(snapshot)
     paths = np.array([str(label.path) for label in corpus.shown])
     pairs: dict[Pair, Nearest] = {}

@@ -27,14 +27,14 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import command
-from benchmarks.labelled import Corpus
+from benchmarks.labelled import Corpus, ndcg
 from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, calibrate, embed, search_many
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.store import Snapshot, Store
-from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
+from xsearch.types import Fingerprint, Modality
 
 TOP = 10
 ITEMS, QUERIES = (
@@ -109,11 +109,12 @@ class Asked:
 
 def scene_worth(parts: Sequence[Modality], asking: list[Scene], shown: list[Scene]) -> np.ndarray:
     """int [Q, N]: 0 to 2."""
-    worth = _same(asking, shown, "place")
-    return worth if set(parts) == {Modality.IMU} else worth + _same(asking, shown, "subject")
+    worth = same(asking, shown, "place")
+    return worth if set(parts) == {Modality.IMU} else worth + same(asking, shown, "subject")
 
 
-def _same(some: list[Scene], others: list[Scene], what: str) -> np.ndarray:
+def same(some: Sequence[Scene], others: Sequence[Scene], what: str) -> np.ndarray:
+    """Whether each two scenes have the same "place" or "subject": int [some, others], 0 or 1."""
     a, b = (np.array([getattr(scene, what) for scene in scenes]) for scenes in (some, others))
     return (a[:, None] == b[None, :]).astype(int)
 
@@ -244,12 +245,10 @@ class Vectors:
 
 def measures(found: np.ndarray, worth: np.ndarray) -> dict[str, float]:
     """found: int64 [Q, TOP]. worth: int [Q, N]."""
-    gains = 2.0 ** np.maximum(worth, 0) - 1
-    discount = 1 / np.log2(np.arange(TOP) + 2)
-    ideal = np.sort(gains, axis=1)[:, ::-1][:, :TOP] @ discount
+    each = [ndcg(rows, of) for rows, of in zip(found, np.maximum(worth, 0), strict=True)]
     return {
         "p_at_10": float((np.take_along_axis(worth, found, axis=1) == worth.max()).mean()),
-        "ndcg_at_10": float((np.take_along_axis(gains, found, axis=1) @ discount / ideal).mean()),
+        "ndcg_at_10": float(np.mean(each)),
     }
 
 
@@ -282,7 +281,7 @@ def scene_collections(
 
 def corpus_collection(corpus: Corpus) -> tuple[Mixed, list[Asked]]:
     snapshot = corpus.collection.snapshot()
-    readable = snapshot.unknown_shares <= UNKNOWN_SHARE
+    readable = ~snapshot.unread
     rows = {Modality(kind): np.flatnonzero(readable & (snapshot.modalities == kind)) for kind in Modality}
     rows = {kind: of_kind for kind, of_kind in rows.items() if len(of_kind)}
     order = np.concatenate(list(rows.values()))

@@ -41,9 +41,9 @@ def answer(
     answers: dict[int, Hits] = {}
     if options.matching is Match.BOTH and options.min_cosine is None and not options.anyway:
         texts = {at: text for at, query in enumerate(queries) if (text := text_of(query))}
-        unknown = [at for at, text in texts.items() if not knows(backend, text)]
-        by_words = _by_words(view, [queries[at] for at in unknown], options, alone=False)
-        answers = {at: hits for at, hits in zip(unknown, by_words, strict=True) if hits}
+        if unknown := [at for at, text in texts.items() if not knows(backend, text)]:
+            by_words = _by_words(view, [queries[at] for at in unknown], options, alone=False)
+            answers = {at: hits for at, hits in zip(unknown, by_words, strict=True) if hits}
     rest = [at for at in range(len(queries)) if at not in answers]
     kinds = options.modalities
     embedded = embed(

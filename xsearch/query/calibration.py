@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsearch.types import UNKNOWN_SHARE, Modality
+from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
@@ -130,7 +130,7 @@ class Samples:
         if kind not in self._vectors:
             snapshot = self._snapshot
             ids = snapshot.select(modalities=[kind])
-            known = ids[snapshot.unknown_shares[snapshot.rows(ids)] <= UNKNOWN_SHARE]
+            known = ids[~snapshot.unread[snapshot.rows(ids)]]
             ids = known if len(known) else ids
             if len(ids) > SAMPLE:
                 ids = np.sort(np.random.default_rng(SEED).choice(ids, SAMPLE, replace=False))

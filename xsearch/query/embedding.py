@@ -21,7 +21,7 @@ from xsearch import media
 from xsearch.errors import EmptyQuery, MediaError, UsageError
 from xsearch.query.expression import Part, Query
 from xsearch.query.stored import NONE, Vector, of_file, of_item
-from xsearch.query.texts import knows, readable, unknown_words
+from xsearch.query.texts import read_text
 from xsearch.types import MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
@@ -139,9 +139,7 @@ def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Rea
     kind = samples[0].modality
     if kind is not Modality.TEXT:
         return _Taken(kind, own, samples)
-    left_out = unknown_words(samples, backend, anyway=anyway)
-    is_unread = not any(knows(backend, sample.data) for sample in samples)
-    return _Taken(kind, own, readable(samples, backend), left_out=left_out, is_unread=is_unread)
+    return _Taken(kind, own, **read_text(samples, backend, anyway=anyway)._asdict())
 
 
 def _given(part: Part, vector: np.ndarray, dim: int) -> Vector:

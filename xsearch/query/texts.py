@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from xsearch.errors import UnknownWords
 from xsearch.types import Modality, Sample
@@ -11,9 +11,17 @@ from xsearch.types import Modality, Sample
 if TYPE_CHECKING:
     from xsearch.backend import Backend
 
-__all__ = ["knows", "readable", "unknown_words"]
+__all__ = ["Reading", "knows", "read_text", "readable"]
 
 NAMED = 5  # words of a text for which known words are looked up, and known words that are named
+
+
+class Reading(NamedTuple):
+    """A text as it is embedded."""
+
+    samples: list[Sample]  # `readable`
+    left_out: list[str]  # words that are not read
+    is_unread: bool  # the model has learned none of its words, and reads them all
 
 
 def knows(backend: Backend, text: str) -> bool:
@@ -22,15 +30,15 @@ def knows(backend: Backend, text: str) -> bool:
     return vocabulary is None or vocabulary.unknown_share(text) < 1
 
 
-def unknown_words(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> list[str]:
-    """The words of a text that are not read. Raises UnknownWords if those are all, unless `anyway`."""
+def read_text(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> Reading:
+    """Read a text. Raises UnknownWords if the model has learned none of its words, unless `anyway`."""
     vocabulary = backend.capabilities().vocabulary
+    if vocabulary is None:
+        return Reading(readable(samples, backend), [], is_unread=False)
     text = "\n".join(sample.data for sample in samples)
-    words = [] if vocabulary is None else vocabulary.unknown(text)
-    if vocabulary is None or knows(backend, text):
-        return words
-    if anyway:
-        return []  # all are read
+    words, is_unread = vocabulary.unknown(text), not knows(backend, text)
+    if anyway or not is_unread:
+        return Reading(readable(samples, backend), [] if is_unread else words, is_unread)
     near = dict.fromkeys(near for word in words[:NAMED] for near in vocabulary.near(word))
     raise UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
 

@@ -16,7 +16,7 @@ from xsearch.index import SCAN, exact, exact_by_group
 from xsearch.query.calibration import Calibration, Samples, calibrate
 from xsearch.query.scales import CODES, Scaling
 from xsearch.system.lookup import is_in, nearest_rows
-from xsearch.types import UNKNOWN_SHARE, Modality
+from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
@@ -102,7 +102,7 @@ class View:
             return groups
         snapshot = self.snapshot
         ids, codes = snapshot.ids, snapshot.kinds
-        is_known = (snapshot.unknown_shares <= UNKNOWN_SHARE) | anyway
+        is_known = ~snapshot.unread | anyway
         if where is not None:
             ids = snapshot.select(where)
             rows = snapshot.rows(ids)
@@ -131,7 +131,7 @@ class View:
     def is_unread(self, ids: np.ndarray) -> np.ndarray:
         """Whether these items, int64, are texts of words that the model has not learned: bool, as `ids`."""
         snapshot = self.snapshot
-        return snapshot.unknown_shares[nearest_rows(ids, snapshot.ids)] > UNKNOWN_SHARE
+        return snapshot.unread[nearest_rows(ids, snapshot.ids)]
 
     def without(self, groups: Sequence[Group], ids: np.ndarray) -> list[Group]:
         """The same groups without these items, int64, ascending; not remembered."""

@@ -19,7 +19,7 @@ from xsearch.store.pages import check_all
 from xsearch.store.segments import Segment, read_table, unify
 from xsearch.system.float16 import to_float32
 from xsearch.system.lookup import is_in, nearest_rows
-from xsearch.types import Fingerprint, Modality
+from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
 
 __all__ = ["SCHEMAS", "Snapshot"]
 
@@ -81,8 +81,7 @@ class Snapshot:
     @cached_property
     def ids(self) -> np.ndarray:
         """Ids of the live items, int64 [N], ascending."""
-        ids = np.concatenate([np.empty(0, np.int64), *(segment.ids for segment in self._segments)])
-        return ids[~is_in(ids, self._dead)]
+        return self._live([np.empty(0, np.int64), *(segment.ids for segment in self._segments)])
 
     @cached_property
     def kinds(self) -> np.ndarray:
@@ -90,16 +89,20 @@ class Snapshot:
         return self._live([np.empty(0, np.int8), *(segment.kinds for segment in self._segments)])
 
     @cached_property
-    def unknown_shares(self) -> np.ndarray:
-        """The `unknown_share` of each live item, 0 for null: float32 [N] in the order of `ids`."""
-        return self._live([np.empty(0, np.float32), *(segment.unknown_shares for segment in self._segments)])
+    def unread(self) -> np.ndarray:
+        """Whether each live item is a text of words that the model has not learned: bool [N], as `ids`."""
+        unread = (segment.unknown_shares > UNKNOWN_SHARE for segment in self._segments)
+        return self._live([np.empty(0, bool), *unread])
 
     def _live(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         """Concatenate a value per row of each segment, without removed items."""
         values = np.concatenate(parts)
-        if len(self._dead):
-            values = values[~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)]
-        return values
+        return values[self._alive] if len(self._dead) else values
+
+    @cached_property
+    def _alive(self) -> np.ndarray:
+        """Whether each row of the segments has not been removed: bool."""
+        return ~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)
 
     @property
     def modalities(self) -> np.ndarray:
@@ -249,13 +252,9 @@ class Snapshot:
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all live items in the order of `ids`; `columns` as for `items`."""
         schema = self._select_schema(columns)
-        with_id = schema if "id" in schema.names else schema.append(self.schema.field("id"))
-        table = pa.concat_tables(
-            [with_id.empty_table(), *(segment.columns(with_id) for segment in self._segments)]
-        )
-        if len(self._dead):
-            table = table.filter(pa.array(~is_in(table["id"].to_numpy(), self._dead)))
-        return table.select(schema.names)
+        parts = (segment.columns(schema) for segment in self._segments)
+        table = pa.concat_tables([schema.empty_table(), *parts])
+        return table.filter(pa.array(self._alive)) if len(self._dead) else table
 
     def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
         """Return the ids of the live items that pass both filters: int64, ascending.
