@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -94,6 +95,7 @@ class Sample:
     focal_px: float | None = None  # depth only, in pixels of `data`
     baseline_m: float | None = None
     unknown_share: float | None = None  # of the words of a text, 0..1; None: an open vocabulary
+    about: Mapping[str, Any] = field(default_factory=dict)  # what the file says of itself, by column
 
 
 @dataclass(frozen=True, slots=True)

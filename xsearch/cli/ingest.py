@@ -203,6 +203,8 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
     if report.items:
         spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
         output.note(f"time spent: {', '.join(spent)}")
+    for note in report.notes:
+        output.note(note)
     for skip in report.skipped[:SHOWN]:
         output.note(f"skipped {relative(skip.path)}: {skip.reason}")
     if len(report.skipped) > SHOWN:

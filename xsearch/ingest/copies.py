@@ -11,6 +11,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.ingest.work import Embedded, Task
+from xsearch.media.facts import COLUMNS as FACTS
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import Modality
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Copies", "Copy", "copied"]
 
 BATCH = 1_000  # copies per lookup
+CONTENT_COLUMNS = {*ITEM_COLUMNS, *FACTS}  # what follows from a file's bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,7 +89,7 @@ def copied(
             span, file = slice(end - len(of_file), end), copy.task.file
             rows = items[span]
             if not (copy.is_same_file or copy.is_moved):
-                rows = [{name: row[name] for name in row if name in ITEM_COLUMNS} for row in rows]
+                rows = [{name: row[name] for name in row if name in CONTENT_COLUMNS} for row in rows]
             columns = {"path": file.name, "mtime_ns": file.mtime_ns}
             for row in rows:
                 row |= {**columns, "mime": file.mime or row["mime"], **copy.task.extra}

@@ -77,6 +77,7 @@ class Report:
     removed: int  # items of vanished files
     skipped: tuple[Skipped, ...]  # including unchanged ones of earlier runs
     not_media: int
+    notes: tuple[str, ...]  # what the user should know: rows of tables and rules that match no file
     seconds: float
     spent: Mapping[str, float]  # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
 

@@ -81,6 +81,7 @@ def survey(
         moved=0,
         removed=sum(len(known.files[name].ids) for name in vanished),
         skipped=(*sorter.still_skipped, *sorter.skipped),
+        notes=(),
         seconds=0.0,
         spent={},
     )

@@ -128,6 +128,7 @@ def item(task: Task, sample: Sample) -> dict[str, Any]:
         **of_file,
         "sha256": task.sha256,
         **{name: getattr(sample, name) for name in of_sample},
+        **sample.about,
         **task.extra,
     }
 

@@ -11,22 +11,22 @@ Every failure is a MediaError whose message starts with the path: `PATH: what is
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from xsearch.errors import MediaError, Unreadable
-from xsearch.media import audio, depth, files, image, imu, text, thermal, video
+from xsearch.media import audio, depth, facts, files, image, imu, text, thermal, video
 from xsearch.media.files import (
-    Skipped,
     absolute,
     companions,
     identify,
     is_unchanged,
     match_kind,
     sha256,
-    walk,
 )
 from xsearch.media.names import looks_like_path, why_no_file
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
+from xsearch.media.walk import Skipped, walk
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = [
@@ -66,11 +66,13 @@ def read(file: MediaFile) -> Iterator[Sample]:
     """Decode a file into at least one sample; see `Sample` for shapes, dtypes and units.
 
     Windows are decoded lazily, so memory does not grow with duration. A video yields its frames, then its
-    sound track as audio samples. Raises Unreadable if the file is damaged, empty or truncated, possibly
-    after some samples have been yielded.
+    sound track as audio samples. Each sample is `about` the facts that the file states. Raises Unreadable if
+    the file is damaged, empty or truncated, possibly after some samples have been yielded.
     """
+    about = facts.facts(file)
     try:
-        yield from _READERS[file.modality](file)
+        for sample in _READERS[file.modality](file):
+            yield replace(sample, about=about) if about else sample
         problem = None
     except Exception as error:  # decoders raise undocumented exceptions on damaged input
         problem = error

@@ -1,4 +1,4 @@
-"""Walk folders, identify the kind of files, hash their bytes. Reads no more than the kind requires."""
+"""Identify the kind of files, hash their bytes. Reads no more than the kind requires."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ import hashlib
 import os
 import re
 import stat
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from xsearch.errors import MediaError, NotMedia, Reason, Unreadable, UsageError
+from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import container, depth, imu, text, thermal
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
@@ -22,7 +19,6 @@ __all__ = [
     "EXTENSIONS",
     "HEAD",
     "METADATA",
-    "Skipped",
     "absolute",
     "companions",
     "guess",
@@ -31,7 +27,6 @@ __all__ = [
     "is_unchanged",
     "match_kind",
     "sha256",
-    "walk",
 ]
 
 # Magic bytes at the start of a file; `_magic` handles prefixes shared by several formats.
@@ -96,66 +91,6 @@ _NAMES = {Modality.DEPTH: re.compile(r"depth"), Modality.THERMAL: re.compile(r"t
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
 METADATA = "metadata.csv"  # user columns, in any folder
 HEAD = 512  # bytes needed to detect a format
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file or folder without samples. Reason.NOT_MEDIA is not an error."""
-
-    path: str  # or URL; undecodable bytes of a name are escaped as \\xNN
-    reason: str  # message without the path
-    error: Reason
-
-
-def walk(
-    roots: Sequence[Path],
-    *,
-    kinds: Sequence[tuple[Modality, str]] = (),
-    known: Callable[[Path], MediaFile | None] = lambda path: None,
-) -> Iterator[MediaFile | Skipped]:
-    """Yield every file under the roots once: roots that are files, then folders depth first, sorted by name.
-
-    Hidden entries are skipped unless they are roots. Symlinked folders are walked last and only if not
-    visited yet, so loops terminate. The two files of an IMU pair are yielded as one.
-    kinds: see `identify`; files that match none of them and are `known` are not opened.
-    Raises UsageError if a root does not exist.
-    """
-    tops = list(dict.fromkeys(absolute(root) for root in roots))
-    for root in tops:
-        if not root.exists():
-            raise UsageError(f"{_printable(root)}: no such file or folder; check the path")
-    yielded: set[Path] = set()  # roots that are files
-    for root in tops:
-        if not root.is_dir():
-            file = _examine(root, root.parent, kinds, known)
-            if (path := Path(file.path)) not in yielded:
-                yielded.add(path)
-                yield file
-
-    folders = deque((root, root) for root in tops if root.is_dir())
-    visited: set[tuple[int, int]] = set()  # (device, inode) of folders
-    while folders:
-        root, top = folders.popleft()
-        stack = [top]
-        while stack:
-            path = stack.pop()
-            try:
-                path.name.encode()
-                if not path.is_dir():
-                    file = _examine(path, root, kinds, known)
-                    if str(file.path) == str(path) and path not in yielded:  # skips gyroscope files of pairs
-                        yield file
-                elif path.is_symlink() and path != top:
-                    folders.append((root, path))
-                elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in visited:
-                    visited.add(identity)
-                    with os.scandir(path) as entries:
-                        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-                    stack.extend(path / name for name in reversed(names))
-            except UnicodeEncodeError:
-                yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNREADABLE)
-            except OSError as error:
-                yield Skipped(str(path), f"cannot be opened: {error.strerror}", Reason.UNREADABLE)
 
 
 def identify(
@@ -256,26 +191,6 @@ def _size_mtime(path: Path, companion: Path | None) -> tuple[int, int]:
     """Return the total size and the latest mtime of a file and its companion."""
     stats = [part.stat() for part in (path, companion) if part]
     return sum(status.st_size for status in stats), max(status.st_mtime_ns for status in stats)
-
-
-def _printable(path: Path) -> str:
-    return os.fsencode(path).decode(errors="backslashreplace")
-
-
-def _examine(
-    path: Path,
-    root: Path,
-    kinds: Sequence[tuple[Modality, str]],
-    known: Callable[[Path], MediaFile | None],
-) -> MediaFile | Skipped:
-    try:
-        if not kinds or not match_kind(path, root, kinds):
-            with suppress(OSError):  # reported by `identify`
-                if file := known(path):
-                    return file
-        return identify(path, root=root, kinds=kinds)
-    except MediaError as error:
-        return Skipped(str(path), str(error).removeprefix(f"{path}: "), error.reason)
 
 
 def _kind_by_name(path: Path, mime: str) -> Modality | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ import numpy as np
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import text
+from xsearch.media.delimited import Layout, layout
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read", "recording"]
@@ -219,7 +219,7 @@ def _names(path: Path) -> list[str]:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 return [column for key in archive for column in _npz_columns(key)]
         case _:
-            return _csv_layout(path)[0]
+            return list(_layout(path)[0].names)
 
 
 def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
@@ -248,19 +248,19 @@ def _load(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         _check_size(path, parquet.read_metadata(path).num_rows * len(names) * 8)
         table = parquet.read_table(path, columns=list(names))
     else:
-        header, delimiter, decimal_point, lines, encoding = _csv_layout(path)
+        table_layout, encoding = _layout(path)
         size = path.stat().st_size
         _check_size(path, size)
         table = arrow_csv.read_csv(
             path,
             arrow_csv.ReadOptions(
-                column_names=header,
-                skip_rows=lines,
+                column_names=table_layout.names,
+                skip_rows=table_layout.lines,
                 block_size=size,  # one block: types are inferred from the first block
                 encoding=encoding,
             ),
-            arrow_csv.ParseOptions(delimiter=delimiter, invalid_row_handler=lambda row: "skip"),
-            arrow_csv.ConvertOptions(include_columns=list(names), decimal_point=decimal_point),
+            arrow_csv.ParseOptions(delimiter=table_layout.delimiter, invalid_row_handler=lambda row: "skip"),
+            arrow_csv.ConvertOptions(include_columns=list(names), decimal_point=table_layout.decimal_point),
         )
     for name in names:
         column, factor = table[name], 1.0
@@ -292,23 +292,14 @@ def _npz_columns(key: str) -> list[str]:
     return [key]
 
 
-def _csv_layout(path: Path) -> tuple[list[str], str, str, int, str]:
-    """Return column names, delimiter, decimal point, number of header lines, and encoding.
-
-    Leading blank and # lines belong to the header.
-    """
+def _layout(path: Path) -> tuple[Layout, str]:
+    """Return the layout of a CSV table, and the encoding of its rows."""
     with path.open("rb") as raw:
         encoding = text.bom_encoding(raw.read(4)) or "utf-8-sig"
-    # Any byte is valid latin-1, and numbers are ASCII.
-    rows = "latin-1" if encoding == "utf-8-sig" else encoding
     with path.open(encoding=encoding, errors="replace", newline="") as file:
-        for lines, line in enumerate(iter(lambda: file.readline(65_536), ""), start=1):
-            if line.strip() and not line.startswith("#"):
-                delimiter = max(",;\t", key=line.count)
-                names = [name.strip() for name in next(csv.reader([line], delimiter=delimiter))]
-                comma = delimiter == ";" and "," in file.readline(65_536)
-                return names, delimiter, "," if comma else ".", lines, rows
-    return [], ",", ".", 0, rows
+        # any byte is valid latin-1, and numbers are ASCII
+        rows = "latin-1" if encoding == "utf-8-sig" else encoding
+        return layout(iter(lambda: file.readline(65_536), "")), rows
 
 
 def _normalise(name: str) -> str:

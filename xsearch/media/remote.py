@@ -23,7 +23,8 @@ from urllib.parse import unquote, urlsplit
 from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
 from xsearch.media import imu
 from xsearch.media.depth import CAMERA
-from xsearch.media.files import HEAD, METADATA, Skipped, guess, identify, match_kind
+from xsearch.media.files import HEAD, METADATA, guess, identify, match_kind
+from xsearch.media.walk import Skipped
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]

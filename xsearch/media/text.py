@@ -10,7 +10,7 @@ from pathlib import Path
 from xsearch.errors import Unreadable
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["bom_encoding", "check_size", "read"]
+__all__ = ["bom_encoding", "check_size", "decode", "read"]
 
 EXCERPT = 400  # letters
 MAX_BYTES = 16 << 20  # bytes; the King James Bible has 4.3 MB
@@ -26,7 +26,7 @@ _CONTROL = re.compile(r"[\0-\x08\x0e-\x19\x1c-\x1f]")  # except white space, DOS
 
 def read(file: MediaFile) -> Iterator[Sample]:
     """Yield a file as one sample, of any length. Raises Unreadable if the file is empty or not text."""
-    text = _decode(file.path)
+    text = decode(file.path)
     if not text.strip():
         raise Unreadable(f"{file.path}: empty: contains no words")
     yield Sample(Modality.TEXT, text, text=" ".join(text.lstrip()[:EXCERPT].split()))
@@ -43,7 +43,8 @@ def bom_encoding(data: bytes) -> str | None:
     return next((name for mark, name in _BOMS.items() if data.startswith(mark)), None)
 
 
-def _decode(path: Path) -> str:
+def decode(path: Path) -> str:
+    """Return a file in UTF-8, UTF-16, UTF-32 or cp1252 as text. Raises Unreadable if it is not text."""
     with path.open("rb") as file:
         data = file.read(MAX_BYTES)
     try:
