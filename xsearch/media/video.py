@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import audio, container
+from xsearch.media import audio, container, gpmf, imu
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read"]
@@ -30,20 +30,26 @@ def read(file: MediaFile) -> Iterator[Sample]:
 
     A window has five clips of 2 s, overlapping if it is shorter than 10 s, with the first and last frame of
     each, upright: [first, last, first, last, ...], as the official code samples a file of that length.
-    A sound track that cannot be decoded is skipped with a logged warning.
+    Then follows the motion that a GoPro recorded, as IMU samples. A sound track or telemetry that cannot be
+    decoded is skipped with a logged warning.
     """
     with container.opened(file.path) as source:
         stream = container.picture_track(source)
         if stream is None:
             raise Unreadable(f"{file.path}: neither video nor audio stream; remove or replace the file")
         stream.thread_type = "AUTO"
-        has_sound = bool(source.streams.audio)
+        has_sound, has_telemetry = bool(source.streams.audio), gpmf.is_in(source)
         yield from _frame_windows(file, source, stream)
     if has_sound:
         try:
             yield from audio.track(file.path)
         except Exception as error:  # decoders raise undocumented exceptions on damaged input
             log.warning("skipping sound track: %s", error)
+    if has_telemetry:
+        try:
+            yield from imu.telemetry(file.path)
+        except Exception as error:  # as above
+            log.warning("skipping motion telemetry: %s", error)
 
 
 def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:

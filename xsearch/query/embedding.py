@@ -216,7 +216,9 @@ def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
     """The same problem, without the advice that only an ingest can follow."""
     with suppress(MediaError, OSError):
         kind = media.identify(path.absolute()).modality
-        if part.modality not in (None, kind) and (kind, part.modality) != (Modality.VIDEO, Modality.AUDIO):
+        if part.modality not in (None, kind) and not (
+            kind is Modality.VIDEO and part.modality in (Modality.AUDIO, Modality.IMU)
+        ):
             return type(problem)(f"{part.label}: is of kind {kind} and cannot be read as {part.modality}")
     message = str(problem).partition(", or name its kind with --as")[0]
     if isinstance(part.source, bytes):
