@@ -317,7 +317,8 @@ class Collection:
     ) -> int:
         """Remove the items with these ids and those of these files or below these folders.
 
-        paths: one that is no file's or folder's is a glob; `*` stays in its folder, `**` crosses folders.
+        paths: of a recording of several files any of them; one that is no file's or folder's is a glob; `*`
+        stays in its folder, `**` crosses folders.
         where: of these only the ones that fit; without ids and paths (None, not empty) all that fit.
         Returns how many that is. The media themselves are not touched.
         """
@@ -526,6 +527,9 @@ class Collection:
             for given in wanted:
                 glob = _parts(given)
                 inside = [own[: len(glob)] == glob for own in parts]
+                if not any(inside):  # a part of a recording, which is named after another file
+                    owners = {_parts(owner) for owner in media.owners(media.absolute(given))}
+                    inside = [own in owners for own in parts]
                 if not any(inside):
                     inside = [_fits(own, glob) for own in parts]
                 found = [file["ids"] for file, yes in zip(files, inside, strict=True) if yes]

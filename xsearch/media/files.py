@@ -10,11 +10,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import container, depth, oxts, recordings, text, thermal
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
+
+if TYPE_CHECKING:
+    from xsearch.media.remote import RemoteFile
 
 __all__ = [
     "EXTENSIONS",
@@ -173,7 +177,7 @@ def unchanged(file: MediaFile) -> MediaFile | None:
     return None
 
 
-def count(file: MediaFile) -> int:
+def count(file: MediaFile | RemoteFile) -> int:
     """Return of how many files a recording is: two of a pair, all rows of a folder; 1 for other media."""
     if file.modality is not Modality.IMU or file.companion is None:
         return 1

@@ -88,7 +88,8 @@ def _windows(path: Path, accel: Series, gyro: Series, *, origin_s: float | None 
 
 def _ascending(path: Path, sensor: str, seconds: np.ndarray, xyz: np.ndarray) -> Series:
     """Return the complete samples of a sensor by time, at least two."""
-    kept = np.isfinite(np.column_stack([xyz, seconds]).astype(np.float32)).all(axis=1)
+    with np.errstate(over="ignore"):
+        kept = np.isfinite(np.column_stack([xyz, seconds]).astype(np.float32)).all(axis=1)
     seconds, rows = np.unique(seconds[kept], return_index=True)
     if len(seconds) < 2:
         raise Unreadable(f"{path}: fewer than two complete {sensor} samples; replace the file")
