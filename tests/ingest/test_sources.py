@@ -228,6 +228,6 @@ def test_unchanged_files_are_not_opened(media, collection):
             file.write_bytes(bytes(status.st_size))
             os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
     again = fill(collection, media)
-    assert (again.unchanged, again.skipped, again.items) == (5, (), {})
+    assert (again.unchanged, again.skipped, again.items) == (6, (), {})
     (media / "a b/depth/camera.json").write_text('{"focal_px": 400}')
     assert [Path(skip.path).name for skip in fill(collection, media).skipped] == ["1.png"]

@@ -46,16 +46,26 @@ def seconds(column: Any, clock: Clock, rate_hz: float | None = None) -> np.ndarr
     if len(distinct) < 2:
         return None
     if len(distinct) <= len(ticks) / 2 and (np.diff(ticks) >= 0).all():
-        rows = np.arange(len(ticks))
-        tick = (distinct[-1] - distinct[0]) / (first[-1] - first[0])
-        end = distinct[-1] + (len(rows) - first[-1]) * tick
-        ticks = distinct = np.interp(rows, [*first, len(rows)], [*distinct, end])
+        ticks = distinct = _spread(distinct, first, len(ticks))
     if clock.counts:
         if not rate_hz:
             return None
         unit_s = 1 / rate_hz
     values[known] = ticks * (unit_s or _unit_s(distinct, rate_hz))
     return values
+
+
+def _spread(ticks: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
+    """Return the times of `count` rows, of which those in `first` have the ticks of a coarse clock.
+
+    A recording rarely begins with a tick, or ends with one: there the mean step continues.
+    """
+    if len(ticks) > 2:
+        ticks, first = ticks[1:], first[1:]
+    step = (ticks[-1] - ticks[0]) / (first[-1] - first[0])
+    ends = np.array([0, count])
+    outer = ticks[[0, -1]] + (ends - first[[0, -1]]) * step
+    return np.interp(np.arange(count), [ends[0], *first, ends[1]], [outer[0], *ticks, outer[1]])
 
 
 def joined(dates: Any, times: Any) -> Any | None:

@@ -124,9 +124,8 @@ def _rows(of: Header, values: Any, sensor: str) -> tuple[np.ndarray, float]:
     measured = {text: layouts.sensor_of(text) for text in np.unique(texts).tolist()}
     known = [(found[0], text, found[2]) for text, found in measured.items() if found and found[1] == sensor]
     if not known:
-        raise Unreadable(
-            f"{of.path}: no rows of {sensor} among those of {', '.join([*measured][:SHOWN])}; add them"
-        )
+        names = ", ".join([*measured][:SHOWN])
+        raise Unreadable(f"{of.path}: no rows of {sensor}, only of {names}; add them")
     _, text, factor = min(known)
     return np.flatnonzero(texts == text), factor
 
@@ -149,4 +148,4 @@ def _column(of: Header, names: Collection[str]) -> int | None:
 
 
 def _is_header(names: Sequence[str]) -> bool:
-    return bool(_LIKELY.search(" ".join(names))) and bool(layouts.axes(names, bare="accel"))
+    return bool(_LIKELY.search(" ".join(names))) and any(layouts.axes(names, bare=bare) for bare in SENSORS)
