@@ -24,16 +24,24 @@ RATE_COLUMNS = {"ratehz", "samplerate", "sampleratehz"}
 _RATE = re.compile(
     r"(?:rate|frequency)\W*(?:hz)?\W*(\d+(?:\.\d+)?)", re.IGNORECASE
 )  # in the text above a header
-_LIKELY = re.compile(
-    r"acc|gyr|rotation|angular|alpha|omega|rs_s|速度|(?<![^\W_])x(?![^\W_])|(?<![a-z])([agw]|as|gf)x",
-    re.IGNORECASE,
-)
+# Three axes, whole words or behind a part of a sensor's name: what few texts have, and is quick to find
+_GLUED = r"(?:acc|gyr|velocity|rate|rotation|加速度|角速度|value|(?<![a-z])(?:[agw]|as|gf))"
+_LAST_AXIS = re.compile(r"z(?![a-z])|(?:acc|gyr|value)\w*\W?2|up/down")
+_LIKELY = [
+    [re.compile(pattern.format(axis)) for axis in axes]
+    for axes, pattern in (
+        ("xyz", r"(?<![^\W_]){0}(?![^\W_])|" + _GLUED + r"\w*{0}(?![a-z])|{0}(?:acc|gyr)"),
+        ("012", _GLUED + r"\w*\W?{0}(?!\d)"),
+        ("123", _GLUED + r"\w*\W?{0}(?!\d)"),
+        (("right/left", "forward/back", "up/down"), "{0}"),
+    )
+]
 
 
 def is_likely(text: str) -> bool:
-    """Whether a text may name the columns of sensors, which is cheaper to ask than `axes`."""
-    return any(
-        _is_header(re.split(r"[,;\t|\s]+", line)) for line in text.splitlines() if _LIKELY.search(line)
+    """Whether a line of a text may be the header of a table with sensors; cheap for other texts."""
+    return bool(_LAST_AXIS.search(text.lower())) and any(
+        _is_header(re.split(r"[,;\t|\s]+", line)) for line in text.splitlines()
     )
 
 
@@ -148,4 +156,9 @@ def _column(of: Header, names: Collection[str]) -> int | None:
 
 
 def _is_header(names: Sequence[str]) -> bool:
-    return bool(_LIKELY.search(" ".join(names))) and any(layouts.axes(names, bare=bare) for bare in SENSORS)
+    line = " ".join(names).lower()
+    return (
+        bool(_LAST_AXIS.search(line))
+        and any(all(pattern.search(line) for pattern in patterns) for patterns in _LIKELY)
+        and any(layouts.axes(names, bare=bare) for bare in SENSORS)
+    )
