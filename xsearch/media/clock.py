@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xsearch.media.columns import numbers_of
 from xsearch.media.layouts import Clock
 
 __all__ = ["joined", "seconds"]
@@ -94,15 +95,8 @@ def _ticks(column: Any) -> tuple[np.ndarray, float | None, float | None] | None:
         return _floats(column.cast(pa.time64("ns")).cast(pa.int64())), 1e-9, DAY_S * 1e9
     if not pa.types.is_string(column.type):
         return _floats(column), None, None
-    trimmed = pc.utf8_trim_whitespace(column)
-    blank = pc.is_in(trimmed, pa.array(["", "null", "NaN", "nan", "NA", "None"]))
-    trimmed = pc.if_else(blank, pa.scalar(None, pa.string()), trimmed)
-    if trimmed.null_count == len(trimmed):
-        return None
-    try:
-        return _floats(pc.replace_substring(trimmed, ",", ".")), None, None
-    except pa.ArrowInvalid:
-        return _moments(trimmed)
+    numbers = numbers_of(column, ",")
+    return _moments(pc.utf8_trim_whitespace(column)) if numbers is None else (numbers, None, None)
 
 
 def _floats(column: Any) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from collections.abc import Callable, Collection, Sequence
@@ -15,10 +16,12 @@ from xsearch.errors import Unreadable
 from xsearch.media import text
 from xsearch.media.delimited import Layout, layout
 
-__all__ = ["Header", "header", "load"]
+__all__ = ["Header", "header", "load", "numbers_of"]
 
 MAX_BYTES = 1 << 30  # uncompressed, a day at 200 Hz; guards against decompression bombs
+START = 1 << 16  # bytes that show the encoding
 _NUMBER = re.compile(r"\s*[+-]?\.?\d")
+_FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
 _TRIPLES = {  # keys of npz arrays that stand for columns
     "accel": re.compile(r"acc|accl|accel|accelerometer|acceleration", re.IGNORECASE),
     "gyro": re.compile(r"gyr|gyro|gyroscope|angular_?velocity|rotation_?rate", re.IGNORECASE),
@@ -42,19 +45,19 @@ def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
     A 2-D npz array of a sensor stands for three columns, one called `imu` for six.
     """
     with path.open("rb") as file:
-        magic = file.read(4)
-    if magic == b"PAR1":
+        start = file.read(START)
+    if start.startswith(b"PAR1"):
         import pyarrow.parquet
 
         return Header(path, "parquet", tuple(pyarrow.parquet.read_schema(path).names))
-    if magic == b"PK\x03\x04":
+    if start.startswith(b"PK\x03\x04"):
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return Header(path, "npz", tuple(name for key in archive for name in _triple(key)))
-    encoding = text.bom_encoding(magic) or "utf-8-sig"
+    encoding = text.bom_encoding(start) or _encoding(start)
     with path.open(encoding=encoding, errors="replace", newline="") as lines:
         found = layout(iter(lambda: lines.readline(65_536), ""), is_header)
     # any byte is valid latin-1, and numbers are ASCII
-    rows = "latin-1" if encoding == "utf-8-sig" else encoding
+    rows = "latin-1" if encoding in ("utf-8-sig", "cp1252") else encoding
     units, first = (*found.rows[:2], (), ())[:2]
     if any(map(_NUMBER.match, first)) and not any(map(_NUMBER.match, units)):
         named = zip(found.names, (*units, *[""] * len(found.names)), strict=False)
@@ -73,24 +76,40 @@ def load(of: Header, numbers: Collection[int], others: Collection[int] = ()) -> 
     columns = [*dict.fromkeys([*numbers, *others])]
     if of.format == "parquet":
         _check_size(of.path, parquet.read_metadata(of.path).num_rows * len(columns) * 8)
-        table = parquet.read_table(of.path, columns=[of.names[column] for column in columns])
+        names = [of.names[column] for column in columns]
+        table = parquet.read_table(of.path, columns=names).select(names)
     else:
         table = _csv(of, columns, others)
     loaded: dict[int, Any] = {}
     for column, values in zip(columns, table.columns, strict=True):
-        try:
-            is_number = column not in others
-            loaded[column] = (
-                values.cast(pyarrow.float64(), safe=False).to_numpy()
-                if is_number
-                else values.combine_chunks()
-            )
-        except pyarrow.ArrowException as error:
-            reason = str(error).splitlines()[0]
-            raise Unreadable(
-                f"{of.path}: column {of.names[column]} is not numeric: {reason}; correct its values"
-            ) from None
+        loaded[column] = values.combine_chunks()
+        if pyarrow.types.is_large_string(values.type):
+            loaded[column] = loaded[column].cast(pyarrow.string())
+        if column not in others:
+            numeric = numbers_of(loaded[column], of.layout.decimal_point)
+            if numeric is None:
+                name, value = of.names[column], next(iter(values.drop_null().to_pylist()), "")
+                raise Unreadable(f"{of.path}: column {name} is not numeric: {value!r}; correct its values")
+            loaded[column] = numeric
     return loaded
+
+
+def numbers_of(column: Any, decimal_point: str = ".") -> np.ndarray | None:
+    """Return an Arrow array as float64 [N], NaN where there is no number; None if most values are none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(column.type):
+        column = pc.utf8_trim_whitespace(column)
+        column = pc.replace_substring(column, ",", ".") if decimal_point == "," else column
+        is_number = pc.match_substring_regex(column, _FLOAT)
+        if (pc.mean(is_number).as_py() or 0) < 0.5:  # of those that are not null
+            return None
+        column = pc.if_else(is_number, column, pa.scalar(None, pa.string()))
+    try:
+        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
+    except pa.ArrowException:
+        return None
 
 
 def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
@@ -148,6 +167,14 @@ def _triple(key: str) -> list[str]:
     if any(pattern.fullmatch(key) for pattern in _TRIPLES.values()):
         return [f"{key}_{axis}" for axis in "xyz"]
     return [key]
+
+
+def _encoding(start: bytes) -> str:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8-sig"
 
 
 def _check_size(path: Path, size: int) -> None:

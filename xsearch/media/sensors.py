@@ -103,7 +103,8 @@ def _seconds(
     of: Header, sensor: str, clocks: Sequence[Clock], table: dict[int, Any], rates: np.ndarray | None
 ) -> np.ndarray:
     """Return the times of the rows, by the first clock that runs; without any, by the rate."""
-    rate_hz = float(match[1]) if (match := _RATE.search(of.layout.preamble)) else None
+    rate = _RATE.search(of.layout.preamble) or re.search(r"(\d+(?:\.\d+)?) ?Hz", of.path.stem)
+    rate_hz = float(rate[1]) if rate else None
     if rates is not None:
         rate_hz = float(rates[0]) if len(rates) else 0.0
     if rate_hz is not None and not rate_hz > 0:
