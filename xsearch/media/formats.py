@@ -276,7 +276,7 @@ def foreign(path: Path, head: bytes) -> str:
     ('SVG', 'XCF')
     """
     name = next((name for magic, name in _FOREIGN_MAGIC.items() if head.startswith(magic)), "")
-    if not name and re.match(rb"(\xef\xbb\xbf)?\s*<", head) and b"<svg" in head:
+    if not name and re.match(rb"(\xef\xbb\xbf)?\s*<", head) and b"<svg" in head and not other(head):
         name = "SVG"
     if not name and head[128:132] == b"DICM":
         name = "DICOM"

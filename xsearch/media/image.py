@@ -11,7 +11,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -29,13 +29,27 @@ __all__ = ["check_pixels", "is_deep", "opened", "read", "to_rgb"]
 # 0.99999, and decoding takes a third of the time.
 MIN_SIDE = 512
 # Pillow's decoders of raster formats. Others start programs (EPS), read text as pictures, or decode nothing.
-_FORMATS = ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "AVIF", "PPM", "JPEG2000", "ICO", "CUR", "ICNS"]
-_FORMATS += ["PSD", "DDS", "QOI", "SGI", "PCX", "XBM", "XPM"]
+_FORMATS = [
+    "JPEG",
+    "PNG",
+    "GIF",
+    "WEBP",
+    "TIFF",
+    "BMP",
+    "DIB",
+    "AVIF",
+    "PPM",
+    "JPEG2000",
+    "ICO",
+    "CUR",
+    "ICNS",
+]
+_FORMATS += ["ICNS", "PSD", "DDS", "QOI", "SGI", "PCX", "XBM", "XPM"]
 _PLUGINS = {"image/heic": ("HEIF", "pillow_heif", "heic"), "image/jxl": ("JXL", "pillow_jxl", "jxl")}
 _RADIANCE = {"image/vnd.radiance": "hdr", "image/x-exr": "exr"}  # FFmpeg's decoders of unbounded light
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
-_MAX_FRAMES = 100  # of an animation, until one shows something
-_CONTRAST = 10  # grey levels, standard deviation of a frame that shows something
+FRAMES = 100  # of an animation, where to look for one that shows something
+BLANK = 10  # levels; a first frame with less contrast shows nothing
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
@@ -57,26 +71,22 @@ def read(file: MediaFile) -> Iterator[Sample]:
 def _shown(image: Image.Image) -> Image.Image:
     """Return the first frame that shows something, upright: many animations begin black, white or empty.
 
-    Of the first _MAX_FRAMES it is the first with a contrast of _CONTRAST, or else the one with the most.
+    After a first frame without contrast, it is the first that has half the contrast of the best of FRAMES.
     """
-    shown = to_rgb(ImageOps.exif_transpose(image))
-    if image.format not in _ANIMATED or not getattr(image, "is_animated", False):
-        return shown
-    best = _contrast(shown)
-    for number in range(1, _MAX_FRAMES):
-        if best >= _CONTRAST:
-            break
-        try:
+    frame = to_rgb(ImageOps.exif_transpose(image))
+    contrasts = [_contrast(frame)] if image.format in _ANIMATED and cast(Any, image).is_animated else []
+    if not contrasts or contrasts[0] >= BLANK:
+        return frame
+    with suppress(EOFError, OSError, SyntaxError):  # the last frame, or a damaged one
+        for number in range(1, FRAMES):
             image.seek(number)
-            frame = to_rgb(ImageOps.exif_transpose(image))
-        except (EOFError, OSError, SyntaxError):  # the last frame, or a damaged one
-            break
-        if (contrast := _contrast(frame)) > best:
-            shown, best = frame, contrast
-    return shown
+            contrasts.append(_contrast(to_rgb(ImageOps.exif_transpose(image))))
+    image.seek(next(number for number, each in enumerate(contrasts) if 2 * each >= max(contrasts)))
+    return to_rgb(ImageOps.exif_transpose(image))
 
 
 def _contrast(image: Image.Image) -> float:
+    """Return the standard deviation of an RGB image, in levels of the channel with the largest."""
     return max(ImageStat.Stat(image).stddev)
 
 
@@ -103,8 +113,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
 def _opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
     head = file.read(formats.HEAD)
     mime = formats.detect(path, head)
-    if mime in formats.RAW or (mime == "image/tiff" and tiff.is_raw(file)):
+    first = next(tiff.directories(file), None) if mime == "image/tiff" else None
+    if mime in formats.RAW or (first and tiff.is_raw(first)):
         return raw.opened(file, path, limit)
+    if first and tiff.is_misread(first):
+        return _numbers(file, path, limit)
     if codec := _RADIANCE.get(mime):
         return _radiance(file, codec, limit)
     names = [*_FORMATS, *["TGA"] * (mime == "image/x-tga")]  # TGA has no signature
@@ -121,7 +134,7 @@ def _opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
         names = [name]
     try:
         image = Image.open(file, formats=names)
-    except UnidentifiedImageError as error:
+    except (UnidentifiedImageError, RuntimeError) as error:  # the latter of JPEG XL
         if mime == "image/tiff":
             return _numbers(file, path, limit)
         raise Unreadable(f"{path}: {_unsupported(path, head, mime)}") from error
@@ -168,10 +181,12 @@ def _radiance(file: IO[bytes], codec: str, limit: float) -> Image.Image:
     decoder.options = {"max_pixels": str(min(limit, 2**31 - 1))}
     try:
         [frame] = cast(Any, decoder.decode(av.Packet(file.read())) + decoder.decode(None))
-        light = frame.reformat(format="gbrpf32le").to_ndarray()  # [H, W, 3]
+        number = np.dtype("<f2" if "f16" in frame.format.name else "<f4")
+        rows = [np.frombuffer(plane, number).reshape(plane.height, -1) for plane in frame.planes[:3]]
+        green, blue, red = (plane[:, : frame.width] for plane in rows)  # formats gbrp*
     except (av.error.FFmpegError, ValueError) as error:
         raise OSError(error) from error
-    light = np.nan_to_num(light, posinf=0).clip(0)
+    light = np.nan_to_num(np.stack([red, green, blue], axis=2).astype(np.float32), posinf=0).clip(0)
     shown = (light / (np.percentile(light, 99) or 1)).clip(0, 1) ** (1 / 2.2)
     return Image.fromarray(_levels(shown, 1.0))
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
-__all__ = ["Directory", "directories", "is_mosaic", "is_raw", "page", "pixels", "segments"]
+__all__ = ["Directory", "directories", "is_misread", "is_mosaic", "is_raw", "page", "pixels", "segments"]
 
 # Tags, from TIFF 6.0, TIFF/EP (ISO 12234-2) and DNG 1.7
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -20,6 +20,7 @@ TILE_WIDTH, TILE_HEIGHT, TILES, TILE_BYTES, SUBDIRECTORIES, SAMPLE_FORMAT = 322,
 TIFF_EP, DNG_VERSION = 37398, 50706
 _SENSOR = (32803, 34892)  # photometric interpretation: colour filter array, linear raw
 _KINDS = {1: "u", 2: "i", 3: "f"}  # sample format -> kind of a NumPy dtype
+_PREDICTING = (5, 8, 32946, 34925, 50000)  # compressions with predictors: LZW, Deflate, LZMA, Zstandard
 _BIG = (b"+\0", b"\0+")  # versions of BigTIFF
 _MAX_DIRECTORIES = 64
 
@@ -56,13 +57,16 @@ def is_mosaic(directory: Directory) -> bool:
     return directory.get(PHOTOMETRIC) in _SENSOR
 
 
-def is_raw(file: IO[bytes]) -> bool:
-    """Whether a TIFF file is a RAW photograph (DNG, TIFF/EP): its first directory tells."""
-    first = next(directories(file), None)
-    if first is None:
-        return False
+def is_raw(first: Directory) -> bool:
+    """Whether the first directory of a TIFF file is that of a RAW photograph (DNG, TIFF/EP)."""
     is_preview = bool(first.get(SUBFILE_TYPE, 0) & 1) and SUBDIRECTORIES in first
     return is_preview or is_mosaic(first) or DNG_VERSION in first or TIFF_EP in first
+
+
+def is_misread(first: Directory) -> bool:
+    """Whether Pillow confuses the bytes of a picture: compressed big-endian numbers, planes of 16 bits."""
+    is_swapped = first.prefix == b"MM" and first.get(COMPRESSION, 1) != 1
+    return max(first.get(BITS, (1,))) > 8 and (is_swapped or first.get(PLANAR, 1) == 2)
 
 
 def segments(directory: Directory) -> tuple[int, ...]:
@@ -104,7 +108,8 @@ def pixels(file: IO[bytes], limit: float) -> np.ndarray:
     for plane in range(planes):
         image = _as_bytes(data, first, padded * samples * dtype.itemsize, height, plane)
         rows = np.asarray(image).reshape(height, -1, segment * samples * dtype.itemsize)
-        numbers = _predicted(rows, dtype, samples, first.get(PREDICTOR, 1))
+        predictor = first.get(PREDICTOR, 1) if first.get(COMPRESSION) in _PREDICTING else 1
+        numbers = _predicted(rows, dtype, samples, predictor)
         parts.append(numbers.reshape(height, padded, samples)[:, :width])
     return np.concatenate(parts, axis=2)
 
@@ -116,24 +121,32 @@ def _number(value: int, size: int, prefix: bytes) -> bytes:
 def _as_bytes(data: bytes, first: Directory, width: int, height: int, plane: int) -> Image.Image:
     """Open one plane of a picture as `width` x `height` grey bytes, by another directory behind the file."""
     is_tiled = TILES in first
-    offsets, counts = (first[tag] for tag in ((TILES, TILE_BYTES) if is_tiled else (STRIPS, STRIP_BYTES)))
-    planes = first.get(SAMPLES, 1) if first.get(PLANAR, 1) == 2 else 1
-    each = len(offsets) // planes
-    part = slice(plane * each, (plane + 1) * each)
-    grey = Directory(prefix=first.prefix)
-    grey[WIDTH], grey[HEIGHT], grey[BITS], grey[SAMPLES], grey[PHOTOMETRIC] = width, height, 8, 1, 1
-    grey[COMPRESSION] = first.get(COMPRESSION, 1)
+    tags = {WIDTH: width, HEIGHT: height, BITS: 8, COMPRESSION: first.get(COMPRESSION, 1), PHOTOMETRIC: 1}
     if is_tiled:
-        grey[TILE_WIDTH] = width // -(-first[WIDTH] // first[TILE_WIDTH])
-        grey[TILE_HEIGHT] = first[TILE_HEIGHT]
-        grey[TILES], grey[TILE_BYTES] = offsets[part], counts[part]
+        across = -(-first[WIDTH] // first[TILE_WIDTH])
+        tags |= {TILE_WIDTH: width // across, TILE_HEIGHT: first[TILE_HEIGHT]}
     else:
-        grey[ROWS] = first.get(ROWS, height)
-        grey[STRIPS], grey[STRIP_BYTES] = offsets[part], counts[part]
+        tags |= {ROWS: min(first.get(ROWS, height), height)}
+    planes = first.get(SAMPLES, 1) if first.get(PLANAR, 1) == 2 else 1
+    lists = {tag: first[tag] for tag in ((TILES, TILE_BYTES) if is_tiled else (STRIPS, STRIP_BYTES))}
+    each = len(segments(first)) // planes
+    part = slice(plane * each, (plane + 1) * each)
+    values = {tag: (value,) for tag, value in tags.items()} | {tag: lists[tag][part] for tag in lists}
     at = len(data) + len(data) % 2
     head = first.prefix + _number(42, 2, first.prefix) + _number(at, 4, first.prefix)
-    behind = data[8:].ljust(at - 8, b"\0") + grey.tobytes(at)
+    behind = data[8:].ljust(at - 8, b"\0") + _packed(values, at, first.prefix)
     return Image.open(io.BytesIO(head + behind), formats=["TIFF"])
+
+
+def _packed(tags: dict[int, tuple[int, ...]], at: int, prefix: bytes) -> bytes:
+    """Return a directory at offset `at` whose values are all of the type LONG."""
+    entries, lists, after = b"", b"", at + 2 + 12 * len(tags) + 4
+    for tag, values in sorted(tags.items()):
+        packed = b"".join(_number(value, 4, prefix) for value in values)
+        entries += _number(tag, 2, prefix) + _number(4, 2, prefix) + _number(len(values), 4, prefix)
+        entries += packed if len(values) == 1 else _number(after + len(lists), 4, prefix)
+        lists += packed if len(values) > 1 else b""
+    return _number(len(tags), 2, prefix) + entries + bytes(4) + lists
 
 
 def _predicted(rows: np.ndarray, dtype: np.dtype, samples: int, predictor: int) -> np.ndarray:
