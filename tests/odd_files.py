@@ -180,7 +180,9 @@ def _pictures(at: _Folder) -> None:
     at.skip("checksum.png", "a wrong checksum", png[:29] + bytes(4) + png[33:], "")
     at.skip("no height.png", "no height", _black(8, 0), "")
     at.skip("page.jpg", "a web page", "<!doctype html><title>404</title>", "unsupported image format")
-    at.skip("photo.heic", "needs a package", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "pip install")
+    at.skip(
+        "photo.heic", "needs a package", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "image format ("
+    )
     at.skip("far.tiff", "an index beyond its end", tiff[:4] + b"\xff\xff\xff\x7f" + tiff[8:], "")
     at.skip("head.webp", "a header only", b"RIFF\x40\0\0\0WEBP" + bytes(20), "")
     rng = np.random.default_rng(0)

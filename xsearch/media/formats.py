@@ -23,7 +23,7 @@ image/x-leaf-mos         .mos .mef
 image/x-leica-rwl        .rwl
 image/x-minolta-mrw      .mrw
 image/x-nikon-nef        .nef .nrw
-image/x-olympus-orf      .orf .ori
+image/x-olympus-orf      .orf
 image/x-panasonic-rw2    .rw2
 image/x-pentax-pef       .pef
 image/x-phaseone-iiq     .iiq
@@ -53,7 +53,7 @@ image/vnd.zbrush.pcx     .pcx
 image/x-exr              .exr
 image/x-portable-anymap  .pnm .pbm .pgm .ppm
 image/x-portable-floatmap .pfm
-image/x-tga              .tga .icb .vda .vst
+image/x-tga              .tga
 image/x-xbitmap          .xbm
 image/x-xpixmap          .xpm
 text/plain               .txt
@@ -124,7 +124,7 @@ EXTENSIONS = {
 }
 # Also extensions of text files (TypeScript, Modula-2, device trees): these count for binary content only.
 _AMBIGUOUS = {".au", ".avc", ".dif", ".dts", ".dv", ".gsm", ".mod", ".mos", ".mts", ".rm", ".tak", ".tp"}
-_AMBIGUOUS |= {".ts", ".voc", ".vst"}
+_AMBIGUOUS |= {".mlp", ".ts", ".voc"}
 
 # Signatures at the start of a file; `_signature` handles prefixes shared by several formats.
 _MAGIC = {
@@ -193,6 +193,9 @@ _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"
 _FORM = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff", b"8SVX": "audio/x-8svx"}
 _BRANDS = {b"crx ": "image/x-canon-cr3", b"qt  ": "video/quicktime"}  # major brands of ISO 14496-12 files
 _BRANDS |= dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "image/heic")
+_CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # bytes of no text
+_WORD = re.compile(rb"[\w +]+")
+_PAGE = re.compile(rb"\s*<(!doctype )?html", re.IGNORECASE)
 _DNG_VERSION = (b"\x12\xc6\x01\0\x04\0\0\0", b"\xc6\x12\0\x01\0\0\0\x04")  # TIFF tag 50706, four bytes
 
 # Pictures that nothing here reads, by signature and by extension, and what they can be converted to.
@@ -276,7 +279,7 @@ def foreign(path: Path, head: bytes) -> str:
     ('SVG', 'XCF')
     """
     name = next((name for magic, name in _FOREIGN_MAGIC.items() if head.startswith(magic)), "")
-    if not name and re.match(rb"(\xef\xbb\xbf)?\s*<", head) and b"<svg" in head and not other(head):
+    if not name and re.match(rb"(\xef\xbb\xbf)?\s*<", head) and b"<svg" in head and not _PAGE.match(head):
         name = "SVG"
     if not name and head[128:132] == b"DICM":
         name = "DICOM"
@@ -292,7 +295,7 @@ def is_colour_exr(head: bytes) -> bool:
 
 def other(head: bytes) -> str:
     """Return the name of what is no picture, by its first HEAD bytes; "" if unknown."""
-    if re.match(rb"\s*<(!doctype )?html", head, re.I):
+    if _PAGE.match(head):
         return "a web page"
     if head.startswith((b"%PDF", b"PK\x03\x04")):
         return "PDF" if head.startswith(b"%") else "an archive"
@@ -310,8 +313,9 @@ def title(mime: str) -> str:
 
 def _signature(head: bytes) -> str:
     """Detect a MIME type from the first HEAD bytes of a file; "" if unknown."""
+    is_text = not _CONTROL.search(head)
     for magic, mime in _MAGIC.items():
-        if head.startswith(magic):
+        if head.startswith(magic) and not (is_text and _WORD.fullmatch(magic)):  # "caffeine" is no sound
             return mime
     first = int.from_bytes(head[:2], "big")
     if first & 0xFFE6 == 0xFFE2:  # MPEG layer III sync word
@@ -332,6 +336,6 @@ def _signature(head: bytes) -> str:
         brands = head[8 : int.from_bytes(head[:4], "big")]
         return "image/avif" if b"avif" in brands else _BRANDS.get(brands[:4], "video/mp4")
     # MPEG-TS: packets of 188 bytes, behind a time code of 4 or before parity of 16, each with a sync byte
-    if any(head[start::step][:3] == b"GGG" for start, step in ((0, 188), (4, 192), (0, 204))):
+    if not is_text and any(head[start::step][:3] == b"GGG" for start, step in ((0, 188), (4, 192), (0, 204))):
         return "video/mp2t"
     return ""

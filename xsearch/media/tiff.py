@@ -34,14 +34,14 @@ def directories(file: IO[bytes]) -> Iterator[Directory]:
     head = file.read(16)
     if head[:2] not in (b"II", b"MM"):
         return
-    is_big = head[2:4] in _BIG
-    head = head[:2] + _number(43 if is_big else 42, 2, head[:2]) + head[4 : 16 if is_big else 8]
+    prefix, is_big = head[:2], head[2:4] in _BIG
+    head = b"II+\0" + head[4:16] if is_big else b"II*\0" + head[4:8]
     try:
-        offsets, visited = deque([Directory(head).next]), set[int]()
+        offsets, visited = deque([Directory(head, prefix).next]), set[int]()
         while offsets and len(visited) < _MAX_DIRECTORIES:
             if (offset := offsets.popleft()) and offset not in visited:
                 visited.add(offset)
-                directory = Directory(head)
+                directory = Directory(head, prefix)
                 file.seek(offset)
                 directory.load(file)
                 yield directory
