@@ -425,13 +425,15 @@ def _depth(at: _Folder) -> None:
         ("cube.npy", np.ones((3, 4, 5))),
         ("line.npy", np.ones(9)),
         ("yes.npy", metres > 1),
+        ("mask.npy", (metres > 1).astype(np.float32)),
+        ("8 bit.npy", metres.astype(np.uint8)),
         ("complex.npy", metres + 1j),
         ("fields.npy", np.ones((3, 4), [("z", "f4")])),
     ):
         at.other(name, f"{array.dtype} {array.shape}", _npy(array), "--as")
     at.skip("pickle.npy", "Python objects", _npy(np.array([[None]]), allow_pickle=True), "")
-    side = _npy(np.ones((1, 1), np.uint8)).replace(b"(1, 1), }" + b" " * 8, b"(14000, 14000), }")
-    os.truncate(at.put("side.npy", side), 128 + 14_000**2)
+    side = _npy(np.ones((1, 1), np.uint16)).replace(b"(1, 1), }" + b" " * 8, b"(14000, 14000), }")
+    os.truncate(at.put("side.npy", side), 128 + 2 * 14_000**2)
     at.skip("side.npy", "14,000 x 14,000", None, PIXELS)
     at.skip("short.npy", "shorter than its header says", side, "")
     row = struct.pack("<8f", *metres[0])

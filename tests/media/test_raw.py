@@ -50,11 +50,8 @@ class Tiff:
             kind = 1 if isinstance(values, bytes) else SHORT if tag in (258, 274) else LONG
             many = (values,) if isinstance(values, int) else tuple(values)
             packed = struct.pack(f"{self.order}{len(many)}{' BxHI'[kind]}", *many)
-            place = (
-                packed.ljust(4, b"\0")
-                if len(packed) <= 4
-                else struct.pack(self.order + "I", self.put(packed))
-            )
+            if len(packed) > 4:
+                packed = struct.pack(self.order + "I", self.put(packed))
             entries.append(struct.pack(self.order + "HHI", tag, kind, len(many)) + packed.ljust(4, b"\0"))
         count = struct.pack(self.order + "H", len(entries))
         return self.put(count + b"".join(entries) + struct.pack(self.order + "I", following))

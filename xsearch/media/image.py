@@ -105,6 +105,10 @@ def opened(path: Path) -> Iterator[Image.Image]:
                 yield image
     except Image.DecompressionBombError:
         raise _too_large(path, limit) from None
+    except ValueError as error:
+        if "too large" not in str(error):  # text of a PNG
+            raise
+        raise Unreadable(f"{path}: the text in it is too large; remove its metadata") from error
     except OSError as error:
         problem = "truncated" if "truncated" in str(error) else "damaged"
         raise Unreadable(f"{path}: {problem} image; replace the file") from error
