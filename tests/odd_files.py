@@ -432,7 +432,7 @@ def _depth(at: _Folder) -> None:
     ):
         at.other(name, f"{array.dtype} {array.shape}", _npy(array), "--as")
     at.skip("pickle.npy", "Python objects", _npy(np.array([[None]]), allow_pickle=True), "")
-    side = _npy(np.ones((1, 1), np.uint16)).replace(b"(1, 1), }" + b" " * 8, b"(14000, 14000), }")
+    side = _npy(np.full((1, 1), 7, np.uint16)).replace(b"(1, 1), }" + b" " * 8, b"(14000, 14000), }")
     os.truncate(at.put("side.npy", side), 128 + 2 * 14_000**2)
     at.skip("side.npy", "14,000 x 14,000", None, PIXELS)
     at.skip("short.npy", "shorter than its header says", side, "")

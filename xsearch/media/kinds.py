@@ -19,11 +19,11 @@ _KINDS = {
     Modality.DEPTH: {"depth", "depths", "depthmap", "depthmaps"},
     Modality.THERMAL: {"infrared", "ir", "lwir", "mwir", "thermal", "thermogram", "thermograms", "tir"},
 }
-# Pictures by light, and disparity, which is no distance
-_OTHERS = {"color", "colour", "disp", "disparity", "rgb", "vis", "visible"}
-# What is near infrared, or drawn over pictures rather than measured, whatever else a name says
-_NEVER = {"near", "nir", "swir", "annotation", "annotations", "confidence", "instance", "instances", "label"}
-_NEVER |= {"labels", "mask", "masks", "normal", "normals", "seg", "segmentation", "semantic", "semantics"}
+_LIGHT = {"color", "colour", "rgb", "vis", "visible"}  # not thermal; of depth, the bits decide
+# Near infrared; disparity, which is no distance; what is drawn over pictures rather than measured
+_NEVER = {"near", "nir", "swir", "disp", "disparity", "annotation", "annotations", "confidence", "instance"}
+_NEVER |= {"instances", "label", "labels", "mask", "masks", "normal", "normals", "seg", "segmentation"}
+_NEVER |= {"semantic", "semantics"}
 _MAX_WORDS = 4  # of a folder that tells of a kind; more are a sentence
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
@@ -31,29 +31,27 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 def named(path: Path) -> Iterator[Modality]:
     """Yield the kinds that the name and the folders of a file tell of, the nearest first.
 
-    Words are whole: "irish" is not "ir". A folder of something else (`visible/`, `masks/`) ends the search.
+    Words are whole: "irish" is not "ir". A nearer word of something else (`visible/`, `masks/`) rules them out.
 
     >>> [list(map(str, named(Path(name)))) for name in ("LLVIP/infrared/1.jpg", "ThermalIR/visible/1.jpg")]
     [['thermal'], []]
     >>> [list(map(str, named(Path(name)))) for name in ("depth/cat_IR.png", "a_depth_mask.npy", "irish.png")]
     [['thermal', 'depth'], [], []]
     """
-    kinds, is_last = _read(path.stem)
-    yield from kinds
-    for folder in reversed(path.parts[:-1]):
-        if is_last:
-            return
-        kinds, is_last = _read(folder, _MAX_WORDS)
-        yield from kinds
+    possible = set(_KINDS)
+    for part, most in [(path.stem, None), *((folder, _MAX_WORDS) for folder in reversed(path.parts[:-1]))]:
+        kinds, ruled_out = _read(part, most)
+        possible -= ruled_out
+        yield from (kind for kind in kinds if kind in possible)
 
 
 @lru_cache(maxsize=4096)
-def _read(name: str, most: int | None = None) -> tuple[tuple[Modality, ...], bool]:
-    """Return the kinds that a name of at most so many words tells of, and whether it ends the search."""
+def _read(name: str, most: int | None) -> tuple[tuple[Modality, ...], set[Modality]]:
+    """Return the kinds that a name of at most so many words tells of, and those that it rules out."""
     words = [word.lower() for word in _WORD.findall(name) if len(word) > 1]
     if most and len(words) > most:
-        return (), False
-    found = tuple(kind for kind, names in _KINDS.items() if names.intersection(words))
-    if _NEVER.intersection(words) or (Modality.DEPTH in found and "valid" in words):
-        return (), True
-    return found, not found and bool(_OTHERS.intersection(words))
+        return (), set()
+    kinds = tuple(kind for kind, names in _KINDS.items() if names.intersection(words))
+    if _NEVER.intersection(words) or (Modality.DEPTH in kinds and "valid" in words):
+        return (), set(_KINDS)
+    return kinds, {Modality.THERMAL} if not kinds and _LIGHT.intersection(words) else set()
