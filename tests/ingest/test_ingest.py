@@ -526,11 +526,28 @@ def test_a_bad_sidecar_is_said_and_its_file_is_still_an_item(store: Store, folde
     assert store.snapshot().skipped()["path"].to_pylist() == [str(folder / "broken.png")]
 
 
-@pytest.mark.parametrize("content", ["name,year\nred.png,1\n", "", "path\n\xff"])
-def test_a_bad_table_ends_the_run_before_it_begins(store: Store, folder: Path, content: str) -> None:
-    (folder / "metadata.csv").write_bytes(content.encode("latin-1"))
-    with pytest.raises(UsageError, match=r"metadata\.csv"):
-        run(store, folder)
+@pytest.mark.parametrize("content", ["name,year\nred.png,1\n", "", "path\0\0"])
+def test_only_a_requested_table_ends_the_run_before_it_begins(
+    store: Store, folder: Path, tmp_path: Path, content: str
+) -> None:
+    (folder / "metadata.csv").write_text(content)
+    with pytest.raises(UsageError, match=r"metadata\.csv: "):
+        run(store, folder, metadata=folder / "metadata.csv")
+    for _ in range(2):
+        report, _ = run(store, folder)
+        (note,) = report.notes
+        assert note.startswith(f"not used: {folder / 'metadata.csv'}: ")
+        assert [Path(skip.path).name for skip in report.skipped] == ["broken.png"]
+        assert report.not_media == 2
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_pipe_or_a_folder_called_like_a_table_is_none(store: Store, folder: Path, name: str) -> None:
+    os.mkfifo(folder / name)
+    (folder / "deep" / name).mkdir()
+    report, _ = run(store, folder)
+    assert report.notes == (f"not used: {folder / name}: not a regular file",)
+    assert len(report.skipped) == 1
 
 
 def test_columns_of_mixed_types_become_text(store: Store, folder: Path) -> None:
