@@ -49,6 +49,8 @@ class Metadata:
         for table in tables:
             if requested is None or os.path.realpath(table) != os.path.realpath(requested):
                 try:
+                    if not table.is_file():  # a pipe may block
+                        raise UsageError(f"{table}: not a regular file")
                     notes += self._add(table)
                 except UsageError as problem:
                     notes.append(f"not used: {str(problem).replace(str(table), shown(table), 1)}")
@@ -97,12 +99,14 @@ class Metadata:
             names = (table.columns[column][row] for row in match.missing)
             example = next((f", such as {_cut(str(name))!r}" for name in names if name), "")
             if len(match.missing) < table.rows:
-                notes.append(f"{len(match.missing):,} {of_rows} match no file{example}")
+                verb = "matches" if len(match.missing) == 1 else "match"
+                notes.append(f"{len(match.missing):,} {of_rows} {verb} no file{example}")
             else:
                 hint = "" if anywhere else "; names are relative to the table's folder"
                 notes.append(f"0 {of_rows} match a file{example}{hint}")
         if table.ragged:
-            notes.append(f"{table.ragged:,} {of_rows} have more cells than its header, which are left out")
+            verb = "has" if table.ragged == 1 else "have"
+            notes.append(f"{table.ragged:,} {of_rows} {verb} more cells than names, which are left out")
         return notes
 
     def _naming(self, path: Path, table: Table, anywhere: bool) -> tuple[int, Match]:

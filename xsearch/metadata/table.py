@@ -33,6 +33,10 @@ _LIKE_FILES = re.compile(
 )
 
 
+_CONTROL = re.compile(rb"[\x01-\x08\x0e-\x19\x1c-\x1f]")
+_MAX_NAMES = 20  # lines that the names of the columns may take
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Table:
     """The columns of a table, in order."""
@@ -64,12 +68,19 @@ def read_table(path: Path) -> Table:
         raise UsageError(f"{path}: over {MAX_BYTES >> 20} MB; split it")
     if data.startswith(b"PAR1"):
         return _parquet(path, data)
-    if data.count(0) <= len(data) / 100:  # stray ones, which no encoding writes
-        data = data.replace(b"\0", b" ")
     try:
-        encoding = text.encoding(data)
+        try:
+            encoding = text.encoding(data)
+        except ValueError:
+            data = data.rstrip(b"\0")  # a crash may leave them at the end, and a few elsewhere
+            if data.count(0) > len(data) / 10 or _CONTROL.search(data):
+                raise
+            data = data.replace(b"\0", b" ")
+            encoding = text.encoding(data)
     except ValueError:
-        raise UsageError(f"{path}: binary data or text in an unknown encoding; save it as UTF-8") from None
+        raise UsageError(
+            f"{path}: binary data or text in an unknown encoding; save it as CSV in UTF-8"
+        ) from None
     read = _objects if path.suffix.lower() in (".jsonl", ".ndjson", ".json") else _delimited
     return read(path, data, encoding)
 
@@ -98,26 +109,30 @@ def _lines(data: bytes, encoding: str) -> Iterator[str]:
 
 
 def _delimited(path: Path, data: bytes, encoding: str) -> Table:
-    form = layout(_lines(data, encoding))
+    form = layout(_whole(_lines(data, encoding)))
+    _check(path, form.names)
     limit = csv.field_size_limit(MAX_BYTES)
     try:
-        first = next(_reader(data, encoding, form), [])  # a name may contain a line break
-        header = max(form.names, [name.strip() for name in first], key=len)
-        _check(path, header)
         rows = [row for row in _rows(data, encoding, form) if any(row)]
     finally:
         csv.field_size_limit(limit)
-    columns = [[row[at] or None if at < len(row) else None for row in rows] for at in range(len(header))]
-    ragged = sum(any(row[len(header) :]) for row in rows)
-    return Table(*_distinct(header, columns), len(rows), form, ragged)
+    width = len(form.names)
+    columns = [[row[at] or None if at < len(row) else None for row in rows] for at in range(width)]
+    ragged = sum(any(row[width:]) for row in rows)
+    return Table(*_distinct(form.names, columns), len(rows), form, ragged)
 
 
-def _reader(
-    data: bytes, encoding: str, form: Layout, *, end: Iterable[str] = (), quoting: int = csv.QUOTE_MINIMAL
-) -> Iterator[list[str]]:
-    lines = chain(islice(_lines(data, encoding), max(form.lines - 1, 0), None), end)
-    blanks = form.delimiter != "\t"
-    return csv.reader(lines, delimiter=form.delimiter, quoting=quoting, skipinitialspace=blanks)  # type: ignore[arg-type]
+def _whole(lines: Iterator[str]) -> Iterator[str]:
+    """Yield lines; the lines of names with line breaks as one."""
+    for line in lines:
+        parts = [line]
+        while _is_open(parts) and len(parts) < _MAX_NAMES and (more := next(lines, "")):
+            parts.append(more)
+        yield from parts if _is_open(parts) else ["".join(parts)]
+
+
+def _is_open(parts: Iterable[str]) -> bool:
+    return sum(part.count('"') for part in parts) % 2 == 1
 
 
 def _rows(data: bytes, encoding: str, form: Layout) -> list[list[str]]:
@@ -125,11 +140,17 @@ def _rows(data: bytes, encoding: str, form: Layout) -> list[list[str]]:
 
     A quote that is never closed is a character like any other, as in the tables of Common Voice.
     """
+    header = islice(_whole(_lines(data, encoding)), form.lines)
+    skipped = sum(1 for line in header for _ in io.StringIO(line, newline=""))
     end = "\0"  # becomes a row unless a quote is open
-    rows = list(_reader(data, encoding, form, end=[end]))
-    if rows[-1] != [end]:
-        rows = list(_reader(data, encoding, form, end=[end], quoting=csv.QUOTE_NONE))
-    return rows[1:-1]
+    rows = [[end]]
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
+        lines = chain(islice(_lines(data, encoding), skipped, None), [end])
+        blanks = form.delimiter != "\t"
+        rows = [*csv.reader(lines, delimiter=form.delimiter, quoting=quoting, skipinitialspace=blanks)]
+        if rows[-1] == [end]:
+            break
+    return rows[:-1]
 
 
 def _objects(path: Path, data: bytes, encoding: str) -> Table:
@@ -150,7 +171,8 @@ def _parsed(path: Path, data: bytes, encoding: str) -> Iterator[dict[str, Any]]:
             try:
                 value = json.loads(part)
             except (ValueError, RecursionError) as problem:
-                raise UsageError(f"{path}: line {number} cannot be read as JSON: {problem}") from None
+                reason = getattr(problem, "msg", problem)
+                raise UsageError(f"{path}: line {number} cannot be read as JSON: {reason}") from None
             for row in value if isinstance(value, list) else [value]:
                 if not isinstance(row, dict):
                     kind = type(row).__name__
@@ -200,10 +222,11 @@ class _Column(Sequence[Any]):
 def _distinct(
     names: Iterable[str], columns: Iterable[Sequence[Any]]
 ) -> tuple[list[str], list[Sequence[Any]]]:
-    """Return the columns that have a name, repeated names with a number: `note`, `note_2`."""
-    kept: dict[str, Sequence[Any]] = {}
+    """Return the columns that have a name, repeated names with a number: `note`, `Note_2`."""
+    kept: dict[str, tuple[str, Sequence[Any]]] = {}  # by name without case
     for name, column in zip(names, columns, strict=True):
         if name:
             numbered = (f"{name}_{count}" for count in range(2, len(kept) + 3))
-            kept[next(each for each in chain([name], numbered) if each not in kept)] = column
-    return list(kept), list(kept.values())
+            name = next(each for each in chain([name], numbered) if each.lower() not in kept)
+            kept[name.lower()] = name, column
+    return [name for name, _ in kept.values()], [column for _, column in kept.values()]
