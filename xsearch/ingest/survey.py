@@ -101,16 +101,18 @@ def _metadata(
     requested: str | Path | None,
 ) -> Metadata:
     """Return the user columns of the files: from the tables among them, and from the requested one."""
+    skipped = (Path(file.path) for file in files if isinstance(file, Skipped))
+    tables = [path for path in skipped if media.is_metadata(path)]
+    tables = [path for path in tables if not any(media.match_kind(path, root, kinds) for root in roots)]
+    tables += [path for remote in remotes.values() for path in remote.tables]
     place = next((remote.place for remote in remotes.values()), Path)
-    paths, tables = [], [table for remote in remotes.values() for table in remote.tables]
-    for file in files:
-        paths.append(place(file.path) if isinstance(file, Skipped) and media.is_url(file.path) else file.path)
-        if isinstance(file, Skipped):
-            table = Path(file.path)
-            if media.is_metadata(table) and not any(media.match_kind(table, root, kinds) for root in roots):
-                tables.append(table)
-        elif file.companion:
-            paths.append(file.companion)
+
+    def paths() -> Iterator[str]:
+        for file in files:
+            if isinstance(file, Skipped):
+                yield str(place(file.path)) if media.is_url(file.path) else file.path
+            else:
+                yield from (str(path) for path in (file.path, file.companion) if path)
 
     def shown(path: Path) -> str:
         """Return the URL of a copy, any other path relative to the current folder if it is below it."""
@@ -120,7 +122,8 @@ def _metadata(
         return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
     requested = media.absolute(requested) if requested else None
-    return Metadata(Files(map(str, paths), map(str, roots)), tables, requested, shown=shown)
+    described = Files(paths() if tables or requested else (), map(str, roots))
+    return Metadata(described, tables, requested, shown=shown)
 
 
 class _Sorter:

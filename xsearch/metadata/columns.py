@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from xsearch.store import ITEM_COLUMNS
@@ -42,6 +43,7 @@ def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return row, omitted
 
 
+@lru_cache(maxsize=MAX_FIELDS)
 def user_column(name: str) -> str:
     """Return the item column name of a user column."""
     name = unicodedata.normalize("NFC", name.strip().lower())

@@ -49,11 +49,9 @@ class Metadata:
         for table in tables:
             if requested is None or os.path.realpath(table) != os.path.realpath(requested):
                 try:
-                    if not table.is_file():  # a pipe may block
-                        raise UsageError(f"{table}: not a regular file")
                     notes += self._add(table)
                 except UsageError as problem:
-                    notes.append(f"not used: {str(problem).replace(str(table), shown(table), 1)}")
+                    notes.append(f"not used: {problem}")
         if requested:
             self._notes += self._add(requested, anywhere=True)
         self._notes += notes[:_SHOWN]
@@ -87,8 +85,14 @@ class Metadata:
 
     def _add(self, path: Path, *, anywhere: bool = False) -> list[str]:
         """Read a table; return notes. Raises UsageError if it cannot be used."""
-        table, shown = read_table(path), self._shown(path)
-        column, match = self._naming(path, table, anywhere)
+        shown = self._shown(path)
+        try:
+            if not (anywhere or path.is_file()):  # a pipe may block
+                raise UsageError(f"{path}: not a regular file")
+            table = read_table(path)
+            column, match = self._naming(path, table, anywhere)
+        except UsageError as problem:
+            raise UsageError(str(problem).replace(str(path), shown, 1)) from None
         for file, row in match.rows.items():
             self._rows[file].append((len(self._tables), row))
         self._tables.append((shown, table.without(column)))
