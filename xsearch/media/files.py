@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import container, depth, formats, imu, text, thermal
-from xsearch.media import kinds as conventions
+from xsearch.media import container, conventions, depth, formats, imu, text, thermal
 from xsearch.media.formats import HEAD
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
 __all__ = [
     "HEAD",
-    "METADATA",
     "absolute",
     "companions",
     "guess",
     "has_changed",
     "identify",
+    "is_metadata",
     "is_unchanged",
     "match_kind",
     "sha256",
@@ -32,7 +32,7 @@ __all__ = [
 _ARRAYS = {"application/x-npy", "image/x-portable-floatmap", "image/x-exr"}  # depth, depending on the name
 _TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  # IMU, depending on the columns
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
-METADATA = "metadata.csv"  # user columns, in any folder
+METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|parquet)", re.IGNORECASE)  # user columns, in any folder
 
 
 def identify(
@@ -42,7 +42,7 @@ def identify(
 
     kinds: (modality, glob) rules, first match wins. A glob is matched against the name and against the
     path relative to `root`; `*` also matches `/`. Folders and names (`lowres_depth/`, `lwir/`, `cat_ir.png`;
-    see `media.kinds`) count only if the format can hold such data: a colour JPEG is never a depth map.
+    see `media.conventions`) count only if the format can hold such data: a colour JPEG is never a depth map.
     Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
     Raises NotMedia for an unsupported file, Unreadable if it is empty, incomplete or cannot be opened.
@@ -104,6 +104,11 @@ def is_unchanged(file: MediaFile) -> bool:
     return any(_size_mtime(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
 
 
+def is_metadata(path: Path) -> bool:
+    """Whether a file is called like a table of user columns."""
+    return METADATA.fullmatch(path.name) is not None
+
+
 def match_kind(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
     """Return the kind of the first rule that matches `path`, below `root`; both absolute."""
     relative = path.relative_to(root) if path.is_relative_to(root) else path
@@ -142,7 +147,7 @@ def _kind_by_name(path: Path, mime: str) -> Modality | None:
 
 
 def _kind_by_content(path: Path, mime: str, head: bytes) -> tuple[Modality, str]:
-    if path.name == METADATA:
+    if is_metadata(path):
         raise NotMedia(f"{path}: metadata table")
     if mime in _TABLES:
         return Modality.IMU, mime

@@ -31,7 +31,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 def named(path: Path) -> Iterator[Modality]:
     """Yield the kinds that the name and the folders of a file tell of, the nearest first.
 
-    Words are whole: "irish" is not "ir". A nearer word of something else (`visible/`, `masks/`) rules them out.
+    Words are whole: "irish" is not "ir". A nearer word of another thing (`visible/`, `masks/`) excludes them.
 
     >>> [list(map(str, named(Path(name)))) for name in ("LLVIP/infrared/1.jpg", "ThermalIR/visible/1.jpg")]
     [['thermal'], []]
