@@ -205,6 +205,7 @@ class Collection:
         kinds: Sequence[tuple[Modality, str]] = (),
         metadata: str | Path | None = None,
         prune: bool = False,
+        captions: bool = True,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
@@ -216,6 +217,7 @@ class Collection:
             kinds=kinds,
             metadata=metadata,
             prune=prune,
+            captions=captions,
             dry_run=dry_run,
             progress=progress,
         )

@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from xsearch import media
 from xsearch.errors import MediaError, ModelError, NotEmbedded, Unreadable
-from xsearch.media import Remote, RemoteFile, Skipped
-from xsearch.types import MediaFile, Modality, Sample
+from xsearch.media import Remote, RemoteFile, Skipped, facts
+from xsearch.types import PICTURES, MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -78,15 +78,19 @@ def prepare(task: Task) -> Task:
     return replace(task, file=file, sha256=media.sha256(file.path, file.companion))
 
 
-def pieces(sample: Sample, backend: Backend) -> Iterator[Sample]:
-    """Yield a decoded sample, or the windows of a text, as the samples that are embedded."""
+def pieces(sample: Sample, backend: Backend, *, captions: bool = True) -> Iterator[Sample]:
+    """Yield the samples that are embedded: a decoded one, or the windows of a text.
+
+    captions: a picture is followed by the windows of the texts that its file states about it.
+    """
+    texts = [sample.data]
     if sample.modality is not Modality.TEXT:
         yield sample
-        return
-    known = backend.capabilities().vocabulary
-    for text in backend.windows(sample.data):
+        texts = facts.words(sample.about) if captions and sample.modality in PICTURES else []
+    known = backend.capabilities().vocabulary if texts else None
+    for text in (window for whole in texts for window in backend.windows(whole)):
         unknown_share = None if known is None else known.unknown_share(text)
-        yield replace(sample, data=text, text=text, unknown_share=unknown_share)
+        yield Sample(Modality.TEXT, text, text=text, unknown_share=unknown_share, about=sample.about)
 
 
 def embed(

@@ -16,7 +16,7 @@ from xsearch.query.hits import Hits
 from xsearch.query.options import Options
 from xsearch.query.ranking import Ranked, Ranking
 from xsearch.query.texts import knows
-from xsearch.types import Match, Rank
+from xsearch.types import Match, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -78,7 +78,8 @@ def _by_vectors(view: View, queries: Sequence[Embedded], options: Options) -> li
     """Those that have the same items to choose from are answered together."""
     alike: dict[tuple[bool, bytes], list[int]] = {}
     for at, query in enumerate(queries):
-        anyway = options.anyway or bool(view.is_unread(query.itself).any())
+        is_text = query.query.parts[0].modality is Modality.TEXT  # else a picture whose captions are unread
+        anyway = options.anyway or (is_text and bool(view.is_unread(query.itself).any()))
         excluded = query.own.tobytes() if options.exclude_self else b""
         alike.setdefault((anyway, excluded), []).append(at)
     # each modality has a scale, or a bound, of its own
