@@ -22,6 +22,7 @@ __all__ = [
     "Modality",
     "Rank",
     "Sample",
+    "Sort",
     "Url",
     "kind_of_file",
 ]
@@ -135,6 +136,13 @@ class Match(StrEnum):
     WORDS = "words"  # its text, user columns and file name; no model is loaded
     MEANING = "meaning"  # its vector
     BOTH = "both"  # both, fused by reciprocal rank
+
+
+class Sort(StrEnum):
+    """An order by time, in place of the score's; what has no date comes last."""
+
+    DATE = "date"  # the newest `taken_at` first
+    OLDEST = "-date"
 
 
 @dataclass(frozen=True, slots=True)

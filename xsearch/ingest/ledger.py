@@ -71,7 +71,7 @@ class Ledger:
         self._writer, self._known, self._survey, self._clock = writer, known, survey, clock
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
-        self._copies = Copies(known.files, survey.vanished)
+        self._copies = Copies(known.files, survey.vanished, survey.recaptioned)
         self._pending = [_Change(dropped=survey.outdated, skipped=survey.skipped, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
         self._started = clock.started.isoformat()  # skipped files modified later are retried

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
@@ -61,6 +61,7 @@ class Task:
     extra: Mapping[str, Any]  # user columns
     sidecar_problem: str | None = None  # why its sidecar is ignored
     sha256: str = ""  # set by `prepare`; with a companion, of both digests
+    about: Mapping[str, Any] = field(default_factory=dict)  # of a duplicate: what its file states
 
 
 @dataclass(frozen=True, slots=True, eq=False)

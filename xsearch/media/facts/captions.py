@@ -33,8 +33,8 @@ _PROGRAMS = re.compile(
 )
 _FILE_NAME = re.compile(
     r"""\S*\.(jpe?g|png|gif|tiff?|heic|heif|webp|bmp|psd|dng|cr[23w]|nef|arw|raf|orf|rw2|mov|mp4|avi|svg|pdf)
-    |[a-z]{2,5}[-_ ]?\d{3,}([-_ ]\d+)*([-_ ]?[a-z]{1,4})?     # IMG_1234, DSC01234, IMG-20240601-WA0003
-    |(img|screenshot|pxl|vid|mvimg|signal|whatsapp\ (image|video))[-_ ].*\d{2,}.*
+    |[a-z]{1,5}[-_]?\d{4,}([-_]\d+)*([-_]?[a-z]{1,4}\d*)?     # IMG_1234, DSC01234, IMG-20240601-WA0003
+    |(img|dscn?|dscf|pict|screenshot|pxl|vid|mvimg|signal|whatsapp\ (image|video))[-_ ].*\d{2,}.*
     |[a-z]:\\.*|.*dcim[\\/].*|https?://\S+|[\W\d_]*""",
     re.I | re.X,
 )

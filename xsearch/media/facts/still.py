@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,6 +20,7 @@ LARGEST = 4 << 20  # bytes of a block
 # Of these the words of people (XMP, then IPTC) are believed, of the others the camera
 _WORDS = ("title", "description", "keywords", "creator", "copyright", "rating")
 _TIFF = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"IIU\0", b"MMOR", b"II+\0", b"MM\0+")
+_HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _XMP_TAG, _IPTC_TAG = 700, 33723
 _PNG_TEXTS = {"title": "title", "author": "creator", "description": "description", "copyright": "copyright"}
 
@@ -46,7 +48,10 @@ def columns(path: Path) -> dict[str, Any]:
             start, size = (int.from_bytes(file.read(4), "big") for _ in range(2))
             file.seek(start)
             return _merged(_of_image(BytesIO(file.read(min(size, LARGEST)))))
-        if head[4:8] in (b"JXL ", b"ftyp") and head[8:12] not in (b"heic", b"heix", b"mif1", b"avif"):
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+            with suppress(ImportError):
+                importlib.import_module("pillow_heif").register_heif_opener()
+        if head[4:12] in (b"JXL \r\n\x87\n", b"ftypcrx "):
             return _of_boxes(file, path.stat().st_size, head)
         return _merged(_of_image(file))
 
