@@ -9,6 +9,7 @@ __all__ = ["boxes", "content"]
 
 MOST = 1_000  # boxes of a level
 LARGEST = 4 << 20  # bytes of a box that is read
+_HEADS = {b"meta": 4, b"uuid": 16}  # bytes before the boxes inside: version and flags; the UUID
 
 
 def boxes(file: IO[bytes], start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
@@ -27,12 +28,12 @@ def boxes(file: IO[bytes], start: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def content(file: IO[bytes], *path: bytes, start: int = 0, end: int) -> bytes | None:
-    """Return the content of the first box at a path of types; in `meta`, four bytes precede boxes."""
+    """Return the content of the first box at a path of types, None without one."""
     kind, *rest = path
     for found, begin, stop in boxes(file, start, end):
         if found == kind:
             if rest:
-                inside = content(file, *rest, start=begin + 4 * (kind == b"meta"), end=stop)
+                inside = content(file, *rest, start=begin + _HEADS.get(kind, 0), end=stop)
                 if inside is not None:
                     return inside
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import IO, Any
 
@@ -31,16 +32,17 @@ class Directory:
         self._file = file
         file.seek(0)
         head = file.read(8)
-        self._tags = ImageFileDirectory_v2(_HEADERS.get(head[:4], head[:4]) + head[4:])
-        file.seek(self._tags.next if offset is None else offset)
-        with suppress(Exception):
-            self._tags.load(file)
+        self._tags: Mapping[int, Any] = {}
+        with suppress(Exception):  # undocumented exceptions on damaged input
+            self._tags = tags = ImageFileDirectory_v2(_HEADERS.get(head[:4], head[:4]) + head[4:])
+            file.seek(tags.next if offset is None else offset)
+            tags.load(file)
 
     def __getitem__(self, tag: int) -> Any:
         """Return the value of a tag, None without one: str, bytes, a number or a tuple of numbers."""
         try:
             value = self._tags[tag]
-        except Exception:  # undocumented exceptions on damaged input
+        except Exception:
             return None
         return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
