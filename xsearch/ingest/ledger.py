@@ -225,12 +225,19 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     """kind: of the column; None: that of the values."""
-    unfit = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
-    with suppress(*unfit):
-        return pa.array(values, kind)
-    texts = pa.array([None if value is None else as_text(value) for value in values], pa.string())
-    if kind is not None:
+    unfit = (
+        pa.ArrowInvalid,
+        pa.ArrowTypeError,
+        pa.ArrowNotImplementedError,
+        OverflowError,
+        UnicodeEncodeError,
+    )
+    try:
+        column = pa.array(values)
+    except unfit:
+        column = pa.array([None if value is None else as_text(value) for value in values], pa.string())
+    if kind is not None and column.type != kind:
         with suppress(*unfit):
-            return texts.cast(kind)
-        return _column(values, None)
-    return texts
+            is_year = pa.types.is_integer(column.type)  # and not microseconds since 1970
+            return (column.cast(pa.string()) if is_year else column).cast(kind)
+    return column

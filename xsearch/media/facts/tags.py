@@ -42,8 +42,8 @@ _TAKEN = (
     "creation_time",
     "date_recorded",
     "date",
+    "tyer",
     "year",
-    "originaldate",
 )
 
 
