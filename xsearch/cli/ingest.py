@@ -54,12 +54,10 @@ def ingest(
         ),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove items whose files are gone.")] = False,
-    captions: Annotated[
+    no_captions: Annotated[
         bool,
-        typer.Option(
-            "--captions/--no-captions", help="Embed what pictures say of themselves, as texts of their own."
-        ),
-    ] = True,
+        typer.Option("--no-captions", help="Do not embed what pictures say of themselves as texts."),
+    ] = False,
     dry_run: options.DryRun = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
     json_progress: Annotated[
@@ -90,7 +88,7 @@ def ingest(
                     kinds=rules,
                     metadata=metadata,
                     prune=prune,
-                    captions=captions,
+                    captions=not no_captions,
                     dry_run=dry_run,
                     progress=progress,
                 )

@@ -225,13 +225,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
     """kind: of the column; None: that of the values."""
-    unfit = (
-        pa.ArrowInvalid,
-        pa.ArrowTypeError,
-        pa.ArrowNotImplementedError,
-        OverflowError,
-        UnicodeEncodeError,
-    )
+    unfit = (pa.ArrowException, OverflowError, UnicodeEncodeError)
     try:
         column = pa.array(values)
     except unfit:
