@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 import zlib
 from collections.abc import Callable
 from datetime import datetime
@@ -399,3 +400,16 @@ def test_damaged_files_state_what_is_valid(tmp_path: Path) -> None:
         kept += len(found)
     assert kept > 0.6 * 200 * len(OF_PHONE | OF_XMP)
     assert file_of(tmp_path / "b.jpg", intact[:900].tobytes()) is not None
+
+
+def test_bombs_cost_no_time(stated: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    start_s = time.perf_counter()
+    for bomb in (
+        "<a>" * 1_000_000,
+        XMP.replace("<rdf:li>dog</rdf:li>", '<rdf:li xml:lang="x-default">dog</rdf:li>' * 60_000),
+        XMP.replace("A dog", "IMG_" + "1" * 100_000 + "\n"),
+        XMP.replace("A dog", "created with " + "x " * 100_000),
+    ):
+        (tmp_path / "a.xmp").write_text(bomb)
+        assert len(stated().get("title", "").encode()) <= 4096
+    assert time.perf_counter() - start_s < 5

@@ -25,16 +25,17 @@ MODES = """
 _FILLERS, _MODES = frozenset(FILLERS.split()), frozenset(MODES.split())
 _PROGRAMS = re.compile(
     r"""(created|made|edited|processed|captured|converted|compressed|optimi[sz]ed|exported|generated|encoded
-    |file\ written)\ (with|by|using)\ (\S+\s?){1,5}$
+    |file\ written)\ (with|by|using)\ (\S+\s){0,4}\S+$
     |creator\s?:|software\s?:|intel\(r\)\ |lead\ technologies|applemark|acd\ systems|handmade\ software
     |adobe\ |gimp\b|picasa|photoshop|lavc\d|paint\.net|vlcsnap|maker:|filter:|<\w+\s
     |\{.*\}\s*$|\{"|\w+:\s?[\w.]+;\s*\w+:\s?[\w.]+;""",
     re.I | re.X | re.S,
 )
+LONGEST_NAME = 256  # characters
 _FILE_NAME = re.compile(
     r"""\S*\.(jpe?g|png|gif|tiff?|heic|heif|webp|bmp|psd|dng|cr[23w]|nef|arw|raf|orf|rw2|mov|mp4|avi|svg|pdf)
     |[a-z]{1,5}[-_]?\d{4,}([-_]\d+)*([-_]?[a-z]{1,4}\d*)?     # IMG_1234, DSC01234, IMG-20240601-WA0003
-    |(img|dscn?|dscf|pict|screenshot|pxl|vid|mvimg|signal|whatsapp\ (image|video))[-_ ].*\d{2,}.*
+    |(img|dscn?|dscf|pict|screenshot|pxl|vid|mvimg|signal|whatsapp\ (image|video))[-_ ].*\d\d.*
     |[a-z]:\\.*|.*dcim[\\/].*|https?://\S+|[\W\d_]*""",
     re.I | re.X,
 )
@@ -59,7 +60,7 @@ def _is_default(text: str, camera: str, path: Path) -> bool:
     text = text.strip("\0 \t\r\n")
     if text in (path.name, path.stem) or text.casefold() in _MODES:
         return True
-    if _FILE_NAME.fullmatch(text) or _PROGRAMS.match(text):
+    if (len(text) < LONGEST_NAME and _FILE_NAME.fullmatch(text)) or _PROGRAMS.match(text):
         return True
     words = re.findall(r"\w+", text.casefold())
     known = _FILLERS.union(re.findall(r"\w+", camera.casefold()))

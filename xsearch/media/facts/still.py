@@ -17,6 +17,7 @@ from xsearch.media.facts import boxes, exif, iptc, values, xmp
 __all__ = ["columns"]
 
 LARGEST = 4 << 20  # bytes of a block
+MOST_CHUNKS = 100_000  # of a PNG: pixels come in chunks of 8 kB or more
 # Of these the words of people (XMP, then IPTC) are believed, of the others the camera
 _WORDS = ("title", "description", "keywords", "creator", "copyright", "rating")
 _TIFF = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"IIU\0", b"MMOR", b"II+\0", b"MM\0+")
@@ -100,7 +101,10 @@ def _of_png(file: IO[bytes]) -> Blocks:
     file.seek(8)
     packet, tags = None, None
     texts: dict[str, Any] = {}
-    while len(head := file.read(8)) == 8 and head[4:] != b"IEND":
+    for _ in range(MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            break
         size, kind = int.from_bytes(head[:4], "big"), head[4:]
         if size > LARGEST or kind not in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
             file.seek(size + 4, 1)

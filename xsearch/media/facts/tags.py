@@ -62,7 +62,7 @@ def columns(file: MediaFile) -> dict[str, Any]:
         if sound is not None:
             found.setdefault("codec", _codec(sound))
             context = sound.codec_context
-            found |= {"rate_hz": context.sample_rate, "channels": context.channels}
+            found |= {"rate_hz": context.sample_rate, "channels": context.layout.nb_channels}
     if found["container"] == "mp4" and pictures is None:
         with suppress(OSError):
             found["bpm"] = _tempo(file.path)
@@ -94,8 +94,8 @@ def _container(names: str, stated: dict[str, str], mime: str) -> str:
 
 
 def _codec(track: Any) -> str:
-    name: str = track.codec_context.codec.canonical_name
-    return name
+    codec = track.codec_context.codec
+    return str(getattr(codec, "canonical_name", codec.name))  # PyAV 14 lacks the first: mp3float
 
 
 def _tempo(path: Path) -> float | None:

@@ -11,6 +11,7 @@ from xsearch.media.facts.exif import camera
 __all__ = ["columns"]
 
 LARGEST = 4 << 20  # bytes of a packet that is read: editors put masks and histories of megabytes into some
+DEEPEST, MOST = 100, 1_000  # open elements; values of a property
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 _PREFIXES = {
     "http://purl.org/dc/elements/1.1/": "dc",
@@ -89,6 +90,8 @@ def _properties(packet: bytes) -> dict[str, list[str]]:
     def start(name: str, attributes: dict[str, str]) -> None:
         nonlocal language
         path.append(name_of(name))
+        if len(path) > DEEPEST:
+            raise ValueError("XMP is nested too deeply")
         texts.clear()
         if depth() == 0:
             for key, value in attributes.items():
@@ -101,6 +104,7 @@ def _properties(packet: bytes) -> dict[str, list[str]]:
         if is_value and text:
             of_property = properties.setdefault(path[path.index("rdf:RDF") + 2], [])
             of_property.insert(0 if language == "x-default" else len(of_property), text)
+            del of_property[MOST:]
         texts.clear()
         path.pop()
 
