@@ -156,6 +156,17 @@ def test_a_copy_has_none_of_its_sources_own_columns(collection: Collection, fold
     }
 
 
+def test_an_empty_cell_replaces_nothing(collection: Collection, folder: Path) -> None:
+    (folder / "metadata.csv").write_text("path,camera,year\na.jpg,,1999\nb.jpg,mine,\n")
+    run(collection, folder, captions=False)
+    (folder / "metadata.csv").write_text("path,camera,year\na.jpg,,2001\nb.jpg,mine,\n")
+    assert run(collection, folder).described == 1
+    assert rows(collection, "camera", "year", where="path not like '%c.png'") == [
+        ("a.jpg", "image", "Pixel 8", 2001),
+        ("b.jpg", "image", "mine", None),
+    ]
+
+
 def test_an_xmp_sidecar_is_followed(collection: Collection, folder: Path) -> None:
     sidecar = folder / "c.xmp"
     sidecar.write_text(SIDECAR.format(rating=3, words="bright green"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from xsearch import media
-from xsearch.ingest.work import Embedded, Task
+from xsearch.ingest.work import Embedded, Task, replaced
 from xsearch.media import facts
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality
@@ -102,5 +102,7 @@ def copied(
                 rows = [{name: row[name] for name in ITEM_COLUMNS[1:]} for row in rows]
             columns = {"path": file.name, "mtime_ns": file.mtime_ns}
             for row in rows:
-                row |= {**columns, "mime": file.mime or row["mime"], **copy.task.about, **copy.task.extra}
+                about = {name: row[name] for name in facts.COLUMNS if row.get(name) is not None}
+                row |= {**columns, "mime": file.mime or row["mime"]}
+                row |= replaced({**about, **copy.task.about}, copy.task.extra)
             yield copy, Embedded(copy.task, rows, list(vectors[span]))

@@ -30,6 +30,7 @@ __all__ = [
     "item",
     "pieces",
     "prepare",
+    "replaced",
     "skipped",
     "table_of",
     "tasks_of",
@@ -133,9 +134,13 @@ def item(task: Task, sample: Sample) -> dict[str, Any]:
         **of_file,
         "sha256": task.sha256,
         **{name: getattr(sample, name) for name in of_sample},
-        **sample.about,
-        **task.extra,
+        **replaced(sample.about, task.extra),
     }
+
+
+def replaced(about: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts, with user columns in the place of those of the same name; an empty cell replaces none."""
+    return {**dict.fromkeys(extra), **about, **{name: v for name, v in extra.items() if v is not None}}
 
 
 def skipped(task: Task, problem: MediaError) -> Skipped:
