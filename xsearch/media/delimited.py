@@ -46,13 +46,15 @@ def layout(lines: Iterable[str], is_header: Callable[[Sequence[str]], bool] | No
             delimiter = max(delimiters, key=line.count)
             delimiter = delimiter if delimiter in line or not is_header else " "
             names = tuple(name.strip() for name in _fields(line, delimiter))
-            if is_header is None or is_header(names):
-                rows = tuple(
-                    tuple(_fields(row, delimiter)) for row in islice(each, FIRST_ROWS) if row.strip()
-                )
+            if is_header is None:
+                has_comma = delimiter == ";" and "," in next(each, "")
+                return Layout(names, count, delimiter, "," if has_comma else ".", preamble)
+            if is_header(names):
+                ahead = (row for row in islice(each, FIRST_ROWS) if row.strip())
+                rows = tuple(tuple(_fields(row, delimiter)) for row in ahead)
                 has_comma = any(map(_DECIMAL_COMMA.fullmatch, (field for row in rows for field in row)))
-                names = _as_wide(names, rows) if is_header else names
-                return Layout(names, count, delimiter, "," if has_comma else ".", preamble, rows)
+                decimal_point = "," if has_comma else "."
+                return Layout(_as_wide(names, rows), count, delimiter, decimal_point, preamble, rows)
         preamble += line
         if is_header and count > PREAMBLE:
             break
