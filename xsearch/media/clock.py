@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,13 @@ _NAMED = 100  # added to the number of a month that is a name, and thus no day
 
 
 def seconds(column: Any, clock: Clock, rate_hz: float | None = None) -> np.ndarray | None:
-    """Return the seconds of a column, float64 [N], NaN where unknown; None if it is no time or stands still.
+    """Return the seconds of a column, float64 [N], NaN where it is null; None if it stands still.
 
     column: numbers or an Arrow array. rate_hz: known otherwise; it tells the unit of a clock that does not.
     Clocks that count to a limit, such as midnight, continue. Of a clock too coarse for the rows they are
-    spread evenly.
+    spread evenly. Raises ValueError if the column has neither numbers nor times.
     """
-    values, unit_s, wraps_at = _ticks(column) or (None, None, None)
-    if values is None:
-        return None
+    values, unit_s, wraps_at = _ticks(column)
     values = values.astype(np.float64)  # a copy
     unit_s, wraps_at = unit_s or clock.unit_s, wraps_at or clock.wraps_at
     known = np.flatnonzero(np.isfinite(values))
@@ -69,18 +68,21 @@ def _spread(ticks: np.ndarray, first: np.ndarray, count: int) -> np.ndarray:
     return np.interp(np.arange(count), [ends[0], *first, ends[1]], [outer[0], *ticks, outer[1]])
 
 
-def joined(dates: Any, times: Any) -> Any | None:
-    """Return "date time" of two columns of text; None unless those are moments."""
+def joined(dates: Any, times: Any) -> Any:
+    """Return "date time" of two columns of text, if that is a moment; else the times."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if not all(isinstance(column, pa.StringArray) for column in (dates, times)):
-        return None
+        return times
     both = pc.binary_join_element_wise(pc.utf8_trim_whitespace(dates), pc.utf8_trim_whitespace(times), " ")
-    return both if both[:1].to_pylist()[0] and _moments(both[:1]) else None
+    with suppress(ValueError):
+        _moments(both[:1])
+        return both
+    return times
 
 
-def _ticks(column: Any) -> tuple[np.ndarray, float | None, float | None] | None:
+def _ticks(column: Any) -> tuple[np.ndarray, float | None, float | None]:
     """Return values, their unit if it is known, and where they wrap."""
     if isinstance(column, np.ndarray):
         return column, None, None
@@ -105,13 +107,14 @@ def _floats(column: Any) -> np.ndarray:
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
-def _moments(column: Any) -> tuple[np.ndarray, float, float | None] | None:
-    """Parse dates and times of the day, at least half of which must be understood."""
+def _moments(column: Any) -> tuple[np.ndarray, float, float | None]:
+    """Parse dates and times of the day."""
     import pyarrow.compute as pc
 
     parts = pc.extract_regex(column, _MOMENT)
-    if parts.null_count > len(parts) / 2:
-        return None
+    if parts.null_count > column.null_count:
+        unknown = column.filter(pc.and_(parts.is_null(), column.is_valid()))
+        raise ValueError(unknown[0].as_py())
     year, month, day, first, second, last, hours, minutes, whole = (
         _part(parts, name)
         for name in ("year", "month", "day", "first", "second", "last", "hours", "minutes", "seconds")

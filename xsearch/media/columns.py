@@ -71,7 +71,7 @@ def load(of: Header, numbers: Collection[int], others: Collection[int] = ()) -> 
     if of.format == "npz":
         return _npz(of, {*numbers, *others})
     import pyarrow
-    from pyarrow import parquet
+    from pyarrow import compute, parquet
 
     columns = [*dict.fromkeys([*numbers, *others])]
     if of.format == "parquet":
@@ -81,34 +81,33 @@ def load(of: Header, numbers: Collection[int], others: Collection[int] = ()) -> 
     else:
         table = _csv(of, columns, others)
     loaded: dict[int, Any] = {}
-    for column, values in zip(columns, table.columns, strict=True):
-        loaded[column] = values.combine_chunks()
+    for column, chunks in zip(columns, table.columns, strict=True):
+        values, name = chunks.combine_chunks(), of.names[column]
         if pyarrow.types.is_large_string(values.type):
-            loaded[column] = loaded[column].cast(pyarrow.string())
-        if column not in others:
-            numeric = numbers_of(loaded[column], of.layout.decimal_point)
-            if numeric is None:
-                name, value = of.names[column], next(iter(values.drop_null().to_pylist()), "")
-                raise Unreadable(f"{of.path}: column {name} is not numeric: {value!r}; correct its values")
-            loaded[column] = numeric
+            values = values.cast(pyarrow.string())
+        if pyarrow.types.is_string(values.type):  # tables that were joined repeat the header
+            repeated = compute.is_in(values, pyarrow.array([name, re.sub(r" \[[^\]]*\]$", "", name)]))
+            values = compute.if_else(repeated, pyarrow.scalar(None, pyarrow.string()), values)
+        loaded[column] = values if column in others else numbers_of(values, of.layout.decimal_point)
+        if loaded[column] is None:
+            value = next(
+                (text for text in values.drop_null().to_pylist() if not re.match(_FLOAT, str(text))), ""
+            )
+            raise Unreadable(f"{of.path}: column {name} is not numeric: {value!r}; correct its values")
     return loaded
 
 
 def numbers_of(column: Any, decimal_point: str = ".") -> np.ndarray | None:
-    """Return an Arrow array as float64 [N], NaN where there is no number; None if most values are none."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    """Return an Arrow array as float64 [N], NaN where it is null; None if it has anything but numbers."""
+    import pyarrow
+    import pyarrow.compute as compute
 
-    if pa.types.is_string(column.type):
-        column = pc.utf8_trim_whitespace(column)
-        column = pc.replace_substring(column, ",", ".") if decimal_point == "," else column
-        is_number = pc.match_substring_regex(column, _FLOAT)
-        if (pc.mean(is_number).as_py() or 0) < 0.5:  # of those that are not null
-            return None
-        column = pc.if_else(is_number, column, pa.scalar(None, pa.string()))
+    if pyarrow.types.is_string(column.type):
+        column = compute.utf8_trim_whitespace(column)
+        column = compute.replace_substring(column, ",", ".") if decimal_point == "," else column
     try:
-        return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    except pa.ArrowException:
+        return np.asarray(column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False))
+    except pyarrow.ArrowException:
         return None
 
 
@@ -136,6 +135,7 @@ def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
             include_columns=[names[column] for column in columns],
             column_types={names[column]: pyarrow.string() for column in others},
             decimal_point=of.layout.decimal_point,
+            strings_can_be_null=True,
         ),
     )
 

@@ -120,8 +120,8 @@ def axes(names: Sequence[str], above: str = "", *, bare: str = "") -> dict[str, 
 
     names: of all columns. above: the text above them. bare: the sensor of columns named x, y, z.
 
-    >>> axes(["t", "AccX (g)", "AccY (g)", "AccZ (g)", "w0", "gyro-x [rad/s]", "(y)", "(z)"])["gyro"].columns
-    (5, 6, 7)
+    >>> axes(["t", "AccX (g)", "AccY (g)", "AccZ (g)", "gyro (z) [rad/s]", "(x)", "(y)"])["gyro"].columns
+    (5, 6, 4)
     """
     normalised = [_normalise(name) for name in _carried(names)]
     found: dict[str, Axes] = {}

@@ -110,18 +110,19 @@ def _seconds(
     if rate_hz is not None and not rate_hz > 0:
         raise Unreadable(f"{of.path}: rate_hz is {rate_hz}; expected samples per second above 0")
     dates = next((each.column for each in clocks if of.names[each.column].lower() == "date"), None)
+    problem = ""
     for each in clocks:
-        column = table[each.column]
-        if dates not in (None, each.column) and (dated := clock.joined(table[dates], column)) is not None:
-            column = dated
-        if (seconds := clock.seconds(column, each, rate_hz)) is not None:
-            return seconds
-    if clocks and rate_hz is None:
-        names = ", ".join(of.names[each.column] for each in clocks)
-        raise Unreadable(
-            f"{of.path}: fewer than two complete {sensor} samples with a time in {names}; "
-            "write seconds, or dates as 2021-03-04T10:11:12.345"
-        )
+        column, name = table[each.column], of.names[each.column]
+        if dates not in (None, each.column):
+            column = clock.joined(table[dates], column)
+        try:
+            if (seconds := clock.seconds(column, each, rate_hz)) is not None:
+                return seconds
+            problem = problem or f"fewer than two complete {sensor} samples with a time in {name}; add them"
+        except ValueError as error:
+            problem = problem or f"column {name} is not numeric and no time: '{error}'; correct its values"
+    if problem and rate_hz is None:
+        raise Unreadable(f"{of.path}: {problem}")
     if rate_hz is None:
         raise Unreadable(f"{of.path}: neither a time column nor rate_hz; add one")
     return np.arange(len(next(iter(table.values())))) / rate_hz
