@@ -45,6 +45,7 @@ NAME, TITLE = 60, 120  # letters of a text in the name of a query, and of the ti
 CAPTIONS = (("title", "headline"), ("caption", "captions", "description"))
 DETAILS = (
     ("taken_at", "recorded_at", "created_at", "date", "datetime", "year"),
+    ("subject", "label"),
     ("place", "location", "city", "country"),
     ("camera", "camera_model", "device"),
     ("artist", "author", "creator", "photographer", "byline"),
@@ -107,7 +108,10 @@ def album(answers: Sequence[tuple[Query | None, Sequence[Hit]]], headings: Seque
     queries = [_resolved(query, hits) for query, hits in answers]
     names = headings or ["" if query is None else name(query) for query in queries]
     title = f"{len(names)} searches" if len(names) > 1 else "".join(names)
-    sections = zip(queries, names, (hits for _, hits in answers), strict=True)
+    shown = [
+        () if query is None or (_is_stated(query) and not headings) else query.parts for query in queries
+    ]
+    sections = zip(names, shown, (hits for _, hits in answers), strict=True)
     return _rendered("album.html.jinja", sections=list(sections), title=title)
 
 
@@ -170,8 +174,13 @@ def environment() -> Environment:
     templates = Environment(
         loader=PackageLoader("xsearch"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    templates.globals |= {"Path": Path, "address": _address, "captions": captions, "details": details}
-    templates.globals |= {"is_stated": _is_stated, "view": view}
+    templates.globals |= {
+        "Path": Path,
+        "address": _address,
+        "captions": captions,
+        "details": details,
+        "view": view,
+    }
     templates.filters["cut"] = lambda text: _cut(text, TITLE)
     return templates
 
