@@ -224,13 +224,15 @@ def test_a_card_says_what_is_known_of_its_item(files):
         assert text in page.text
     iso = hit(files["image"], "image", extra={"date": "2024-06-01T14:30:05.123+02:00", "tags": "x"})
     assert gallery.details(iso) == ["2024-06-01 14:30", "x"]
-    assert gallery.captions(hit(files["text"], "text", text="a dog", extra={"caption": "a dog"})) == []
+    assert gallery.details(replace(iso, extra={"taken_at": datetime(2019, 1, 1)})) == ["2019-01-01"]
+    assert gallery.captions(hit(files["text"], "text", text="Rex\na dog", extra={"caption": "A dog"})) == []
 
 
 def test_a_text_of_a_picture_is_shown_with_it(files, tmp_path):
     page = parsed(gallery.page([hit(files["image"], "text", text="a dog")]))
     assert len(embedded(page, "image/jpeg")) == 1
     assert "a dog" in page.text
+    assert "a dog" in parsed(gallery.table([hit(files["image"], "text", text="a dog")])).text
     assert "a dog" in parsed(gallery.page([hit(tmp_path / "gone.jpg", "text", text="a dog")])).text
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
@@ -186,9 +186,9 @@ def environment() -> Environment:
 
 
 def captions(hit: Hit) -> list[str]:
-    """Return the title and the caption in a hit's metadata, as far as they differ from its text."""
-    found = list(dict.fromkeys(_values(hit, CAPTIONS)))
-    return [text for text in found if text != hit.text]
+    """Return the title and the caption in a hit's metadata, unless its text has them."""
+    text = " ".join((hit.text or "").split()).casefold()
+    return [said for said in dict.fromkeys(_values(hit, CAPTIONS)) if said.casefold() not in text]
 
 
 def details(hit: Hit) -> list[str]:
@@ -207,18 +207,18 @@ def _values(hit: Hit, columns: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _formatted(value: Any) -> str:
-    """Return metadata in one line. ISO dates and times lose their seconds."""
+    """Return metadata in one line. Times lose their seconds, midnight altogether: only the date is known."""
     match value:
-        case datetime():
-            return f"{value:%Y-%m-%d %H:%M}"
         case date():
-            return f"{value:%Y-%m-%d}"
+            value = value.isoformat()
         case float():
             return f"{value:.6g}"
         case list() | tuple():
             return ", ".join(filter(None, map(_formatted, value)))
     text = " ".join(str(value).split())
-    return re.sub(r"^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d.*)?$", r"\1 \2", text)
+    if time := re.fullmatch(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d.*)?", text):
+        return time[1] if time[2] == "00:00" else f"{time[1]} {time[2]}"
+    return text
 
 
 def view(item: Hit | Part, *, players: bool = True) -> View:
