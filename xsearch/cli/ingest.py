@@ -50,7 +50,9 @@ def ingest(
     metadata: Annotated[
         Path | None,
         typer.Option(
-            exists=True, metavar="FILE.csv", help="Table with a column path, whose others become metadata."
+            exists=True,
+            metavar="FILE",
+            help="Table (CSV, JSON lines, Parquet) with a column path, whose others become metadata.",
         ),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove items whose files are gone.")] = False,

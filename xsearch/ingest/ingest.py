@@ -41,13 +41,13 @@ def ingest(
     """Synchronise the collection with the media below `paths`: files, folders or fsspec URLs.
 
     kinds: `(kind, glob)` rules that override detection.
-    metadata: a CSV table with a `path` column; the others become item columns (see `metadata.py`).
+    metadata: a table with a `path` column; the others become item columns (see `xsearch.metadata`).
     prune: also remove the items of deleted files below `paths`.
     dry_run: compare only; `store` (no collection yet) and `backend` may be None.
     decoders: number of decoder processes, default one per core; 0 decodes in this process.
 
     A bad file never aborts the run: it is recorded with its reason and retried once it has changed.
-    Raises UsageError for a missing path, Locked while another process is writing.
+    Raises UsageError for a missing path or an unusable `metadata`, Locked while another process is writing.
     """
     clock = Clock()
     if not dry_run and (store is None or backend is None):

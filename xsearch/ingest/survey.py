@@ -6,7 +6,7 @@ Files whose name, size and mtime match the store are neither opened nor fetched.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
@@ -22,7 +22,7 @@ from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.report import Report
 from xsearch.ingest.work import Action, Task, table_of, tasks_of
 from xsearch.media import Remote, RemoteFile, Skipped
-from xsearch.metadata import Metadata, sidecar
+from xsearch.metadata import Files, Metadata, sidecar
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["Survey", "survey"]
@@ -62,14 +62,16 @@ def survey(
     remotes = {str(root): Remote(str(root), scratch, kinds=kinds) for root in roots if media.is_url(root)}
     listed = [file for remote in remotes.values() for file in remote.files()]
     local_roots = [*folders, *(remote.folder for remote in remotes.values())]
-    sorter = _Sorter(known, Metadata.beside(local_roots, metadata), local_roots, kinds)
     inside = f"{media.absolute(collection)}{os.sep}" if collection else None
-    files = (
+    files = deque(
         file
         for file in chain(listed, media.walk(folders, kinds=kinds, known=known.unchanged))
         if not (inside and (file.path if isinstance(file, Skipped) else file.name).startswith(inside))
     )
-    work = table_of(task for file in files if (task := sorter.sort(file)))
+    described = _metadata(files, local_roots, remotes, kinds=kinds, requested=metadata)
+    sorter = _Sorter(known, described, local_roots, kinds)
+    drained = (files.popleft() for _ in range(len(files)))  # a million take 640 MB
+    work = table_of(task for file in drained if (task := sorter.sort(file)))
     names = [*map(str, folders), *remotes]
     vanished = {*sorter.missing(known.files, names)}
     report = Report(
@@ -81,13 +83,47 @@ def survey(
         moved=0,
         removed=sum(len(known.files[name].ids) for name in vanished),
         skipped=(*sorter.still_skipped, *sorter.skipped),
-        notes=(),
+        notes=described.notes(),
         seconds=0.0,
         spent={},
     )
     deleted = sorter.missing(known.skips.keys() - {skip.path for skip in report.skipped}, names)
     recovered = sorter.recovered.union(deleted)
     return Survey(work, remotes, report, sorter.skipped, sorter.outdated, recovered, vanished)
+
+
+def _metadata(
+    files: Iterable[MediaFile | RemoteFile | Skipped],
+    roots: Sequence[Path],
+    remotes: Mapping[str, Remote],
+    *,
+    kinds: Sequence[tuple[Modality, str]],
+    requested: str | Path | None,
+) -> Metadata:
+    """Return the user columns of the files: from the tables among them, and from the requested one."""
+    skipped = (Path(file.path) for file in files if isinstance(file, Skipped))
+    tables = [path for path in skipped if media.is_metadata(path)]
+    tables = [path for path in tables if not any(media.match_kind(path, root, kinds) for root in roots)]
+    tables += [path for remote in remotes.values() for path in remote.tables]
+    place = next((remote.place for remote in remotes.values()), Path)
+
+    def paths() -> Iterator[str]:
+        for file in files:
+            if isinstance(file, Skipped):
+                yield str(place(file.path)) if media.is_url(file.path) else file.path
+            else:
+                yield from (str(path) for path in (file.path, file.companion) if path)
+
+    def shown(path: Path) -> str:
+        """Return the URL of a copy, any other path relative to the current folder if it is below it."""
+        for url, remote in remotes.items():
+            if path.is_relative_to(remote.folder):
+                return f"{url.rstrip('/')}/{path.relative_to(remote.folder)}"
+        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+    requested = media.absolute(requested) if requested else None
+    described = Files(paths() if tables or requested else (), map(str, roots))
+    return Metadata(described, tables, requested, shown=shown)
 
 
 class _Sorter:
@@ -133,11 +169,11 @@ class _Sorter:
         known, before = self._known.files.get(skip.path), self._known.skips.get(skip.path)
         if known and known.differs(skip.path):
             self.outdated.add(skip.path)
-        if skip.error is not Reason.NOT_MEDIA:
+        if skip.error is not Reason.NOT_MEDIA and skip.path not in self._metadata.tables:
             is_known = before is not None and before.skipped.reason == skip.reason
             (self.still_skipped if is_known else self.skipped).append(skip)
             return
-        self.counts["not_media"] += 1
+        self.counts["not_media"] += skip.path not in self._metadata.used
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
 

@@ -18,12 +18,12 @@ from xsearch.types import MediaFile, Modality
 __all__ = [
     "EXTENSIONS",
     "HEAD",
-    "METADATA",
     "absolute",
     "companions",
     "guess",
     "has_changed",
     "identify",
+    "is_metadata",
     "is_unchanged",
     "match_kind",
     "sha256",
@@ -89,7 +89,7 @@ _TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  #
 _FOLDERS = {"depth": Modality.DEPTH, "thermal": Modality.THERMAL, "ir": Modality.THERMAL}
 _NAMES = {Modality.DEPTH: re.compile(r"depth"), Modality.THERMAL: re.compile(r"thermal|_ir(?![a-z])")}
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
-METADATA = "metadata.csv"  # user columns, in any folder
+METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|parquet)", re.IGNORECASE)  # user columns, in any folder
 HEAD = 512  # bytes needed to detect a format
 
 
@@ -161,6 +161,11 @@ def is_unchanged(file: MediaFile) -> bool:
     return any(_size_mtime(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
 
 
+def is_metadata(path: Path) -> bool:
+    """Whether a file is called like a table of user columns."""
+    return METADATA.fullmatch(path.name) is not None
+
+
 def match_kind(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
     """Return the kind of the first rule that matches `path`, below `root`; both absolute."""
     relative = path.relative_to(root) if path.is_relative_to(root) else path
@@ -201,7 +206,7 @@ def _kind_by_name(path: Path, mime: str) -> Modality | None:
 
 
 def _kind_by_content(path: Path, mime: str) -> tuple[Modality, str]:
-    if path.name == METADATA:
+    if is_metadata(path):
         raise NotMedia(f"{path}: metadata table")
     if mime in _TABLES:
         return Modality.IMU, mime
