@@ -222,6 +222,9 @@ def test_a_card_says_what_is_known_of_its_item(files):
     assert page.images[0]["alt"] == "image: A <b>"
     for text in ("A <b>", "a dog, on grass", "2024-06-01 14:30 · Pixel 7 · 48.8584, 2.29448\n"):
         assert text in page.text
+    odd = {"title": "x" * 5000, "year": float("nan"), "album": ["", "b"], "tags": 0.1 + 0.2}
+    assert gallery.captions(hit("a", "image", extra=odd)) == ["x" * 999 + "…"]
+    assert gallery.details(hit("a", "image", extra=odd)) == ["b", "0.3"]
     iso = hit(files["image"], "image", extra={"date": "2024-06-01T14:30:05.123+02:00", "tags": "x"})
     assert gallery.details(iso) == ["2024-06-01 14:30", "x"]
     assert gallery.details(replace(iso, extra={"taken_at": datetime(2019, 1, 1)})) == ["2019-01-01"]

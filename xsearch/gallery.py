@@ -6,6 +6,7 @@ damaged) displays its error and never fails the page.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +40,11 @@ __all__ = [
 
 PLAYER_BYTES = 3 << 20  # larger videos are represented by their poster frame
 SMALL_PX = 128  # smaller pictures are enlarged, by a whole factor, to at most this
-NAME, TITLE = 60, 120  # letters of a text in the name of a query, and of the title of a page
+NAME, TITLE, FACT = (
+    60,
+    120,
+    1000,
+)  # letters of a text in a query's name, of a page's title, of a fact on a card
 # Metadata that a card shows, by the names that tables, sidecars and files use, the first of each line that an
 # item has.
 CAPTIONS = (("title", "headline"), ("caption", "captions", "description"))
@@ -212,10 +217,10 @@ def _formatted(value: Any) -> str:
         case date():
             value = value.isoformat()
         case float():
-            return f"{value:.6g}"
+            return "" if math.isnan(value) else f"{value:.6g}"
         case list() | tuple():
             return ", ".join(filter(None, map(_formatted, value)))
-    text = " ".join(str(value).split())
+    text = _cut(" ".join(str(value).split()), FACT)
     if time := re.fullmatch(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d.*)?", text):
         return time[1] if time[2] == "00:00" else f"{time[1]} {time[2]}"
     return text
