@@ -56,6 +56,10 @@ def ingest(
         ),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove items whose files are gone.")] = False,
+    no_captions: Annotated[
+        bool,
+        typer.Option("--no-captions", help="Do not embed what pictures say of themselves as texts."),
+    ] = False,
     dry_run: options.DryRun = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
     json_progress: Annotated[
@@ -82,7 +86,13 @@ def ingest(
                 report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
             else:
                 report = collection.ingest(
-                    paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
+                    paths,
+                    kinds=rules,
+                    metadata=metadata,
+                    prune=prune,
+                    captions=not no_captions,
+                    dry_run=dry_run,
+                    progress=progress,
                 )
         if json_progress:
             typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))

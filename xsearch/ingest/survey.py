@@ -20,12 +20,14 @@ from xsearch import media
 from xsearch.errors import Reason, UsageError
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.report import Report
-from xsearch.ingest.work import Action, Task, table_of, tasks_of
-from xsearch.media import Remote, RemoteFile, Skipped
+from xsearch.ingest.work import Action, Task, replaced, table_of, tasks_of
+from xsearch.media import Remote, RemoteFile, Skipped, facts
 from xsearch.metadata import Files, Metadata, sidecar
-from xsearch.types import MediaFile, Modality
+from xsearch.types import PICTURES, MediaFile, Modality
 
 __all__ = ["Survey", "survey"]
+
+CAPTION = {"title", "description", "keywords"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,6 +41,7 @@ class Survey:
     outdated: Set[str]  # stored, changed and now unreadable: their items are removed
     recovered: Set[str]  # skipped before, now readable or deleted
     vanished: Set[str]  # stored and below the roots, but deleted
+    recaptioned: Set[str]  # unchanged pictures whose XMP sidecars have other words: embedded again
 
     def tasks(self, action: Action) -> Iterator[Task]:
         return tasks_of(self.work.filter(pc.field("action") == action), self.remotes)
@@ -89,7 +92,9 @@ def survey(
     )
     deleted = sorter.missing(known.skips.keys() - {skip.path for skip in report.skipped}, names)
     recovered = sorter.recovered.union(deleted)
-    return Survey(work, remotes, report, sorter.skipped, sorter.outdated, recovered, vanished)
+    return Survey(
+        work, remotes, report, sorter.skipped, sorter.outdated, recovered, vanished, sorter.recaptioned
+    )
 
 
 def _metadata(
@@ -141,6 +146,7 @@ class _Sorter:
         self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
         self.outdated: set[str] = set()
         self.recovered: set[str] = set()
+        self.recaptioned: set[str] = set()
 
     def sort(self, file: MediaFile | RemoteFile | Skipped) -> Task | None:
         """Return the task for a file, if there is anything to do."""
@@ -152,8 +158,9 @@ class _Sorter:
         known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
         now = file.as_modality(known.kind) if known and isinstance(file, RemoteFile) else file
         if known and known.is_same(now):
-            self.counts["unchanged"] += 1
-            return self._described(now, known)
+            task = self._described(now, known)
+            self.counts["unchanged"] += task is None or task.action is Action.DESCRIBE
+            return task
         if skip and not (
             skip.skipped.error.is_transient
             or any(media.match_kind(file.path, root, self._kinds) for root in self._roots)
@@ -178,22 +185,34 @@ class _Sorter:
             self.recovered.add(skip.path)
 
     def _described(self, file: MediaFile | RemoteFile, known: KnownFile) -> Task | None:
-        """Return a task if the user columns of an unchanged file differ from the stored ones."""
+        """Return a task if the columns from beside an unchanged file differ from the stored ones.
+
+        A picture whose XMP sidecar has other words is embedded again: they are items.
+        """
         extra, problem = self._user_columns(file.path)
         if skips := self._known.skips:
             resolved = [file.name] if problem else [file.name, sidecar(file.name)]
             self.recovered.update(name for name in resolved if name in skips)
         if self._known.describes(known, extra):
             return None
+        words = CAPTION & facts.of_sidecar(file.path).keys() if file.modality in PICTURES else ()
+        if words and not self._known.describes(known, {name: extra[name] for name in words}):
+            self.recaptioned.add(file.name)
+            self.new[file.modality] += 1
+            self.counts["changed"] += 1
+            return Task(Action.EMBED, file, extra, problem)
         self.counts["described"] += 1
         return Task(Action.DESCRIBE, file, extra)
 
     def _user_columns(self, path: Path) -> tuple[dict[str, Any], str | None]:
-        """Return the user columns of a file and what is wrong with its sidecar, if anything."""
+        """Return the columns from beside a file and what is wrong with its JSON sidecar, if anything."""
+        stated = facts.of_sidecar(path)
+        if "taken_at" in stated:
+            stated["taken_at"] = str(stated["taken_at"])  # as in JSON
         try:
-            return self._metadata.of(path), None
+            return replaced(stated, self._metadata.of(path)), None
         except UsageError as problem:
-            return {}, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
+            return stated, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
 
     def missing(self, names: Iterable[str], roots: Sequence[str]) -> Iterator[str]:
         """Yield those of `names` that are below the roots but do not exist, or for URLs, are not listed."""
