@@ -35,8 +35,8 @@ def info(json: options.JsonObject = False, folder: options.Collection = DEFAULT_
 def list_items(
     modality: options.Modalities = None,
     where: options.Where = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Number of items, at most.")
+    top: Annotated[
+        int | None, typer.Option("--top", "-n", min=1, metavar="N", help="Number of items, at most.")
     ] = None,
     duplicates: Annotated[
         bool, typer.Option("--duplicates", help="List files with the same content, in groups.")
@@ -47,10 +47,10 @@ def list_items(
     """List the items of a collection, by id."""
     collection = _open(folder)
     if duplicates:
-        _list_duplicates(collection.duplicates(modality=modality, where=where)[:limit].to_pylist(), json)
+        _list_duplicates(collection.duplicates(modality=modality, where=where)[:top].to_pylist(), json)
         return
     columns = None if json else ITEM_COLUMNS
-    items = collection.items(modality=modality, where=where, limit=limit, columns=columns).to_pylist()
+    items = collection.items(modality=modality, where=where, limit=top, columns=columns).to_pylist()
     if json:
         output.print_json(items)
         return

@@ -51,15 +51,16 @@ def demo(
         report = collection.ingest(media, prune=True, progress=progress)
     print_report(report, folder)
 
-    answers = []
-    for title, asked, kind in _questions(questions):
-        typer.echo(f"\n{title}\n$ {_command(asked, kind, folder)}\n")
-        answer = collection.search(asked, TOP, modality=kind, unique=True)
-        if len(asked.parts) > 1:
+    answers = [
+        (title, query, kind, collection.search(query, TOP, modality=kind, unique=True))
+        for title, query, kind in _questions(questions)
+    ]
+    page.write_text(gallery.album([(query, answer) for _, query, _, answer in answers]), encoding="utf-8")
+    for title, query, kind, answer in answers:
+        typer.echo(f"\n{title}\n$ {_command(query, kind, folder)}\n")
+        if len(query.parts) > 1:
             hits.print_parts(answer.query)
         hits.print_hits(Hits(map(_labelled, answer)))
-        answers.append((asked, answer))
-    page.write_text(gallery.album(answers), encoding="utf-8")
 
     typer.echo(f"\nThe same with pictures and players: {page}\n\nNow yours:")
     for command in (

@@ -164,7 +164,7 @@ def _parsed(term: Term) -> Query:
 
 
 def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
-    """Search, print, and write the page, as the parameters of the command ask for."""
+    """Search, write the page, and print, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
 
@@ -177,6 +177,11 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     answer = collection.search(
         parsed, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
+    if params["html"] is not None:
+        from xsearch import gallery
+
+        params["html"].write_text(gallery.page(answer, parsed), encoding="utf-8")
+        output.note(f"page: {params['html']}")
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
         _print_notes(answer, collection.snapshot().fingerprint.name)
@@ -186,11 +191,6 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
         output.note("no items match")
     if answer.remark and (answer or params["max_expected"] is not None):
         output.note(answer.remark)
-    if params["html"] is not None:
-        from xsearch import gallery
-
-        params["html"].write_text(gallery.page(answer, parsed), encoding="utf-8")
-        output.note(f"page: {params['html']}")
 
 
 def _print_notes(answer: Hits, model: str) -> None:
