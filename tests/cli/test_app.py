@@ -193,6 +193,20 @@ def test_the_collection_is_option_then_environment_then_default(index, tmp_path,
     assert result.exit_code == 1
     assert "indexes/default" in result.stderr
     assert "--collection indexes/default" in result.stderr
+    assert "in a folder above or at" in result.stderr
+
+
+def test_the_nearest_collection_is_found_from_below_its_folder(run, media, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"new collection: {tmp_path / 'indexes/default'}" in run("ingest", media / "note.txt").stderr
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert str(tmp_path / "indexes/default") in run("info").stdout
+    assert "nothing changed" in run("ingest", media / "note.txt").stdout
+    assert list(below.iterdir()) == []
+    result = run("info", "-c", "indexes/default", code=1)  # one that is named is meant exactly
+    assert "folder above" not in result.stderr
 
 
 def test_former_names_are_not_in_the_help(run):

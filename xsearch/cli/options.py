@@ -68,16 +68,28 @@ def plot(suffix: str) -> Any:
     return typer.Option("--plot", metavar="FILE", callback=checked, help=f"Also draw the figures, as {kind}.")
 
 
+def _nearest(ctx: typer.Context, param: typer.CallbackParam, folder: Path) -> Path:
+    """`folder` if it is named, else the collection that is meant."""
+    source = ctx.get_parameter_source(str(param.name))
+    if ctx.resilient_parsing or source is None or source.name != "DEFAULT":
+        return folder
+    from xsearch.store import default_collection
+
+    return default_collection()
+
+
 Collection = Annotated[
     Path,
     typer.Option(
         "--collection",
         "-c",
+        callback=_nearest,
         envvar=["XSEARCH_COLLECTION", "XSEARCH_INDEX"],
         show_envvar=False,  # the second is a former name
         show_default=False,
         metavar="DIR",
-        help=f"Folder of the collection.  [env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}]",
+        help="Folder of the collection.  "
+        f"[env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}, here or above]",
     ),
 ]
 Model = Annotated[
