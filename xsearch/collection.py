@@ -265,6 +265,8 @@ class Collection:
             exclude_self=exclude_self,
             anyway=anyway,
         )
+        if hits.problem is not None:
+            raise hits.problem
         return hits
 
     def search_many(
@@ -282,7 +284,7 @@ class Collection:
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
-        """`search` for many queries in one batch."""
+        """`search` for many queries in one batch; unknown words are the `problem` of their hits alone."""
         options = Options(
             top=top,
             modality=modality,

@@ -6,12 +6,16 @@ import logging
 import os.path
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xsearch.cli import hits, options, output
-from xsearch.errors import UsageError
+from xsearch.cli.table import relative
+from xsearch.errors import UsageError, XsearchError
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ __all__ = ["compose", "query"]
 LOG = logging.getLogger("xsearch")
 
 NAMED = 10  # words that are left out
+LISTED = 10_000  # items whose names a suggestion is chosen from
 FILE = "FILE[@W]"
 WORDS = "WORDS[@W]"
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
@@ -86,7 +91,7 @@ def query(
             f"query: expected one text or file, got {' and '.join(requested) or 'none'}; "
             "add and subtract several with xsearch compose"
         )
-    _answer(_parsed(Term(names[chosen[0]], str(ctx.params[chosen[0]]))), ctx.params)
+    _answer(_parsed(Term(names[chosen[0]], str(ctx.params[chosen[0]])), folder), ctx.params)
 
 
 def compose(
@@ -146,21 +151,36 @@ def compose(
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
         for kind in (None, *Modality):
             for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
-                total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile))
+                total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile), folder)
     _answer(total, ctx.params, composed=True)
 
 
-def _parsed(term: Term) -> Query:
+def _parsed(term: Term, folder: Path) -> Query:
     """The query of one term; a note reports a file whose name is taken as words."""
     from xsearch import query
 
     if term.kind is None:
-        return term.weight * query.parse(term.value)
+        try:
+            return term.weight * query.parse(term.value)
+        except UsageError as problem:
+            raise UsageError(f"{problem}{_stored(term.value, folder)}") from None
     if term.kind == "item":
         return term.weight * query.item(int(term.value))
     if term.kind is Modality.TEXT and os.path.isfile(term.value):  # noqa: PTH113  a text may be long
         output.note(f"{term.value}: searching for these words, not for the file")
     return term.weight * getattr(query, term.kind)(term.value)
+
+
+def _stored(name: str, folder: Path) -> str:
+    """A hint at the file of the collection whose name is most like that of one that does not exist."""
+    import xsearch
+
+    with suppress(XsearchError):
+        items = xsearch.open(folder).items(columns=["path"], limit=LISTED)
+        paths = {os.path.basename(path): path for path in items["path"].to_pylist()}  # noqa: PTH119
+        if near := get_close_matches(os.path.basename(name), paths, n=1):  # noqa: PTH119
+            return f"; the collection has {relative(paths[near[0]])}"
+    return ""
 
 
 def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
