@@ -55,7 +55,8 @@ def demo(
         (title, query, kind, collection.search(query, TOP, modality=kind, unique=True))
         for title, query, kind in _questions(questions)
     ]
-    page.write_text(gallery.album([(query, answer) for _, query, _, answer in answers]), encoding="utf-8")
+    titles, queries, _, found = zip(*answers, strict=True)
+    page.write_text(gallery.album(list(zip(queries, found, strict=True)), titles), encoding="utf-8")
     for title, query, kind, answer in answers:
         typer.echo(f"\n{title}\n$ {_command(query, kind, folder)}\n")
         if len(query.parts) > 1:
