@@ -94,7 +94,12 @@ Collection = Annotated[
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="bundled, imagebind, or a folder of weights.")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="bundled, imagebind, or a folder of weights.  [env var: XSEARCH_MODEL]",
+    ),
 ]
 Device = Annotated[
     str,
