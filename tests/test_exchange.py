@@ -6,6 +6,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,15 @@ def test_json_lines_of_another_form_are_refused(tmp_path: Path, line: str, probl
     (tmp_path / "x.jsonl").write_text(line + "\n")
     with pytest.raises(UsageError, match=problem):
         read(tmp_path / "x.jsonl")
+
+
+def test_dates_in_json_lines_come_back_as_dates(store: Store, tmp_path: Path) -> None:
+    taken = {"path": ["/b.jpg"], "modality": ["image"], "taken_at": [datetime(2024, 6, 1, 12, 30, 0, 5)]}
+    add(store, taken, np.eye(DIM, dtype=np.float32)[:1])
+    export(store.snapshot(), tmp_path / "x.jsonl", store.snapshot().ids[-1:])
+    other = Store.create(tmp_path / "other", STAMP)
+    take(other, tmp_path / "x.jsonl")
+    assert contents(other.snapshot())[0]["taken_at"] == taken["taken_at"][0]
 
 
 def test_json_lines_without_vectors_are_left_out(tmp_path: Path) -> None:

@@ -23,8 +23,9 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from hashlib import blake2b
 from itertools import islice
@@ -39,6 +40,7 @@ import pyarrow.parquet as pq
 from xsearch.backend import full_name, load_backend, model_source
 from xsearch.derive import derive
 from xsearch.errors import ModelError, NoCollection, UsageError
+from xsearch.media.facts import COLUMNS
 from xsearch.metadata import user_column
 from xsearch.store import Store
 from xsearch.store.segments import conform, unify
@@ -58,6 +60,7 @@ SHORTEST = 1e-6  # vector length below which rounding errors dominate
 KEY = "xsearch"  # in the file metadata
 # Items are duplicates if file, modality, window and text agree.
 FILE, ITEM = ("sha256", "bytes", "mtime_ns"), ("modality", "start_s", "end_s", "text")
+DATES = {name for name, kind in COLUMNS.items() if kind is datetime}  # which JSON has as texts
 IDENTITY = pa.schema([unify([]).field(name) for name in ("path", *FILE, *ITEM)])
 
 Batches = Iterator[tuple[pa.Table, np.ndarray]]  # items without `id`, and their vectors [n, dim]
@@ -455,6 +458,9 @@ def _json_batches(file: Path) -> Iterator[pa.Table]:
         while rows := [json.loads(line) for line in islice(filled, GROUP_ROWS)]:
             names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
             columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
+            for name in DATES & columns.keys():
+                with suppress(pa.ArrowInvalid):  # a column of the user may be called so
+                    columns[name] = columns[name].cast(pa.timestamp("us"))
             vectors = pa.array([row.get("vector") for row in rows], pa.list_(pa.float32()))
             yield pa.table(columns | {"vector": vectors})
 
