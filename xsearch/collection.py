@@ -26,7 +26,7 @@ from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, StoreError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import ITEM_COLUMNS, Snapshot, Store
+from xsearch.store import ITEM_COLUMNS, Snapshot, Store, default_collection
 from xsearch.system.cores import CORES
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
@@ -47,22 +47,23 @@ Kinds = Modality | str | Sequence[Modality | str]
 
 
 def open(
-    path: str | Path = DEFAULT_COLLECTION,
+    path: str | Path | None = None,
     model: str | None = None,
     *,
     create: bool = False,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Collection:
-    """Open the collection at `path`.
+    """Open the collection at `path`, by default the nearest: see `xsearch.store.default_collection`.
 
     model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
     create: make an empty one where there is none.
     device, dtype: what it computes on and with, such as "cuda" and "bf16"; "auto" takes the fastest.
     Raises NoCollection where there is none.
     """
+    path = default_collection() if path is None else Path(path)
     try:
-        store = Store.open(Path(path))
+        store = Store.open(path)
     except NoCollection:
         if not create:
             raise
@@ -120,13 +121,14 @@ class Collection:
     @staticmethod
     def import_(
         source: str | Path,
-        path: str | Path = DEFAULT_COLLECTION,
+        path: str | Path | None = None,
         model: str | None = None,
         *,
         dry_run: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Imported:
         """Add items with vectors from an export or from clip-retrieval; see `xsearch.exchange.import_`."""
+        path = default_collection() if path is None else path
         return exchange.import_(source, path, model, dry_run=dry_run, progress=progress)
 
     @property
@@ -267,6 +269,8 @@ class Collection:
             exclude_self=exclude_self,
             anyway=anyway,
         )
+        if hits.problem is not None:
+            raise hits.problem
         return hits
 
     def search_many(
@@ -285,7 +289,7 @@ class Collection:
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
-        """`search` for many queries in one batch."""
+        """`search` for many queries in one batch; unknown words are the `problem` of their hits alone."""
         options = Options(
             top=top,
             modality=modality,

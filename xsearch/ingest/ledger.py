@@ -99,10 +99,7 @@ class Ledger:
 
     def add(self, embedded: Embedded) -> None:
         """Record an embedded file, replacing its stored items."""
-        file = embedded.task.file
-        self._new[file.modality] += media.count(file)
-        self._items.update(Modality(row["modality"]) for row in embedded.rows)
-        self._counts["changed"] += media.count(file) * (file.name in self._known.files)
+        self._count(embedded)
         self._replace(embedded)
 
     def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
@@ -174,10 +171,16 @@ class Ledger:
     def _copy(self, snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]) -> None:
         for copy, embedded in copied(snapshot, files, copies):
             if not copy.is_same_file:
-                count = media.count(copy.task.file)
-                self._counts["moved" if copy.is_moved else "duplicates"] += count
-                self._counts["changed"] += count * (copy.task.file.name in self._known.files)
+                self._counts["moved" if copy.is_moved else "duplicates"] += media.count(copy.task.file)
+                self._count(embedded, is_new=not copy.is_moved)
             self._replace(embedded, copy.source if copy.is_moved else None)
+
+    def _count(self, embedded: Embedded, *, is_new: bool = True) -> None:
+        file = embedded.task.file
+        self._counts["changed"] += media.count(file) * (file.name in self._known.files)
+        if is_new:
+            self._new[file.modality] += media.count(file)
+            self._items.update(Modality(row["modality"]) for row in embedded.rows)
 
     def _replace(self, embedded: Embedded, moved_from: str | None = None) -> None:
         """Replace a file's items; those of `moved_from` are removed as well."""

@@ -61,7 +61,7 @@ class Embedded:
     @property
     def cosines(self) -> np.ndarray:
         """float32 [P]: how much the result agrees with each part."""
-        return np.asarray(self.parts @ self.vector)
+        return np.clip(self.parts @ self.vector, -1, 1)
 
     @property
     def itself(self) -> np.ndarray:
