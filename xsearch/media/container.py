@@ -4,32 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import errorcode
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Unreadable
 
-__all__ = ["has_pictures", "opened", "picture_track"]
+__all__ = ["has_pictures", "opened", "picture_track", "sound_tracks"]
 
-# Local files only, and no playlist demuxers (hls, concat, dash): they open other files and URLs.
-_OPTIONS = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "aac,ac3,aiff,asf,avi,caf,flac,flv,gif,matroska,mov,mp3,mpeg,mpegts,ogg,wav,w64",
-}
+# Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
+_FORMATS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "au", "caf", "dsf", "dss", "dts", "dtshd", "eac3", "flac", "g722"),
+    *("gsm", "iff", "ircam", "mlp", "mp3", "mpc", "mpc8", "nistsphere", "oma", "qcp", "shn", "tak", "truehd"),
+    *("tta", "voc", "w64", "wav", "wv"),
+    *("asf", "avi", "dv", "flic", "flv", "gif", "gxf", "h264", "hevc", "ivf", "matroska", "mjpeg", "mov"),
+    *("mpeg", "mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
+)
+_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable."""
+def opened(path: Path, part: RawIOBase | None = None) -> Iterator[Any]:
+    """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
+
+    part: a part of the file, to be opened in its place.
+    """
     import av
 
     try:
-        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as source:
+        with av.open(part or str(path), options=_OPTIONS, metadata_errors="replace") as source:
             yield source
     except av.error.FFmpegError as error:
-        raise Unreadable(
-            f"{path}: cannot be decoded ({error.strerror}); the file may be damaged or encrypted"
-        ) from error
+        reason = error.strerror if error.errno in errorcode else "damaged, encrypted or an unsupported format"
+        raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
 
 
 def picture_track(source: Any) -> Any | None:
@@ -37,6 +45,13 @@ def picture_track(source: Any) -> Any | None:
     from av.stream import Disposition
 
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
+
+
+def sound_tracks(source: Any) -> list[Any]:
+    """Return the audio streams, the default ones first."""
+    from av.stream import Disposition
+
+    return sorted(source.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
 
 
 def has_pictures(path: Path) -> bool:
