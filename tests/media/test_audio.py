@@ -138,8 +138,8 @@ def test_floats_of_ffmpeg_are_scaled_as_a_whole(tmp_path, samples, codec):
 def test_an_overshoot_of_a_lossy_codec_is_kept_and_what_is_louder_is_scaled(tmp_path, samples):
     fade = np.clip(8 * np.hanning(64_000), 0, 1)
     for factor, peak in ((2.2, 1.1), (8.0, 1.0)):
-        path = encode(tmp_path / "a.m4a", factor * fade * tone(4, 16_000), 16_000, "aac")
-        [sample] = samples(path)
+        soundfile.write(tmp_path / "a.ogg", factor * fade * tone(4, 16_000), 16_000)
+        [sample] = samples(tmp_path / "a.ogg")
         assert np.abs(sample.data[2_000:60_000]).max() == pytest.approx(peak, abs=0.04)
         spectrum = np.abs(np.fft.rfft(sample.data[16_000:32_000]))
         assert spectrum[441:].max() < 0.01 * spectrum.max()  # clipped it had harmonics
