@@ -10,7 +10,7 @@ import numpy as np
 
 from xsearch.types import AUDIO_RATE_HZ
 
-__all__ = ["BLOCK", "Block", "downmix", "peak", "windows"]
+__all__ = ["BLOCK", "Block", "downmix", "limited", "peak", "windows"]
 
 WINDOW = 10 * AUDIO_RATE_HZ
 MAX_WINDOW = 11 * AUDIO_RATE_HZ  # a remainder shorter than 1 s is merged into the last window
@@ -51,9 +51,13 @@ def windows(blocks: Iterable[Block], full_scale: float | None) -> Iterator[tuple
     little more than one window.
     """
     for start, sound in _windows(blocks, full_scale):
-        highest = np.abs(sound).max()
-        is_loud = full_scale is None and highest > OVERSHOOT
-        yield start / AUDIO_RATE_HZ, sound / highest if is_loud else sound
+        yield start / AUDIO_RATE_HZ, limited(sound) if full_scale is None else sound
+
+
+def limited(sound: np.ndarray) -> np.ndarray:
+    """Divide a sound by its peak if that is beyond OVERSHOOT."""
+    highest = np.abs(sound).max(initial=0)
+    return sound / highest if highest > OVERSHOOT else sound
 
 
 def _windows(blocks: Iterable[Block], full_scale: float | None) -> Iterator[tuple[int, np.ndarray]]:
