@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Shown", "pixel_shape"]
+__all__ = ["Screen", "Shown"]
 
 MAX_RATIO = 8.0  # of the sides of a pixel; more is a damaged header, anamorphic film has 2
 
 
 class Shown(NamedTuple):
-    """A frame and when it is on display, from the start of the file. ratio: width of its pixels / height."""
+    """A frame and how it is displayed.
+
+    time_s: from the start of the file. ratio: width of its pixels / height. matrix: a point (x, y) of the
+    frame is displayed at (x, y) @ matrix (ISO 14496-12, 6.2.2); [2, 2] of -1, 0 and 1: turns and mirroring.
+    """
 
     time_s: float
     frame: Any
-    ratio: float = 1.0
+    ratio: float
+    matrix: np.ndarray
+
+    @property
+    def is_turned(self) -> bool:
+        return bool(self.matrix[0, 0] == 0)
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height on display, pixels."""
         size = max(1, round(self.frame.width * self.ratio)), self.frame.height
-        return size[::-1] if _matrix(self.frame)[0, 0] == 0 else size
+        return size[::-1] if self.is_turned else size
 
     def pixels(self, width: int, height: int) -> np.ndarray:
         """Return uint8 [height, width, 3], the centre of the frame if its aspect ratio is another one."""
         from av import VideoFrame
 
-        frame, matrix = self.frame, _matrix(self.frame)
-        if matrix[0, 0] == 0:
+        frame = self.frame
+        if self.is_turned:
             width, height = height, width
         across, down = width / (frame.width * self.ratio), height / frame.height
         cover = max(across, down)
@@ -41,31 +49,32 @@ class Shown(NamedTuple):
             array = array[top : frame.height - top, left : frame.width - left]
             frame = VideoFrame.from_ndarray(np.ascontiguousarray(array), format="rgb24")
         array = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
-        if matrix[0, 0] == 0:
+        if self.is_turned:
             array = array.swapaxes(0, 1)
-        return array[:: matrix[:, 1].sum(), :: matrix[:, 0].sum()]
+        return array[:: self.matrix[:, 1].sum(), :: self.matrix[:, 0].sum()]
 
 
-def pixel_shape(stream: Any) -> Callable[[], float]:
-    """Return a function that returns the `ratio` of the frame decoded last.
+class Screen:
+    """How the frames of a stream are displayed. Broadcasts change the shape of their pixels in mid-stream."""
 
-    Broadcasts change it in mid-stream. A container that contradicts the codec prevails.
-    """
-    stated, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
-    source = stream.codec_context if stated == coded else stream
+    def __init__(self, stream: Any) -> None:
+        is_coded = stream.sample_aspect_ratio == stream.codec_context.sample_aspect_ratio
+        self._source = stream.codec_context if is_coded else stream  # a container that contradicts prevails
+        self._rotation: int | None = None
+        self._matrix = np.eye(2, dtype=int)
 
-    def ratio() -> float:
-        value = float(source.sample_aspect_ratio or 1)
-        return value if 1 / MAX_RATIO <= value <= MAX_RATIO else 1.0
-
-    return ratio
+    def show(self, time_s: float, frame: Any) -> Shown:
+        """frame: the one decoded last."""
+        ratio = float(self._source.sample_aspect_ratio or 1)
+        ratio = ratio if 1 / MAX_RATIO <= ratio <= MAX_RATIO else 1.0
+        if (
+            frame.rotation != self._rotation
+        ):  # PyAV 18.1 keeps a frame whose side data were read until the next gc
+            self._rotation, self._matrix = frame.rotation, _matrix(frame)
+        return Shown(time_s, frame, ratio, self._matrix)
 
 
 def _matrix(frame: Any) -> np.ndarray:
-    """Return the display matrix of a frame, rounded to quarter turns and mirroring: [2, 2] of -1, 0 and 1.
-
-    A point (x, y) of the picture, a row, is displayed at (x, y) @ matrix (ISO 14496-12, 6.2.2).
-    """
     try:
         stated = frame.side_data.get("DISPLAYMATRIX")
     except ValueError:  # PyAV 18.1 does not know all types of side data

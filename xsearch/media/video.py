@@ -12,7 +12,7 @@ import numpy as np
 
 from xsearch.errors import Unreadable
 from xsearch.media import audio, container
-from xsearch.media.frame import Shown, pixel_shape
+from xsearch.media.frame import Screen, Shown
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read"]
@@ -104,7 +104,7 @@ class _Display:
         self._source, self._stream = source, stream
         self._origin_s = (source.start_time or 0) / 1e6  # microseconds
         self._has_keyframes = True
-        self._pixel_ratio = pixel_shape(stream)
+        self._screen = Screen(stream)
         self._restart()
 
     def _restart(self) -> None:
@@ -162,7 +162,7 @@ class _Display:
             for frame in frames:  # elementary streams have no timestamps
                 time_s = end_s if frame.time is None else frame.time - self._origin_s
                 end_s = time_s + float(1 / (self._stream.average_rate or 25))
-                yield Shown(time_s, frame, self._pixel_ratio())
+                yield self._screen.show(time_s, frame)
 
     def _demux(self) -> Iterator[Any]:
         """Yield the packets ahead, keeping them in `_queue`."""

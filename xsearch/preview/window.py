@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import chain, dropwhile, takewhile
@@ -14,7 +14,7 @@ import numpy as np
 from xsearch import media
 from xsearch.errors import MediaError, NotMedia, Unreadable
 from xsearch.media import container, mono
-from xsearch.media.frame import Shown, pixel_shape
+from xsearch.media.frame import Screen, Shown
 from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
 
 __all__ = ["Item", "Piece", "decoded", "load"]
@@ -126,26 +126,24 @@ def _frame(path: Path, at_s: float) -> Sample:
         if track is None:
             raise Unreadable("no video stream")
         track.thread_type = "AUTO"
-        ratio = pixel_shape(track)
+        screen = Screen(track)
         next(source.decode(track), None)  # only the first frame may carry the codec parameters
-        shown = _decode_from(at_s, source, track, ratio, at_s)
-        shown = shown or _decode_from(0.0, source, track, ratio, at_s)
+        shown = _decode_from(at_s, source, track, screen, at_s)
+        shown = shown or _decode_from(0.0, source, track, screen, at_s)
         if shown is None:
             raise Unreadable("no decodable frame")
         pixels = np.ascontiguousarray(shown.pixels(*shown.size))  # [H, W, 3]
     return Sample(Modality.VIDEO, pixels[None], times_s=(shown.time_s,))
 
 
-def _decode_from(
-    start_s: float, source: Any, track: Any, ratio: Callable[[], float], at_s: float
-) -> Shown | None:
+def _decode_from(start_s: float, source: Any, track: Any, screen: Screen, at_s: float) -> Shown | None:
     """Return the first frame at or after `at_s`, or the last one if the video is shorter.
 
     None if decoding cannot start at the keyframe before `start_s` (periodic intra refresh).
     """
     origin_s = _seek(source, start_s)
     decoded = (frame for frame in source.decode(track) if frame.time is not None)
-    frames = (Shown(frame.time - origin_s, frame, ratio()) for frame in decoded)
+    frames = (screen.show(frame.time - origin_s, frame) for frame in decoded)
     shown = next(frames, None)
     if shown and start_s > 0 and (shown.time_s > start_s + 1e-3 or shown.frame.is_corrupt):
         return None
