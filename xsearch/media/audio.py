@@ -202,12 +202,16 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
     origin_s = (source.start_time or 0) / 1e6  # microseconds
     latest_s = source.duration / 1e6 + MARGIN_S if source.duration else math.inf
     is_timed = UNTIMED.isdisjoint(source.format.name.split(","))
+    codec = stream.codec_context
     run_s = end_s = 0.0
     slack_s = LATE_S
     settings: tuple[str, str, int] | None = None
     for frame in _frames(source, stream):
         if is_timed and frame.time is not None:
             ahead_s = frame.time - origin_s - end_s
+            if ahead_s > slack_s == LATE_S and codec.name == "aac" and not codec.delay:
+                slack_s = GAP_S
+                continue  # encoder delay that the container does not state: the first frame, 1,024 samples
             if ahead_s < -GAP_S or frame.time - origin_s > latest_s:
                 origin_s += ahead_s
             elif ahead_s > slack_s:

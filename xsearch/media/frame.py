@@ -9,6 +9,7 @@ import numpy as np
 __all__ = ["Screen", "Shown"]
 
 MAX_RATIO = 8.0  # of the sides of a pixel; more is a damaged header, anamorphic film has 2
+SQUARE = 0.02  # ratios nearer to 1 make up for sides that were rounded to even numbers; broadcast has 16/15
 
 
 class Shown(NamedTuple):
@@ -66,7 +67,8 @@ class Screen:
     def show(self, time_s: float, frame: Any) -> Shown:
         """frame: the one decoded last."""
         ratio = float(self._source.sample_aspect_ratio or 1)
-        ratio = ratio if 1 / MAX_RATIO <= ratio <= MAX_RATIO else 1.0
+        if not 1 / MAX_RATIO <= ratio <= MAX_RATIO or abs(ratio - 1) < SQUARE:
+            ratio = 1.0
         if (
             frame.rotation != self._rotation
         ):  # PyAV 18.1 keeps a frame whose side data were read until the next gc
