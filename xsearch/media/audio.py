@@ -61,9 +61,7 @@ def track(path: Path) -> Iterator[Sample]:
     others are left out with a logged warning.
     """
     with container.opened(path) as source:
-        numbers = [stream.index for stream in container.sound_tracks(source)]
-    if not numbers:
-        raise Unreadable(f"{path}: no audio samples; remove or replace the file")
+        numbers = [stream.index for stream in container.sound_tracks(path, source)]
     number = numbers[0]
     if len(numbers) > 1:
         number = next((each for each in numbers if _is_audible(path, each)), number)
@@ -88,8 +86,6 @@ def _track(path: Path, number: int) -> Iterator[Sample]:
     """Yield the windows of stream `number` of a container."""
     with container.opened(path) as source:
         stream = source.streams[number]
-        if stream.codec_context is None:
-            raise Unreadable(f"{path}: unsupported audio codec; convert the file to FLAC or WAV")
         codec, values = stream.codec_context.name, stream.codec_context.format
         full_scale: float | None = 1.0
         if values is not None and values.name.startswith(("flt", "dbl")):
@@ -141,8 +137,10 @@ def _blocks(path: Path, sound: Any, part: RawIOBase | None = None) -> Iterator[B
         yield Block(0.0, sound.samplerate, values)
         done += len(values)
     if done < sound.frames:
+        if part:
+            part.seek(0)
         with suppress(Unreadable), container.opened(path, part) as source:
-            for block in _decoded(source, source.streams.audio[0]):
+            for block in _decoded(source, container.sound_tracks(path, source)[0]):
                 skipped = min(done, len(block.values))
                 done -= skipped
                 yield block._replace(values=block.values[skipped:])
@@ -189,7 +187,7 @@ def _link(path: Path, span: tuple[int, int]) -> Iterator[tuple[Iterator[Block], 
         else:
             part.seek(0)
             with container.opened(path, part) as source:
-                yield _decoded(source, source.streams.audio[0]), (source.duration or 0) / 1e6
+                yield _decoded(source, container.sound_tracks(path, source)[0]), (source.duration or 0) / 1e6
 
 
 def _decoded(source: Any, stream: Any) -> Iterator[Block]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from errno import errorcode
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,22 @@ _FORMATS = (
     *("aac", "ac3", "aiff", "amr", "ape", "au", "caf", "dsf", "dss", "dts", "dtshd", "eac3", "flac", "g722"),
     *("gsm", "iff", "ircam", "mlp", "mp3", "mpc", "mpc8", "nistsphere", "oma", "qcp", "shn", "tak", "truehd"),
     *("tta", "voc", "w64", "wav", "wv"),
-    *("asf", "avi", "dv", "flic", "flv", "gif", "gxf", "h264", "hevc", "ivf", "matroska", "mjpeg", "mov"),
+    *(
+        "asf",
+        "avi",
+        "dv",
+        "flic",
+        "flv",
+        "gif",
+        "gxf",
+        "h264",
+        "hevc",
+        "ivf",
+        "m4v",
+        "matroska",
+        "mjpeg",
+        "mov",
+    ),
     *("mpeg", "mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
@@ -36,7 +50,9 @@ def opened(path: Path, part: RawIOBase | None = None) -> Iterator[Any]:
         with av.open(part or str(path), options=_OPTIONS, metadata_errors="replace") as source:
             yield source
     except av.error.FFmpegError as error:
-        reason = error.strerror if error.errno in errorcode else "damaged, encrypted or an unsupported format"
+        reason = (
+            error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
+        )
         raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
 
 
@@ -47,11 +63,19 @@ def picture_track(source: Any) -> Any | None:
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
 
 
-def sound_tracks(source: Any) -> list[Any]:
-    """Return the audio streams, the default ones first."""
+def sound_tracks(path: Path, source: Any) -> list[Any]:
+    """Return the decodable audio streams, the default ones first. Raises Unreadable if there are none."""
     from av.stream import Disposition
 
-    return sorted(source.streams.audio, key=lambda stream: not stream.disposition & Disposition.default)
+    streams = [stream for stream in source.streams.audio if stream.codec_context]
+    if not streams:
+        reason = (
+            "unsupported audio codec; convert it"
+            if source.streams.audio
+            else "no audio; remove or replace it"
+        )
+        raise Unreadable(f"{path}: {reason}")
+    return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
 
 
 def has_pictures(path: Path) -> bool:

@@ -86,7 +86,7 @@ def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
 def _sound(path: Path, start_s: float, end_s: float) -> Sample:
     """Decode a window of audio: by seeking, or from the start where FFmpeg cannot, as in chained files."""
     with suppress(Unreadable), container.opened(path) as source:
-        pieces = (_sought(source, stream, start_s, end_s) for stream in container.sound_tracks(source))
+        pieces = (_sought(source, stream, start_s, end_s) for stream in container.sound_tracks(path, source))
         sounds = [piece for piece in pieces if piece]
         if sounds:
             return next((sound for sound in sounds if sound.data.any()), sounds[0])
