@@ -23,7 +23,7 @@ __all__ = ["read", "track"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, reported for streams
 LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 FLOATS = {"FLOAT", "DOUBLE"}
-GAP_S = 0.5  # timestamps that are off by less are jitter
+GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
 LATE_S = 0.1  # a track that starts earlier is not late: encoders add a delay of 20 to 50 ms
 MARGIN_S = 10.0  # timestamps that exceed the duration of the file by more are wrong
 SILENCE = 1e-4  # peak of a silent window, -80 dB
@@ -98,10 +98,10 @@ def _track(path: Path, number: int) -> Iterator[Sample]:
 
 
 def _duration_s(path: Path, source: Any, number: int) -> float | None:
-    """Return the duration of a container in seconds, measured if its format only estimates it."""
+    """Return the duration of a container in seconds, measured if it is sound of unknown duration."""
     duration_s = source.duration / 1e6 if source.duration else None
     formats = set(source.format.name.split(","))
-    if not formats & (UNTIMED | RESTARTED) or container.picture_track(source):
+    if container.picture_track(source) or (duration_s and not formats & (UNTIMED | RESTARTED)):
         return duration_s
     with container.opened(path) as again:
         packets = again.demux(again.streams[number])
@@ -202,19 +202,20 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
     is_timed = UNTIMED.isdisjoint(source.format.name.split(","))
     codec = stream.codec_context
     run_s = end_s = 0.0
-    slack_s = LATE_S
+    clock_s: float | None = None  # where the last frame ends by its timestamp
     settings: tuple[str, str, int] | None = None
     for frame in _frames(source, stream):
         if is_timed and frame.time is not None:
             ahead_s = frame.time - origin_s - end_s
-            if ahead_s > slack_s == LATE_S and codec.name == "aac" and not codec.delay:
-                slack_s = GAP_S
-                continue  # encoder delay that the container does not state: the first frame, 1,024 samples
+            is_first, is_jump = clock_s is None, clock_s is None or frame.time - clock_s > LATE_S
+            clock_s = frame.time + frame.samples / frame.sample_rate
             if ahead_s < -GAP_S or frame.time - origin_s > latest_s:
                 origin_s += ahead_s
-            elif ahead_s > slack_s:
+            elif is_jump and ahead_s > (LATE_S if is_first else GAP_S):
                 run_s = end_s = end_s + ahead_s
-        slack_s = GAP_S
+                if is_first and codec.name == "aac" and not codec.delay:  # the container does not state it
+                    run_s = end_s = clock_s - origin_s
+                    continue
         if settings != (settings := (frame.format.name, frame.layout.name, frame.sample_rate)):
             # Packed format: PyAV 18.1 crashes on more than eight planes. Rate and channels are unchanged.
             to_float = AudioResampler("flt", frame.layout, frame.sample_rate)
