@@ -165,6 +165,23 @@ def test_rotation_is_applied(tmp_path, samples):
     assert top < 20 < 150 < bottom  # what was left is on top
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "codec"), [("a.m2v", "mpeg2video", "mpeg2video"), ("a.dv", "dv", "dvvideo")]
+)
+def test_streams_without_a_container(tmp_path, samples, name, format, codec):
+    with av.open(str(tmp_path / name), "w", format=format) as target:
+        stream = target.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 720, 576, "yuv420p", 2_000_000
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        for number in range(75):
+            pixels = np.full((576, 720, 3), 80 * (number // 25) + 10, np.uint8)
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        target.mux(stream.encode(None))
+    [sample] = samples(tmp_path / name, Modality.VIDEO)
+    assert (sample.duration_s, sample.width) == (pytest.approx(3, abs=0.05), 768)
+    np.testing.assert_allclose(sample.data.mean(axis=(1, 2, 3)) // 80, np.floor(sample.times_s), atol=0.1)
+
+
 MATRICES = {  # a, b, c, d of ISO 14496-12, and what they do to rows and columns
     (1, 0, 0, 1): lambda picture: picture,
     (-1, 0, 0, 1): np.fliplr,

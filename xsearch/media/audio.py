@@ -99,7 +99,7 @@ def _track(path: Path, number: int) -> Iterator[Sample]:
 
 def _duration_s(path: Path, source: Any, number: int) -> float | None:
     """Return the duration of a container in seconds, measured if it is sound of unknown duration."""
-    duration_s = source.duration / 1e6 if source.duration else None
+    duration_s = container.duration_s(source)
     formats = set(source.format.name.split(","))
     if container.picture_track(source) or (duration_s and not formats & (UNTIMED | RESTARTED)):
         return duration_s
@@ -187,7 +187,10 @@ def _link(path: Path, span: tuple[int, int]) -> Iterator[tuple[Iterator[Block], 
         else:
             part.seek(0)
             with container.opened(path, part) as source:
-                yield _decoded(source, container.sound_tracks(path, source)[0]), (source.duration or 0) / 1e6
+                yield (
+                    _decoded(source, container.sound_tracks(path, source)[0]),
+                    container.duration_s(source) or 0.0,
+                )
 
 
 def _decoded(source: Any, stream: Any) -> Iterator[Block]:
@@ -198,7 +201,7 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
     from av import AudioResampler
 
     origin_s = (source.start_time or 0) / 1e6  # microseconds
-    latest_s = source.duration / 1e6 + MARGIN_S if source.duration else math.inf
+    latest_s = (container.duration_s(source) or math.inf) + MARGIN_S
     is_timed = UNTIMED.isdisjoint(source.format.name.split(","))
     codec = stream.codec_context
     run_s = end_s = 0.0

@@ -10,7 +10,7 @@ from typing import Any
 
 from xsearch.errors import Unreadable
 
-__all__ = ["has_pictures", "opened", "picture_track", "sound_tracks"]
+__all__ = ["duration_s", "has_pictures", "opened", "picture_track", "sound_tracks"]
 
 # Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
 _FORMATS = (
@@ -35,7 +35,11 @@ _FORMATS = (
     ),
     *("mpeg", "mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
 )
-_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(_FORMATS)}
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(_FORMATS),
+    "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
+}
 
 
 @contextmanager
@@ -61,6 +65,14 @@ def picture_track(source: Any) -> Any | None:
     from av.stream import Disposition
 
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
+
+
+def duration_s(source: Any) -> float | None:
+    """Return the duration that the header states, in seconds; None if it does not know it."""
+    if not source.duration:
+        return None
+    is_end = "matroska" in source.format.name  # by the clock of the file, which may start late
+    return float(source.duration - is_end * (source.start_time or 0)) / 1e6
 
 
 def sound_tracks(path: Path, source: Any) -> list[Any]:

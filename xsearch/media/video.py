@@ -6,6 +6,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,14 @@ def read(file: MediaFile) -> Iterator[Sample]:
         if stream is None:
             raise Unreadable(f"{file.path}: neither video nor audio stream; remove or replace the file")
         stream.thread_type = "AUTO"
-        has_sound = bool(source.streams.audio)
-        yield from _frame_windows(file, source, stream)
+        has_sound, duration_s = bool(source.streams.audio), 0.0
+        for sample in _frame_windows(file, source, stream):
+            yield sample
+            duration_s = sample.duration_s or 0.0
     if has_sound:
         try:
-            yield from audio.track(file.path)
+            for sample in audio.track(file.path):
+                yield replace(sample, duration_s=max(sample.duration_s or 0.0, duration_s))
         except Exception as error:  # decoders raise undocumented exceptions on damaged input
             log.warning("skipping sound track: %s", error)
 
@@ -204,8 +208,8 @@ def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
         if (stream.duration or 0) > 0:
             late_s = float((stream.start_time or 0) * stream.time_base) - (source.start_time or 0) / 1e6
             return float(stream.duration * stream.time_base) + (late_s if late_s > audio.LATE_S else 0)
-        if (source.duration or 0) > 0:
-            return float(source.duration / 1e6)
+        if duration_s := container.duration_s(source):
+            return duration_s
     end, count = None, 0
     with container.opened(file.path) as again:
         for packet in _packets(again, again.streams[stream.index]):

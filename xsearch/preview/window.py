@@ -13,7 +13,7 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import MediaError, NotMedia, Unreadable
-from xsearch.media import container, mono
+from xsearch.media import audio, chained, container, mono
 from xsearch.media.frame import Screen, Shown
 from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
 
@@ -85,12 +85,15 @@ def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
 
 def _sound(path: Path, start_s: float, end_s: float) -> Sample:
     """Decode a window of audio: by seeking, or from the start where FFmpeg cannot, as in chained files."""
-    with suppress(Unreadable), container.opened(path) as source:
-        pieces = (_sought(source, stream, start_s, end_s) for stream in container.sound_tracks(path, source))
-        sounds = [piece for piece in pieces if piece]
-        if sounds:
-            return next((sound for sound in sounds if sound.data.any()), sounds[0])
-    for sample in media.read(media.identify(path, kinds=[(Modality.AUDIO, "*")])):
+    file = media.identify(path, kinds=[(Modality.AUDIO, "*")])
+    if not chained.links(path, file.mime):
+        with suppress(Unreadable), container.opened(path) as source:
+            tracks = container.sound_tracks(path, source)
+            sounds = list(filter(None, (_sought(source, track, start_s, end_s) for track in tracks)))
+            audible = (each for each in sounds if np.abs(each.data).max(initial=0) > audio.SILENCE)
+            if sounds:
+                return next(audible, sounds[0])
+    for sample in media.read(file):
         first_s, last_s = sample.start_s or 0.0, sample.end_s or 0.0
         if first_s <= start_s < last_s:
             begin, end = (round((second - first_s) * AUDIO_RATE_HZ) for second in (start_s, end_s))
