@@ -50,10 +50,16 @@ def ingest(
     metadata: Annotated[
         Path | None,
         typer.Option(
-            exists=True, metavar="FILE.csv", help="Table with a column path, whose others become metadata."
+            exists=True,
+            metavar="FILE",
+            help="Table (CSV, JSON lines, Parquet) with a column path, whose others become metadata.",
         ),
     ] = None,
     prune: Annotated[bool, typer.Option("--prune", help="Also remove items whose files are gone.")] = False,
+    no_captions: Annotated[
+        bool,
+        typer.Option("--no-captions", help="Do not embed what pictures say of themselves as texts."),
+    ] = False,
     dry_run: options.DryRun = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
     json_progress: Annotated[
@@ -80,7 +86,13 @@ def ingest(
                 report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
             else:
                 report = collection.ingest(
-                    paths, kinds=rules, metadata=metadata, prune=prune, dry_run=dry_run, progress=progress
+                    paths,
+                    kinds=rules,
+                    metadata=metadata,
+                    prune=prune,
+                    captions=not no_captions,
+                    dry_run=dry_run,
+                    progress=progress,
                 )
         if json_progress:
             typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))

@@ -207,7 +207,7 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
     run_s = end_s = 0.0
     clock_s: float | None = None  # where the last frame ends by its timestamp
     settings: tuple[str, str, int] | None = None
-    for frame in _frames(source, stream):
+    for frame in container.frames(source, stream):
         if is_timed and frame.time is not None:
             ahead_s = frame.time - origin_s - end_s
             is_first, is_jump = clock_s is None, clock_s is None or frame.time - clock_s > LATE_S
@@ -225,22 +225,6 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
         for part in to_float.resample(frame):
             yield Block(run_s, frame.sample_rate, part.to_ndarray().reshape(-1, frame.layout.nb_channels))
         end_s += frame.samples / frame.sample_rate
-
-
-def _frames(source: Any, stream: Any) -> Iterator[Any]:
-    """Yield the frames of a stream up to where the container is damaged; damaged packets are skipped."""
-    from av.error import FFmpegError
-
-    packets = source.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except FFmpegError:
-            return
-        if packet is None:
-            return
-        with suppress(FFmpegError):  # as players do
-            yield from packet.decode()
 
 
 def _samples(

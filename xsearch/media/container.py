@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Unreadable
 
-__all__ = ["duration_s", "has_pictures", "opened", "picture_track", "sound_tracks"]
+__all__ = ["duration_s", "frames", "has_pictures", "opened", "picture_track", "sound_tracks"]
 
 # Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
 _FORMATS = (
@@ -50,8 +50,10 @@ def opened(path: Path, part: RawIOBase | None = None) -> Iterator[Any]:
     """
     import av
 
+    # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
+    lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(part or str(path), options=_OPTIONS, metadata_errors="replace") as source:
+        with av.open(part or str(path), options=_OPTIONS, **lenient) as source:
             yield source
     except av.error.FFmpegError as error:
         reason = (
@@ -65,6 +67,16 @@ def picture_track(source: Any) -> Any | None:
     from av.stream import Disposition
 
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
+
+
+def frames(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames of a stream up to where its file is damaged; skip damaged packets, as players do."""
+    from av.error import FFmpegError
+
+    with suppress(FFmpegError):
+        for packet in source.demux(stream):
+            with suppress(FFmpegError):
+                yield from packet.decode()
 
 
 def duration_s(source: Any) -> float | None:

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
 from xsearch.media import imu
 from xsearch.media.depth import CAMERA
-from xsearch.media.files import HEAD, METADATA, guess, identify, match_kind
+from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
 from xsearch.media.walk import Skipped
 from xsearch.types import MediaFile, Modality
 
@@ -32,6 +32,7 @@ __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url"
 CONNECTIONS = 16
 BACKOFF_S = (0.3, 1.0, 3.0, 10.0)  # delay before each retry
 FATAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
+EAGER_BYTES = 256 << 20  # of a file that describes others: the most that a table may have
 TRANSIENT_STATUSES = (408, 429)  # besides 5xx
 MTIME_FIELDS = ("mtime", "LastModified", "last_modified", "modified", "updated", "Last-Modified", "created")
 
@@ -139,6 +140,7 @@ class Remote:
         from fsspec.core import url_to_fs
 
         self.url, self.kinds, self._scratch = url, kinds, scratch
+        self.tables: list[Path] = []  # metadata tables, fetched by `files`
         try:
             self._fs, self._root = url_to_fs(url)
             self._is_folder = _retried(self._detect_folder)
@@ -154,18 +156,22 @@ class Remote:
     def files(self) -> Iterator[RemoteFile | Skipped]:
         """Yield everything below the URL, sorted by name; the two files of an IMU pair are yielded as one.
 
-        Hidden entries are skipped. `metadata.csv`, `camera.json` and sidecars are fetched immediately.
+        Hidden entries are skipped. Metadata tables, `camera.json` and sidecars are fetched immediately.
         """
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
                 listed = {file.path: file for file in pool.map(self._file, self._entries(pool))}
                 stems = {path.with_suffix("") for path in listed if path.suffix != ".json"}
-                eager = [path for path in listed if path.name in (METADATA, CAMERA)]
+                self.tables = [path for path in listed if is_metadata(path)]
+                eager = self.tables + [path for path in listed if path.name == CAMERA]
                 eager += [path for path in listed if path.suffix == ".json" and path.with_suffix("") in stems]
-                list(pool.map(self.copy, [listed.pop(path) for path in dict.fromkeys(eager)]))
+                fetched = pool.map(self._fetch, [listed.pop(path) for path in dict.fromkeys(eager)])
+                skipped = [skip for skip in fetched if skip]
+                self.tables = [path for path in self.tables if path.is_file()]
                 kinds = list(pool.map(self._kind, listed.values()))
             except Exception as problem:
                 raise self._not_listed(problem) from problem
+        yield from skipped
         files: dict[Path, RemoteFile] = {}
         for file, kind in zip(listed.values(), kinds, strict=True):
             if kind:
@@ -187,6 +193,18 @@ class Remote:
         for key, path in zip(file.keys, filter(None, (file.path, file.companion)), strict=True):
             _retried(partial(self._fs.get_file, key, str(path)))
             os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
+
+    def _fetch(self, file: RemoteFile) -> Skipped | None:
+        """Fetch a file that describes others; return why it is left out."""
+        if file.bytes > EAGER_BYTES:
+            return Skipped(file.url, f"over {EAGER_BYTES >> 20} MB; split it", Reason.TOO_LARGE)
+        try:
+            self.copy(file)
+        except Exception as problem:  # file systems raise exceptions of their own
+            file.path.unlink(missing_ok=True)
+            reason = f"cannot be fetched: {_reason(problem)}; ingest again"
+            return Skipped(file.url, reason, Reason.NOT_FETCHED)
+        return None
 
     def _detect_folder(self) -> bool:
         """Whether the URL is a folder; over HTTP, an HTML page with links."""

@@ -107,7 +107,8 @@ def _sought(source: Any, stream: Any, start_s: float, end_s: float) -> Sample | 
     from av import AudioResampler
 
     origin_s = _seek(source, start_s - PREROLL_S)
-    times = ((frame.time - origin_s, frame) for frame in source.decode(stream) if frame.time is not None)
+    decoded = container.frames(source, stream)
+    times = ((frame.time - origin_s, frame) for frame in decoded if frame.time is not None)
     ahead = dropwhile(lambda at: at[0] + at[1].samples / at[1].sample_rate <= start_s, times)
     first_s, first = next(ahead, (end_s, None))
     if first is None or first_s >= end_s:
@@ -130,9 +131,10 @@ def _frame(path: Path, at_s: float) -> Sample:
             raise Unreadable("no video stream")
         track.thread_type = "AUTO"
         screen = Screen(track)
-        next(source.decode(track), None)  # only the first frame may carry the codec parameters
-        shown = _decode_from(at_s, source, track, screen, at_s)
-        shown = shown or _decode_from(0.0, source, track, screen, at_s)
+        next(container.frames(source, track), None)  # only the first frame may carry the codec parameters
+        starts_s = (at_s, at_s - 2, at_s - 10, 0.0)  # a seek may end after the keyframe, as in MPEG-TS
+        attempts = (_decode_from(max(0.0, start_s), source, track, screen, at_s) for start_s in starts_s)
+        shown = next(filter(None, attempts), None)
         if shown is None:
             raise Unreadable("no decodable frame")
         pixels = np.ascontiguousarray(shown.pixels(*shown.size))  # [H, W, 3]
@@ -145,10 +147,10 @@ def _decode_from(start_s: float, source: Any, track: Any, screen: Screen, at_s: 
     None if decoding cannot start at the keyframe before `start_s` (periodic intra refresh).
     """
     origin_s = _seek(source, start_s)
-    decoded = (frame for frame in source.decode(track) if frame.time is not None)
+    decoded = (frame for frame in container.frames(source, track) if frame.time is not None)
     frames = (screen.show(frame.time - origin_s, frame) for frame in decoded)
     shown = next(frames, None)
-    if shown and start_s > 0 and (shown.time_s > start_s + 1e-3 or shown.frame.is_corrupt):
+    if shown and start_s > 0 and (shown.time_s > at_s + 1e-3 or shown.frame.is_corrupt):
         return None
     while shown and shown.time_s < at_s and (later := next(frames, None)):
         shown = later
@@ -158,5 +160,5 @@ def _decode_from(start_s: float, source: Any, track: Any, screen: Screen, at_s: 
 def _seek(source: Any, at_s: float) -> float:
     """Seek to the keyframe before `at_s`; return the start time of the file in seconds."""
     start_us = source.start_time or 0
-    source.seek(start_us + int(max(0.0, at_s) * 1e6))
+    source.seek(start_us + int(at_s * 1e6) if at_s > 0 else min(start_us, 0))
     return float(start_us / 1e6)
