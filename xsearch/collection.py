@@ -309,7 +309,7 @@ class Collection:
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)
 
-    def _decode(self, file: MediaFile) -> list[Sample]:
+    def _decode(self, file: MediaFile) -> Iterator[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""
         with self._lock:
             if self._decoders is None:
