@@ -24,7 +24,6 @@ UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, reported for streams
 LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 FLOATS = {"FLOAT", "DOUBLE"}
 GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
-LATE_S = 0.1  # a track that starts earlier is not late: encoders add a delay of 20 to 50 ms
 MARGIN_S = 10.0  # timestamps that exceed the duration of the file by more are wrong
 SILENCE = 1e-4  # peak of a silent window, -80 dB
 SILENT_WINDOWS = 60  # a track that begins with ten minutes of silence gives way to the next one
@@ -107,7 +106,11 @@ def _duration_s(path: Path, source: Any, number: int) -> float | None:
         packets = again.demux(again.streams[number])
         total_s = float(sum(packet.duration * packet.time_base for packet in packets if packet.duration))
     off_s = total_s - (duration_s or 0)
-    return total_s if off_s > LATE_S or (off_s < -LATE_S and formats & UNTIMED) else duration_s
+    return (
+        total_s
+        if off_s > container.LATE_S or (off_s < -container.LATE_S and formats & UNTIMED)
+        else duration_s
+    )
 
 
 def _sndfile(file: Path | RawIOBase) -> Any | None:
@@ -210,11 +213,11 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
     for frame in container.frames(source, stream):
         if is_timed and frame.time is not None:
             ahead_s = frame.time - origin_s - end_s
-            is_first, is_jump = clock_s is None, clock_s is None or frame.time - clock_s > LATE_S
+            is_first, is_jump = clock_s is None, clock_s is None or frame.time - clock_s > container.LATE_S
             clock_s = frame.time + frame.samples / frame.sample_rate
             if ahead_s < -GAP_S or frame.time - origin_s > latest_s:
                 origin_s += ahead_s
-            elif is_jump and ahead_s > (LATE_S if is_first else GAP_S):
+            elif is_jump and ahead_s > (container.LATE_S if is_first else GAP_S):
                 run_s = end_s = end_s + ahead_s
                 if is_first and codec.name == "aac" and not codec.delay:  # the container does not state it
                     run_s = end_s = clock_s - origin_s

@@ -10,7 +10,7 @@ from typing import Any
 
 from xsearch.errors import Unreadable
 
-__all__ = ["duration_s", "frames", "has_pictures", "opened", "picture_track", "sound_tracks"]
+__all__ = ["LATE_S", "duration_s", "frames", "has_pictures", "opened", "picture_track", "sound_tracks"]
 
 # Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
 _FORMATS = (
@@ -40,6 +40,8 @@ _OPTIONS = {
     "format_whitelist": ",".join(_FORMATS),
     "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
 }
+
+LATE_S = 0.1  # what starts earlier is not late: encoders add a delay of 20 to 50 ms
 
 
 @contextmanager
@@ -83,8 +85,9 @@ def duration_s(source: Any) -> float | None:
     """Return the duration that the header states, in seconds; None if it does not know it."""
     if not source.duration:
         return None
-    is_end = "matroska" in source.format.name  # by the clock of the file, which may start late
-    return float(source.duration - is_end * (source.start_time or 0)) / 1e6
+    start_s = (source.start_time or 0) / 1e6
+    is_end = "matroska" in source.format.name and start_s > LATE_S  # by the clock of the file
+    return float(source.duration / 1e6) - is_end * start_s
 
 
 def sound_tracks(path: Path, source: Any) -> list[Any]:

@@ -213,7 +213,7 @@ def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
     if audio.RESTARTED.isdisjoint(source.format.name.split(",")):
         if (stream.duration or 0) > 0:
             late_s = float((stream.start_time or 0) * stream.time_base) - (source.start_time or 0) / 1e6
-            return float(stream.duration * stream.time_base) + (late_s if late_s > audio.LATE_S else 0)
+            return float(stream.duration * stream.time_base) + (late_s if late_s > container.LATE_S else 0)
         if duration_s := container.duration_s(source):
             return duration_s
     end, count = None, 0
