@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,9 @@ from xsearch.errors import Reason
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_sigint
 from xsearch.ingest.known import Known, KnownFile, as_text
+from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
-from xsearch.ingest.survey import Survey
+from xsearch.ingest.survey import Survey, kept, pruned
 from xsearch.ingest.work import Action, Embedded, Task
 from xsearch.media import Skipped
 from xsearch.metadata import sidecar
@@ -67,14 +69,16 @@ class Ledger:
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
         self._copies = Copies(known.files, survey.vanished)
-        self._pending = [_Change(dropped=survey.outdated, skipped=survey.skipped, recovered=survey.recovered)]
+        skips = (*survey.skipped, *survey.others)
+        self._pending = [_Change(dropped=survey.outdated, skipped=skips, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
         self._started = clock.started.isoformat()  # skipped files modified later are retried
         self._new: Counter[Modality] = Counter()
         self._items: Counter[Modality] = Counter()
         self._skipped: list[Skipped] = []
         self._counts: dict[str, Any] = dict.fromkeys(("changed", "duplicates", "moved", "removed"), 0)
-        self._counts |= {"unchanged": survey.report.unchanged, "not_media": survey.report.not_media}
+        self._counts |= {"unchanged": survey.report.unchanged, "notes": survey.report.notes}
+        self._not_media = Counter(survey.report.not_media_types)
         self._done = self._bytes = self._pending_items = 0  # files, their bytes, items to commit
 
     def __enter__(self) -> Ledger:
@@ -101,7 +105,7 @@ class Ledger:
 
     def refuse(self, skip: Skipped, bytes: int) -> None:
         """Record a file without items. If it could not be fetched, its stored items are kept."""
-        self._counts["not_media"] += skip.error is Reason.NOT_MEDIA
+        self._not_media[extension(skip.path)] += skip.error is Reason.NOT_MEDIA
         self._apply(
             _Change(
                 dropped=() if skip.error is Reason.NOT_FETCHED else (skip.path,),
@@ -111,10 +115,11 @@ class Ledger:
             bytes,
         )
 
-    def finish(self, *, prune: bool) -> None:
+    def finish(self, prune: bool | Sequence[str | Path]) -> None:
         """Record the copies, whose sources are all embedded by now.
 
-        prune: remove the items of vanished files, unless they were moved.
+        prune: remove the items of vanished and excluded files, or those at and below these paths, unless
+            they were moved.
         """
         copies, files = self._copies, self._known.files
         self._counts["unchanged"] += sum(copy.is_same_file for copy in copies.of_stored)
@@ -131,10 +136,11 @@ class Ledger:
                     file = copy.task.file
                     self.refuse(replace(problems[copy.source], path=file.name), file.bytes)
             self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
-        if prune:
-            gone = self._survey.vanished - copies.moved
-            self._counts["removed"] = sum(len(files[name].ids) for name in gone)
-            self._pending.append(_Change(dropped=gone))
+        gone = self._survey.vanished - copies.moved
+        removed = pruned(gone, prune)
+        self._counts["removed"] = sum(len(files[name].ids) for name in removed)
+        self._counts["notes"] += tuple(kept(files, gone - removed, self._survey.excluded))
+        self._pending.append(_Change(dropped=removed))
 
     @property
     def is_due(self) -> bool:
@@ -161,8 +167,16 @@ class Ledger:
     @property
     def report(self) -> Report:
         """The report so far, without timings."""
-        skipped = (*self._survey.report.skipped, *self._skipped)
-        return replace(self._survey.report, new=self._new, items=self._items, skipped=skipped, **self._counts)
+        report, types = self._survey.report, self._not_media
+        return replace(
+            report,
+            new=self._new,
+            items=self._items,
+            skipped=(*report.skipped, *self._skipped),
+            not_media=types.total(),
+            not_media_types=types,
+            **self._counts,
+        )
 
     def _copy(self, snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]) -> None:
         for copy, embedded in copied(snapshot, files, copies):
@@ -182,7 +196,7 @@ class Ledger:
                 rows=embedded.rows,
                 vectors=embedded.vectors,
                 skipped=(Skipped(sidecar_name, problem, Reason.SIDECAR),) if problem else (),
-                recovered=[name for name in resolved if name in self._known.skips],
+                recovered=[name for name in resolved if self._known.is_skipped(name)],
             ),
             file.name,
             file.bytes,

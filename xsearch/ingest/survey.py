@@ -6,9 +6,9 @@ Files whose name, size and mtime match the store are neither opened nor fetched.
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch import media
-from xsearch.errors import Reason, UsageError
+from xsearch.errors import MediaError, Reason, UsageError
 from xsearch.ingest.known import Known, KnownFile
+from xsearch.ingest.others import Others
 from xsearch.ingest.report import Report
 from xsearch.ingest.work import Action, Task, table_of, tasks_of
-from xsearch.media import Remote, RemoteFile, Skipped
+from xsearch.media import Exclusion, Remote, RemoteFile, Skipped
 from xsearch.metadata import Metadata, sidecar
 from xsearch.types import MediaFile, Modality
 
@@ -34,14 +35,41 @@ class Survey:
 
     work: pa.Table  # schema WORK
     remotes: Mapping[str, Remote]  # by URL
-    report: Report  # of a dry run with prune
+    report: Report  # before anything is embedded, copied or removed
     skipped: Sequence[Skipped]  # new skips, or skips with a new reason
     outdated: Set[str]  # stored, changed and now unreadable: their items are removed
     recovered: Set[str]  # skipped before, now readable or deleted
-    vanished: Set[str]  # stored and below the roots, but deleted
+    vanished: Set[str]  # stored and below the roots, but deleted or excluded
+    excluded: Set[str]  # of these
+    others: Sequence[Skipped]  # no failures, as by `Others`: new lines to record
 
     def tasks(self, action: Action) -> Iterator[Task]:
         return tasks_of(self.work.filter(pc.field("action") == action), self.remotes)
+
+    def preview(self, known: Known, prune: bool | Sequence[str | Path]) -> Report:
+        """Return the report of a dry run. Files that will turn out to be duplicates count as new."""
+        files, new, moved, problems = known.files, Counter(self.report.new), set(), []
+        gone = defaultdict(list)
+        for name in sorted(self.vanished):
+            gone[files[name].bytes, files[name].kind].append(name)
+        for task in self.tasks(Action.EMBED):
+            candidates = gone[task.file.bytes, task.file.modality]
+            if old := next((name for name in candidates if _is_copy(task.file, files[name])), None):
+                candidates.remove(old)
+                moved.add(old)
+                new[task.file.modality] -= 1
+            if task.sidecar_problem:
+                problems.append(Skipped(sidecar(task.file.name), task.sidecar_problem, Reason.SIDECAR))
+        removed = pruned(self.vanished - moved, prune)
+        notes = kept(files, self.vanished - moved - removed, self.excluded)
+        return replace(
+            self.report,
+            new=+new,
+            moved=len(moved),
+            removed=sum(len(files[name].ids) for name in removed),
+            skipped=(*self.report.skipped, *problems),
+            notes=(*self.report.notes, *notes),
+        )
 
 
 def survey(
@@ -49,6 +77,7 @@ def survey(
     roots: Sequence[str | Path],
     *,
     kinds: Sequence[tuple[Modality, str]],
+    exclude: Sequence[str] = (),
     metadata: str | Path | None,
     collection: Path | None,
     scratch: Path,
@@ -60,18 +89,23 @@ def survey(
     """
     folders = [media.absolute(root) for root in roots if not media.is_url(root)]
     remotes = {str(root): Remote(str(root), scratch, kinds=kinds) for root in roots if media.is_url(root)}
-    listed = [file for remote in remotes.values() for file in remote.files()]
+    exclusion = Exclusion(exclude, known.removed - known.files.keys())
+    listed = [file for remote in remotes.values() for file in remote.files(exclusion)]
     local_roots = [*folders, *(remote.folder for remote in remotes.values())]
-    sorter = _Sorter(known, Metadata.beside(local_roots, metadata), local_roots, kinds)
+    names = [*map(str, folders), *remotes]
+    described = Metadata.beside(local_roots, metadata)
+    sorter = _Sorter(known, described, local_roots, kinds, exclusion, Others(names))
     inside = f"{media.absolute(collection)}{os.sep}" if collection else None
     files = (
         file
-        for file in chain(listed, media.walk(folders, kinds=kinds, known=known.unchanged))
+        for file in chain(
+            listed, media.walk(folders, kinds=kinds, known=known.unchanged, exclusion=exclusion)
+        )
         if not (inside and (file.path if isinstance(file, Skipped) else file.name).startswith(inside))
     )
     work = table_of(task for file in files if (task := sorter.sort(file)))
-    names = [*map(str, folders), *remotes]
     vanished = {*sorter.missing(known.files, names)}
+    others = sorter.others
     report = Report(
         files=sorter.files,
         new=sorter.new,
@@ -79,28 +113,50 @@ def survey(
         **sorter.counts,
         duplicates=0,
         moved=0,
-        removed=sum(len(known.files[name].ids) for name in vanished),
+        removed=0,
         skipped=(*sorter.still_skipped, *sorter.skipped),
-        notes=(),
+        not_media=others.counts[Reason.NOT_MEDIA],
+        not_media_types=dict(others.types.most_common()),
+        excluded=others.counts[Reason.EXCLUDED],
+        ignored=others.counts[Reason.REMOVED],
+        notes=tuple(sorter.notes()),
         seconds=0.0,
         spent={},
     )
     deleted = sorter.missing(known.skips.keys() - {skip.path for skip in report.skipped}, names)
-    recovered = sorter.recovered.union(deleted)
-    return Survey(work, remotes, report, sorter.skipped, sorter.outdated, recovered, vanished)
+    added, dropped = others.changes(known.others)
+    return Survey(
+        work,
+        remotes,
+        report,
+        skipped=sorter.skipped,
+        others=added,
+        outdated=sorter.outdated,
+        recovered=sorter.recovered.union(deleted, dropped),
+        vanished=vanished,
+        excluded={name for name in vanished if not media.is_url(name) and os.path.lexists(name)},
+    )
 
 
 class _Sorter:
     """Classifies files one by one and keeps the tallies."""
 
     def __init__(
-        self, known: Known, metadata: Metadata, roots: Sequence[Path], kinds: Sequence[tuple[Modality, str]]
+        self,
+        known: Known,
+        metadata: Metadata,
+        roots: Sequence[Path],
+        kinds: Sequence[tuple[Modality, str]],
+        exclusion: Exclusion,
+        others: Others,
     ) -> None:
         self._known, self._metadata, self._roots, self._kinds = known, metadata, roots, kinds
+        self._exclusion, self.others = exclusion, others
+        self._unmatched = list(dict.fromkeys(kinds))
         self._visited: set[str] = set()  # media files
         self.files: Counter[Modality] = Counter()
         self.new: Counter[Modality] = Counter()
-        self.counts = dict.fromkeys(("changed", "described", "unchanged", "not_media"), 0)
+        self.counts = dict.fromkeys(("changed", "described", "unchanged"), 0)
         self.skipped: list[Skipped] = []
         self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
         self.outdated: set[str] = set()
@@ -111,6 +167,7 @@ class _Sorter:
         if isinstance(file, Skipped):
             self._skip(file)
             return None
+        self._match(file.path)
         self._visited.add(file.name)
         self.files[file.modality] += 1
         known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
@@ -131,15 +188,33 @@ class _Sorter:
 
     def _skip(self, skip: Skipped) -> None:
         known, before = self._known.files.get(skip.path), self._known.skips.get(skip.path)
+        if skip.error in (Reason.EXCLUDED, Reason.REMOVED):
+            self.others.add(skip)
+            return
         if known and known.differs(skip.path):
             self.outdated.add(skip.path)
         if skip.error is not Reason.NOT_MEDIA:
+            self._match(Path(skip.path))
             is_known = before is not None and before.skipped.reason == skip.reason
             (self.still_skipped if is_known else self.skipped).append(skip)
             return
-        self.counts["not_media"] += 1
+        self.others.add(skip)
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
+
+    def _match(self, path: Path) -> None:
+        """Note which rules match a file."""
+        for rule in list(self._unmatched):
+            if any(media.matches(path, root, rule[1]) for root in self._roots):
+                self._unmatched.remove(rule)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the user should know of rules and ignore files."""
+        rules = [f"--as {kind}={glob}" for kind, glob in self._unmatched]
+        rules += [f"--exclude {glob}" for glob in self._exclusion.unmatched]
+        for rule in rules:
+            yield f"{rule} matches nothing; a glob is compared with names and with paths below PATH"
+        yield from self._exclusion.problems
 
     def _described(self, file: MediaFile | RemoteFile, known: KnownFile) -> Task | None:
         """Return a task if the user columns of an unchanged file differ from the stored ones."""
@@ -160,9 +235,42 @@ class _Sorter:
             return {}, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
 
     def missing(self, names: Iterable[str], roots: Sequence[str]) -> Iterator[str]:
-        """Yield those of `names` that are below the roots but do not exist, or for URLs, are not listed."""
+        """Yield those of `names` that are below the roots but do not exist or are excluded.
+
+        URLs: that are not listed.
+        """
         below = tuple(f"{root.rstrip('/')}/" for root in roots)
         for name in names:
             is_below = name not in self._visited and (name.startswith(below) or name in roots)
-            if is_below and (media.is_url(name) or not os.path.lexists(name)):
+            if is_below and (media.is_url(name) or not os.path.lexists(name) or self._is_excluded(name)):
                 yield name
+
+    def _is_excluded(self, name: str) -> bool:
+        path = Path(name)
+        return all(self._exclusion.covers(path, root) for root in self._roots if path.is_relative_to(root))
+
+
+def _is_copy(file: MediaFile | RemoteFile, known: KnownFile) -> bool:
+    """Whether a file of the size of a stored one has its content. Opened only if the mtime differs too."""
+    if file.mtime_ns == known.mtime_ns or isinstance(file, RemoteFile):
+        return file.mtime_ns == known.mtime_ns
+    try:
+        return media.sha256(file.path, file.companion) == known.sha256
+    except MediaError:
+        return False
+
+
+def pruned(names: Set[str], prune: bool | Sequence[str | Path]) -> Set[str]:
+    """Return the names of vanished files whose items are removed; see `ingest`."""
+    if isinstance(prune, bool):
+        return names if prune else set()
+    tops = [str(path if media.is_url(path) else media.absolute(path)) for path in prune]
+    below = tuple(f"{top.rstrip('/')}/" for top in tops)
+    return {name for name in names if name in tops or name.startswith(below)}
+
+
+def kept(files: Mapping[str, KnownFile], names: Set[str], excluded: Set[str]) -> Iterator[str]:
+    """Yield notes about vanished files whose items are kept."""
+    for group, what in ((names - excluded, "vanished"), (names & excluded, "excluded")):
+        if count := sum(len(files[name].ids) for name in group):
+            yield f"{count:,} item{'s' * (count != 1)} of {what} files kept; --prune removes them"

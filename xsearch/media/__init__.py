@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, facts, files, image, imu, text, thermal, video
+from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.files import (
     absolute,
     companions,
@@ -23,14 +24,18 @@ from xsearch.media.files import (
     match_kind,
     sha256,
 )
+from xsearch.media.globs import fits, matches
 from xsearch.media.names import looks_like_path, why_no_file
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
-from xsearch.media.walk import Skipped, walk
+from xsearch.media.walk import walk
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = [
     "CONNECTIONS",
+    "IGNORE_FILE",
+    "REMOVED",
+    "Exclusion",
     "Remote",
     "RemoteFile",
     "Skipped",
@@ -38,12 +43,15 @@ __all__ = [
     "at_hand",
     "companions",
     "fetched",
+    "fits",
     "identify",
+    "is_hidden",
     "is_unchanged",
     "is_url",
     "listed",
     "looks_like_path",
     "match_kind",
+    "matches",
     "read",
     "sha256",
     "walk",

@@ -7,11 +7,11 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import container, depth, imu, text, thermal
+from xsearch.media.globs import matches
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
@@ -98,9 +98,8 @@ def identify(
 ) -> MediaFile:
     """Determine a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
 
-    kinds: (modality, glob) rules, first match wins. A glob is matched against the name and against the
-    path relative to `root`; `*` also matches `/`. Folders and names (`depth/`, `*thermal*`, `*_ir*`)
-    count only if the format can hold such data: a colour JPEG is never a depth map.
+    kinds: (modality, glob) rules, first match wins; see `matches` for globs. Folders and names (`depth/`,
+    `*thermal*`, `*_ir*`) count only if the format can hold such data: a colour JPEG is never a depth map.
     Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
     Raises NotMedia for an unsupported file, Unreadable if it is empty, incomplete or cannot be opened.
@@ -112,7 +111,7 @@ def identify(
             raise NotMedia(f"{path}: not a regular file")
         with path.open("rb") as file:
             mime = _magic(file.read(HEAD)) or EXTENSIONS.get(path.suffix.lower(), "")
-        rule = match_kind(path, absolute(root) if root else path.parent, kinds)
+        rule = match_kind(path, root and absolute(root), kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
         kind = rule or _kind_by_name(path, mime)
@@ -161,13 +160,9 @@ def is_unchanged(file: MediaFile) -> bool:
     return any(_size_mtime(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
 
 
-def match_kind(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
-    """Return the kind of the first rule that matches `path`, below `root`; both absolute."""
-    relative = path.relative_to(root) if path.is_relative_to(root) else path
-    for modality, glob in kinds:
-        if fnmatchcase(relative.as_posix(), glob) or fnmatchcase(path.name, glob):
-            return modality
-    return None
+def match_kind(path: Path, root: Path | None, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
+    """Return the kind of the first rule that matches a path at or below `root`; see `matches`."""
+    return next((modality for modality, glob in kinds if matches(path, root, glob)), None)
 
 
 def sha256(path: Path, companion: Path | None = None) -> str:
