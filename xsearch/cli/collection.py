@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
-from xsearch.cli.table import print_table, relative, seconds
+from xsearch.cli.table import print_table, relative, relative_paths, seconds
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION
 
@@ -142,7 +142,8 @@ def skipped(
     if json:
         output.print_json(rows)
     elif rows:
-        print_table(("path", "reason"), [(relative(row["path"]), row["reason"]) for row in rows])
+        cells = [(relative(row["path"]), relative_paths(row["reason"])) for row in rows]
+        print_table(("path", "reason"), cells)
     else:
         output.note("nothing was skipped")
     if not everything and not json and (others := len(collection.skipped(everything=True)) - len(rows)):

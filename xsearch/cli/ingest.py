@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
-from xsearch.cli.table import relative
+from xsearch.cli.table import relative, relative_paths
 from xsearch.cli.watch import changes
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality
@@ -221,8 +221,8 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
         (report.changed, "changed since the last run"),
         (report.described, "with new metadata"),
         (report.duplicates, "with the same bytes as another file, not embedded twice"),
-        (report.moved, "to move" if dry_run else "moved"),
-        (report.removed, "items of vanished files" + (" to remove" if dry_run else " removed")),
+        (0 if dry_run else report.moved, "moved"),
+        (report.removed, "items of vanished or excluded files" + (" to remove" if dry_run else " removed")),
         (report.not_media, f"not media ({_types(report.not_media_types)})"),
         (report.excluded, "excluded"),
         (report.ignored, "kept out by `xsearch rm --ignore`"),
@@ -234,7 +234,7 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
         spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
         output.note(f"time spent: {', '.join(spent)}")
     for note in report.notes:
-        output.note(note)
+        output.note(relative_paths(note))
     for skip in report.skipped[:SHOWN]:
         output.note(f"skipped {relative(skip.path)}: {skip.reason}")
     if len(report.skipped) > SHOWN:

@@ -103,7 +103,7 @@ class Exclusion:
     """What is left out below the roots of an ingest, and by which rule.
 
     Ignore files apply to all that is below their folder, inner ones before outer ones, also if a root is
-    below that folder, unless they exclude the root itself.
+    below that folder, but for those that exclude the root itself.
     """
 
     def __init__(self, globs: Sequence[str] = (), removed: Collection[str] = ()) -> None:
@@ -176,7 +176,7 @@ class Exclusion:
         for folder, child in pairwise([*reversed(root.parents), root]):
             chain = (*self._read(folder), *chain)
             if _excluding(child, chain, is_folder=True):
-                chain = ()
+                chain = tuple(ignore for ignore in chain if not _excluding(child, [ignore], is_folder=True))
         return chain
 
     def _read(self, folder: Path) -> Iterator[IgnoreFile]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase, translate
 from functools import lru_cache
 from glob import escape
+from itertools import product
 from pathlib import Path
 from unicodedata import normalize
 
@@ -19,8 +20,9 @@ def matches(path: Path, root: Path | None, glob: str) -> bool:
     """Whether a user's glob matches a file or folder at or below `root`, both absolute; None: its folder.
 
     The glob is compared with the name and with the path below `root`, before which it may repeat the last
-    folders of `root`. If it is absolute or starts with `./` or `../`, it is also compared with the absolute
-    path. `*` also matches `/`, `**/` also nothing, `folder/` everything in a folder.
+    folders of `root`; from `/`, `./` or `../` on with the absolute path, and from `./` on with the path below
+    `root` if the current folder is not below it. `*` also matches `/`, `**/` also nothing, and `folder/` all
+    that is in such a folder.
     """
     top = root if root and root != path else path.parent
     glob_at = _patterns(glob, str(top), root is not None, _current_folder())
@@ -64,30 +66,46 @@ class _Patterns:
 
 @lru_cache
 def _patterns(glob: str, root: str, may_repeat: bool, current: str) -> _Patterns:
-    glob = nfc(os.path.expanduser(glob.partition("://")[2] or glob))  # noqa: PTH111  of a URL: host and path
-    top, end = nfc(root).rstrip("/"), "/*" * glob.endswith("/")
-    parts = os.path.normpath(glob).strip("/").split("/")
-    if glob.startswith("/"):
-        return _Patterns(f"{top}/", _compiled(), _compiled(), _compiled(f"/{'/'.join(parts)}{end}"))
-    ups = parts.count("..")  # at the beginning only
-    inner, tops = "/".join(parts[ups:]) + end, top.split("/")
+    scheme, _, url = glob.partition("://")
+    if url:  # host and path are folders of a copy
+        glob = url if scheme == "file" else url.lstrip("/")
+    glob = nfc(os.path.expanduser(glob))  # noqa: PTH111
+    parts, end = os.path.normpath(glob).strip("/").split("/"), "/*" * glob.endswith("/")
+    top = nfc(root).rstrip("/")
+    names, below, absolute = [], [], []
+    ups = parts.count("..")  # at the beginning
+    rest = "/".join(parts[ups:]) + end
     is_local = glob.startswith(("./", "../"))
-    repeated = [n for n in range(1, len(parts)) if may_repeat and parts[:n] == tops[-n:]]
-    below = ["/".join(parts[n:]) + end for n in repeated]
-    below += [inner] * (not ups) + [f"**/{inner}"] * (bool(end) and len(parts) == 1)
-    return _Patterns(
-        f"{top}/",
-        _compiled(*[inner] * (len(parts) == 1 and not end and not is_local)),
-        _compiled(*below),
-        _compiled(*[f"{escape(os.path.normpath(Path(current, *parts[:ups])))}/{inner}"] * is_local),
-    )
+    if glob.startswith("/"):
+        absolute.append(f"/{rest}")
+    elif is_local:
+        absolute.append(f"{escape(os.path.normpath(Path(current, *parts[:ups])))}/{rest}")
+    elif len(parts) == 1:
+        names.append(rest)  # of a folder: nothing, a name has no slash
+        below += [f"**/{rest}"] if end else []
+    if not (glob.startswith("/") or ups or (is_local and f"{current}/".startswith(f"{root}/"))):
+        below.append(rest)
+        tops = top.split("/") if may_repeat else []
+        below += ["/".join(parts[n:]) + end for n in range(1, len(parts)) if parts[:n] == tops[-n:]]
+    return _Patterns(f"{top}/", *map(_compiled, (names, below, absolute)))
 
 
-def _compiled(*globs: str) -> re.Pattern[str]:
+def _compiled(globs: Sequence[str]) -> re.Pattern[str]:
     """Return a pattern of all globs; brackets are also taken literally, as in `[2024] Trip`."""
-    more = [glob.replace("**/", "") for glob in globs if "**/" in glob]
-    literal = [glob.replace("[", "[[]") for glob in (*globs, *more) if "[" in glob]
-    return re.compile("|".join(map(translate, (*globs, *more, *literal))) or r"(?!)")
+    forms = [form for glob in globs for form in _forms(glob)]
+    literal = [form.replace("[", "[[]") for form in forms if "[" in form]
+    return re.compile("|".join(map(translate, forms + literal)) or r"(?!)")
+
+
+def _forms(glob: str) -> Iterator[str]:
+    """Yield a glob with each `**/` as it is and left out.
+
+    >>> sorted(_forms("**/a/**/b"))
+    ['**/a/**/b', '**/a/b', 'a/**/b', 'a/b']
+    """
+    first, *others = re.split(r"(?:^|(?<=/))\*\*/", glob, maxsplit=5)
+    for joints in product(("**/", ""), repeat=len(others)):
+        yield first + "".join(joint + part for joint, part in zip(joints, others, strict=True))
 
 
 def _current_folder() -> str:
