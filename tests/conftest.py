@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import torch
 
 from tests import official
 from xsearch.models import SMALL, ImageBind, save_model, train_tokenizer
+
+# A shell without job control starts background commands, and thus the tests, with SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

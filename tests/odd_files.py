@@ -180,7 +180,9 @@ def _pictures(at: _Folder) -> None:
     at.skip("checksum.png", "a wrong checksum", png[:29] + bytes(4) + png[33:], "")
     at.skip("no height.png", "no height", _black(8, 0), "")
     at.skip("page.jpg", "a web page", "<!doctype html><title>404</title>", "unsupported image format")
-    at.skip("photo.heic", "needs a package", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "pip install")
+    at.skip(
+        "photo.heic", "needs a package", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40), "image format ("
+    )
     at.skip("far.tiff", "an index beyond its end", tiff[:4] + b"\xff\xff\xff\x7f" + tiff[8:], "")
     at.skip("head.webp", "a header only", b"RIFF\x40\0\0\0WEBP" + bytes(20), "")
     rng = np.random.default_rng(0)
@@ -423,13 +425,15 @@ def _depth(at: _Folder) -> None:
         ("cube.npy", np.ones((3, 4, 5))),
         ("line.npy", np.ones(9)),
         ("yes.npy", metres > 1),
+        ("mask.npy", (metres > 1).astype(np.float32)),
+        ("8 bit.npy", metres.astype(np.uint8)),
         ("complex.npy", metres + 1j),
         ("fields.npy", np.ones((3, 4), [("z", "f4")])),
     ):
         at.other(name, f"{array.dtype} {array.shape}", _npy(array), "--as")
     at.skip("pickle.npy", "Python objects", _npy(np.array([[None]]), allow_pickle=True), "")
-    side = _npy(np.ones((1, 1), np.uint8)).replace(b"(1, 1), }" + b" " * 8, b"(14000, 14000), }")
-    os.truncate(at.put("side.npy", side), 128 + 14_000**2)
+    side = _npy(np.full((1, 1), 7, np.uint16)).replace(b"(1, 1), }" + b" " * 8, b"(14000, 14000), }")
+    os.truncate(at.put("side.npy", side), 128 + 2 * 14_000**2)
     at.skip("side.npy", "14,000 x 14,000", None, PIXELS)
     at.skip("short.npy", "shorter than its header says", side, "")
     row = struct.pack("<8f", *metres[0])

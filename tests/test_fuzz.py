@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from xsearch.errors import MediaError, UsageError, XsearchError
 from xsearch.media import identify, read
-from xsearch.metadata import Metadata
+from xsearch.metadata import Files, Metadata
 from xsearch.store.manifest import Manifest, SegmentEntry, read_manifest
 from xsearch.types import Fingerprint, Modality, Sample
 
@@ -128,7 +128,7 @@ def test_tables_of_metadata(folder: Path, data: bytes | str) -> None:
     table = folder / "about.csv"
     table.write_bytes(data if isinstance(data, bytes) else data.encode())
     with contextlib.suppress(UsageError):
-        check_columns(Metadata([table]).of(folder / "a.png"))
+        check_columns(Metadata(Files([str(folder / "a.png")]), (), table).of(folder / "a.png"))
 
 
 @fuzz
@@ -140,7 +140,7 @@ def test_tables_of_metadata(folder: Path, data: bytes | str) -> None:
 def test_sidecars(folder: Path, text: str) -> None:
     (folder / "a.json").write_text(text, encoding="utf-8", errors="surrogatepass")
     with contextlib.suppress(UsageError):
-        check_columns(Metadata([]).of(folder / "a.png"))
+        check_columns(Metadata(Files([])).of(folder / "a.png"))
 
 
 def check_columns(columns: dict[str, object]) -> None:

@@ -25,9 +25,9 @@ from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import Snapshot, Store
+from xsearch.store import ITEM_COLUMNS, Snapshot, Store
 from xsearch.system.cores import CORES
-from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
 
 if TYPE_CHECKING:
@@ -205,6 +205,7 @@ class Collection:
         exclude: str | Sequence[str] = (),
         metadata: str | Path | None = None,
         prune: bool | Sequence[str | Path] = False,
+        captions: bool = True,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
     ) -> Report:
@@ -217,6 +218,7 @@ class Collection:
             exclude=[exclude] if isinstance(exclude, str) else exclude,
             metadata=metadata,
             prune=prune,
+            captions=captions,
             dry_run=dry_run,
             progress=progress,
         )
@@ -243,6 +245,7 @@ class Collection:
         min_cosine: float | None = None,
         max_expected: float | None = None,
         unique: bool = False,
+        sort: Sort | str | None = None,
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> Hits:
@@ -261,6 +264,7 @@ class Collection:
             min_cosine=min_cosine,
             max_expected=max_expected,
             unique=unique,
+            sort=sort,
             exclude_self=exclude_self,
             anyway=anyway,
         )
@@ -278,6 +282,7 @@ class Collection:
         min_cosine: float | None = None,
         max_expected: float | None = None,
         unique: bool = False,
+        sort: Sort | str | None = None,
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
@@ -291,6 +296,7 @@ class Collection:
             min_cosine=min_cosine,
             max_expected=max_expected,
             unique=unique,
+            sort=sort,
             exclude_self=exclude_self,
             anyway=anyway,
         )
@@ -370,12 +376,19 @@ class Collection:
         *,
         modality: Kinds | None = None,
         where: str | None = None,
+        sort: Sort | str | None = None,
         columns: Sequence[str] | None = None,
         limit: int | None = None,
     ) -> pa.Table:
-        """The items as an Arrow table, by id."""
+        """The items as an Arrow table, by id, or by `taken_at`: "date", the newest first, or "-date"."""
         snapshot = self.snapshot()
-        return snapshot.items(snapshot.select(where, as_modalities(modality))[:limit], columns)
+        ids = snapshot.select(where, as_modalities(modality))
+        if sort is not None and "taken_at" in snapshot.schema.names:
+            from pyarrow.compute import sort_indices
+
+            order = "descending" if Sort(sort) is Sort.DATE else "ascending"
+            ids = ids[sort_indices(snapshot.items(ids, ["taken_at"]), [("taken_at", order)]).to_numpy()]
+        return snapshot.items(ids[:limit], columns)
 
     def duplicates(self, *, modality: Kinds | None = None, where: str | None = None) -> pa.Table:
         """Files with the same content, one row per content: sha256, bytes, paths (a sorted list)."""
@@ -429,12 +442,13 @@ class Collection:
         }
 
     def stats(self) -> dict[str, Any]:
-        """The `summary`, and what every file has to be looked at for: files, skipped, bytes."""
+        """The `summary`, and what takes longer: files, skipped, bytes, columns of metadata."""
         view = self.view()
         return self._summary(view) | {
             "files": len(view.snapshot.files()),
             "skipped": len(view.snapshot.skipped()),
             "bytes": _bytes_below(self.path),
+            "columns": [name for name in view.snapshot.schema.names if name not in ITEM_COLUMNS],
         }
 
     def plan_index(

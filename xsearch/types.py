@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +12,7 @@ __all__ = [
     "AUDIO_RATE_HZ",
     "DEFAULT_COLLECTION",
     "HIT_COLUMNS",
+    "PICTURES",
     "UNKNOWN_SHARE",
     "Device",
     "Fingerprint",
@@ -21,7 +22,9 @@ __all__ = [
     "Modality",
     "Rank",
     "Sample",
+    "Sort",
     "Url",
+    "kind_of_file",
 ]
 
 DEFAULT_COLLECTION = Path("indexes/default")
@@ -41,6 +44,18 @@ class Modality(StrEnum):
     DEPTH = "depth"
     THERMAL = "thermal"
     IMU = "imu"
+
+
+def kind_of_file(kinds: Iterable[str]) -> Modality:
+    """Return the kind of a file with items of these kinds: a video also has sounds, a picture its captions.
+
+    >>> kind_of_file(["audio", "video"]), kind_of_file(["text", "thermal"])
+    (<Modality.VIDEO: 'video'>, <Modality.THERMAL: 'thermal'>)
+    """
+    return Modality(min(kinds, key=lambda kind: (kind != Modality.VIDEO, kind == Modality.TEXT, kind)))
+
+
+PICTURES = (Modality.IMAGE, Modality.DEPTH, Modality.THERMAL)  # without time
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +136,13 @@ class Match(StrEnum):
     WORDS = "words"  # its text, user columns and file name; no model is loaded
     MEANING = "meaning"  # its vector
     BOTH = "both"  # both, fused by reciprocal rank
+
+
+class Sort(StrEnum):
+    """An order by time, in place of the score's; what has no date comes last."""
+
+    DATE = "date"  # the newest `taken_at` first
+    OLDEST = "-date"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import resource
 import subprocess
 import sys
 
@@ -45,17 +44,14 @@ def test_without_a_command_there_is_help(run):
     assert run().stdout == run("--help").stdout
 
 
-def test_help_loads_nothing_heavy_and_is_fast():
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+def test_help_loads_nothing_heavy():
     program = (
         "import sys\nsys.argv = ['xsearch', '--help']\n"
         "import xsearch.cli\ntry: xsearch.cli.main()\nexcept SystemExit: pass\n"
         "print(sorted({'numpy', 'torch', 'faiss', 'duckdb', 'pyarrow', 'PIL', 'rich'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stdout
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert out.splitlines()[-1] == "[]"
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3  # seconds of CPU
 
 
 @pytest.mark.parametrize(

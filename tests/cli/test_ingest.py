@@ -13,6 +13,7 @@ from subprocess import PIPE
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 import xsearch
 from xsearch.errors import XsearchError
@@ -203,3 +204,24 @@ def test_a_disk_that_fills_up_leaves_a_good_collection(run, tmp_path, small_disk
 def test_a_watch_never_ends(run, media, tmp_path, words):
     result = run("ingest", media, "--collection", tmp_path / "c", "--watch", *words, code=2)
     assert "--watch does not end" in result.stderr
+
+
+def test_captions_and_dates(run, model, tmp_path):
+    exif = Image.Exif()
+    exif[0x10E], exif[0x110] = "a dog on the beach", "Pixel 8"
+    exif.get_ifd(0x8769)[0x9003] = "2024:06:01 12:30:05"
+    (tmp_path / "media").mkdir()
+    Image.new("RGB", (48, 32), "red").save(tmp_path / "media" / "a.jpg", exif=exif)
+    Image.new("RGB", (48, 32), "blue").save(tmp_path / "media" / "b.png")
+    at = ("-c", tmp_path / "with", "--model", model)
+    assert "3 items (2 image, 1 text) from 2 files" in run("ingest", tmp_path / "media", *at).stdout
+    found = run("query", "dog", "--sort", "date", "--where", "taken_at >= '2024-06-01'", *at).stdout
+    assert found.count("2024-06-01 12:30:05") == 2
+    (newest,) = json.loads(run("ls", "--json", "--sort", "date", "-n", "1", "-c", at[1]).stdout)
+    assert (newest["taken_at"], newest["camera"]) == ("2024-06-01 12:30:05", "Pixel 8")
+    assert "taken_at, camera, description" in run("info", "-c", at[1]).stdout
+    without = ("-c", tmp_path / "without", "--model", model)
+    assert (
+        "2 items (2 image) from 2 files"
+        in run("ingest", tmp_path / "media", *without, "--no-captions").stdout
+    )

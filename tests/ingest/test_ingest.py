@@ -526,11 +526,52 @@ def test_a_bad_sidecar_is_said_and_its_file_is_still_an_item(store: Store, folde
     assert store.snapshot().skipped()["path"].to_pylist() == [str(folder / "broken.png")]
 
 
-@pytest.mark.parametrize("content", ["name,year\nred.png,1\n", "", "path\n\xff"])
-def test_a_bad_table_ends_the_run_before_it_begins(store: Store, folder: Path, content: str) -> None:
-    (folder / "metadata.csv").write_bytes(content.encode("latin-1"))
-    with pytest.raises(UsageError, match=r"metadata\.csv"):
-        run(store, folder)
+@pytest.mark.parametrize("content", ["name,year\nred.png,1\n", "", "path\0\1"])
+def test_only_a_requested_table_ends_the_run_before_it_begins(
+    store: Store, folder: Path, tmp_path: Path, content: str
+) -> None:
+    (folder / "metadata.csv").write_text(content)
+    with pytest.raises(UsageError, match=r"metadata\.csv: "):
+        run(store, folder, metadata=folder / "metadata.csv")
+    for _ in range(2):
+        report, _ = run(store, folder)
+        (note,) = report.notes
+        assert note.startswith(f"not used: {folder / 'metadata.csv'}: ")
+        assert [Path(skip.path).name for skip in report.skipped] == ["broken.png"]
+        assert report.not_media == 2
+
+
+def test_rows_that_match_no_file_are_noted_on_every_run(store: Store, folder: Path) -> None:
+    run(store, folder)
+    path = folder / "metadata.jsonl"
+    names = ["RED.png", "broken.png", "program.exe", "gone.png"]
+    path.write_text("\n".join(json.dumps({"file_name": name, "place": "sea"}) for name in names))
+    note = f"1 of 4 rows of {path} matches no file, such as 'gone.png'"
+    for options, described in (({"dry_run": True}, 1), ({}, 1), ({}, 0)):
+        report, _ = run(store, folder, **options)
+        assert (report.notes, report.described, report.not_media) == ((note,), described, 1)
+    path.write_text('{"file_name": "red.png", "place": "sky"}')
+    report, backend = run(store, folder)
+    assert (report.notes, report.described, backend.seen) == ((), 1, [])
+    assert [row["place"] for row in rows(store) if row["place"]] == ["sky"]
+    with pytest.raises(UsageError, match="No such file"):
+        run(store, folder, metadata=folder / "gone.csv")
+
+
+def test_a_table_that_is_named_among_the_files_is_used(store: Store, folder: Path) -> None:
+    (folder / "Metadata.CSV").write_text("file_name,place\nred.png,sea\n")
+    report = ingest(store, [folder / "red.png", folder / "Metadata.CSV"], FakeBackend())
+    assert (report.not_media, report.notes) == (0, ())
+    assert [row["place"] for row in rows(store)] == ["sea"]
+
+
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
+def test_a_pipe_or_a_folder_called_like_a_table_is_none(store: Store, folder: Path, name: str) -> None:
+    os.mkfifo(folder / name)
+    (folder / "deep" / name).mkdir()
+    report, _ = run(store, folder)
+    assert report.notes == (f"not used: {folder / name}: not a regular file",)
+    assert len(report.skipped) == 1
 
 
 def test_columns_of_mixed_types_become_text(store: Store, folder: Path) -> None:

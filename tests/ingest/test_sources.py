@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.fakes import FakeBackend
 from xsearch.collection import Collection
-from xsearch.errors import UsageError
+from xsearch.errors import Reason, UsageError
 from xsearch.ingest import Report, ingest
 from xsearch.media import is_url
 from xsearch.types import Modality
@@ -118,6 +118,35 @@ def test_a_url_gives_what_its_files_give(source, request, media, collection, tmp
     columns = ["sha256", "modality", "bytes", "mime", "place", "by"]
     ours, theirs = (sorted(map(str, each.items(columns=columns).to_pylist())) for each in (collection, local))
     assert ours == theirs
+
+
+def test_tables_of_any_form_are_fetched(memory, collection):
+    system = fsspec.filesystem("memory")
+    system.pipe("/media/a b/metadata.jsonl", b'{"file_name": "blue", "who": "we"}')
+    table = "image\tby\nhttps://host/x/red.jpg\tme\nprogram.py\tme\ngone.jpg\tme\n"
+    system.pipe("/media/metadata.tsv", table.encode())
+    report = fill(collection, memory)
+    assert report.notes == (f"1 of 3 rows of {memory}/metadata.tsv matches no file, such as 'gone.jpg'",)
+    columns = {row["path"].rpartition("/")[2]: row for row in collection.items().to_pylist()}
+    assert (columns["red.jpg"]["by"], columns["red.jpg"]["place"]) == ("me", "beach")
+    assert columns["blue"]["who"] == "we"
+    assert fill(collection, memory).notes == report.notes
+
+
+def test_a_table_that_cannot_be_fetched_costs_no_other_file(server, media, collection):
+    (media / "metadata.parquet").symlink_to("nowhere")
+    (media / "red.json").symlink_to("nowhere")
+    for _ in range(2):
+        report = fill(collection, server)
+        assert {skip.path: skip.error for skip in report.skipped} == {
+            f"{server}/metadata.parquet": Reason.NOT_FETCHED,
+            f"{server}/red.json": Reason.NOT_FETCHED,
+        }
+    assert len(collection) == 5
+    (media / "metadata.parquet").unlink()
+    (media / "red.json").unlink()
+    fill(collection, server)
+    assert len(collection.store.snapshot().skipped()) == 0
 
 
 @pytest.mark.parametrize("source", ["memory", "server"])

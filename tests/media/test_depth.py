@@ -99,8 +99,31 @@ def test_another_camera_makes_another_file_of_it(tmp_path):
     assert identify(path).companion == path.with_name("camera.json")
 
 
+@pytest.mark.parametrize("name", ["mm.png", "mm.tiff", "mm.npy"])
+def test_rotated_bits_are_those_of_sun_rgbd(tmp_path, samples, name):
+    path = tmp_path / "depth" / name
+    path.parent.mkdir()
+    turned = MILLIMETRES << 3 | MILLIMETRES >> 13  # its toolbox: bitor(bitshift(d, -3), bitshift(d, 16 - 3))
+    np.save(path, turned) if path.suffix == ".npy" else Image.fromarray(turned).save(path)
+    path.with_name("camera.json").write_text('{"rotate_bits": 3}')
+    np.testing.assert_allclose(samples(path)[0].data, METRES, rtol=1e-6)
+
+
+def test_only_16_bits_can_be_rotated(tmp_path, samples):
+    (tmp_path / "camera.json").write_text('{"rotate_bits": 3}')
+    np.save(tmp_path / "depth.npy", np.full((2, 2), 70_000, np.int32))
+    with pytest.raises(Unreadable, match=r"rotate_bits is for maps of 16 bits; remove it from camera\.json"):
+        samples(tmp_path / "depth.npy")
+    np.save(tmp_path / "depth.npy", METRES)
+    np.testing.assert_allclose(samples(tmp_path / "depth.npy")[0].data, METRES)
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"focal": 500}', '{"focal_px": 0}', '{"unit_m": "mm"}', '{"baseline_m": true}']
+    "text",
+    [
+        *("", "[]", '{"focal": 500}', '{"focal_px": 0}', '{"unit_m": "mm"}', '{"baseline_m": true}'),
+        *('{"rotate_bits": 16}', '{"rotate_bits": 2.5}', '{"rotate_bits": "3"}'),
+    ],
 )
 def test_a_camera_file_that_cannot_be_meant_is_refused(tmp_path, samples, text):
     path = write(tmp_path / "depth" / "mm.png")

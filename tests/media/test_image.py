@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from contextlib import nullcontext
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 from xsearch.backend.imagebind import ImageBindBackend
-from xsearch.errors import TooLarge, Unreadable
-from xsearch.media import identify, read
+from xsearch.errors import MissingPackage, TooLarge, Unreadable
+from xsearch.types import Modality
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -156,10 +159,118 @@ def test_pillows_size_limit_is_a_reason(tmp_path, samples, monkeypatch):
         samples(tmp_path / "a.png")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pillow_heif") is not None, reason="pillow-heif is installed")
-def test_heic_says_what_to_install(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(40))
-    file = identify(tmp_path / "a.jpg")
-    assert file.mime == "image/heic"
-    with pytest.raises(Unreadable, match=r"pip install 'xsearch\[heic\]'"):
-        list(read(file))
+@pytest.mark.parametrize(
+    ("head", "name", "module", "extra"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC", "pillow_heif", "heic"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL", "pillow_jxl", "jxl"),
+    ],
+)
+def test_a_format_of_a_plugin_says_what_to_install(tmp_path, samples, monkeypatch, head, name, module, extra):
+    (tmp_path / "a.jpg").write_bytes(head + bytes(40))
+    with pytest.raises(Unreadable, match=rf"unsupported image format \(.*{name}"):
+        samples(tmp_path / "a.jpg")  # installed, and damaged
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        MissingPackage, match=rf"unsupported image format \({name}\): pip install 'xsearch\[{extra}\]'$"
+    ):
+        samples(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "module"), [("heic", "pillow_heif"), ("jxl", "pillow_jxl"), ("avif", None)]
+)
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_modern_formats_are_upright(tmp_path, samples, suffix, module, orientation):
+    if module == "pillow_heif":
+        importlib.import_module(module).register_heif_opener()
+    elif module:
+        importlib.import_module(module)
+    exif = Image.Exif()
+    if suffix != "jxl":  # whose decoder turns pictures itself, by the codestream
+        exif[0x0112] = orientation
+    whole = two_halves().resize((64, 32), Image.Resampling.NEAREST)
+    whole.save(tmp_path / f"a.{suffix}", exif=exif.tobytes())
+    [sample] = samples(tmp_path / f"a.{suffix}")
+    turned = whole if exif.get(0x0112, 1) == 1 else whole.transpose(Image.Transpose.ROTATE_270)
+    assert (sample.width, sample.height) == turned.size
+    corners = [0, -1], [0, -1]  # colours bleed in the middle
+    np.testing.assert_allclose(np.asarray(sample.data)[corners], np.asarray(turned)[corners], atol=30)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png", "a.avif"])
+@pytest.mark.parametrize("first", ["black", "white", "#00000000"])
+def test_an_animation_gives_the_first_frame_that_shows_something(tmp_path, samples, name, first):
+    shown = two_halves().resize((64, 32)).convert("RGBA")
+    empty = Image.new("RGBA", shown.size, first)
+    later = [empty, shown, shown.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
+    empty.save(tmp_path / name, save_all=True, append_images=later)
+    [sample] = samples(tmp_path / name)
+    red, blue = sample.data.getpixel((5, 5)), sample.data.getpixel((58, 5))
+    assert (red[0] > 200, red[2] > 200, blue[0] > 200, blue[2] > 200) == (True, False, False, True)
+
+
+def test_a_fade_gives_the_first_frame_of_half_its_contrast(tmp_path, samples):
+    whole = np.asarray(two_halves().resize((64, 32)), np.float64)
+    frames = [Image.fromarray((whole * step / 10).astype(np.uint8)) for step in range(11)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    [sample] = samples(tmp_path / "a.png")
+    np.testing.assert_array_equal(np.asarray(sample.data), np.asarray(frames[6]))
+
+
+def test_an_empty_animation_gives_its_first_frame(tmp_path, samples):
+    black = Image.new("RGB", (8, 8))
+    black.save(tmp_path / "a.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), (0, 9, 0))] * 3)
+    assert samples(tmp_path / "a.gif")[0].data.getpixel((0, 0))[0] == 0
+
+
+SUFFIXES = ["jp2", "j2k", "tga", "ppm", "pnm", "dds", "sgi", "pcx", "jfif", "jpe", "mpo", "apng", "dib"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_whatever_pillow_reads_is_a_picture(tmp_path, samples, suffix):
+    whole = two_halves().resize((64, 32), Image.Resampling.NEAREST)
+    formats = {"apng": "PNG", "jfif": "JPEG", "jpe": "JPEG", "pnm": "PPM"}
+    whole.save(tmp_path / f"a.{suffix}", formats.get(suffix))
+    [sample] = samples(tmp_path / f"a.{suffix}")
+    inside = np.asarray(whole)[:, [4, 60]]  # colours bleed between them
+    np.testing.assert_allclose(np.asarray(sample.data)[:, [4, 60]], inside, atol=6)
+
+
+@pytest.mark.parametrize("suffix", ["exr", "hdr"])
+def test_unbounded_light_is_scaled_to_its_99th_percentile(tmp_path, samples, suffix):
+    light = np.zeros((32, 70, 3), np.float32)
+    light[:, 1:, 0], light[..., 1] = 4, 0.5
+    light[0, 0] = 1000  # the sun
+    codec = av.CodecContext.create(suffix, "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = 70, 32, "gbrpf32le", Fraction(1)
+    packets = codec.encode(av.VideoFrame.from_ndarray(light, format="gbrpf32le")) + codec.encode(None)
+    (tmp_path / f"a.{suffix}").write_bytes(b"".join(map(bytes, packets)))
+    [sample] = samples(tmp_path / f"a.{suffix}")
+    expected = [255, round(255 * (1 / 8) ** (1 / 2.2)), 0]
+    np.testing.assert_allclose(np.asarray(sample.data)[5, 60], expected, atol=1)
+    (tmp_path / f"b.{suffix}").write_bytes((tmp_path / f"a.{suffix}").read_bytes()[:200])
+    with pytest.raises(Unreadable, match="damaged image; replace the file"):
+        samples(tmp_path / f"b.{suffix}", Modality.IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("a.jpg", b'<?xml version="1.0"?><svg xmlns="...">', "(SVG): convert it to PNG"),
+        ("a.png", b"gimp xcf v011\0", "(XCF): convert it to PNG"),
+        ("a.jpg", b"BPG\xfb\0\0", "(BPG): convert it to PNG"),
+        ("a.jpg", bytes(128) + b"DICM", "(DICOM): convert it to PNG"),
+        ("a.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "(EPS): convert it to PNG"),
+        ("a.jpg", b"<!doctype html><svg>", "(a web page): replace it by a picture"),
+        ("a.jpg", b"%PDF-1.7", "(PDF): replace it by a picture"),
+        ("a.jpg", b"not found", "(text): replace it by a picture"),
+        ("a.psd", b"8BPS\0\x01" + bytes(40), "(a variant of PSD, or damaged): convert it to PNG"),
+        ("a.jpg", b"\xff\xd8\xff\xc1\0\x0b\x0c\0\x08\0\x08\x01\x01\x11\0", "(a variant of JPEG, or damaged)"),
+    ],
+)
+def test_a_picture_that_cannot_be_read_is_named(tmp_path, samples, name, data, reason):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(Unreadable) as error:
+        samples(tmp_path / name)
+    assert f": unsupported image format {reason}" in str(error.value)

@@ -10,6 +10,7 @@ from xsearch.media import looks_like_path, why_no_file
 
 PATHS = [
     *("nofile.jpg", "scan.PDF", "x.tar.gz", "my photos/a dog.jpg", "no/such/folder/a.wav", "a.json"),
+    *("IMG_1.CR2", "film.MTS", "memo.aiff", "logo.svg", "scan.jp2"),
     *("/etc", "/no/such", "./a", "../a", "~/a", "c:\\a b", "C:/a", "htps://host/a"),
     *("sub", "sub/", "sub/brid", "brid/", "two words"),
 ]

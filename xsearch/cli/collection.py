@@ -29,6 +29,7 @@ def info(json: options.JsonObject = False, folder: options.Collection = DEFAULT_
         output.print_json(stats)
         return
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in stats.pop("modalities").items() if count)
+    stats["columns"] = ", ".join(stats["columns"]) or None
     stats["items"] = f"{stats['items']:,}" + (f" ({kinds})" if kinds else "")
     output.print_fields(stats)
 
@@ -36,6 +37,7 @@ def info(json: options.JsonObject = False, folder: options.Collection = DEFAULT_
 def list_items(
     modality: options.Modalities = None,
     where: options.Where = None,
+    sort: options.SortBy = None,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Number of items, at most.")
     ] = None,
@@ -45,13 +47,15 @@ def list_items(
     json: options.Json = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """List the items of a collection, by id."""
+    """List the items of a collection, by id or by date."""
     collection = _open(folder)
     if duplicates:
         _list_duplicates(collection.duplicates(modality=modality, where=where)[:limit].to_pylist(), json)
         return
-    columns = None if json else ITEM_COLUMNS
-    items = collection.items(modality=modality, where=where, limit=limit, columns=columns).to_pylist()
+    columns = None if json or sort else ITEM_COLUMNS
+    items = collection.items(
+        modality=modality, where=where, sort=sort, limit=limit, columns=columns
+    ).to_pylist()
     if json:
         output.print_json(items)
         return
@@ -63,10 +67,11 @@ def list_items(
             seconds(item["start_s"]),
             seconds(item["end_s"]),
             item["text"] or "",
+            str(item.get("taken_at") or "") if sort else "",
         )
         for item in items
     ]
-    print_table(ITEM_COLUMNS, rows)
+    print_table((*ITEM_COLUMNS, "taken_at"), rows)
     if not rows:
         output.note("no items match")
 

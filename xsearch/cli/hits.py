@@ -35,7 +35,8 @@ def choose_form(*, json: bool, csv: bool, paths: bool) -> Form:
     return requested[0] if requested else Form.TABLE
 
 
-def print_hits(hits: Hits, form: Form = Form.TABLE) -> None:
+def print_hits(hits: Hits, form: Form = Form.TABLE, *, dated: bool = False) -> None:
+    """dated: whether a table shows when the items were taken."""
     if form is Form.PATHS:
         for path in dict.fromkeys(hit.path for hit in hits):
             typer.echo(path)
@@ -50,13 +51,13 @@ def print_hits(hits: Hits, form: Form = Form.TABLE) -> None:
         lines.writeheader()
         lines.writerows(rows)
     else:
-        _print_table(hits)
+        _print_table(hits, dated=dated)
 
 
-def _print_table(hits: Hits) -> None:
+def _print_table(hits: Hits, *, dated: bool) -> None:
     """The score comes from the figures beside it; the id and the metadata are for programs."""
     figures = ("rank", "cosine", "balanced", "expected", "bm25")
-    header = (*figures, "modality", "path", "start_s", "end_s", "text")
+    header = (*figures, "taken_at", "modality", "path", "start_s", "end_s", "text")
     rows = [
         (
             str(hit.rank),
@@ -64,6 +65,7 @@ def _print_table(hits: Hits) -> None:
             _figure(hit.balanced, "+.2f"),
             hit.times,
             _figure(hit.bm25, ".2f"),
+            str(hit.extra.get("taken_at", "")) if dated else "",
             hit.modality,
             table.relative(hit.path),
             table.seconds(hit.start_s),

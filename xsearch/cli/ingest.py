@@ -58,11 +58,17 @@ def ingest(
     metadata: Annotated[
         Path | None,
         typer.Option(
-            exists=True, metavar="FILE.csv", help="Table with a column path, whose others become metadata."
+            exists=True,
+            metavar="FILE",
+            help="Table (CSV, JSON lines, Parquet) with a column path, whose others become metadata.",
         ),
     ] = None,
     prune: Annotated[
         bool, typer.Option("--prune", help="Also remove items whose files are gone or excluded.")
+    ] = False,
+    no_captions: Annotated[
+        bool,
+        typer.Option("--no-captions", help="Do not embed what pictures say of themselves as texts."),
     ] = False,
     dry_run: options.DryRun = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a file was skipped.")] = False,
@@ -101,6 +107,7 @@ def ingest(
                 exclude=globs,
                 metadata=metadata,
                 prune=prune,
+                captions=not no_captions,
                 dry_run=dry_run,
                 progress=progress,
             )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
+from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank, Sort
 
 __all__ = [
     "ALIASES",
@@ -28,6 +28,7 @@ __all__ = [
     "Model",
     "Paths",
     "RankBy",
+    "SortBy",
     "Top",
     "Unique",
     "Where",
@@ -93,6 +94,10 @@ RankBy = Annotated[
 MatchBy = Annotated[
     Match | None,
     typer.Option("--match", help="What of an item answers a text; both unless by --rank cosine."),
+]
+SortBy = Annotated[
+    Sort | None,
+    typer.Option("--sort", help="By when it was taken: date, the newest first, or -date. Undated ones last."),
 ]
 MaxExpected = Annotated[
     float | None,

@@ -60,6 +60,7 @@ def query(
     min_cosine: options.MinCosine = None,
     max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
+    sort: options.SortBy = None,
     exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
     json: options.Json = False,
@@ -122,6 +123,7 @@ def compose(
     min_cosine: options.MinCosine = None,
     max_expected: options.MaxExpected = None,
     unique: options.Unique = False,
+    sort: options.SortBy = None,
     exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
     json: options.Json = False,
@@ -173,7 +175,7 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
     bounds = ("min_cosine", "max_expected")
-    names = ("top", "where", "rank", "match", *bounds, "unique", "exclude_self", "anyway")
+    names = ("top", "where", "rank", "match", *bounds, "unique", "sort", "exclude_self", "anyway")
     answer = collection.search(
         parsed, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
@@ -181,7 +183,7 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     if params["match"] is not Match.WORDS:
         _print_notes(answer, collection.snapshot().fingerprint.name)
     (hits.print_parts if composed else hits.print_query)(answer.query)
-    hits.print_hits(answer, form)
+    hits.print_hits(answer, form, dated=params["sort"] is not None)
     if not answer:
         output.note("no items match")
     if answer.remark and (answer or params["max_expected"] is not None):

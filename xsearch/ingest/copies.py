@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from xsearch import media
-from xsearch.ingest.work import Embedded, Task
-from xsearch.media.facts import COLUMNS as FACTS
+from xsearch.ingest.work import Embedded, Task, replaced
+from xsearch.media import facts
 from xsearch.store import ITEM_COLUMNS
-from xsearch.types import Modality
+from xsearch.types import MediaFile, Modality
 
 if TYPE_CHECKING:
     from xsearch.ingest.known import KnownFile
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Copies", "Copy", "copied"]
 
 BATCH = 1_000  # copies per lookup
-CONTENT_COLUMNS = {*ITEM_COLUMNS, *FACTS}  # what follows from a file's bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,8 +41,11 @@ class Copy:
 class Copies:
     """An index of content, over the files of the store and of this run."""
 
-    def __init__(self, files: Mapping[str, KnownFile], vanished: Collection[str]) -> None:
-        self._vanished = vanished
+    def __init__(
+        self, files: Mapping[str, KnownFile], vanished: Collection[str], recaptioned: Collection[str]
+    ) -> None:
+        """recaptioned: files to embed again although their content is stored."""
+        self._vanished, self._recaptioned = vanished, recaptioned
         self._stored: dict[tuple[str, Modality], list[str]] = {}
         for name, file in files.items():
             self._stored.setdefault((file.sha256, file.kind), []).append(name)
@@ -55,21 +57,29 @@ class Copies:
     def claim(self, task: Task) -> bool:
         """Return whether a prepared file must be embedded; otherwise record it as a copy."""
         name, content = task.file.name, (task.sha256, task.file.modality)
+        if name in self._recaptioned:
+            return True
         if stored := self._stored.get(content):
             gone = None
             if name not in stored:  # otherwise only its mtime has changed
                 gone = next((old for old in stored if old not in self.moved and self._is_gone(old)), None)
                 self.moved |= {gone} if gone else set()
             source = name if name in stored else gone or stored[0]
+            if source not in (name, gone):
+                task = _with_facts(task)
             self.of_stored.append(Copy(task, source, is_moved=gone is not None))
             return False
         first = self._first.setdefault(content, name)
         if first != name:
-            self.of_new.append(Copy(task, first))
+            self.of_new.append(Copy(_with_facts(task), first))
         return first == name
 
     def _is_gone(self, name: str) -> bool:
         return name in self._vanished or not (media.is_url(name) or os.path.lexists(name))
+
+
+def _with_facts(task: Task) -> Task:
+    return replace(task, about=facts.facts(cast(MediaFile, task.file)))
 
 
 def copied(
@@ -89,8 +99,10 @@ def copied(
             span, file = slice(end - len(of_file), end), copy.task.file
             rows = items[span]
             if not (copy.is_same_file or copy.is_moved):
-                rows = [{name: row[name] for name in row if name in CONTENT_COLUMNS} for row in rows]
+                rows = [{name: row[name] for name in ITEM_COLUMNS[1:]} for row in rows]
             columns = {"path": file.name, "mtime_ns": file.mtime_ns}
             for row in rows:
-                row |= {**columns, "mime": file.mime or row["mime"], **copy.task.extra}
+                about = {name: row[name] for name in facts.COLUMNS if row.get(name) is not None}
+                row |= {**columns, "mime": file.mime or row["mime"]}
+                row |= replaced({**about, **copy.task.about}, copy.task.extra)
             yield copy, Embedded(copy.task, rows, list(vectors[span]))

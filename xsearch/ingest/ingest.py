@@ -33,6 +33,7 @@ def ingest(
     exclude: Sequence[str] = (),
     metadata: str | Path | None = None,
     prune: bool | Sequence[str | Path] = False,
+    captions: bool = True,
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
     decoders: int | None = None,
@@ -43,14 +44,15 @@ def ingest(
 
     kinds: `(kind, glob)` rules that override detection; see `xsearch.media.matches` for globs.
     exclude: globs of files and folders that are left out, as are those that a `.xsearchignore` excludes.
-    metadata: a CSV table with a `path` column; the others become item columns (see `metadata.py`).
+    metadata: a table with a `path` column; the others become item columns (see `xsearch.metadata`).
     prune: also remove the items of deleted and excluded files below `paths`, or only of those at and below
         these paths.
+    captions: also embed titles, descriptions and keywords that pictures state, as text items of their files.
     dry_run: compare only; `store` (no collection yet) and `backend` may be None.
     decoders: number of decoder processes, default one per core; 0 decodes in this process.
 
     A bad file never aborts the run: it is recorded with its reason and retried once it has changed.
-    Raises UsageError for a missing path, Locked while another process is writing.
+    Raises UsageError for a missing path or an unusable `metadata`, Locked while another process is writing.
     """
     clock = Clock()
     if not dry_run and (store is None or backend is None):
@@ -74,7 +76,7 @@ def ingest(
         with Ledger(
             writer, known, plan, clock, commit_items=commit_items, commit_s=commit_s, progress=progress
         ) as ledger:
-            local.run(plan, ledger, backend, clock, decoders)
+            local.run(plan, ledger, backend, clock, decoders, captions=captions)
             ledger.finish(prune)
         with clock.timed("index"):
             derive(writer)

@@ -19,7 +19,7 @@ from xsearch import media
 from xsearch.errors import Reason
 from xsearch.media import RemoteFile, Skipped, imu
 from xsearch.store import ITEM_COLUMNS
-from xsearch.types import MediaFile, Modality
+from xsearch.types import MediaFile, Modality, kind_of_file
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
@@ -35,7 +35,7 @@ class KnownFile:
     bytes: int
     mtime_ns: int
     ids: np.ndarray  # int64, ascending
-    kind: Modality  # of the file; a video also has audio items
+    kind: Modality  # of the file, which may have items of others too
 
     def is_same(self, file: MediaFile | RemoteFile) -> bool:
         return (self.bytes, self.mtime_ns, self.kind) == (file.bytes, file.mtime_ns, file.modality)
@@ -133,10 +133,11 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
     ids, ends = lists.flatten().to_numpy(), lists.offsets.to_numpy().tolist()
     kinds = snapshot.modalities[np.searchsorted(snapshot.ids, ids)].tolist()
     for row, (start, end) in zip(files.drop_columns("ids").to_pylist(), pairwise(ends), strict=True):
-        of_file = kinds[start:end]
-        kind = Modality.VIDEO if Modality.VIDEO in of_file else Modality(min(of_file))
-        file_ids = np.sort(ids[start:end])
-        yield row["path"], KnownFile(row["sha256"], row["bytes"], row["mtime_ns"], file_ids, kind)
+        file_ids, kind = np.sort(ids[start:end]), kind_of_file(kinds[start:end])
+        yield (
+            row["path"],
+            KnownFile(row["sha256"], row["bytes"], row["mtime_ns"], file_ids, kind),
+        )
 
 
 def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +28,7 @@ from xsearch.ingest.report import Clock, Progress, Report
 from xsearch.ingest.survey import Survey, kept, pruned
 from xsearch.ingest.work import Action, Embedded, Task
 from xsearch.media import Skipped
+from xsearch.media.facts import COLUMNS
 from xsearch.metadata import sidecar
 from xsearch.types import Modality
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMIT_ITEMS", "COMMIT_S", "Ledger"]
 
+TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us")}
+FACTS = {name: TYPES[kind] for name, kind in COLUMNS.items()}  # whatever the values of a commit are
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # bound the work lost on a kill; a commit takes about 20 ms of fsync
 
 
@@ -68,7 +73,7 @@ class Ledger:
         self._writer, self._known, self._survey, self._clock = writer, known, survey, clock
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
-        self._copies = Copies(known.files, survey.vanished)
+        self._copies = Copies(known.files, survey.vanished, survey.recaptioned)
         skips = (*survey.skipped, *survey.others)
         self._pending = [_Change(dropped=survey.outdated, skipped=skips, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
@@ -226,14 +231,21 @@ class Ledger:
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Convert rows to a table. A column of mixed types becomes text."""
+    """Convert rows to a table. A column of mixed types, or unlike the fact of its name, becomes text."""
     names = dict.fromkeys(name for row in rows for name in row)
     columns = {name: [row.get(name) for row in rows] for name in names}
-    return pa.table({name: _column(values) for name, values in columns.items()})
+    return pa.table({name: _column(values, FACTS.get(name)) for name, values in columns.items()})
 
 
-def _column(values: list[Any]) -> pa.Array:
+def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
+    """kind: of the column; None: that of the values."""
+    unfit = (pa.ArrowException, OverflowError, UnicodeEncodeError)
     try:
-        return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        return pa.array([None if value is None else as_text(value) for value in values], pa.string())
+        column = pa.array(values)
+    except unfit:
+        column = pa.array([None if value is None else as_text(value) for value in values], pa.string())
+    if kind is not None and column.type != kind:
+        with suppress(*unfit):
+            is_year = pa.types.is_integer(column.type)  # and not microseconds since 1970
+            return (column.cast(pa.string()) if is_year else column).cast(kind)
+    return column

@@ -48,10 +48,18 @@ class _File:
 Event = tuple[Task, MediaError] | tuple[_File, Sample | MediaError | None]
 
 
-def run(survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, decoders: int | None) -> None:
+def run(
+    survey: Survey,
+    ledger: Ledger,
+    backend: Backend,
+    clock: Clock,
+    decoders: int | None,
+    *,
+    captions: bool = True,
+) -> None:
     """Decode and embed the surveyed files, reporting each to the ledger as soon as it is finished.
 
-    decoders: number of processes, default one per core; 0 decodes in this process.
+    decoders: number of processes, default one per core; 0 decodes in this process. captions: see `pieces`.
     """
     keep_memory()
     if decoders is None:
@@ -65,7 +73,7 @@ def run(survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, decoders
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
             return CORES if events.full else max(CORES - pool.busy, 1)
 
-        batches = _Batches(backend, ledger, clock, free_cores)
+        batches = _Batches(backend, ledger, clock, free_cores, captions=captions)
         try:
             for event in clock.waiting(events):
                 match event:
@@ -146,9 +154,17 @@ def _discard(file: MediaFile) -> None:
 class _Batches:
     """Batches of samples by kind. A file is reported to the ledger with the last of its vectors."""
 
-    def __init__(self, backend: Backend, ledger: Ledger, clock: Clock, free_cores: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        ledger: Ledger,
+        clock: Clock,
+        free_cores: Callable[[], int],
+        *,
+        captions: bool,
+    ) -> None:
         self._backend, self._ledger, self._clock = backend, ledger, clock
-        self._free_cores = free_cores
+        self._free_cores, self._captions = free_cores, captions
         self._waiting: dict[Modality, list[tuple[_File, int, Sample]]] = {}
         self._embedded_kinds: set[Modality] = set()
 
@@ -158,7 +174,7 @@ class _Batches:
             file.is_decoded, file.problem = True, file.problem or what
             self._finish(file)
             return
-        for piece in pieces(what, self._backend):
+        for piece in pieces(what, self._backend, captions=self._captions):
             if file.problem:
                 return
             batch = self._waiting.setdefault(piece.modality, [])

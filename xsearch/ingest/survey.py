@@ -6,7 +6,7 @@ Files whose name, size and mtime match the store are neither opened nor fetched.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -21,12 +21,14 @@ from xsearch.errors import MediaError, Reason, UsageError
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.others import Others
 from xsearch.ingest.report import Report
-from xsearch.ingest.work import Action, Task, table_of, tasks_of
-from xsearch.media import Exclusion, Remote, RemoteFile, Skipped
-from xsearch.metadata import Metadata, sidecar
-from xsearch.types import MediaFile, Modality
+from xsearch.ingest.work import Action, Task, replaced, table_of, tasks_of
+from xsearch.media import Exclusion, Remote, RemoteFile, Skipped, facts
+from xsearch.metadata import Files, Metadata, sidecar
+from xsearch.types import PICTURES, MediaFile, Modality
 
 __all__ = ["Survey", "survey"]
+
+CAPTION = {"title", "description", "keywords"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,7 @@ class Survey:
     vanished: Set[str]  # stored and below the roots, but deleted or excluded
     excluded: Set[str]  # of these
     others: Sequence[Skipped]  # no failures, as by `Others`: new lines to record
+    recaptioned: Set[str]  # unchanged pictures whose XMP sidecars have other words: embedded again
 
     def tasks(self, action: Action) -> Iterator[Task]:
         return tasks_of(self.work.filter(pc.field("action") == action), self.remotes)
@@ -92,18 +95,19 @@ def survey(
     exclusion = Exclusion(exclude, known.removed - known.files.keys())
     listed = [file for remote in remotes.values() for file in remote.files(exclusion)]
     local_roots = [*folders, *(remote.folder for remote in remotes.values())]
-    names = [*map(str, folders), *remotes]
-    described = Metadata.beside(local_roots, metadata)
-    sorter = _Sorter(known, described, local_roots, kinds, exclusion, Others(names))
     inside = f"{media.absolute(collection)}{os.sep}" if collection else None
-    files = (
+    files = deque(
         file
         for file in chain(
             listed, media.walk(folders, kinds=kinds, known=known.unchanged, exclusion=exclusion)
         )
         if not (inside and (file.path if isinstance(file, Skipped) else file.name).startswith(inside))
     )
-    work = table_of(task for file in files if (task := sorter.sort(file)))
+    described = _metadata(files, local_roots, remotes, kinds=kinds, requested=metadata)
+    names = [*map(str, folders), *remotes]
+    sorter = _Sorter(known, described, local_roots, kinds, exclusion, Others(names))
+    drained = (files.popleft() for _ in range(len(files)))  # a million take 640 MB
+    work = table_of(task for file in drained if (task := sorter.sort(file)))
     vanished = {*sorter.missing(known.files, names)}
     others = sorter.others
     report = Report(
@@ -119,7 +123,7 @@ def survey(
         not_media_types=dict(others.types.most_common()),
         excluded=others.counts[Reason.EXCLUDED],
         ignored=others.counts[Reason.REMOVED],
-        notes=tuple(sorter.notes()),
+        notes=(*described.notes(), *sorter.notes()),
         seconds=0.0,
         spent={},
     )
@@ -134,8 +138,47 @@ def survey(
         outdated=sorter.outdated,
         recovered=sorter.recovered.union(deleted, dropped),
         vanished=vanished,
+        recaptioned=sorter.recaptioned,
         excluded={name for name in vanished if not media.is_url(name) and os.path.lexists(name)},
     )
+
+
+def _metadata(
+    files: Iterable[MediaFile | RemoteFile | Skipped],
+    roots: Sequence[Path],
+    remotes: Mapping[str, Remote],
+    *,
+    kinds: Sequence[tuple[Modality, str]],
+    requested: str | Path | None,
+) -> Metadata:
+    """Return the user columns of the files: from the tables among them, and from the requested one."""
+    skipped = (
+        Path(file.path)
+        for file in files
+        if isinstance(file, Skipped) and file.error not in (Reason.EXCLUDED, Reason.REMOVED)
+    )
+    tables = [path for path in skipped if media.is_metadata(path)]
+    tables = [path for path in tables if not any(media.match_kind(path, root, kinds) for root in roots)]
+    tables += [path for remote in remotes.values() for path in remote.tables]
+    place = next((remote.place for remote in remotes.values()), Path)
+
+    def paths() -> Iterator[str]:
+        for file in files:
+            if isinstance(file, Skipped):
+                yield str(place(file.path)) if media.is_url(file.path) else file.path
+            else:
+                yield from (str(path) for path in (file.path, file.companion) if path)
+
+    def shown(path: Path) -> str:
+        """Return the URL of a copy, any other path relative to the current folder if it is below it."""
+        for url, remote in remotes.items():
+            if path.is_relative_to(remote.folder):
+                return f"{url.rstrip('/')}/{path.relative_to(remote.folder)}"
+        return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+    requested = media.absolute(requested) if requested else None
+    described = Files(paths() if tables or requested else (), map(str, roots))
+    return Metadata(described, tables, requested, shown=shown)
 
 
 class _Sorter:
@@ -161,6 +204,7 @@ class _Sorter:
         self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
         self.outdated: set[str] = set()
         self.recovered: set[str] = set()
+        self.recaptioned: set[str] = set()
 
     def sort(self, file: MediaFile | RemoteFile | Skipped) -> Task | None:
         """Return the task for a file, if there is anything to do."""
@@ -173,8 +217,9 @@ class _Sorter:
         known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
         now = file.as_modality(known.kind) if known and isinstance(file, RemoteFile) else file
         if known and known.is_same(now):
-            self.counts["unchanged"] += 1
-            return self._described(now, known)
+            task = self._described(now, known)
+            self.counts["unchanged"] += task is None or task.action is Action.DESCRIBE
+            return task
         if skip and not (
             skip.skipped.error.is_transient
             or any(media.match_kind(file.path, root, self._kinds) for root in self._roots)
@@ -193,12 +238,13 @@ class _Sorter:
             return
         if known and known.differs(skip.path):
             self.outdated.add(skip.path)
-        if skip.error is not Reason.NOT_MEDIA:
+        if skip.error is not Reason.NOT_MEDIA and skip.path not in self._metadata.tables:
             self._match(Path(skip.path))
             is_known = before is not None and before.skipped.reason == skip.reason
             (self.still_skipped if is_known else self.skipped).append(skip)
             return
-        self.others.add(skip)
+        if skip.path not in self._metadata.used:
+            self.others.add(skip)
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
 
@@ -217,22 +263,34 @@ class _Sorter:
         yield from self._exclusion.problems
 
     def _described(self, file: MediaFile | RemoteFile, known: KnownFile) -> Task | None:
-        """Return a task if the user columns of an unchanged file differ from the stored ones."""
+        """Return a task if the columns from beside an unchanged file differ from the stored ones.
+
+        A picture whose XMP sidecar has other words is embedded again: they are items.
+        """
         extra, problem = self._user_columns(file.path)
         if skips := self._known.skips:
             resolved = [file.name] if problem else [file.name, sidecar(file.name)]
             self.recovered.update(name for name in resolved if name in skips)
         if self._known.describes(known, extra):
             return None
+        words = CAPTION & facts.of_sidecar(file.path).keys() if file.modality in PICTURES else ()
+        if words and not self._known.describes(known, {name: extra[name] for name in words}):
+            self.recaptioned.add(file.name)
+            self.new[file.modality] += 1
+            self.counts["changed"] += 1
+            return Task(Action.EMBED, file, extra, problem)
         self.counts["described"] += 1
         return Task(Action.DESCRIBE, file, extra)
 
     def _user_columns(self, path: Path) -> tuple[dict[str, Any], str | None]:
-        """Return the user columns of a file and what is wrong with its sidecar, if anything."""
+        """Return the columns from beside a file and what is wrong with its JSON sidecar, if anything."""
+        stated = facts.of_sidecar(path)
+        if "taken_at" in stated:
+            stated["taken_at"] = str(stated["taken_at"])  # as in JSON
         try:
-            return self._metadata.of(path), None
+            return replaced(stated, self._metadata.of(path)), None
         except UsageError as problem:
-            return {}, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
+            return stated, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
 
     def missing(self, names: Iterable[str], roots: Sequence[str]) -> Iterator[str]:
         """Yield those of `names` that are below the roots but do not exist or are excluded.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from xsearch import media
 from xsearch.errors import MediaError, ModelError, NotEmbedded, Unreadable
-from xsearch.media import Remote, RemoteFile, Skipped
-from xsearch.types import MediaFile, Modality, Sample
+from xsearch.media import Remote, RemoteFile, Skipped, facts
+from xsearch.types import PICTURES, MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -30,6 +30,7 @@ __all__ = [
     "item",
     "pieces",
     "prepare",
+    "replaced",
     "skipped",
     "table_of",
     "tasks_of",
@@ -61,6 +62,7 @@ class Task:
     extra: Mapping[str, Any]  # user columns
     sidecar_problem: str | None = None  # why its sidecar is ignored
     sha256: str = ""  # set by `prepare`; with a companion, of both digests
+    about: Mapping[str, Any] = field(default_factory=dict)  # of a duplicate: what its file states
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,15 +80,19 @@ def prepare(task: Task) -> Task:
     return replace(task, file=file, sha256=media.sha256(file.path, file.companion))
 
 
-def pieces(sample: Sample, backend: Backend) -> Iterator[Sample]:
-    """Yield a decoded sample, or the windows of a text, as the samples that are embedded."""
+def pieces(sample: Sample, backend: Backend, *, captions: bool = True) -> Iterator[Sample]:
+    """Yield the samples that are embedded: a decoded one, or the windows of a text.
+
+    captions: a picture is followed by the windows of the texts that its file states about it.
+    """
+    texts = [sample.data]
     if sample.modality is not Modality.TEXT:
         yield sample
-        return
-    known = backend.capabilities().vocabulary
-    for text in backend.windows(sample.data):
+        texts = facts.words(sample.about) if captions and sample.modality in PICTURES else []
+    known = backend.capabilities().vocabulary if texts else None
+    for text in (window for whole in texts for window in backend.windows(whole)):
         unknown_share = None if known is None else known.unknown_share(text)
-        yield replace(sample, data=text, text=text, unknown_share=unknown_share)
+        yield Sample(Modality.TEXT, text, text=text, unknown_share=unknown_share, about=sample.about)
 
 
 def embed(
@@ -128,9 +134,13 @@ def item(task: Task, sample: Sample) -> dict[str, Any]:
         **of_file,
         "sha256": task.sha256,
         **{name: getattr(sample, name) for name in of_sample},
-        **sample.about,
-        **task.extra,
+        **replaced(sample.about, task.extra),
     }
+
+
+def replaced(about: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+    """Return facts, with user columns in the place of those of the same name; an empty cell replaces none."""
+    return {**dict.fromkeys(extra), **about, **{name: v for name, v in extra.items() if v is not None}}
 
 
 def skipped(task: Task, problem: MediaError) -> Skipped:

@@ -14,12 +14,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from xsearch.errors import MediaError, Unreadable
-from xsearch.media import audio, depth, facts, files, image, imu, text, thermal, video
+from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.files import (
     absolute,
     companions,
     identify,
+    is_metadata,
     is_unchanged,
     match_kind,
     sha256,
@@ -46,6 +47,7 @@ __all__ = [
     "fits",
     "identify",
     "is_hidden",
+    "is_metadata",
     "is_unchanged",
     "is_url",
     "listed",
@@ -68,6 +70,15 @@ _READERS = {
     Modality.THERMAL: thermal.read,
     Modality.IMU: imu.read,
 }
+_COMMON = {  # what every reader reads
+    Modality.IMAGE: "PNG or JPEG",
+    Modality.TEXT: "UTF-8",
+    Modality.AUDIO: "WAV or FLAC",
+    Modality.VIDEO: "MP4",
+    Modality.DEPTH: "PNG of 16 bits",
+    Modality.THERMAL: "PNG",
+    Modality.IMU: "CSV",
+}
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
@@ -89,8 +100,8 @@ def read(file: MediaFile) -> Iterator[Sample]:
     if isinstance(problem, MediaError):
         raise problem
     if problem:
-        reason = (str(problem) or type(problem).__name__).splitlines()[0]
+        name = f" ({formats.title(file.mime)})" if file.mime else ""
         raise Unreadable(
-            f"{file.path}: cannot be decoded as {file.modality} ({reason}); "
-            "replace the file if it is damaged, or name its kind with --as KIND=GLOB"
+            f"{file.path}: cannot be decoded as {file.modality}{name}: damaged, or an unsupported variant; "
+            f"convert it to {_COMMON[file.modality]}, or name its kind with --as KIND=GLOB"
         ) from problem

@@ -23,8 +23,10 @@ def opened(path: Path) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable."""
     import av
 
+    # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
+    lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(str(path), options=_OPTIONS, metadata_errors="replace") as source:
+        with av.open(str(path), options=_OPTIONS, **lenient) as source:
             yield source
     except av.error.FFmpegError as error:
         raise Unreadable(

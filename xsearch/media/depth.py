@@ -6,6 +6,7 @@ Depth formats carry no camera parameters. An optional `camera.json` beside the m
     baseline_m   stereo or projector baseline: Kinect 0.075, RealSense and Xtion 0.095
                  (from Omnivore, arXiv:2201.08377, which defines the disparity ImageBind takes)
     unit_m       metres per step of an integer map: 0.001 by default; TUM RGB-D 0.0002, KITTI 0.00390625
+    rotate_bits  places by which the 16 bits of an integer map are rotated to the left: SUN RGB-D 3
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ from xsearch.types import MediaFile, Modality, Sample
 __all__ = ["CAMERA", "camera", "fits", "read"]
 
 CAMERA = "camera.json"
-_FIELDS = {"focal_px", "baseline_m", "unit_m"}
+_FIELDS = {"focal_px", "baseline_m", "rotate_bits", "unit_m"}
+_IMAGES = {"image/png", "image/tiff", "image/jp2", "image/jxl", "image/x-portable-anymap"}
+_MASKS = {1, 255, 65_535}  # values of masks beside 0
 _SUPPORTED = "depth maps are 16-bit PNG or TIFF in millimetres, or .npy, .pfm, .exr, float TIFF in metres"
 
 
 def fits(path: Path, mime: str) -> bool:
-    """Whether the format can hold depth: one channel of more than 8 bits."""
+    """Whether the format can hold depth: one channel of more than 8 bits, and no mask."""
     if mime in ("image/x-exr", "image/x-portable-floatmap"):
         return True
     try:
         if mime == "application/x-npy":
-            array = _plane(np.load(path, mmap_mode="r", allow_pickle=False))  # the header only
-            return array.ndim == 2 and array.dtype.kind in "fui"
-        if mime in ("image/png", "image/tiff"):
+            array = _plane(np.load(path, mmap_mode="r", allow_pickle=False))
+            return array.ndim == 2 and array.dtype.kind in "fui" and not _is_mask(array)
+        if mime in _IMAGES:
             with opened(path) as image:
                 return is_deep(image)
     except Exception:  # damaged: `read` reports it
@@ -71,6 +74,11 @@ def read(file: MediaFile) -> Iterator[Sample]:
             values = np.asarray(image)
     if values.ndim != 2 or values.dtype.kind not in "fui":
         raise Unreadable(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
+    if (turned := int(intrinsics.get("rotate_bits", 0))) and values.dtype.kind != "f":
+        if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
+            raise Unreadable(f"{path}: rotate_bits is for maps of 16 bits; remove it from {CAMERA}")
+        values = values.astype(np.uint16)
+        values = values >> turned | values << (16 - turned)
     unit_m = np.float32(1.0 if values.dtype.kind == "f" else intrinsics.get("unit_m", 1e-3))
     with np.errstate(over="ignore", invalid="ignore"):
         metres = values.astype(np.float32) * unit_m
@@ -98,12 +106,22 @@ def _intrinsics(path: Path) -> dict[str, float]:
     for name, value in intrinsics.items():
         if type(value) not in (int, float) or not 0 < value < math.inf:
             raise Unreadable(f"{path}: {name} is {value!r}; expected a number above 0")
+        if name == "rotate_bits" and value not in range(1, 16):
+            raise Unreadable(f"{path}: {name} is {value!r}; expected a whole number from 1 to 15")
     return intrinsics
 
 
 def _plane(array: np.ndarray) -> np.ndarray:
     """Squeeze an array that is not 2-D already."""
     return array if array.ndim == 2 else array.squeeze()
+
+
+def _is_mask(array: np.ndarray) -> bool:
+    """Whether an array has 8 bits, or in 64 of its rows two values: 0 and one that means yes."""
+    if array.itemsize == 1:
+        return True
+    values = np.unique(array[:: -(-len(array) // 64) or 1])
+    return len(values) == 2 and values[0] == 0 and values[1] in _MASKS
 
 
 def _pfm(path: Path) -> np.ndarray:

@@ -10,87 +10,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import container, depth, imu, text, thermal
+from xsearch.media import container, conventions, depth, formats, imu, text, thermal
+from xsearch.media.formats import HEAD
 from xsearch.media.globs import matches
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
 __all__ = [
-    "EXTENSIONS",
     "HEAD",
-    "METADATA",
     "absolute",
     "companions",
     "guess",
     "has_changed",
     "identify",
+    "is_metadata",
     "is_unchanged",
     "match_kind",
     "sha256",
 ]
 
-# Magic bytes at the start of a file; `_magic` handles prefixes shared by several formats.
-_MAGIC = {
-    b"\xff\xd8\xff": "image/jpeg",
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"GIF87a": "image/gif",
-    b"GIF89a": "image/gif",
-    b"II*\x00": "image/tiff",
-    b"MM\x00*": "image/tiff",
-    b"\x76\x2f\x31\x01": "image/x-exr",
-    b"fLaC": "audio/flac",
-    b"ID3": "audio/mpeg",
-    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "video/x-ms-asf",
-    b"FLV\x01": "video/x-flv",
-    b"\x00\x00\x01\xba": "video/mpeg",
-    b"\x93NUMPY": "application/x-npy",
-    b"PAR1": "application/vnd.apache.parquet",
-}
-_RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo"}
-EXTENSIONS = {
-    ".jpg": "image/jpeg",
-    ".jpeg": "image/jpeg",
-    ".png": "image/png",
-    ".webp": "image/webp",
-    ".bmp": "image/bmp",
-    ".gif": "image/gif",
-    ".tif": "image/tiff",
-    ".tiff": "image/tiff",
-    ".heic": "image/heic",
-    ".heif": "image/heic",
-    ".avif": "image/avif",
-    ".pfm": "image/x-portable-floatmap",
-    ".exr": "image/x-exr",
-    ".txt": "text/plain",
-    ".md": "text/markdown",
-    ".csv": "text/csv",
-    ".wav": "audio/wav",
-    ".flac": "audio/flac",
-    ".mp3": "audio/mpeg",
-    ".ogg": "audio/ogg",
-    ".opus": "audio/ogg",
-    ".m4a": "audio/mp4",
-    ".mp4": "video/mp4",
-    ".m4v": "video/mp4",
-    ".mov": "video/quicktime",
-    ".mkv": "video/x-matroska",
-    ".webm": "video/webm",
-    ".avi": "video/x-msvideo",
-    ".wmv": "video/x-ms-asf",
-    ".flv": "video/x-flv",
-    ".mpg": "video/mpeg",
-    ".mpeg": "video/mpeg",
-    ".npy": "application/x-npy",
-    ".npz": "application/x-npz",
-    ".parquet": "application/vnd.apache.parquet",
-}
 _ARRAYS = {"application/x-npy", "image/x-portable-floatmap", "image/x-exr"}  # depth, depending on the name
 _TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  # IMU, depending on the columns
-_FOLDERS = {"depth": Modality.DEPTH, "thermal": Modality.THERMAL, "ir": Modality.THERMAL}
-_NAMES = {Modality.DEPTH: re.compile(r"depth"), Modality.THERMAL: re.compile(r"thermal|_ir(?![a-z])")}
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
-METADATA = "metadata.csv"  # user columns, in any folder
-HEAD = 512  # bytes needed to detect a format
+METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|parquet)", re.IGNORECASE)  # user columns, in any folder
 
 
 def identify(
@@ -98,8 +40,9 @@ def identify(
 ) -> MediaFile:
     """Determine a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
 
-    kinds: (modality, glob) rules, first match wins; see `matches` for globs. Folders and names (`depth/`,
-    `*thermal*`, `*_ir*`) count only if the format can hold such data: a colour JPEG is never a depth map.
+    kinds: (modality, glob) rules, first match wins; see `matches` for globs. Folders and names
+    (`lowres_depth/`, `lwir/`, `cat_ir.png`; see `media.conventions`) count only if the format can hold such
+    data: a colour JPEG is never a depth map.
     Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
     Raises NotMedia for an unsupported file, Unreadable if it is empty, incomplete or cannot be opened.
@@ -110,13 +53,14 @@ def identify(
         if not stat.S_ISREG(status.st_mode):
             raise NotMedia(f"{path}: not a regular file")
         with path.open("rb") as file:
-            mime = _magic(file.read(HEAD)) or EXTENSIONS.get(path.suffix.lower(), "")
+            head = file.read(HEAD)
+        mime = formats.detect(path, head)
         rule = match_kind(path, root and absolute(root), kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
         kind = rule or _kind_by_name(path, mime)
         if kind is None:
-            kind, mime = _kind_by_content(path, mime)
+            kind, mime = _kind_by_content(path, mime, head)
         companion = None
         if kind is Modality.IMU:
             path, companion = imu.recording(path, requested=rule is not None)
@@ -132,7 +76,7 @@ def identify(
 
 def guess(path: Path, head: bytes = b"") -> Modality | None:
     """Guess the kind of a file from its name and first bytes; None if unsupported."""
-    mime = _magic(head) or EXTENSIONS.get(path.suffix.lower(), "")
+    mime = formats.detect(path, head)
     if mime in _TABLES or mime in _ARRAYS:
         return Modality.IMU if mime in _TABLES else Modality.DEPTH
     family = mime.partition("/")[0]
@@ -158,6 +102,11 @@ def companions(file: MediaFile) -> list[Path | None]:
 def is_unchanged(file: MediaFile) -> bool:
     """Whether size and mtime match the file on disk, alone or with a companion. Opens nothing."""
     return any(_size_mtime(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
+
+
+def is_metadata(path: Path) -> bool:
+    """Whether a file is called like a table of user columns."""
+    return METADATA.fullmatch(path.name) is not None
 
 
 def match_kind(path: Path, root: Path | None, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
@@ -189,18 +138,16 @@ def _size_mtime(path: Path, companion: Path | None) -> tuple[int, int]:
 
 
 def _kind_by_name(path: Path, mime: str) -> Modality | None:
-    name = path.stem.lower()
-    named = [kind for kind, pattern in _NAMES.items() if pattern.search(name)]
-    kinds = named + [_FOLDERS[part.lower()] for part in reversed(path.parts[:-1]) if part.lower() in _FOLDERS]
-    return next((kind for kind in dict.fromkeys(kinds) if _FITS[kind](path, mime)), None)
+    candidates = dict.fromkeys(conventions.named(path))
+    return next((kind for kind in candidates if _FITS[kind](path, mime)), None)
 
 
-def _kind_by_content(path: Path, mime: str) -> tuple[Modality, str]:
-    if path.name == METADATA:
+def _kind_by_content(path: Path, mime: str, head: bytes) -> tuple[Modality, str]:
+    if is_metadata(path):
         raise NotMedia(f"{path}: metadata table")
     if mime in _TABLES:
         return Modality.IMU, mime
-    if mime in _ARRAYS:
+    if mime in _ARRAYS and not formats.is_colour_exr(head):
         raise NotMedia(
             f"{path}: array of unknown content; if it is a depth map, pass --as 'depth=*{path.suffix}'"
         )
@@ -209,29 +156,6 @@ def _kind_by_content(path: Path, mime: str) -> tuple[Modality, str]:
         return Modality.AUDIO, f"audio/{format}"
     if family in ("image", "text", "audio", "video"):
         return Modality(family), mime
+    if name := formats.foreign(path, head):
+        raise NotMedia(f"{path}: unsupported image format ({name}): convert it to PNG")
     raise NotMedia(f"{path}: unsupported file type; set its kind with --as KIND=GLOB")
-
-
-def _magic(head: bytes) -> str:
-    """Detect the MIME type from the first HEAD bytes of a file; "" if unknown."""
-    for magic, mime in _MAGIC.items():
-        if head.startswith(magic):
-            return mime
-    if int.from_bytes(head[:2], "big") & 0xFFE6 == 0xFFE2:  # MPEG layer III sync word
-        return "audio/mpeg"
-    if head[:4] in (b"RIFF", b"RF64"):
-        return _RIFF.get(head[8:12], "")
-    if head[:4] == b"OggS":
-        return "video/ogg" if b"theora" in head else "audio/ogg"
-    if head[:4] == b"\x1a\x45\xdf\xa3":  # EBML
-        return "video/webm" if b"webm" in head[:64] else "video/x-matroska"
-    if head[:2] == b"BM" and head[6:10] == bytes(4):  # the reserved fields distinguish it from text
-        return "image/bmp"
-    if head[4:8] == b"ftyp":  # ISO 14496-12: major brand, then compatible brands
-        brands = head[8 : int.from_bytes(head[:4], "big")]
-        if b"avif" in brands:
-            return "image/avif"
-        if brands[:4] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-            return "image/heic"
-        return "video/quicktime" if brands[:4] == b"qt  " else "video/mp4"
-    return ""

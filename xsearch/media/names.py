@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from itertools import islice
 from pathlib import Path
 
-from xsearch.media.files import EXTENSIONS
+from xsearch.media.formats import EXTENSIONS, FOREIGN
 
 __all__ = ["looks_like_path", "why_no_file"]
 
@@ -16,8 +16,7 @@ __all__ = ["looks_like_path", "why_no_file"]
 _ROOTED = re.compile(r"/|(~|\.\.?)[/\\]|[a-z]:[/\\]|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 # Files that are no media or not yet: an error serves better than a search for the words of such a name
 _OTHER_FILE = re.compile(
-    r".+\.(3gp|7z|aac|aiff?|arw|cr2|dng|docx?|gz|html?|jsonl?|nef|odt|pdf|pptx?|psd|raf|rar|svg|tar|tgz|wma|"
-    r"xlsx?|xml|ya?ml|zip)",
+    r".+\.(7z|docx?|gz|html?|jsonl?|odt|pdf|pptx?|rar|tar|tgz|xlsx?|xml|ya?ml|zip)",
     re.IGNORECASE | re.DOTALL,
 )
 _LISTED = 10_000  # names of a folder that a suggestion is chosen from
@@ -41,7 +40,7 @@ def looks_like_path(name: str) -> bool:
     is_nested, is_token = "/" in name or os.sep in name, not re.search(r"\s", name)
     if is_token or is_nested:
         extension = os.path.splitext(name)[1].lower()  # noqa: PTH122
-        if extension in EXTENSIONS or _OTHER_FILE.fullmatch(name):
+        if extension in EXTENSIONS or extension in FOREIGN or _OTHER_FILE.fullmatch(name):
             return True
     return is_token and is_nested and os.path.isdir(os.path.dirname(name.rstrip("/")) or ".")  # noqa: PTH112, PTH120
 

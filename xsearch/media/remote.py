@@ -25,7 +25,7 @@ from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageErro
 from xsearch.media import imu
 from xsearch.media.depth import CAMERA
 from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
-from xsearch.media.files import HEAD, METADATA, guess, identify, match_kind
+from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
@@ -33,6 +33,7 @@ __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url"
 CONNECTIONS = 16
 BACKOFF_S = (0.3, 1.0, 3.0, 10.0)  # delay before each retry
 FATAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
+EAGER_BYTES = 256 << 20  # of a file that describes others: the most that a table may have
 TRANSIENT_STATUSES = (408, 429)  # besides 5xx
 MTIME_FIELDS = ("mtime", "LastModified", "last_modified", "modified", "updated", "Last-Modified", "created")
 
@@ -140,6 +141,7 @@ class Remote:
         from fsspec.core import url_to_fs
 
         self.url, self.kinds, self._scratch = url, kinds, scratch
+        self.tables: list[Path] = []  # metadata tables, fetched by `files`
         try:
             self._fs, self._root = url_to_fs(url)
             self._is_folder = _retried(self._detect_folder)
@@ -155,7 +157,7 @@ class Remote:
     def files(self, exclusion: Exclusion | None = None) -> Iterator[RemoteFile | Skipped]:
         """Yield everything below the URL, sorted by name; the two files of an IMU pair are yielded as one.
 
-        What is left out: as by `walk`. `metadata.csv`, `camera.json`, sidecars and ignore files are fetched
+        What is left out: as by `walk`. Metadata tables, `camera.json`, sidecars and ignore files are fetched
         immediately.
         """
         excluded: list[Skipped] = []
@@ -164,13 +166,17 @@ class Remote:
                 entries = self._entries(pool, exclusion or Exclusion(), excluded)
                 listed = {file.path: file for file in pool.map(self._file, entries)}
                 stems = {path.with_suffix("") for path in listed if path.suffix != ".json"}
-                eager = [path for path in listed if path.name in (METADATA, CAMERA)]
+                self.tables = [path for path in listed if is_metadata(path)]
+                eager = self.tables + [path for path in listed if path.name == CAMERA]
                 eager += [path for path in listed if path.suffix == ".json" and path.with_suffix("") in stems]
-                list(pool.map(self.copy, [listed.pop(path) for path in dict.fromkeys(eager)]))
+                fetched = pool.map(self._fetch, [listed.pop(path) for path in dict.fromkeys(eager)])
+                skipped = [skip for skip in fetched if skip]
+                self.tables = [path for path in self.tables if path.is_file()]
                 kinds = list(pool.map(self._kind, listed.values()))
             except Exception as problem:
                 raise self._not_listed(problem) from problem
         yield from excluded
+        yield from skipped
         files: dict[Path, RemoteFile] = {}
         for file, kind in zip(listed.values(), kinds, strict=True):
             if kind:
@@ -192,6 +198,18 @@ class Remote:
         for key, path in zip(file.keys, filter(None, (file.path, file.companion)), strict=True):
             _retried(partial(self._fs.get_file, key, str(path)))
             os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
+
+    def _fetch(self, file: RemoteFile) -> Skipped | None:
+        """Fetch a file that describes others; return why it is left out."""
+        if file.bytes > EAGER_BYTES:
+            return Skipped(file.url, f"over {EAGER_BYTES >> 20} MB; split it", Reason.TOO_LARGE)
+        try:
+            self.copy(file)
+        except Exception as problem:  # file systems raise exceptions of their own
+            file.path.unlink(missing_ok=True)
+            reason = f"cannot be fetched: {_reason(problem)}; ingest again"
+            return Skipped(file.url, reason, Reason.NOT_FETCHED)
+        return None
 
     def _detect_folder(self) -> bool:
         """Whether the URL is a folder; over HTTP, an HTML page with links."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from xsearch.errors import Unreadable
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["bom_encoding", "check_size", "decode", "read"]
+__all__ = ["bom_encoding", "check_size", "decode", "encoding", "read"]
 
 EXCERPT = 400  # letters
 MAX_BYTES = 16 << 20  # bytes; the King James Bible has 4.3 MB
@@ -48,7 +48,7 @@ def decode(path: Path) -> str:
     with path.open("rb") as file:
         data = file.read(MAX_BYTES)
     try:
-        decoder = codecs.getincrementaldecoder(_encoding(data))
+        decoder = codecs.getincrementaldecoder(encoding(data))
         text = decoder().decode(data)  # drops an incomplete character at the end
         if len(_CONTROL.findall(text)) > len(text) / 100:
             raise ValueError("too many control characters")
@@ -59,10 +59,10 @@ def decode(path: Path) -> str:
     return text
 
 
-def _encoding(data: bytes) -> str:
+def encoding(data: bytes) -> str:
     """Detect the encoding of a text. Raises ValueError if it is ambiguous."""
-    if encoding := bom_encoding(data):
-        return encoding
+    if marked := bom_encoding(data):
+        return marked
     if b"\0" in data:
         even, odd = data[::2], data[1::2]
         for name, high, low in (("utf-16-be", even, odd), ("utf-16-le", odd, even)):

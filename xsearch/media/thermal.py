@@ -15,17 +15,24 @@ from xsearch.types import MediaFile, Modality, Sample
 __all__ = ["fits", "read"]
 
 _PERCENTILES = (1, 99)  # map to 0 and 1: robust against dead and saturated pixels
+_IMAGES = {"image/bmp", "image/jp2", "image/jpeg", "image/jxl", "image/png", "image/tiff", "image/webp"}
+_IMAGES |= {"image/x-portable-anymap"}
+_DRAFT = (160, 120)  # lower bound of the size at which the channels of a JPEG are compared
+_LARGEST = 1 << 25  # pixels of a colour picture whose channels are compared; thermal cameras have 1.3 million
 _EQUAL = 2  # tolerance in grey levels between the channels of a grey RGB image (JPEG rounding)
 
 
 def fits(path: Path, mime: str) -> bool:
     """Whether the format can hold thermal data: one channel, or three equal ones."""
-    if mime not in ("image/png", "image/tiff", "image/jpeg"):
+    if mime not in _IMAGES:
         return False
     try:
         with opened(path) as image:
             if is_deep(image) or image.mode == "L":
                 return True
+            image.draft(None, _DRAFT)
+            if image.width * image.height > _LARGEST:
+                return False
             pairs = combinations(to_rgb(image).split(), 2)
             return all(np.asarray(ImageChops.difference(*pair)).max() <= _EQUAL for pair in pairs)
     except Exception:  # damaged: `read` reports it

@@ -11,9 +11,9 @@ A table is Parquet, CSV, JSON lines or Arrow IPC (`.arrow`, memory-mapped) with 
     split      by default "train"
     label      the class of the row; several as a list, or as `a|b`
 
-and any others; focal_px, baseline_m and unit_m describe the camera of a depth map (`media.depth`). WebDataset
-shards, `x.tar` or `x-{0000..0009}.tar`, hold the partners of a picture by file extension
-(`formats.PARTNERS`), its label as `.cls`, and further columns or the `caption` as `.json`.
+and any others; focal_px, baseline_m, rotate_bits and unit_m describe the camera of a depth map
+(`media.depth`). WebDataset shards, `x.tar` or `x-{0000..0009}.tar`, hold the partners of a picture by file
+extension (`formats.PARTNERS`), its label as `.cls`, and further columns or the `caption` as `.json`.
 """
 
 from xsearch.pairs.bad_rows import BadRow, check_pairs

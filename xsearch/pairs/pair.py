@@ -21,7 +21,7 @@ from xsearch.types import Modality, Sample
 
 __all__ = ["NOT_NUMBERS", "Pair", "Source", "to_number"]
 
-CAMERA = ("focal_px", "baseline_m", "unit_m")
+CAMERA = ("focal_px", "baseline_m", "rotate_bits", "unit_m")
 NOT_NUMBERS = "numbers: only an IMU recording may be an array, not {}"
 
 Source = Path | bytes | str | np.ndarray

@@ -16,7 +16,7 @@ from xsearch.query.hits import Hits
 from xsearch.query.options import Options
 from xsearch.query.ranking import Ranked, Ranking
 from xsearch.query.texts import knows
-from xsearch.types import Match, Rank
+from xsearch.types import Match, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -78,7 +78,8 @@ def _by_vectors(view: View, queries: Sequence[Embedded], options: Options) -> li
     """Those that have the same items to choose from are answered together."""
     alike: dict[tuple[bool, bytes], list[int]] = {}
     for at, query in enumerate(queries):
-        anyway = options.anyway or bool(view.is_unread(query.itself).any())
+        is_text = query.query.parts[0].modality is Modality.TEXT  # else a picture whose captions are unread
+        anyway = options.anyway or (is_text and bool(view.is_unread(query.itself).any()))
         excluded = query.own.tobytes() if options.exclude_self else b""
         alike.setdefault((anyway, excluded), []).append(at)
     # each modality has a scale, or a bound, of its own
@@ -88,7 +89,7 @@ def _by_vectors(view: View, queries: Sequence[Embedded], options: Options) -> li
         groups = view.groups(options.where, options.modalities, apart=apart, anyway=anyway)
         ranking = Ranking.of(view, view.without(groups, np.frombuffer(excluded, np.int64)), options)
         some = [queries[at] for at in rows]
-        hits = _hits(view.snapshot, ranking.answers(some), some, ranking.kinds)
+        hits = _hits(view.snapshot, ranking.answers(some), some, options, ranking.kinds)
         answers |= zip(rows, hits, strict=True)
     return [answers[at] for at in range(len(queries))]
 
@@ -104,11 +105,15 @@ def _by_words(view: View, queries: Sequence[Query], options: Options, *, alone: 
     for query in queries:
         one = Ranked.by_words(match_words(view, groups, query, depth, alone=alone), view.snapshot)
         ranked.append(one.distinct(view.snapshot, options.top) if options.unique else one)
-    return _hits(view.snapshot, ranked, [None for _ in queries])
+    return _hits(view.snapshot, ranked, [None for _ in queries], options)
 
 
 def _hits(
-    snapshot: Snapshot, ranked: Sequence[Ranked], queries: Sequence[Embedded | None], kinds: int = 1
+    snapshot: Snapshot,
+    ranked: Sequence[Ranked],
+    queries: Sequence[Embedded | None],
+    options: Options,
+    kinds: int = 1,
 ) -> list[Hits]:
     """Hits with their metadata, which is read once for all queries.
 
@@ -117,7 +122,7 @@ def _hits(
     passing = [one[: one.passing.sum()] for one in ranked]
     records = snapshot.records(np.concatenate([np.empty(0, np.int64), *(one.ids for one in passing)]))
     ends = np.cumsum([len(one) for one in passing]).tolist()
-    return [
+    hits = [
         Hits.of(
             (one.scores, one.cosines, one.balanced, one.expected, one.bm25),
             partial(records, end - len(one), end),
@@ -127,3 +132,4 @@ def _hits(
         )
         for one, near, end, query in zip(passing, ranked, ends, queries, strict=True)
     ]
+    return hits if options.sort is None else [each.by_date(options.sort) for each in hits]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from xsearch.errors import UsageError
-from xsearch.types import HIT_COLUMNS, Hit, Modality
+from xsearch.types import HIT_COLUMNS, Hit, Modality, Sort
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,6 +72,13 @@ class Hits(Sequence[Hit]):
     @cached_property
     def _hits(self) -> tuple[Hit, ...]:
         return tuple(self._read())
+
+    def by_date(self, sort: Sort | str) -> Hits:
+        """Return the same hits in the order of their `taken_at`, those without one last; ranks stay."""
+        dated = [hit for hit in self._hits if hit.extra.get("taken_at") is not None]
+        dated.sort(key=lambda hit: hit.extra["taken_at"], reverse=sort == Sort.DATE)
+        undated = [hit for hit in self._hits if hit.extra.get("taken_at") is None]
+        return Hits([*dated, *undated], self.query, self.nearest_expected, self.kinds)
 
     @property
     def found(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xsearch.errors import UsageError
-from xsearch.types import Match, Modality, Rank
+from xsearch.types import Match, Modality, Rank, Sort
 
 __all__ = ["Options", "as_modalities"]
 
@@ -28,6 +28,7 @@ class Options:
         match.
     unique: of items of one modality with the same bytes (windows of one file, copies) or nearly the same
         vector, keep the best.
+    sort: put the `top` best in the order of their `taken_at`: "date", the newest first, or "-date".
     exclude_self: leave out the items of a query's own files and of their copies, `Embedded.own`.
     anyway: embed a text although the model has learned none of its words, and rank such items as all others.
     """
@@ -40,6 +41,7 @@ class Options:
     min_cosine: float | None = None
     max_expected: float | None = None
     unique: bool = False
+    sort: Sort | str | None = None
     exclude_self: bool = False
     anyway: bool = False
 
@@ -52,6 +54,8 @@ class Options:
             raise UsageError(f"match: expected {', '.join(Match)}; got {self.match!r}")
         if self.min_cosine is not None and not -1 <= self.min_cosine <= 1:
             raise UsageError(f"min_cosine: expected -1 to 1, got {self.min_cosine}")
+        if self.sort is not None and self.sort not in tuple(Sort):
+            raise UsageError(f"sort: expected {' or '.join(Sort)}, got {self.sort!r}")
         if self.match == Match.WORDS and self.min_cosine is not None:
             raise UsageError("match: words alone have no cosine to be limited; match both")
         if self.max_expected is not None and not self.max_expected >= 0:

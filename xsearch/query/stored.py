@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsearch.errors import UsageError
-from xsearch.types import Modality
+from xsearch.types import Modality, kind_of_file
 
 if TYPE_CHECKING:
     from xsearch.query.expression import Part
@@ -61,8 +61,7 @@ def _mean(part: Part, snapshot: Snapshot, ids: np.ndarray) -> Vector | None:
     if not len(ids):
         return None
     kinds = snapshot.kinds_of(ids)
-    video = KINDS.index(Modality.VIDEO)  # the file's kind, even though it has a sound track too
-    code = KINDS.index(part.modality) if part.modality else video if video in kinds else kinds[0]
+    code = KINDS.index(part.modality or kind_of_file({KINDS[code] for code in kinds.tolist()}))
     ids = ids[kinds == code]
     if not len(ids):
         return None

@@ -1,4 +1,7 @@
-"""The words of items: their texts, their users' columns of strings and whole numbers, and file names."""
+"""The words of items: their texts, columns of strings and whole numbers, and file names.
+
+Of what files say of themselves, the words count, and not its codes and numbers: codecs, exposures.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 from pyarrow import types
 
+from xsearch.media.facts import COLUMNS, SPOKEN
 from xsearch.store import ITEM_COLUMNS
 from xsearch.words.tokens import name_words, normalised
 
@@ -38,7 +42,7 @@ def _words(value: str | int | list[Any]) -> str:
 
 
 def _has_words(field: pa.Field) -> bool:
-    if field.name in ITEM_COLUMNS:
+    if field.name in ITEM_COLUMNS or field.name in COLUMNS.keys() - SPOKEN:
         return False
     kind = field.type.value_type if types.is_list(field.type) else field.type
     return any(is_type(kind) for is_type in (types.is_string, types.is_large_string, types.is_integer))

@@ -1,0 +1,176 @@
+"""EXIF (CIPA DC-008) -> columns. Pillow reads directories, and tag by tag, so that a bad one costs itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import IO, Any
+
+from PIL.ExifTags import GPS, IFD, Base
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from xsearch.media.facts import values
+
+__all__ = ["Directory", "camera", "columns", "modified", "of_exposure", "of_place"]
+
+# Cameras that write a TIFF header of another name: Olympus and Panasonic
+_HEADERS = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"IIU\0": b"II*\0", b"MMOR": b"MM\0*"}
+_CHARSETS = {b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "iso2022_jp", b"\0\0\0\0\0\0\0\0": ""}
+_WINDOWS = {  # tags of Windows Explorer, UTF-16
+    "title": (Base.XPTitle, Base.XPSubject),
+    "description": (Base.XPComment,),
+    "keywords": (Base.XPKeywords,),
+    "creator": (Base.XPAuthor,),
+}
+
+
+class Directory:
+    """The tags of a TIFF structure's first directory, or of the one at `offset`."""
+
+    def __init__(self, file: IO[bytes], offset: int | None = None) -> None:
+        self._file = file
+        file.seek(0)
+        head = file.read(8)
+        self._tags: Mapping[int, Any] = {}
+        with suppress(Exception):  # undocumented exceptions on damaged input
+            self._tags = tags = ImageFileDirectory_v2(_HEADERS.get(head[:4], head[:4]) + head[4:])
+            file.seek(tags.next if offset is None else offset)
+            tags.load(file)
+
+    def __getitem__(self, tag: int) -> Any:
+        """Return the value of a tag, None without one: str, bytes, a number or a tuple of numbers."""
+        try:
+            value = self._tags[tag]
+        except Exception:
+            return None
+        return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+    def inner(self, tag: int) -> Directory | None:
+        """Return the directory that a tag points to."""
+        offset = self[tag]
+        return Directory(self._file, offset) if isinstance(offset, int) else None
+
+    def text(self, *tags: int) -> str | None:
+        """Return the first text of these tags."""
+        return next(filter(None, (_text(self[tag]) for tag in tags)), None)
+
+    def number(self, *tags: int) -> float | None:
+        numbers = (values.number(self[tag]) for tag in tags)
+        return next((number for number in numbers if number is not None), None)
+
+
+def columns(tags: Directory) -> dict[str, Any]:
+    """Return what the first directory of a file and those below it state."""
+    found: dict[str, Any] = {
+        "camera": camera(tags.text(Base.Make) or "", tags.text(Base.Model) or ""),
+        "orientation": tags.number(Base.Orientation),
+        "description": tags.text(Base.ImageDescription),
+        "creator": tags.text(Base.Artist),
+        "copyright": tags.text(Base.Copyright),
+        "rating": tags.number(Base.Rating),
+    }
+    for name, sources in _WINDOWS.items():
+        utf16 = (
+            value.decode("utf-16-le", "ignore") for tag in sources if isinstance(value := tags[tag], bytes)
+        )
+        if not found.get(name) and (text := next(filter(None, utf16), "")):
+            found[name] = values.joined(text.split(";")) if name == "keywords" else text
+    with suppress(Exception):
+        if shot := tags.inner(IFD.Exif):
+            found |= of_exposure(shot)
+            found["description"] = found["description"] or _comment(shot[Base.UserComment])
+    with suppress(Exception):
+        if place := tags.inner(IFD.GPSInfo):
+            found |= of_place(place)
+    if "taken_at" not in found and (taken := values.moment(tags[Base.DateTimeOriginal])):  # DNG
+        found["taken_at"], found["taken_zone"] = taken
+    return found
+
+
+def modified(tags: Directory) -> dict[str, Any]:
+    """Return when the file was last changed: for lack of anything better, when the picture was taken."""
+    taken = values.moment(tags[Base.DateTime])
+    return {"taken_at": taken[0], "taken_zone": taken[1]} if taken else {}
+
+
+def of_exposure(shot: Directory) -> dict[str, Any]:
+    """Return what an EXIF directory states."""
+    found: dict[str, Any] = {
+        "lens": shot.text(Base.LensModel),
+        "exposure_s": shot.number(Base.ExposureTime),
+        "f_number": shot.number(Base.FNumber),
+        "focal_mm": shot.number(Base.FocalLength),
+        "iso": shot.number(Base.ISOSpeedRatings),
+    }
+    if found["iso"] == 65535:  # more does not fit
+        found["iso"] = shot.number(
+            Base.RecommendedExposureIndex, Base.StandardOutputSensitivity, Base.ISOSpeed
+        )
+    if found["exposure_s"] is None and (stops := shot.number(Base.ShutterSpeedValue)) is not None:
+        found["exposure_s"] = 2.0**-stops if abs(stops) < 64 else None
+    found |= {name: None for name in ("exposure_s", "f_number", "focal_mm") if not (found[name] or 0) > 0}
+    for clock, fraction, offset in (
+        (Base.DateTimeOriginal, Base.SubsecTimeOriginal, Base.OffsetTimeOriginal),
+        (Base.DateTimeDigitized, Base.SubsecTimeDigitized, Base.OffsetTimeDigitized),
+    ):
+        seconds = shot.text(clock) or ""
+        digits = (shot.text(fraction) or "").strip()
+        zone = (shot.text(offset) or shot.text(Base.OffsetTime) or "").strip()
+        precise = f"{seconds}.{digits}" if digits.isdecimal() else seconds
+        tried = (values.moment(f"{precise}{zone}"), values.moment(precise), values.moment(seconds))
+        if taken := next(filter(None, tried), None):
+            found["taken_at"], found["taken_zone"] = taken
+            break
+    return found
+
+
+def of_place(place: Directory) -> dict[str, Any]:
+    """Return the coordinates of a GPS directory."""
+    latitude = values.degrees(place[GPS.GPSLatitude], place[GPS.GPSLatitudeRef] or "")
+    longitude = values.degrees(place[GPS.GPSLongitude], place[GPS.GPSLongitudeRef] or "")
+    found: dict[str, Any] = dict(values.coordinates(latitude, longitude))
+    altitude = values.number(place[GPS.GPSAltitude])
+    if found and altitude is not None:
+        below = place[GPS.GPSAltitudeRef] in (b"\1", 1, b"\3", 3)
+        found["altitude_m"] = -altitude if below else altitude
+    return found
+
+
+def camera(make: str, model: str) -> str | None:
+    """Return make and model, without a make that the model repeats.
+
+    >>> camera("Google", "Pixel 8"), camera("NIKON CORPORATION", "NIKON D750"), camera("Canon", "")
+    ('Google Pixel 8', 'NIKON D750', 'Canon')
+    """
+    make, model = values.clean(make), values.clean(model)
+    first = re.match(r"\w*", model)
+    repeated = first is not None and first[0].casefold() in re.findall(r"\w\w+", make.casefold())
+    return model if model and repeated else f"{make} {model}".strip() or None
+
+
+def _text(value: Any) -> str | None:
+    """Return a text; Pillow reads all as Latin-1, and many cameras write UTF-8."""
+    if isinstance(value, str):
+        with suppress(UnicodeEncodeError):
+            value = value.encode("latin-1")
+    text = values.decoded(value) if isinstance(value, bytes) else value if isinstance(value, str) else ""
+    return values.clean(text) or None
+
+
+def _comment(value: Any) -> str | None:
+    """Return a user comment, which starts with eight bytes that name its character set."""
+    if not isinstance(value, bytes):
+        return _text(value)
+    charset, content = value[:8], value[8:]
+    if charset == b"UNICODE\0":
+        is_little = content[:2] == b"\xff\xfe" or content[1:2] == b"\0"
+        return values.clean(
+            content.decode("utf-16-le" if is_little else "utf-16-be", "ignore").strip("\ufeff")
+        )
+    if charset in _CHARSETS:
+        name = _CHARSETS[charset]
+        return values.clean(
+            content.decode(name, "ignore") if name == "iso2022_jp" else values.decoded(content)
+        )
+    return _text(value)

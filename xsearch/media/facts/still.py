@@ -1,0 +1,159 @@
+"""Picture files -> their EXIF, XMP and IPTC blocks -> columns. No pixel is decoded."""
+
+from __future__ import annotations
+
+import importlib
+import zlib
+from collections.abc import Mapping
+from contextlib import suppress
+from io import BytesIO
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from PIL import Image
+
+from xsearch.media.facts import boxes, exif, iptc, values, xmp
+
+__all__ = ["columns"]
+
+LARGEST = 4 << 20  # bytes of a block
+MOST_CHUNKS = 100_000  # of a PNG: pixels come in chunks of 8 kB or more
+# Of these the words of people (XMP, then IPTC) are believed, of the others the camera
+_WORDS = ("title", "description", "keywords", "creator", "copyright", "rating")
+_TIFF = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"IIU\0", b"MMOR", b"II+\0", b"MM\0+")
+_HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
+_XMP_TAG, _IPTC_TAG = 700, 33723
+_PNG_TEXTS = {"title": "title", "author": "creator", "description": "description", "copyright": "copyright"}
+
+
+class Blocks(NamedTuple):
+    """The blocks of a file, as bytes; of a TIFF file, its directory."""
+
+    exif: bytes | exif.Directory | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    texts: Mapping[str, Any] | None = None  # columns of PNG's own texts
+
+
+def columns(path: Path) -> dict[str, Any]:
+    """Return what a picture states."""
+    with path.open("rb") as file:
+        head = file.read(16)
+        file.seek(0)
+        if head[:4] in _TIFF:  # most RAW files too
+            return _merged(_of_tiff(file))
+        if head.startswith(b"\x89PNG"):
+            return _merged(_of_png(file))
+        if head.startswith(b"FUJIFILM"):  # RAF: a JPEG with its EXIF at an offset in the header
+            file.seek(84)
+            start, size = (int.from_bytes(file.read(4), "big") for _ in range(2))
+            file.seek(start)
+            return _merged(_of_image(BytesIO(file.read(min(size, LARGEST)))))
+        if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
+            with suppress(ImportError):
+                importlib.import_module("pillow_heif").register_heif_opener()
+        if head[4:12] in (b"JXL \r\n\x87\n", b"ftypcrx "):
+            return _of_boxes(file, path.stat().st_size, head)
+        return _merged(_of_image(file))
+
+
+def _merged(blocks: Blocks) -> dict[str, Any]:
+    tags = blocks.exif
+    if isinstance(tags, bytes):
+        tags = (
+            exif.Directory(BytesIO(tags.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0")))
+            if tags
+            else None
+        )
+    of_exif = _stated(exif.columns(tags)) if tags else {}
+    of_iptc = _stated(iptc.columns(blocks.iptc)) if blocks.iptc else {}
+    of_xmp = _stated(xmp.columns(blocks.xmp)) if blocks.xmp else {}
+    found = {**(blocks.texts or {}), **of_xmp, **of_iptc, **of_exif}
+    for block in (of_iptc, of_xmp):
+        found |= {name: block[name] for name in _WORDS if name in block}
+    dated = next((block for block in (of_exif, of_xmp, of_iptc) if "taken_at" in block), None)
+    if dated is not None:
+        found["taken_zone"] = dated.get("taken_zone")
+        if of_xmp.get("taken_at") == dated["taken_at"]:
+            found["taken_zone"] = found["taken_zone"] or of_xmp.get("taken_zone")
+        found["taken_at"] = dated["taken_at"]
+    elif tags:
+        found |= exif.modified(tags)
+    return found
+
+
+def _stated(columns: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if value not in (None, "")}
+
+
+def _of_tiff(file: IO[bytes]) -> Blocks:
+    tags = exif.Directory(file)
+    packet, block = tags[_XMP_TAG], tags[_IPTC_TAG]
+    if isinstance(block, tuple):  # Photoshop declares integers of four bytes
+        block = b"".join(word.to_bytes(4, "little") for word in block if isinstance(word, int))
+    if isinstance(packet, tuple):
+        packet = bytes(packet)
+    return Blocks(tags, packet, block)
+
+
+def _of_png(file: IO[bytes]) -> Blocks:
+    """Blocks may follow the pixels, which are skipped."""
+    file.seek(8)
+    packet, tags = None, None
+    texts: dict[str, Any] = {}
+    for _ in range(MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            break
+        size, kind = int.from_bytes(head[:4], "big"), head[4:]
+        if size > LARGEST or kind not in (b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+            file.seek(size + 4, 1)
+            continue
+        data = file.read(size)
+        file.seek(4, 1)  # checksum
+        if kind == b"eXIf":
+            tags = data
+            continue
+        with suppress(ValueError, zlib.error):
+            key, text = _png_text(kind, data)
+            if key == b"XML:com.adobe.xmp":
+                packet = text
+            elif name := _PNG_TEXTS.get(key.decode("latin-1").lower()):
+                texts[name] = values.decoded(text)
+            elif key == b"Creation Time" and (taken := values.moment(text.decode("latin-1"))):
+                texts["taken_at"] = taken[0]
+    return Blocks(tags, packet, texts=texts)
+
+
+def _png_text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return key and text of a chunk. Raises ValueError or zlib.error if it is damaged."""
+    key, _, rest = data.partition(b"\0")
+    is_compressed = kind == b"zTXt"
+    if kind == b"iTXt":
+        is_compressed = rest[:1] == b"\1"
+        _, _, rest = rest[2:].split(b"\0", 2) if rest.count(b"\0", 2) >= 2 else (b"", b"", b"")
+    elif is_compressed:
+        rest = rest[1:]
+    return key, zlib.decompressobj().decompress(rest, LARGEST) if is_compressed else rest
+
+
+def _of_image(file: IO[bytes]) -> Blocks:
+    """Blocks that Pillow finds before the pixels."""
+    with Image.open(file) as image:
+        info = image.info
+        packet = info.get("xmp")
+        block = info["photoshop"].get(0x0404) if isinstance(info.get("photoshop"), dict) else None
+        return Blocks(info.get("exif"), packet if isinstance(packet, bytes) else None, block)
+
+
+def _of_boxes(file: IO[bytes], end: int, head: bytes) -> dict[str, Any]:
+    """JPEG XL has its blocks in boxes, CR3 a directory in each of several."""
+    if head[4:8] == b"JXL ":
+        tags = boxes.content(file, b"Exif", end=end)
+        return _merged(Blocks(tags and tags[4:], boxes.content(file, b"xml ", end=end)))
+    camera, shot, place = (
+        boxes.content(file, b"moov", b"uuid", name, end=end) for name in (b"CMT1", b"CMT2", b"CMT4")
+    )
+    found = _stated(exif.columns(exif.Directory(BytesIO(camera)))) if camera else {}
+    found |= _stated(exif.of_exposure(exif.Directory(BytesIO(shot)))) if shot else {}
+    return found | (_stated(exif.of_place(exif.Directory(BytesIO(place)))) if place else {})

@@ -1,0 +1,120 @@
+"""RAW photographs -> the largest picture that the camera put into them, else the developed sensor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+
+from PIL import Image
+from PIL.ContainerIO import ContainerIO
+
+from xsearch.errors import Unreadable
+from xsearch.media import tiff
+
+__all__ = ["opened"]
+
+THUMBNAIL = 160  # pixels, the longer side of EXIF's thumbnails; anything larger is a preview
+ORIENTATION = 274
+JPEG_START = 513
+_JPEG = (6, 7)  # TIFF compressions
+_SIGNATURE = b"\xff\xd8\xff"
+_BLOCK = 1 << 20
+
+
+def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
+    """Open the largest embedded preview, its orientation in its EXIF; without one, develop the sensor's data.
+
+    `file` has to stay open. limit: of pixels. Raises Unreadable if there is neither.
+    """
+    directories = list(tiff.directories(file))
+    best = _largest(_jpegs(file, (start for each in directories for start in _named(each))))
+    rgb = [each for each in directories if each.get(tiff.BITS) == (8, 8, 8) and not tiff.is_mosaic(each)]
+    rgb = [each for each in rgb if not list(_named(each)) and tiff.WIDTH in each and tiff.HEIGHT in each]
+    for each in sorted(rgb, key=_area, reverse=True)[:1]:
+        if best is None or _area(each) > best.width * best.height:
+            with suppress(Exception):  # damaged, or a compression that Pillow lacks
+                best = tiff.page(file, each)
+    if best is None or max(best.size) <= THUMBNAIL:
+        sensor = {start for each in directories if tiff.is_mosaic(each) for start in tiff.segments(each)}
+        others = _jpegs(file, (start for start in _scan(file) if start not in sensor))
+        best = _largest([best, *others] if best else others)
+    if best is None or max(best.size) <= THUMBNAIL:
+        return _developed(path, best, limit)
+    orientation = next((each[ORIENTATION] for each in directories if ORIENTATION in each), None)
+    orientation = orientation or _cr3_orientation(file)
+    exif = best.getexif()
+    if orientation and ORIENTATION not in exif:
+        exif[ORIENTATION] = orientation
+    return best
+
+
+def _largest(images: Iterable[Image.Image]) -> Image.Image | None:
+    return max(images, key=lambda image: image.width * image.height, default=None)
+
+
+def _area(directory: tiff.Directory) -> int:
+    return int(directory[tiff.WIDTH] * directory[tiff.HEIGHT])
+
+
+def _named(directory: tiff.Directory) -> Iterator[int]:
+    """Yield the offset of the JPEG that a directory names."""
+    if start := directory.get(JPEG_START):
+        yield start
+    elif directory.get(tiff.COMPRESSION) in _JPEG and not tiff.is_mosaic(directory):
+        starts = tiff.segments(directory)
+        yield from starts if len(starts) == 1 else ()
+
+
+def _scan(file: IO[bytes]) -> list[int]:
+    """Return the offsets of all JPEG signatures in a file of any structure: CR3, RAF, ORF, RW2, X3F, MRW."""
+    file.seek(0)
+    starts, first, tail = list[int](), 0, b""
+    while block := file.read(_BLOCK):
+        block, at = tail + block, -1
+        while (at := block.find(_SIGNATURE, at + 1)) >= 0:
+            starts.append(first + at)
+        tail = block[-2:]
+        first += len(block) - len(tail)
+    return starts
+
+
+def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
+    """Open the JPEGs of 8 bits at some offsets; those of sensors have more."""
+    end = file.seek(0, 2)
+    for start in starts:
+        part = cast(IO[bytes], ContainerIO(file, start, end - start))
+        with suppress(OSError, ValueError, Image.DecompressionBombError):
+            yield Image.open(part, formats=["JPEG"])
+
+
+def _cr3_orientation(file: IO[bytes]) -> int | None:
+    """Return the orientation in the TIFF directory of a CR3's box `CMT1`, near the start of the file."""
+    file.seek(0)
+    head = file.read(_BLOCK)
+    if head[4:12] != b"ftypcrx " or (at := head.find(b"CMT1")) < 0:
+        return None
+    exif = Image.Exif()
+    with suppress(Exception):  # damaged
+        exif.load(b"Exif\0\0" + head[at + 4 : at + 4 + 4096])
+    return exif.get(ORIENTATION)
+
+
+def _developed(path: Path, thumbnail: Image.Image | None, limit: float) -> Image.Image:
+    """Return the sensor's values as a picture of half the size, or else the thumbnail."""
+    import rawpy
+
+    try:
+        with rawpy.imread(str(path)) as photo:
+            if photo.sizes.raw_width * photo.sizes.raw_height > limit:
+                raise Image.DecompressionBombError
+            # Blocks of 2 x 2 values become pixels, which takes a quarter of the time
+            return Image.fromarray(photo.postprocess(half_size=True, use_camera_wb=True))
+    except rawpy.LibRawError as error:
+        if thumbnail:
+            return thumbnail
+        raise Unreadable(
+            f"{path}: RAW photograph without a preview, of an unsupported camera or damaged: "
+            "convert it to JPEG or DNG"
+        ) from error
