@@ -91,8 +91,9 @@ def ingest(
     rules, globs = [_rule(text) for text in kinds or []], exclude or []
     if watch and (dry_run or strict):
         raise UsageError("--watch does not end; leave out --dry-run and --strict")
-    from xsearch.media import is_url  # and with it numpy
+    from xsearch.media import Exclusion, is_url  # and with it numpy
 
+    Exclusion(globs)  # raises UsageError before a collection is created
     if watch and any(map(is_url, paths)):
         raise UsageError("--watch follows local folders only; for a URL, run ingest again")
     from xsearch.ingest import ingest as compare

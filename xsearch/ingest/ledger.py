@@ -110,7 +110,8 @@ class Ledger:
 
     def refuse(self, skip: Skipped, bytes: int) -> None:
         """Record a file without items. If it could not be fetched, its stored items are kept."""
-        self._not_media[extension(skip.path)] += skip.error is Reason.NOT_MEDIA
+        if skip.error is Reason.NOT_MEDIA:
+            self._not_media[extension(skip.path)] += 1
         self._apply(
             _Change(
                 dropped=() if skip.error is Reason.NOT_FETCHED else (skip.path,),

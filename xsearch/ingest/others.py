@@ -35,7 +35,8 @@ class Others:
         if skip.error is Reason.REMOVED:
             return  # listed already: the record of the removal
         kind = extension(skip.path)
-        self.types[kind] += skip.error is Reason.NOT_MEDIA
+        if skip.error is Reason.NOT_MEDIA:
+            self.types[kind] += 1
         if len(self._listed) < LISTED and self._listed_of_type[kind] < LISTED_OF_TYPE:
             self._listed_of_type[kind] += 1
             self._listed[skip.path] = skip
@@ -52,11 +53,13 @@ class Others:
 
     def _lines(self) -> dict[str, Skipped]:
         """Return the listed files and a line `root/**/*.json` for others of a type, by path."""
-        frequent = dict(self._more.most_common(TYPES))
+        totals: Counter[tuple[str, str]] = Counter()
+        for (root, kind, _), count in self._more.items():
+            totals[root, kind] += count
+        frequent = dict(totals.most_common(TYPES))
         of_path: dict[str, Counter[Reason]] = defaultdict(Counter)
-        for key, count in self._more.items():
-            root, kind, reason = key
-            of_path[f"{root}/**/*{kind if key in frequent else ''}"][reason] += count
+        for (root, kind, reason), count in self._more.items():
+            of_path[f"{root}/**/*{kind if (root, kind) in frequent else ''}"][reason] += count
         for path, counts in of_path.items():
             parts = [f"{count:,} {_more(reason, count)}" for reason, count in counts.items()]
             self._listed[path] = Skipped(path, "; ".join(parts), next(iter(counts)))
