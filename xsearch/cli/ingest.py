@@ -122,21 +122,22 @@ def ingest(
     collection = None
     if not dry_run or _is_collection(folder):
         collection = open_or_create(folder, model, device, dtype)
-    if watch:
-        printed: set[object] = set()
-        for there, deleted in changes(paths, folder):
-            try:
-                report = once(there, prune or deleted)
-            except UsageError:
-                if all(Path(path).exists() for path in there):
-                    raise
-                continue  # gone meanwhile
-            if news := _news(report, printed):
-                show(news)
-    report = once(paths, prune)
-    show(report)
-    if strict and report.skipped:
-        raise typer.Exit(1)
+    if not watch:
+        report = once(paths, prune)
+        show(report)
+        if strict and report.skipped:
+            raise typer.Exit(1)
+        return
+    printed: set[object] = set()
+    for there, deleted in changes(paths, folder):
+        try:
+            report = once(there, prune or deleted)
+        except UsageError:
+            if all(Path(path).exists() for path in there):
+                raise
+            continue  # gone meanwhile
+        if news := _news(report, printed):
+            show(news)
 
 
 def _news(report: Report, printed: set[object]) -> Report | None:

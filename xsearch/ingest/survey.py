@@ -6,7 +6,7 @@ Files whose name, size and mtime match the store are neither opened nor fetched.
 from __future__ import annotations
 
 import os
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch import media
-from xsearch.errors import MediaError, Reason, UsageError
+from xsearch.errors import Reason, UsageError
+from xsearch.ingest.copies import moves
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.others import Others
 from xsearch.ingest.report import Report
@@ -51,27 +52,24 @@ class Survey:
 
     def preview(self, known: Known, prune: bool | Sequence[str | Path]) -> Report:
         """Return the report of a dry run. Files that will turn out to be duplicates count as new."""
-        files, new, moved, problems = known.files, Counter(self.report.new), set(), []
-        gone = defaultdict(list)
-        for name in sorted(self.vanished):
-            gone[files[name].bytes, files[name].kind].append(name)
-        for task in self.tasks(Action.EMBED):
-            candidates = gone[task.file.bytes, task.file.modality]
-            if old := next((name for name in candidates if _is_copy(task.file, files[name])), None):
-                candidates.remove(old)
-                moved.add(old)
-                new[task.file.modality] -= 1
-            if task.sidecar_problem:
-                problems.append(Skipped(sidecar(task.file.name), task.sidecar_problem, Reason.SIDECAR))
-        removed = pruned(self.vanished - moved, prune)
-        notes = kept(files, self.vanished - moved - removed, self.excluded)
+        files, tasks = known.files, list(self.tasks(Action.EMBED))
+        moved = moves(tasks, {name: files[name] for name in self.vanished})
+        new = Counter(self.report.new)
+        new.subtract(task.file.modality for task in moved.values())
+        gone = self.vanished - moved.keys()
+        removed = pruned(gone, prune)
+        problems = [
+            Skipped(sidecar(task.file.name), task.sidecar_problem, Reason.SIDECAR)
+            for task in tasks
+            if task.sidecar_problem
+        ]
         return replace(
             self.report,
             new=+new,
             moved=len(moved),
             removed=sum(len(files[name].ids) for name in removed),
             skipped=(*self.report.skipped, *problems),
-            notes=(*self.report.notes, *notes),
+            notes=(*self.report.notes, *kept(files, gone - removed, self.excluded)),
         )
 
 
@@ -244,7 +242,7 @@ class _Sorter:
             (self.still_skipped if is_known else self.skipped).append(skip)
             return
         if skip.path not in self._metadata.used:
-            self.others.add(skip)
+            self.others.add(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
 
@@ -306,16 +304,6 @@ class _Sorter:
     def _is_excluded(self, name: str) -> bool:
         path = Path(name)
         return all(self._exclusion.covers(path, root) for root in self._roots if path.is_relative_to(root))
-
-
-def _is_copy(file: MediaFile | RemoteFile, known: KnownFile) -> bool:
-    """Whether a file of the size of a stored one has its content. Opened only if the mtime differs too."""
-    if file.mtime_ns == known.mtime_ns or isinstance(file, RemoteFile):
-        return file.mtime_ns == known.mtime_ns
-    try:
-        return media.sha256(file.path, file.companion) == known.sha256
-    except MediaError:
-        return False
 
 
 def pruned(names: Set[str], prune: bool | Sequence[str | Path]) -> Set[str]:
