@@ -2,22 +2,30 @@
 
 import base64
 import io
+import os
 import re
 import struct
 from dataclasses import replace
+from datetime import datetime
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
 
+import av
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
+from tests.odd_files import encode_frames
 from tests.small_files import one_of_each
-from xsearch import gallery, query
-from xsearch.query import Hits
+from xsearch import gallery, preview, query
+from xsearch.query import Embedded, Hits
 from xsearch.types import Hit, Modality, Sample
 
+HAS_H264 = "libx264" in av.codec.codecs_available
+needs_h264 = pytest.mark.skipif(not HAS_H264, reason="PyAV was built without libx264")
 VOID = {"meta", "img", "br", "wbr"}
 
 
@@ -29,12 +37,14 @@ class Page(HTMLParser):
         self.open: list[str] = []
         self.tags: list[str] = []
         self.addresses: list[str] = []
+        self.images: list[dict[str, str | None]] = []
         self.text = ""
         self.feed(html)
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
         self.open += [tag] * (tag not in VOID)
+        self.images += [dict(attributes)] * (tag == "img")
         self.addresses += [value for name, value in attributes if name in ("src", "href", "poster")]
 
     def handle_startendtag(self, tag, attributes):
@@ -64,16 +74,21 @@ def hit(path, modality, rank=1, **more):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """One small file of every kind."""
+    """One small file of every kind; the video is one that browsers play, if it can be made here."""
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(0)
-    return one_of_each(folder, rng.integers(0, 256, (60, 80, 3), np.uint8))
+    paths = one_of_each(folder, rng.integers(0, 256, (60, 80, 3), np.uint8))
+    if HAS_H264:
+        encode_frames(paths["video"], np.arange(50) / 25, "libx264")
+    return paths
 
 
-TAGS = {"image": "img", "text": "blockquote", "audio": "audio", "video": "video", "imu": "polyline"}
+TAGS = {"image": "img", "text": "blockquote", "audio": "audio", "imu": "polyline", "depth": "img"}
 
 
-@pytest.mark.parametrize(("kind", "tag"), [*TAGS.items(), ("depth", "img"), ("thermal", "img")])
+@pytest.mark.parametrize(
+    ("kind", "tag"), [*TAGS.items(), ("thermal", "img"), pytest.param("video", "video", marks=needs_h264)]
+)
 def test_every_kind_is_shown_in_its_own_way(files, kind, tag):
     page = parsed(gallery.page([hit(files[kind], kind, text="a dog" if kind == "text" else None)]))
     assert tag in page.tags
@@ -144,7 +159,117 @@ def test_several_answers_share_one_page(files):
     answers = [(query.text(word), [hit(files["image"], "image")]) for word in ("one", "two")]
     page = parsed(gallery.album(answers))
     assert page.tags.count("section") == 2
+    assert all(word in page.text for word in ("2 searches", "“one”", "“two”"))
     assert Path(page.addresses[-1]).name == "image.jpg"
+    headed = parsed(gallery.album(answers, ["Pictures of one", "Pictures of two"]))
+    assert "Pictures of two" in headed.text
+    assert "“two”" not in headed.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (query.text("a  dog\n& <b>cat</b>"), "“a dog & <b>cat</b>”"),
+        (query.text("dog " * 40), f"“{('dog ' * 40)[:59]}…”"),
+        (query.image("x/my dog#1.jpg") + 0.7 * query.audio("sea.wav") - query.text("cage"),
+         "image my dog#1.jpg + 0.7 × audio sea.wav − “cage”"),
+        (-2 * query.item(17), "− 2 × item 17"),
+        (query.image("https://example.org/a/bird.jpg?size=2"), "image bird.jpg"),
+        (query.vector(np.ones(4, np.float32), "depth"), "depth from memory"),
+    ],
+)  # fmt: skip
+def test_the_title_and_the_heading_name_the_query(asked, name):
+    assert gallery.name(asked) == name
+    assert "<title>xsearch</title>" in gallery.page([])
+    html = gallery.album([(None, [])], [name])
+    title, heading = re.search(
+        r"<title>(.*) – xsearch</title>.*<h1 [^>]*>(.*)</h1>", html, re.DOTALL
+    ).groups()
+    assert title == heading == escape(name).replace("&quot;", "&#34;")
+
+
+def test_the_hits_of_a_search_bring_the_name_of_their_query():
+    hits = Hits([], query=Embedded(query.text("a dog"), np.ones(4), np.ones((1, 4)), 1.0))
+    assert "<title>“a dog” – xsearch</title>" in gallery.page(hits)
+
+
+def test_a_text_that_the_heading_states_has_no_card_of_its_own():
+    assert 'class="term"' not in gallery.page([], query.text("a dog"))
+    assert 'class="term"' in gallery.page([], query.text("a dog " * 30))
+
+
+def test_a_small_picture_is_enlarged_by_a_whole_factor_or_not_at_all(tmp_path):
+    expected = {(64, 48): (128, 96), (50, 20): (100, 40), (100, 80): (100, 80), (1600, 1200): (400, 300)}
+    for (width, height), shown in expected.items():
+        Image.new("RGB", (width, height), "red").save(path := tmp_path / f"{width}.png")
+        (image,) = parsed(gallery.page([hit(path, "image")])).images
+        assert (int(image["width"]), int(image["height"])) == shown
+        assert image.get("class") == ("enlarged" if shown > (width, height) else None)
+        (data,) = embedded(parsed(gallery.table([hit(path, "image")])), "image/jpeg")
+        assert Image.open(io.BytesIO(data)).size == (min(width, 400), min(height, 300))
+
+
+def test_a_card_says_what_is_known_of_its_item(files):
+    extra = {"Title": "A <b>", "caption": ["a dog", "on grass"], "taken_at": datetime(2024, 6, 1, 14, 30, 5)}
+    extra |= {
+        "camera": "Pixel 7",
+        "latitude": 48.8583701,
+        "longitude": 2.2944813,
+        "artist": "",
+        "sha256": "0",
+    }
+    page = parsed(gallery.page([hit(files["image"], "image", extra=extra)]))
+    assert page.images[0]["alt"] == "image: A <b>"
+    for text in ("A <b>", "a dog, on grass", "2024-06-01 14:30 · Pixel 7 · 48.8584, 2.29448\n"):
+        assert text in page.text
+    odd = {"title": "x" * 5000, "year": float("nan"), "album": ["", "b"], "tags": 0.1 + 0.2}
+    assert gallery.captions(hit("a", "image", extra=odd)) == ["x" * 999 + "…"]
+    assert gallery.details(hit("a", "image", extra=odd)) == ["b", "0.3"]
+    iso = hit(files["image"], "image", extra={"date": "2024-06-01T14:30:05.123+02:00", "tags": "x"})
+    assert gallery.details(iso) == ["2024-06-01 14:30", "x"]
+    assert gallery.details(replace(iso, extra={"taken_at": datetime(2019, 1, 1)})) == ["2019-01-01"]
+    assert gallery.captions(hit(files["text"], "text", text="Rex\na dog", extra={"caption": "A dog"})) == []
+
+
+def test_a_text_of_a_picture_is_shown_with_it(files, tmp_path):
+    page = parsed(gallery.page([hit(files["image"], "text", text="a dog")]))
+    assert len(embedded(page, "image/jpeg")) == 1
+    assert "a dog" in page.text
+    assert "a dog" in parsed(gallery.table([hit(files["image"], "text", text="a dog")])).text
+    assert "a dog" in parsed(gallery.page([hit(tmp_path / "gone.jpg", "text", text="a dog")])).text
+
+
+@needs_h264
+def test_of_a_video_that_browsers_do_not_play_there_is_the_picture(files, tmp_path):
+    kinds = {
+        "a.mts": ("libx264", ""),
+        "a.avi": ("libx264", ""),
+        "a.mp4": ("mpeg4", ""),
+        "a.mov": ("libx264", "video/mp4"),
+        "a.mkv": ("libx264", "video/x-matroska"),
+        "a.webm": ("libvpx", "video/webm"),
+    }
+    for name, (codec, mime) in kinds.items():
+        encode_frames(tmp_path / name, np.arange(50) / 25, codec)
+        assert preview.playable(tmp_path / name) == mime
+        page = parsed(gallery.page([hit(tmp_path / name, "video")]))
+        assert len(embedded(page, "image/jpeg")) == 1
+        assert len(embedded(page, mime or "video/")) == bool(mime)
+
+
+def test_odd_names_are_linked_to_and_can_be_written(tmp_path):
+    names = ["a b#1?.png", "100%.png", "\"q\" 'r'.png", "größe 写真.png", os.fsdecode(b"caf\xe9.png")]
+    for name in names:
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    page = parsed(
+        gallery.page([hit(tmp_path / name, "image") for name in names], query.image(tmp_path / names[-1]))
+    )
+    page.text.encode()
+    links = [address for address in page.addresses if address.startswith("file:")]
+    assert [os.fsdecode(unquote_to_bytes(urlsplit(link).path)) for link in links[1:]] == [
+        str(tmp_path / name) for name in names
+    ]
+    assert links[0] == links[-1]
 
 
 def test_whatever_a_decoder_raises_is_said_in_the_place_of_its_hit(files):
@@ -164,6 +289,7 @@ def test_a_sound_is_drawn_in_two_ways_and_played(files):
     assert len(wave) / rate_hz == pytest.approx(10, abs=0.1)
 
 
+@needs_h264
 def test_a_video_plays_from_where_its_window_starts_to_its_end(files):
     page = parsed(gallery.page([hit(files["video"], "video", start_s=0.5, end_s=2.0)]))
     (video,) = (address for address in page.addresses if address.startswith("data:video/mp4"))

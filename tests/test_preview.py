@@ -114,6 +114,8 @@ def test_a_video_shows_the_second_that_is_asked_for(files):
         ("open.mkv", "libx264", {"x264-params": "keyint=20:bframes=3:b-adapt=0:open-gop=1:scenecut=0"}),
         ("refresh.mp4", "libx264", {"x264-params": "keyint=20:intra-refresh=1:scenecut=0"}),
         ("a.webm", "libvpx", {"g": "25"}),
+        ("a.mts", "libx264", {"g": "50"}),
+        ("long.ts", "libx264", {"g": "250"}),
     ],
 )
 def test_a_frame_is_that_of_a_decoder_which_skips_nothing(tmp_path, name, codec, options):
@@ -124,7 +126,7 @@ def test_a_frame_is_that_of_a_decoder_which_skips_nothing(tmp_path, name, codec,
     with av.open(str(path)) as source:
         first_s = source.start_time / 1e6
         every = [(frame.time - first_s, frame.to_ndarray(format="rgb24")) for frame in source.decode(video=0)]
-    for at_s in (0.0, 1.01, 2.5, 3.7):
+    for at_s in (0.0, 0.5, 1.01, 2.5, 3.7):
         expected = next(picture for time_s, picture in every if time_s >= at_s)
         found = preview.load(Item(Modality.VIDEO, str(path)), at_s=at_s)
         np.testing.assert_array_equal(found.data[0], expected)
@@ -213,6 +215,22 @@ def test_a_window_is_what_the_readers_embed(tmp_path, name):
         wave = librosa.resample(found.data, orig_sr=44_100, target_sr=16_000, res_type="soxr_hq")
         assert len(wave) == pytest.approx(len(sample.data), abs=1)
         np.testing.assert_allclose(wave[500:150_000], sample.data[500:150_000], atol=1e-3)  # but for edges
+
+
+def test_a_seek_into_the_middle_of_a_sound_packet_loses_that_packet_alone(tmp_path):
+    path = tmp_path / "a.mpg"
+    at_s = np.arange(20 * 48_000) / 48_000
+    wave = (16_000 * np.sin(2 * np.pi * np.where(at_s < 10, 400, 800) * at_s)).astype(np.int16)
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mp2", rate=48_000, layout="mono")
+        for start in range(0, len(wave) - 1151, 1152):
+            frame = av.AudioFrame.from_ndarray(wave[None, start : start + 1152], format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 48_000, start
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    found = preview.load(Item(Modality.AUDIO, str(path), 12.0, 14.0))
+    assert len(found.data) == 96_000
+    assert loudest_hz(found.data, 48_000) == 800
 
 
 def test_a_window_behind_the_end_has_no_sound(files):

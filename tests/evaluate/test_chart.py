@@ -9,6 +9,7 @@ import pytest
 
 from xsearch.errors import UsageError
 from xsearch.evaluate import Evaluation, draw, gaps
+from xsearch.evaluate.chart import PRECISIONS, RECALLS, Z95, _bars, wilson
 from xsearch.types import Modality
 
 VECTORS = {
@@ -42,3 +43,52 @@ def test_without_matplotlib_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UsageError, match=r"matplotlib is not installed: pip install 'xsearch\[plot\]'"):
         draw(Evaluation({}), "")
+
+
+@pytest.mark.parametrize(
+    ("share", "count", "expected"),
+    [
+        (0.0, 10, (0.0, 0.2775)),
+        (0.9, 10, (0.5958, 0.9821)),
+        (1.0, 10, (0.7225, 1.0)),
+        (0.5, 100, (0.4038, 0.5962)),
+    ],
+)
+def test_an_interval_is_wilsons(share: float, count: int, expected: tuple[float, float]) -> None:
+    bounds = wilson(share, count)
+    assert bounds == pytest.approx(expected, abs=1e-4)
+    for bound in bounds:  # a score test of either bound is just not rejected
+        assert (share - bound) ** 2 == pytest.approx(Z95**2 * bound * (1 - bound) / count, abs=1e-9)
+
+
+def test_bars_start_at_zero_best_first_with_their_number_of_queries() -> None:
+    from matplotlib.figure import Figure
+
+    nan = float("nan")
+    rows = {
+        "a to b": {"r_at_1": 0.2, "r_at_5": 0.4, "r_at_10": 0.5, "queries": 1000, "chance": 0.01},
+        "b to a": {"r_at_1": nan, "r_at_5": nan, "r_at_10": nan, "queries": 0, "chance": nan},
+        "a to c": {"r_at_1": 0.3, "r_at_5": 0.3, "r_at_10": 0.3, "queries": 10, "published": 0.9},
+    }
+    _, fill = _bars("Retrieval", rows, RECALLS)
+    fill(part := Figure().subfigures())
+    (axes,) = part.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        "a to c, n = 10", "a to b, n = 1,000", "b to a, n = 0",
+    ]  # fmt: skip
+    assert [bar.get_width() for bar in axes.patches] == [0.3, 0.3, 0.3, 0.2, 0.4, 0.5]
+    intervals = [whiskers.get_segments()[0][:, 0].tolist() for whiskers in axes.collections]
+    assert intervals[-1] == pytest.approx(wilson(0.5, 1000))
+    assert axes.get_xlim()[0] == 0
+    assert 0.9 < axes.get_xlim()[1] < 1
+    assert axes.get_xlabel() == (
+        "best R@1 first; whiskers: 95 % Wilson interval over n queries; dotted: R@1 by chance"
+    )
+
+
+def test_a_mean_that_is_no_share_of_the_queries_has_no_interval() -> None:
+    from matplotlib.figure import Figure
+
+    _, fill = _bars("Label words", {"text to a": {"p_at_1": 0.2, "p_at_10": 0.1, "queries": 50}}, PRECISIONS)
+    fill(part := Figure().subfigures())
+    assert len(part.axes[0].collections) == 1

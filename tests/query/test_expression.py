@@ -219,7 +219,7 @@ def test_a_file_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_reported_without_the_advice_for_an_ingest(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"\x93NUMPY and then nothing" * 9)
-    with pytest.raises(Unreadable, match="replace the file") as caught:
+    with pytest.raises(Unreadable, match="damaged, or an unsupported variant; convert it") as caught:
         embedded(q.depth(tmp_path / "a.npy"))
     assert "--as" not in str(caught.value)
 

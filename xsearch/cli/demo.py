@@ -52,14 +52,16 @@ def demo(
     print_report(report, folder)
 
     answers = []
-    for title, asked, kind in _questions(questions):
+    searches = _questions(questions)
+    for title, asked, kind in searches:
         typer.echo(f"\n{title}\n$ {_command(asked, kind, folder)}\n")
         answer = collection.search(asked, TOP, modality=kind, unique=True)
         if len(asked.parts) > 1:
             hits.print_parts(answer.query)
         hits.print_hits(Hits(map(_labelled, answer)))
         answers.append((asked, answer))
-    page.write_text(gallery.album(answers), encoding="utf-8")
+    titles = [title for title, _, _ in searches]
+    page.write_text(gallery.album(answers, titles), encoding="utf-8")
 
     typer.echo(f"\nThe same with pictures and players: {page}\n\nNow yours:")
     for command in (

@@ -94,7 +94,8 @@ def tune(
     if plot_file is not None:
         from xsearch.index import plot
 
-        plot_file.write_text(plot(tuned.points, recall), encoding="utf-8")
+        kept, about = (tuned.nprobe, tuned.refine), f"{tuned.recipe}, {tuned.n:,} items"
+        plot_file.write_text(plot(tuned.points, recall, kept=kept, about=about), encoding="utf-8")
         output.note(f"plot: {plot_file}")
 
 

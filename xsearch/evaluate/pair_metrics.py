@@ -74,16 +74,18 @@ def evaluate_pairs(
     vectors = media.vectors()
     if not vectors:
         raise UsageError(f"nothing to evaluate: no pair could be read; the first error: {media.skipped[:1]}")
+    composed = {
+        f"{name} -> {answer}": (share, len(rows))
+        for (plus, answer), rows in triples.items()
+        for name, share in _composition(vectors, plus, answer, np.array(rows)).items()
+    }
     figures: dict[str, Any] = {
         "samples": {str(kind): len(rows) for kind, rows in vectors.items()},
         "skipped": len(media.skipped),
         "skipped_first": media.skipped[:MAX_REASONS],
         "retrieval": _retrieval(vectors, links),
-        "composition": {
-            f"{name} -> {answer}": share
-            for (plus, answer), rows in triples.items()
-            for name, share in _composition(vectors, plus, answer, np.array(rows)).items()
-        },
+        "composition": {name: share for name, (share, _) in composed.items()},
+        "composition_queries": {name: count for name, (_, count) in composed.items()},
     }
     labels = {kind: np.array(media.labels[kind], object) for kind in vectors}
     labelled = {kind: np.flatnonzero(of_kind != None) for kind, of_kind in labels.items()}  # noqa: E711

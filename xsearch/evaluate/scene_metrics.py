@@ -40,10 +40,13 @@ def evaluate_scenes(backend: Backend, scenes: int, *, triples: int | None = None
     rows = matrix(vectors, lambda a, b: (truth[Modality.IMU in (a, b)],) * 2)
     for row in rows:
         row["right"] = "place" if Modality.IMU in (row["query"], row["answer"]) else "subject and place"
+    count = triples or -(-scenes // 3)
+    composed = _composition(backend, vectors[Modality.IMAGE], held_out, count)
     figures = {
         "scenes": scenes,
         "matrix": rows,
-        "composition": _composition(backend, vectors[Modality.IMAGE], held_out, triples or -(-scenes // 3)),
+        "composition": composed,
+        "composition_queries": dict.fromkeys(composed, count),
         "colour_histogram": _colour_histogram(held_out),
         "gap": gaps(vectors),
     }

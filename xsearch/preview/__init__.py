@@ -7,7 +7,7 @@ Every function also accepts what `load` accepts. What cannot be read or drawn ra
 without the path, for display in place of the item.
 """
 
-from xsearch.preview.preview import Preview, plot, sound, spectrogram, text, thumbnail, waveform
+from xsearch.preview.preview import Preview, playable, plot, sound, spectrogram, text, thumbnail, waveform
 from xsearch.preview.window import Item, Piece, load
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Piece",
     "Preview",
     "load",
+    "playable",
     "plot",
     "sound",
     "spectrogram",

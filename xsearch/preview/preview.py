@@ -9,23 +9,32 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xsearch.preview import colours
+from xsearch.media import container
+from xsearch.preview import colours, markdown
 from xsearch.preview.window import Piece, decoded
 from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
-__all__ = ["Preview", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
+__all__ = ["Preview", "playable", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
 
 SVG = ' xmlns="http://www.w3.org/2000/svg"'
 THUMBNAIL_PX = 400  # longest side: 320 CSS pixels, with some reserve for high-DPI screens
+SMALL_PX = 128  # a picture of at most so many pixels a side is encoded without visible loss
+SHARP = {"quality": 95, "subsampling": 0}
 SOUND_HZ = 22_050  # half the CD rate: small files, and supported by MP3
 MELS, COLUMNS, FFT = 128, 400, 1024  # spectrogram: height, approximate width, 64 ms
 RANGE_DB = 80.0  # dynamic range below the peak
 MIN_POWER = 1e-6  # floor of the peak mel power: white noise 80 dB below full scale
 BARS = 100  # of a waveform
+_OPEN = ("vp8", "vp9", "av1")
+PLAYABLE: dict[str, dict[str, tuple[str, ...]]] = {  # codecs by FFmpeg's name of the container, and MIME type
+    "mov,mp4,m4a,3gp,3g2,mj2": {"video/mp4": ("h264", *_OPEN)},
+    "matroska,webm": {"video/webm": _OPEN, "video/x-matroska": ("h264",)},
+}
 AXES = {"x": "#4e79c4", "y": "#d9822b", "z": "#3a9a6b"}
 
 
@@ -35,6 +44,7 @@ class Preview:
 
     data: bytes
     mime: str
+    size: tuple[int, int] = (0, 0)  # of an image, pixels
 
     @property
     def uri(self) -> str:
@@ -75,7 +85,7 @@ def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = No
             case Modality.THERMAL:
                 image = Image.fromarray(colours.of_heat(sample.data))
         image.thumbnail((size, size))
-        return _encoded(image, "JPEG", quality=82)
+        return _encoded(image, "JPEG", **(SHARP if max(image.size) <= SMALL_PX else {"quality": 82}))
 
 
 def waveform(piece: Piece) -> Preview:
@@ -128,10 +138,28 @@ def sound(piece: Piece) -> Preview:
         return Preview(file.getvalue(), mime)
 
 
+def playable(path: Path) -> str:
+    """Return the MIME type under which browsers play a video file; "" if some do not.
+
+    QuickTime files play as MP4. Measured with Chromium 150; of HEVC, ProRes and MPEG-2 it plays none.
+    """
+    with container.opened(path) as source:
+        track = container.picture_track(source)
+        codec = track.codec_context if track else None
+        if codec is None or codec.pix_fmt not in ("yuv420p", "yuvj420p"):
+            return ""
+        types = PLAYABLE.get(source.format.name, {})
+        return next((mime for mime, codecs in types.items() if codec.codec.canonical_name in codecs), "")
+
+
 def text(piece: Piece) -> Preview:
-    """Return a text, or the beginning of a text file, in UTF-8."""
+    """Return a text, or the beginning of a text file, in UTF-8; of Markdown without its marks."""
     with decoded(piece, Modality.TEXT) as sample:
-        return Preview((sample.text or sample.data).encode(), "text/plain;charset=utf-8")
+        shown: str = sample.text or sample.data
+        cut = not isinstance(piece, Sample) and len(shown) < len(" ".join(sample.data.split()))
+        if not isinstance(piece, Sample) and markdown.is_markdown(piece.path):
+            shown = markdown.plain(shown)
+        return Preview(f"{shown}{'…' * cut}".encode(errors="replace"), "text/plain;charset=utf-8")
 
 
 def _frame(sample: Sample, at_s: float | None) -> np.ndarray:
@@ -173,4 +201,4 @@ def _svg(attributes: str, content: str) -> Preview:
 def _encoded(image: Any, format: str, **options: Any) -> Preview:
     file = io.BytesIO()
     image.save(file, format, **options)
-    return Preview(file.getvalue(), f"image/{format.lower()}")
+    return Preview(file.getvalue(), f"image/{format.lower()}", image.size)

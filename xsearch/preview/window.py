@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 from pathlib import Path
@@ -88,7 +88,8 @@ def _sound(path: Path, start_s: float, end_s: float) -> Sample:
 
     with container.opened(path) as source:
         origin_s = _seek(source, start_s - PREROLL_S)
-        times = (((f.time or 0.0) - origin_s, f) for f in source.decode(audio=0) if source.streams.audio)
+        frames = _decoded_frames(source, source.streams.audio[0]) if source.streams.audio else ()
+        times = (((frame.time or 0.0) - origin_s, frame) for frame in frames)
         ahead = dropwhile(lambda at: at[0] + at[1].samples / at[1].sample_rate <= start_s, times)
         inside = list(takewhile(lambda at: at[0] < end_s, ahead))
         if not inside:
@@ -109,8 +110,10 @@ def _frame(path: Path, at_s: float) -> Sample:
         if track is None:
             raise Unreadable("no video stream")
         track.thread_type = "AUTO"
-        next(source.decode(track), None)  # only the first frame may carry the codec parameters
-        shown = _decode_from(at_s, source, track, at_s) or _decode_from(0.0, source, track, at_s)
+        next(_decoded_frames(source, track), None)  # only the first frame may carry the codec parameters
+        starts_s = (at_s, at_s - 2, at_s - 10, 0.0)  # a seek may end after the keyframe, as in MPEG-TS
+        attempts = (_decode_from(max(0.0, start_s), source, track, at_s) for start_s in starts_s)
+        shown = next(filter(None, attempts), None)
         if shown is None:
             raise Unreadable("no decodable frame")
         time_s, frame = shown
@@ -124,17 +127,27 @@ def _decode_from(start_s: float, source: Any, track: Any, at_s: float) -> tuple[
     None if decoding cannot start at the keyframe before `start_s` (periodic intra refresh).
     """
     origin_s = _seek(source, start_s)
-    frames = ((frame.time - origin_s, frame) for frame in source.decode(track) if frame.time is not None)
+    decoded = _decoded_frames(source, track)
+    frames = ((frame.time - origin_s, frame) for frame in decoded if frame.time is not None)
     shown = next(frames, None)
-    if shown and start_s > 0 and (shown[0] > start_s + 1e-3 or shown[1].is_corrupt):
+    if shown and start_s > 0 and (shown[0] > at_s + 1e-3 or shown[1].is_corrupt):
         return None
     while shown and shown[0] < at_s and (later := next(frames, None)):
         shown = later
     return shown
 
 
+def _decoded_frames(source: Any, track: Any) -> Iterator[Any]:
+    """Yield the frames of a track; skip damaged packets, as players do, such as the first after a seek."""
+    from av.error import InvalidDataError
+
+    for packet in source.demux(track):
+        with suppress(InvalidDataError):
+            yield from packet.decode()
+
+
 def _seek(source: Any, at_s: float) -> float:
     """Seek to the keyframe before `at_s`; return the start time of the file in seconds."""
     start_us = source.start_time or 0
-    source.seek(start_us + int(max(0.0, at_s) * 1e6))
+    source.seek(start_us + int(at_s * 1e6) if at_s > 0 else min(start_us, 0))
     return float(start_us / 1e6)
