@@ -309,7 +309,7 @@ class Collection:
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)
 
-    def _decode(self, file: MediaFile) -> list[Sample]:
+    def _decode(self, file: MediaFile) -> Iterator[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""
         with self._lock:
             if self._decoders is None:
@@ -327,7 +327,8 @@ class Collection:
     ) -> int:
         """Remove the items with these ids and those of these files or below these folders.
 
-        paths: one that is no file's or folder's is a glob; `*` stays in its folder, `**` crosses folders.
+        paths: of a recording of several files any of them; one that is no file's or folder's is a glob; `*`
+        stays in its folder, `**` crosses folders.
         where: of these only the ones that fit; without ids and paths (None, not empty) all that fit.
         Returns how many that is. The media themselves are not touched.
         """
@@ -544,6 +545,9 @@ class Collection:
             for given in wanted:
                 glob = _parts(given)
                 inside = [own[: len(glob)] == glob for own in parts]
+                if not any(inside):  # a part of a recording, which is named after another file
+                    owners = {_parts(owner) for owner in media.owners(media.absolute(given))}
+                    inside = [own in owners for own in parts]
                 if not any(inside):
                     inside = [_fits(own, glob) for own in parts]
                 found = [file["ids"] for file, yes in zip(files, inside, strict=True) if yes]

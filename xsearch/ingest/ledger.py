@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from xsearch import media
 from xsearch.errors import Reason
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_sigint
@@ -25,10 +26,10 @@ from xsearch.ingest.known import Known, KnownFile, as_text
 from xsearch.ingest.report import Clock, Progress, Report
 from xsearch.ingest.survey import Survey
 from xsearch.ingest.work import Action, Embedded, Task
-from xsearch.media import Skipped
+from xsearch.media import RemoteFile, Skipped
 from xsearch.media.facts import COLUMNS
 from xsearch.metadata import sidecar
-from xsearch.types import Modality
+from xsearch.types import MediaFile, Modality
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
@@ -101,7 +102,7 @@ class Ledger:
         self._count(embedded)
         self._replace(embedded)
 
-    def refuse(self, skip: Skipped, bytes: int) -> None:
+    def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
         """Record a file without items. If it could not be fetched, its stored items are kept."""
         self._counts["not_media"] += skip.error is Reason.NOT_MEDIA
         self._apply(
@@ -110,7 +111,7 @@ class Ledger:
                 skipped=() if skip.error is Reason.NOT_MEDIA else (skip,),
             ),
             skip.path,
-            bytes,
+            file,
         )
 
     def finish(self, *, prune: bool) -> None:
@@ -119,7 +120,8 @@ class Ledger:
         prune: remove the items of vanished files, unless they were moved.
         """
         copies, files = self._copies, self._known.files
-        self._counts["unchanged"] += sum(copy.is_same_file for copy in copies.of_stored)
+        same = (copy.task.file for copy in copies.of_stored if copy.is_same_file)
+        self._counts["unchanged"] += sum(map(media.count, same))
         for task in self._survey.tasks(Action.DESCRIBE):
             copies.of_stored.append(Copy(task, task.file.name))
         self._copy(self._before, files, copies.of_stored)
@@ -131,7 +133,7 @@ class Ledger:
             for copy in copies.of_new:
                 if copy.source not in current:  # same bytes, same problem
                     file = copy.task.file
-                    self.refuse(replace(problems[copy.source], path=file.name), file.bytes)
+                    self.refuse(replace(problems[copy.source], path=file.name), file)
             self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
         if prune:
             gone = self._survey.vanished - copies.moved
@@ -169,15 +171,15 @@ class Ledger:
     def _copy(self, snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]) -> None:
         for copy, embedded in copied(snapshot, files, copies):
             if not copy.is_same_file:
-                self._counts["moved" if copy.is_moved else "duplicates"] += 1
+                self._counts["moved" if copy.is_moved else "duplicates"] += media.count(copy.task.file)
                 self._count(embedded, is_new=not copy.is_moved)
             self._replace(embedded, copy.source if copy.is_moved else None)
 
     def _count(self, embedded: Embedded, *, is_new: bool = True) -> None:
         file = embedded.task.file
-        self._counts["changed"] += file.name in self._known.files
+        self._counts["changed"] += media.count(file) * (file.name in self._known.files)
         if is_new:
-            self._new[file.modality] += 1
+            self._new[file.modality] += media.count(file)
             self._items.update(Modality(row["modality"]) for row in embedded.rows)
 
     def _replace(self, embedded: Embedded, moved_from: str | None = None) -> None:
@@ -194,18 +196,20 @@ class Ledger:
                 recovered=[name for name in resolved if name in self._known.skips],
             ),
             file.name,
-            file.bytes,
+            file,
         )
 
-    def _apply(self, change: _Change, name: str, bytes: int) -> None:
+    def _apply(self, change: _Change, name: str, file: MediaFile | RemoteFile) -> None:
         """Append a pending change; commit if enough items are pending."""
         self._pending.append(change)
         self._pending_items += len(change.rows)
         self._skipped += change.skipped
-        self._done += 1
-        self._bytes += bytes
+        self._done += media.count(file)
+        self._bytes += file.bytes
         if self._progress:
-            total, skipped = len(self._survey.work), len(self._survey.skipped) + len(self._skipped)
+            expected = self._survey.report
+            total = sum(expected.new.values()) + expected.described
+            skipped = len(self._survey.skipped) + len(self._skipped)
             items, seconds = dict(self._items), self._clock.seconds
             self._progress(Progress(self._done, total, self._bytes, items, skipped, seconds, name))
         if self._pending_items >= self._commit_items:

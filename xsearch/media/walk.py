@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xsearch.errors import MediaError, Reason, UsageError
+from xsearch.media import oxts
 from xsearch.media.files import absolute, identify, match_kind
 from xsearch.types import MediaFile, Modality
 
@@ -34,7 +35,7 @@ def walk(
     """Yield every file under the roots once: roots that are files, then folders depth first, sorted by name.
 
     Hidden entries are skipped unless they are roots. Symlinked folders are walked last and only if not
-    visited yet, so loops terminate. The two files of an IMU pair are yielded as one.
+    visited yet, so loops terminate. The files of an IMU recording are yielded as one.
     kinds: see `identify`; files that match none of them and are `known` are not opened.
     Raises UsageError if a root does not exist.
     """
@@ -67,6 +68,9 @@ def walk(
                     folders.append((root, path))
                 elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in visited:
                     visited.add(identity)
+                    if oxts.holds_frames(path):  # read with the file beside it
+                        stack += [path.with_name(oxts.TIMES)] if path == top else []
+                        continue
                     with os.scandir(path) as entries:
                         names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
                     stack.extend(path / name for name in reversed(names))
