@@ -649,7 +649,7 @@ def _pieces(at: _Folder) -> None:
         ("mkv.avi", "a.mkv", Modality.VIDEO),
         ("parquet.csv", "imu.parquet", Modality.IMU),
         ("npz.parquet", "imu.npz", Modality.IMU),
-        ("imu.txt", "imu.csv", Modality.TEXT),
+        ("imu.txt", "imu.csv", Modality.IMU),
         ("no extension", "a.png", Modality.IMAGE),
     ):
         at.items(f"disguised/{name}", f"content of {of}", whole[of], None, kind=kind)

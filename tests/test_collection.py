@@ -87,7 +87,8 @@ def test_scores_are_cosines(collection: Collection, folder: Path) -> None:
     vectors = collection.snapshot().vectors(collection.snapshot().ids)
     query = collection.backend.embed(read(xsearch.text("red").parts[0]))[0]
     found = {hit.id: hit.cosine for hit in collection.search("red", top=100)}
-    np.testing.assert_allclose([found[id] for id in collection.snapshot().ids], vectors @ query, atol=1e-6)
+    expected = np.minimum(vectors @ query, 1)  # of float16 vectors, which are longer than 1 by rounding
+    np.testing.assert_allclose([found[id] for id in collection.snapshot().ids], expected, atol=1e-6)
 
 
 def test_hits_are_an_immutable_sequence(collection: Collection) -> None:

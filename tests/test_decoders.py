@@ -95,9 +95,9 @@ def test_a_request_gets_all_samples_of_its_file_or_its_problem(files, count):
             *expected, problem = here[file.path.name]
             if problem:
                 with pytest.raises(Unreadable, match=re.escape(str(problem))):
-                    decoders.read(file)
+                    list(decoders.read(file))
             else:
-                np.testing.assert_equal(data(decoders.read(file)), data(expected))
+                np.testing.assert_equal(data(list(decoders.read(file))), data(expected))
 
 
 def test_many_requests_at_once_beside_a_stream_that_waits(files):
@@ -117,17 +117,18 @@ def test_many_requests_at_once_beside_a_stream_that_waits(files):
 def test_a_request_that_hangs_or_ends_its_process_costs_nobody_else_anything(files, tmp_path):
     good = next(file for file in files if file.path.name == "long.wav")
     with Decoders(2, timeout_s=3.0) as decoders, ThreadPoolExecutor(4) as threads:
-        hanging = threads.submit(decoders.read, pipe(tmp_path))
-        others = [threads.submit(decoders.read, good) for _ in range(6)]
+        hanging = threads.submit(lambda: list(decoders.read(pipe(tmp_path))))
+        others = [threads.submit(lambda: list(decoders.read(good))) for _ in range(6)]
         assert [len(other.result()) for other in others] == [3] * 6
         with pytest.raises(Unreadable, match="decoding timed out"):
             hanging.result()
 
-        dying = threads.submit(decoders.read, MediaFile(tmp_path / "waits.wav", Modality.AUDIO, 1, 0))
+        waits = MediaFile(tmp_path / "waits.wav", Modality.AUDIO, 1, 0)
+        dying = threads.submit(lambda: list(decoders.read(waits)))
         while not decoders.busy:
             time.sleep(0.01)
         next(process for process in decoders._processes if process.files)._child.kill()
-        assert len(decoders.read(good)) == 3
+        assert len(list(decoders.read(good))) == 3
         with pytest.raises(Unreadable, match=r"decoder crashed \(SIGKILL\)"):
             dying.result()
 
@@ -137,9 +138,9 @@ def test_a_process_that_died_while_it_was_idle_is_replaced(files):
         (process,) = decoders._processes
         process._child.kill()
         process._child.wait()
-        assert len(decoders.read(files[0])) == 1
+        assert len(list(decoders.read(files[0]))) == 1
     with pytest.raises(ValueError, match="closed"):
-        decoders.read(files[0])
+        list(decoders.read(files[0]))
 
 
 def test_a_stream_may_be_left_in_the_middle_of_a_file(files):
@@ -148,7 +149,7 @@ def test_a_stream_may_be_left_in_the_middle_of_a_file(files):
         stream = decoders.decode(iter(recording))
         next(stream)
         stream.close()
-        assert len(decoders.read(recording[0])) == 3
+        assert len(list(decoders.read(recording[0]))) == 3
 
 
 def test_processes_end_with_the_context(files):

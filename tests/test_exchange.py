@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ def store(tmp_path: Path, rng: np.random.Generator) -> Store:
     return store
 
 
-def rows(snapshot: Snapshot) -> list[dict[str, Any]]:
+def contents(snapshot: Snapshot) -> list[dict[str, Any]]:
     """Everything about every item but its id, with its vector."""
     items = snapshot.items(snapshot.ids).drop_columns("id").to_pylist()
     for item, vector in zip(items, snapshot.vectors(snapshot.ids), strict=True):
@@ -133,7 +135,106 @@ def test_an_export_is_there_whole_or_not_at_all(store: Store, tmp_path: Path, na
         export(store.snapshot(), tmp_path / "x" / name)
 
 
+def test_a_csv_has_the_columns_for_spreadsheets(store: Store, tmp_path: Path) -> None:
+    add(
+        store,
+        {"path": ['/a, "b".txt'], "modality": ["text"], "tags": [["x", "ü"]]},
+        unit(np.random.default_rng(0), 1),
+    )
+    assert export(store.snapshot(), tmp_path / "all.CSV") == 7
+    with (tmp_path / "all.CSV").open(encoding="utf-8", newline="") as lines:
+        table = list(csv.DictReader(lines))
+    items = store.snapshot().items(store.snapshot().ids).to_pylist()
+    assert [row["path"] for row in table] == [item["path"] for item in items]
+    assert [row["year"] for row in table] == ["1", "3", "", "", "", "", ""]
+    assert json.loads(table[-1]["tags"]) == ["x", "ü"]
+    assert "vector" not in table[0]
+    with pytest.raises(UsageError, match="CSV has no vectors"):
+        read(tmp_path / "all.CSV")
+
+
+def test_numpy_reads_the_vectors_and_the_items_are_beside_them(store: Store, tmp_path: Path) -> None:
+    snapshot = store.snapshot()
+    export(snapshot, tmp_path / "all.npy")
+    vectors, items = np.load(tmp_path / "all.npy"), pq.read_table(tmp_path / "all.parquet")
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, snapshot.vectors(np.array(items["id"].to_pylist())))
+    export(snapshot, tmp_path / "none.npy", snapshot.ids[:0])
+    assert np.load(tmp_path / "none.npy").shape == (0, DIM)
+    (tmp_path / "none.npy").unlink()
+    with pytest.raises(UsageError, match=r"none\.parquet already exists"):
+        export(snapshot, tmp_path / "none.npy")
+
+
+@pytest.mark.parametrize("name", ["out.json", "out.xlsx", "out.parquet.gz", "2024.01"])
+def test_an_unknown_suffix_is_refused_with_those_there_are(store: Store, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=r"\.parquet, \.csv, \.jsonl, \.npy, or a folder"):
+        export(store.snapshot(), tmp_path / name)
+    assert not (tmp_path / name).exists()
+
+
 # ---------------------------------------------------------------- in
+
+
+@pytest.mark.parametrize("rows", [2, 100])
+@pytest.mark.parametrize("name", ["all.jsonl", "all.npy"])
+def test_json_lines_and_numpy_come_back_as_they_were(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, rows: int
+) -> None:
+    monkeypatch.setattr(exchange, "GROUP_ROWS", rows)
+    export(store.snapshot(), tmp_path / name)
+    source = read(tmp_path / name)
+    assert (source.rows, source.dim) == (6, DIM)
+    assert source.fingerprint == (STAMP if name == "all.npy" else None)
+    other = Store.create(tmp_path / "other", STAMP)
+    assert take(other, tmp_path / name).new == {"audio": 2, "text": 4}
+    ours = contents(other.snapshot())
+    for row in ours:
+        row["Vector"] = row.pop("vector_")
+    assert ours == contents(store.snapshot())
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("{", "cannot be read"),
+        ('{"path": "/a", "modality": "text", "vector": "x"}', "cannot be read"),
+        ('{"path": "/a", "modality": "smell", "vector": [1.0]}', "modality"),
+        ('{"modality": "text", "vector": [1.0]}', "path"),
+        ('{"path": "/a", "modality": "text", "vector": [1, 2]}\n\n'
+         '{"path": "/a", "modality": "text", "vector": [1]}', "of 2 and of 1 dimensions"),
+    ],
+)  # fmt: skip
+def test_json_lines_of_another_form_are_refused(tmp_path: Path, line: str, problem: str) -> None:
+    (tmp_path / "x.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match=problem):
+        read(tmp_path / "x.jsonl")
+
+
+def test_dates_in_json_lines_come_back_as_dates(store: Store, tmp_path: Path) -> None:
+    taken = {"path": ["/b.jpg"], "modality": ["image"], "taken_at": [datetime(2024, 6, 1, 12, 30, 0, 5)]}
+    add(store, taken, np.eye(DIM, dtype=np.float32)[:1])
+    export(store.snapshot(), tmp_path / "x.jsonl", store.snapshot().ids[-1:])
+    other = Store.create(tmp_path / "other", STAMP)
+    take(other, tmp_path / "x.jsonl")
+    assert contents(other.snapshot())[0]["taken_at"] == taken["taken_at"][0]
+
+
+def test_json_lines_without_vectors_are_left_out(tmp_path: Path) -> None:
+    lines = ['{"path": "/a", "modality": "text", "vector": null}', '{"path": "/b", "modality": "text"}']
+    (tmp_path / "x.jsonl").write_text("\n".join(lines))
+    report = take(Store.create(tmp_path / "c", STAMP), tmp_path / "x.jsonl")
+    assert (report.new, report.unusable) == ({}, 2)
+
+
+def test_an_array_without_its_items_is_refused(store: Store, tmp_path: Path) -> None:
+    export(store.snapshot(), tmp_path / "all.npy")
+    np.save(tmp_path / "all.npy", np.load(tmp_path / "all.npy")[:3])
+    with pytest.raises(UsageError, match=r"shape \[3, 8\] and .* 6 rows"):
+        read(tmp_path / "all.npy")
+    (tmp_path / "all.parquet").unlink()
+    with pytest.raises(UsageError, match=r"all\.parquet is missing"):
+        read(tmp_path / "all.npy")
 
 
 def test_an_import_gives_back_what_was_exported(store: Store, tmp_path: Path) -> None:
@@ -145,10 +246,10 @@ def test_an_import_gives_back_what_was_exported(store: Store, tmp_path: Path) ->
     assert (report.known, report.other, report.unusable, report.scaled) == (0, 0, 0, 0)
     seen = other.snapshot()
     assert seen.ids.tolist() == list(range(7))  # new ids
-    ours = rows(seen)[1:]
+    ours = contents(seen)[1:]
     for row in ours:
         row["Vector"] = row.pop("vector_")
-    assert ours == rows(store.snapshot())
+    assert ours == contents(store.snapshot())
     before = seen.manifest.generation
     assert take(other, tmp_path / "all.parquet").known == 6
     assert other.snapshot().manifest.generation == before
@@ -175,7 +276,7 @@ def test_an_interrupted_import_is_finished_by_the_next(
     assert kept == 2 * (at - (step != "published"))
     report = take(other, tmp_path / "all.parquet")
     assert (report.known, sum(report.new.values())) == (kept, 6 - kept)
-    ours, theirs = rows(other.snapshot()), rows(store.snapshot())
+    ours, theirs = contents(other.snapshot()), contents(store.snapshot())
     assert Counter(str(row["vector"]) for row in ours) == Counter(str(row["vector"]) for row in theirs)
 
 
@@ -194,7 +295,7 @@ def test_a_file_of_another_content_is_left_as_it_is(store: Store, tmp_path: Path
     add(other, theirs, np.eye(DIM)[:1].astype(np.float32))
     report = take(other, tmp_path / "all.parquet")
     assert (report.other, report.new) == (4, {"audio": 2})
-    assert [row["text"] for row in rows(other.snapshot()) if row["path"] == "/ü.txt"] == ["do"]
+    assert [row["text"] for row in contents(other.snapshot()) if row["path"] == "/ü.txt"] == ["do"]
 
 
 def test_looking_first_tells_the_same_and_writes_nothing(store: Store, tmp_path: Path) -> None:
@@ -235,8 +336,8 @@ def test_what_duckdb_and_pandas_write_can_be_imported(store: Store, tmp_path: Pa
     for name in ("duck", "panda"):
         other = Store.create(tmp_path / name, STAMP)
         assert sum(take(other, tmp_path / f"{name}.parquet").new.values()) == 6
-        vectors = {str(row["vector"]) for row in rows(other.snapshot())}
-        assert vectors == {str(row["vector"]) for row in rows(store.snapshot())}
+        vectors = {str(row["vector"]) for row in contents(other.snapshot())}
+        assert vectors == {str(row["vector"]) for row in contents(store.snapshot())}
     assert len(Store.open(tmp_path / "panda").snapshot().select("mood = 'up'")) == 3
 
 
@@ -315,7 +416,7 @@ def test_clip_retrievals_rows_are_joined_by_their_order(
     store = Store.create(tmp_path / "c", STAMP)
     report = take(store, clip)
     assert (report.new, report.scaled) == ({"image": 5, "text": 3}, 3)
-    found = rows(store.snapshot())
+    found = contents(store.snapshot())
     assert [row["path"] for row in found[:5]] == ["/a.jpg", "https://x.org/b", "/c.jpg", "/d.jpg", "/e.jpg"]
     assert [row["caption"] for row in found] == ["a a", "a b", "a c", "a d", "a e", "a a", "a b", "a c"]
     assert [row["text"] for row in found[4:]] == [None, "a a", "a b", "a c"]
@@ -331,7 +432,7 @@ def test_texts_alone_are_named_by_their_row(clip: Path, tmp_path: Path) -> None:
     pq.write_table(pa.table({"caption": ["one", "two", "two"]}), described)
     store = Store.create(tmp_path / "c", STAMP)
     assert take(store, clip).new == {"text": 3}
-    found = rows(store.snapshot())
+    found = contents(store.snapshot())
     assert [row["path"] for row in found] == [f"{described}:{number}" for number in range(3)]
     assert [row["text"] for row in found] == ["one", "two", "two"]
 

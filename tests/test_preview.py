@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ElementTree
+from fractions import Fraction
 
 import av
 import librosa
@@ -245,6 +246,44 @@ def test_the_sound_of_a_video_is_a_sound(tmp_path):
     sample = preview.load(Item(Modality.AUDIO, str(path), 1.0, 2.0))
     assert len(sample.data) == 32_000
     assert loudest_hz(sample.data, 32_000) == pytest.approx(440, abs=1)
+
+
+def test_odd_sounds_are_previewed_as_they_are_embedded(tmp_path):
+    """A late track behind a silent one; a chained file, by another decoder; opposite channels."""
+    from tests.media.test_video import film
+
+    wave = tone(440, 12, 16_000).data
+    film(tmp_path / "a.mkv", [0 * wave, wave], starts_s=(0.0, 8.0))
+    soundfile.write(tmp_path / "b.ogg", wave, 16_000)
+    other = io.BytesIO()
+    soundfile.write(other, np.stack([wave, -wave], axis=1), 32_000, format="OGG")
+    with (tmp_path / "b.ogg").open("ab") as file:
+        file.write(other.getvalue())
+    for name, hz in (("a.mkv", 440), ("b.ogg", 880)):
+        path = tmp_path / name
+        *_, sample = media.read(media.identify(path, kinds=[(Modality.AUDIO, "*")]))
+        found = preview.load(Item(Modality.AUDIO, str(path), sample.start_s, sample.end_s))
+        assert (found.start_s, found.end_s) == pytest.approx((sample.start_s, sample.end_s), abs=0.1)
+        heard = loudest_hz(found.data[len(found.data) // 2 :], found.rate_hz)
+        assert heard == pytest.approx(hz, abs=1) == loudest_hz(sample.data[len(sample.data) // 2 :], 16_000)
+
+
+def test_a_frame_is_upright_and_has_square_pixels(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 96, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 9)
+        stream.set_display_rotation(90, hflip=True)
+        picture = np.zeros((96, 96, 3), np.uint8)
+        picture[:24, :24] = 255
+        for _ in range(25):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        target.mux(stream.encode(None))
+    [sample] = media.read(media.identify(path))
+    [found] = preview.load(Item(Modality.VIDEO, str(path), 0.0, 1.0)).data
+    assert found.shape == (171, 96, 3) == (sample.height, sample.width, 3)
+    np.testing.assert_allclose(found, sample.data[5], atol=2)
 
 
 def slaney(hz: float) -> float:

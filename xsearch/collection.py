@@ -25,7 +25,7 @@ from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import ITEM_COLUMNS, Snapshot, Store
+from xsearch.store import ITEM_COLUMNS, Snapshot, Store, default_collection
 from xsearch.system.cores import CORES
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
@@ -46,22 +46,23 @@ Kinds = Modality | str | Sequence[Modality | str]
 
 
 def open(
-    path: str | Path = DEFAULT_COLLECTION,
+    path: str | Path | None = None,
     model: str | None = None,
     *,
     create: bool = False,
     device: str = "auto",
     dtype: str = "auto",
 ) -> Collection:
-    """Open the collection at `path`.
+    """Open the collection at `path`, by default the nearest: see `xsearch.store.default_collection`.
 
     model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
     create: make an empty one where there is none.
     device, dtype: what it computes on and with, such as "cuda" and "bf16"; "auto" takes the fastest.
     Raises NoCollection where there is none.
     """
+    path = default_collection() if path is None else Path(path)
     try:
-        store = Store.open(Path(path))
+        store = Store.open(path)
     except NoCollection:
         if not create:
             raise
@@ -119,13 +120,14 @@ class Collection:
     @staticmethod
     def import_(
         source: str | Path,
-        path: str | Path = DEFAULT_COLLECTION,
+        path: str | Path | None = None,
         model: str | None = None,
         *,
         dry_run: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Imported:
         """Add items with vectors from an export or from clip-retrieval; see `xsearch.exchange.import_`."""
+        path = default_collection() if path is None else path
         return exchange.import_(source, path, model, dry_run=dry_run, progress=progress)
 
     @property
@@ -268,6 +270,8 @@ class Collection:
             exclude_self=exclude_self,
             anyway=anyway,
         )
+        if hits.problem is not None:
+            raise hits.problem
         return hits
 
     def search_many(
@@ -286,7 +290,7 @@ class Collection:
         exclude_self: bool = False,
         anyway: bool = False,
     ) -> list[Hits]:
-        """`search` for many queries in one batch."""
+        """`search` for many queries in one batch; unknown words are the `problem` of their hits alone."""
         options = Options(
             top=top,
             modality=modality,
@@ -306,7 +310,7 @@ class Collection:
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)
 
-    def _decode(self, file: MediaFile) -> list[Sample]:
+    def _decode(self, file: MediaFile) -> Iterator[Sample]:
         """The samples of a file that may come from anybody, decoded in another process."""
         with self._lock:
             if self._decoders is None:
@@ -325,7 +329,8 @@ class Collection:
     ) -> int:
         """Remove the items with these ids and those of these files or below these folders.
 
-        paths: one that is no file's or folder's is a glob; `*` stays in its folder, `**` crosses folders.
+        paths: of a recording of several files any of them; one that is no file's or folder's is a glob; `*`
+        stays in its folder, `**` crosses folders.
         where: of these only the ones that fit; without ids and paths (None, not empty) all that fit.
         ignore: no ingest brings back the files that are left without items, and those of `paths` that have
             none, unless it names the file itself.
@@ -581,6 +586,9 @@ class Collection:
             for given in wanted:
                 glob = _parts(given)
                 inside = [own[: len(glob)] == glob for own in parts]
+                if not any(inside):  # a part of a recording, which is named after another file
+                    owners = {_parts(owner) for owner in media.owners(media.absolute(given))}
+                    inside = [own in owners for own in parts]
                 if not any(inside):
                     inside = [media.fits(own, glob) for own in parts]
                 found = [file["ids"] for file, yes in zip(files, inside, strict=True) if yes]

@@ -70,16 +70,14 @@ class Decoders:
         """Yield the samples of each file in order, then None or its error."""
         return self._decode(files, self._count)
 
-    def read(self, file: MediaFile) -> list[Sample]:
-        """Return all samples of one file. Raises MediaError, also if decoding hangs or crashes."""
-        samples = []
+    def read(self, file: MediaFile) -> Iterator[Sample]:
+        """Yield the samples of one file. Raises MediaError, also if decoding hangs or crashes."""
         with self._slots, closing(self._decode(iter([file]), min(self._count, 1))) as events:
             for _, event in events:
                 if isinstance(event, Sample):
-                    samples.append(event)
+                    yield event
                 elif event:
                     raise event
-        return samples
 
     def _decode(self, files: Iterator[MediaFile], count: int) -> Generator[Event, None, None]:
         """`decode` with `count` processes."""

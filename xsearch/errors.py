@@ -25,6 +25,7 @@ A message states the problem, its place, the offending value and the next step. 
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -79,7 +80,10 @@ class UnknownWords(UsageError):
             f"the {model} model has learned no word of {shown}{similar}; "
             "--anyway (anyway=True) searches all the same"
         )
-        self.text, self.words, self.near = text, tuple(words), tuple(near)
+        self.text, self.words, self.near, self.model = text, tuple(words), tuple(near), model
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(UnknownWords, words=self.words, near=self.near, model=self.model), (self.text,)
 
 
 class BadFilter(UsageError):

@@ -1,8 +1,15 @@
-"""Export to and import from plain Parquet, so that collections are portable.
+"""Export to and import from plain files, so that collections are portable.
 
-An export has one row per item: its columns and `vector`, fixed_size_list<float16 or float32>[dim]. The
-key-value metadata of each file records the model of the vectors as JSON under "xsearch". `read` accepts any
-Parquet with the columns path, modality and vector, and the output of clip-retrieval:
+An export has one row per item, by suffix:
+
+    .parquet  its columns and `vector`, fixed_size_list<float16 or float32>[dim]. The key-value metadata
+              records the model of the vectors as JSON under "xsearch". Without suffix: a folder of these
+    .jsonl    the same as JSON lines, without the model
+    .npy      the vectors, float32 [n, dim]; the columns of row i are row i of the Parquet file of that name
+    .csv      the columns only
+
+`read` accepts these (but CSV), any Parquet and JSON lines with path, modality and vector, and the output of
+clip-retrieval:
 
     img_emb/img_emb_0.npy, text_emb/text_emb_0.npy   float16 or float32 [N, dim]; at least one of the two
     metadata/metadata_0.parquet                      N rows in that order: image_path, caption, url, key, ...
@@ -10,14 +17,18 @@ Parquet with the columns path, modality and vector, and the output of clip-retri
 
 from __future__ import annotations
 
+import csv
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from functools import partial
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +40,7 @@ import pyarrow.parquet as pq
 from xsearch.backend import full_name, load_backend, model_source
 from xsearch.derive import derive
 from xsearch.errors import ModelError, NoCollection, UsageError
+from xsearch.media.facts import COLUMNS
 from xsearch.metadata import user_column
 from xsearch.store import Store
 from xsearch.store.segments import conform, unify
@@ -48,6 +60,7 @@ SHORTEST = 1e-6  # vector length below which rounding errors dominate
 KEY = "xsearch"  # in the file metadata
 # Items are duplicates if file, modality, window and text agree.
 FILE, ITEM = ("sha256", "bytes", "mtime_ns"), ("modality", "start_s", "end_s", "text")
+DATES = {name for name, kind in COLUMNS.items() if kind is datetime}  # which JSON has as texts
 IDENTITY = pa.schema([unify([]).field(name) for name in ("path", *FILE, *ITEM)])
 
 Batches = Iterator[tuple[pa.Table, np.ndarray]]  # items without `id`, and their vectors [n, dim]
@@ -66,34 +79,47 @@ def export(
     float32: bool = False,
     progress: Progress | None = None,
 ) -> int:
-    """Write items to `path`, a *.parquet file or a folder of files with FILE_ROWS rows; return their number.
+    """Write items to `path`, in the format of its suffix or to a folder of Parquet; return their number.
 
-    ids: int64, ascending; None for all. float32: widen the stored float16 vectors.
-    `path` is created atomically. Raises UsageError if it already exists.
+    ids: int64, ascending; None for all. float32: in Parquet, widen the stored float16 vectors.
+    `path` is created atomically. Raises UsageError if it already exists, and for another suffix.
     """
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise UsageError(f"{path} already exists; choose another name, or remove it")
+    suffix = "" if path.is_dir() else path.suffix.lower()
+    if suffix and suffix not in _WRITERS:
+        raise UsageError(
+            f"{path}: expected a name that ends in {', '.join(_WRITERS)}, or a folder, which has no suffix"
+        )
+    items = path.with_suffix(".parquet") if suffix == ".npy" else path
+    for taken in {path, items}:
+        if taken.is_file() or (taken.is_dir() and any(taken.iterdir())):
+            raise UsageError(f"{taken} already exists; choose another name, or remove it")
     path.parent.mkdir(parents=True, exist_ok=True)
     ids = snapshot.ids if ids is None else ids
-    schema = _schema(snapshot, np.float32 if float32 else np.float16)
-    names = schema.names[:-1]
-    zstd = dict.fromkeys(names, "zstd")  # vectors do not compress
-    single = path.suffix == ".parquet"
-    rows = max(len(ids), 1) if single else FILE_ROWS
-    with publish(path.absolute()) as part:
-        if not single:
+    schema, done = _schema(snapshot, np.float32 if float32 or suffix == ".jsonl" else np.float16), 0
+    if suffix in (".npy", ".csv"):
+        schema = schema.remove(len(schema) - 1)
+
+    def tables(some: np.ndarray) -> Iterator[pa.Table]:
+        nonlocal done
+        for start in range(0, len(some), GROUP_ROWS):
+            group = some[start : start + GROUP_ROWS]
+            yield _table(snapshot, group, schema)
+            done += len(group)
+            if progress:
+                progress(done, len(ids))
+
+    with publish(items.absolute()) as part:
+        if not suffix:
             part.mkdir()
-        for first in range(0, max(len(ids), 1), rows):
-            file = part if single else part / f"part-{first // rows:05}.parquet"
-            with pq.ParquetWriter(
-                file, schema, compression=zstd, use_dictionary=names, write_page_checksum=True
-            ) as writer:
-                for start in range(first, min(first + rows, len(ids)), GROUP_ROWS):
-                    group = ids[start : min(start + GROUP_ROWS, first + rows)]
-                    writer.write_table(_table(snapshot, group, schema), row_group_size=GROUP_ROWS)
-                    if progress:
-                        progress(start + len(group), len(ids))
-            fsync(file)
+            for first in range(0, max(len(ids), 1), FILE_ROWS):
+                file = part / f"part-{first // FILE_ROWS:05}.parquet"
+                _write_parquet(file, tables(ids[first : first + FILE_ROWS]), schema)
+        elif suffix == ".npy":
+            with publish(path.absolute()) as array:
+                _write_array(array, snapshot, ids)
+                _write_parquet(part, tables(ids), schema)
+        else:
+            _WRITERS[suffix](part, tables(ids), schema)
     return len(ids)
 
 
@@ -108,11 +134,61 @@ def _schema(snapshot: Snapshot, dtype: type[np.floating]) -> pa.Schema:
 
 
 def _table(snapshot: Snapshot, ids: np.ndarray, schema: pa.Schema) -> pa.Table:
-    kind = schema.field("vector").type
-    vectors = np.concatenate([block for _, block in snapshot.blocks(ids)])  # [n, dim]
-    values = pa.array(vectors.astype(kind.value_type.to_pandas_dtype(), copy=False).reshape(-1))
-    column = pa.FixedSizeListArray.from_arrays(values, type=kind)
-    return pa.table([*snapshot.items(ids).columns, column], schema=schema)
+    columns = snapshot.items(ids).columns
+    if len(columns) < len(schema):
+        kind = schema.field("vector").type
+        vectors = np.concatenate([block for _, block in snapshot.blocks(ids)])  # [n, dim]
+        values = pa.array(vectors.astype(kind.value_type.to_pandas_dtype(), copy=False).reshape(-1))
+        columns = [*columns, pa.FixedSizeListArray.from_arrays(values, type=kind)]
+    return pa.table(columns, schema=schema)
+
+
+def _write_parquet(file: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
+    names = [name for name in schema.names if name != "vector"]
+    zstd = dict.fromkeys(names, "zstd")  # vectors do not compress
+    with pq.ParquetWriter(
+        file, schema, compression=zstd, use_dictionary=names, write_page_checksum=True
+    ) as writer:
+        for table in tables:
+            writer.write_table(table, row_group_size=GROUP_ROWS)
+    fsync(file)
+
+
+def _write_csv(file: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
+    def cell(value: Any) -> Any:
+        return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
+
+    with file.open("w", encoding="utf-8", newline="") as out:
+        lines = csv.writer(out, lineterminator="\n")
+        lines.writerow(schema.names)
+        for table in tables:
+            lines.writerows(map(cell, row.values()) for row in table.to_pylist())
+
+
+def _write_json_lines(file: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
+    with file.open("w", encoding="utf-8") as out:
+        for table in tables:
+            for row in table.to_pylist():
+                numbers = {name: value for name, value in row.items() if isinstance(value, float)}
+                row |= {name: None for name, value in numbers.items() if not math.isfinite(value)}
+                out.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
+
+
+def _write_array(file: Path, snapshot: Snapshot, ids: np.ndarray) -> None:
+    shape = (len(ids), snapshot.fingerprint.dim)
+    with file.open("wb") as out:
+        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(out, header)
+        for _, block in snapshot.blocks(ids):
+            out.write(block.astype("<f4").tobytes())
+
+
+_WRITERS: dict[str, Callable[[Path, Iterator[pa.Table], pa.Schema], None]] = {
+    ".parquet": _write_parquet,
+    ".csv": _write_csv,
+    ".jsonl": _write_json_lines,
+    ".npy": _write_parquet,  # of its items
+}
 
 
 # ---------------------------------------------------------------- import
@@ -142,11 +218,15 @@ class Imported:
 
 
 def read(path: Path) -> Source:
-    """Open a Parquet file, a folder of them, or clip-retrieval output. Raises UsageError for others."""
+    """Open an export, any Parquet of that form, or clip-retrieval output. Raises UsageError for others."""
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; check the path")
+    if path.suffix.lower() == ".csv":
+        raise UsageError(f"{path}: CSV has no vectors; import a .parquet, .jsonl or .npy file")
     clip = (path / "img_emb").is_dir() or (path / "text_emb").is_dir()
-    rows, parts, fingerprint, model = _clip_retrieval(path) if clip else _exported(path)
+    openers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".npy": _array_and_items}
+    opener = _clip_retrieval if clip else openers.get(path.suffix.lower(), _exported)
+    rows, parts, fingerprint, model = opener(path)
     first = next((vectors for part in parts for _, vectors in part()), None)
     return Source(rows, None if first is None else first.shape[1], fingerprint, model, parts)
 
@@ -323,17 +403,25 @@ def _exported(path: Path) -> tuple[int, Parts, Fingerprint | None, str | None]:
         )
     rows, models = 0, dict[Fingerprint | None, str | None]()
     for file in files:
-        with _reading(file):
-            parquet = _open(file)
-            header = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
-            models |= {Fingerprint(**header["model"]): header["source"]} if header else {None: None}
-        names = [name.lower() for name in parquet.schema_arrow.names]
-        if not {"path", "modality", "vector"} <= set(names):
-            raise UsageError(f"{file}: expected columns path, modality and vector; found {', '.join(names)}")
-        rows += parquet.metadata.num_rows
+        count, fingerprint, model = _header(file, "path", "modality", "vector")
+        rows += count
+        models[fingerprint] = model
     if len(models) > 1:
         raise UsageError(f"{path}: its files are not all of one model; import them one by one")
-    return rows, [partial(_parquet, file) for file in files], *models.popitem()
+    return rows, [partial(_with_vectors, file, _batches) for file in files], *models.popitem()
+
+
+def _header(file: Path, *required: str) -> tuple[int, Fingerprint | None, str | None]:
+    """Return rows, fingerprint and model of a Parquet file that has these columns."""
+    with _reading(file):
+        parquet = _open(file)
+        header = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
+        made_by = (Fingerprint(**header["model"]), header["source"]) if header else (None, None)
+    names = [name.lower() for name in parquet.schema_arrow.names]
+    if not set(required) <= set(names):
+        expected = f"{', '.join(required[:-1])} and {required[-1]}"
+        raise UsageError(f"{file}: expected columns {expected}; found {', '.join(names)}")
+    return parquet.metadata.num_rows, *made_by
 
 
 def _batches(file: Path) -> Iterator[pa.Table]:
@@ -341,15 +429,59 @@ def _batches(file: Path) -> Iterator[pa.Table]:
         yield pa.Table.from_batches([batch])
 
 
-def _parquet(file: Path) -> Batches:
+def _with_vectors(file: Path, batches: Callable[[Path], Iterator[pa.Table]]) -> Batches:
     """Yield the items and vectors of a file, skipping null vectors; column names are case-insensitive."""
     with _reading(file):
-        for table in _batches(file):
+        for table in batches(file):
             names = {name.lower(): name for name in table.column_names}
             table = table.filter(pc.is_valid(table[names["vector"]]))
             if len(table):
-                items = table.drop_columns([names[name] for name in ("id", "vector") if name in names])
-                yield _checked(file, items), _matrix(file, table[names["vector"]].combine_chunks())
+                vectors = _matrix(file, table[names["vector"]].combine_chunks())
+                yield _items(file, table.drop_columns(names["vector"])), vectors
+
+
+def _items(file: Path, table: pa.Table) -> pa.Table:
+    """Without the ids, which are of another collection, and checked."""
+    return _checked(file, table.drop_columns([name for name in table.column_names if name.lower() == "id"]))
+
+
+def _json_lines(file: Path) -> tuple[int, Parts, None, None]:
+    """`_exported` for JSON lines, which do not record the model."""
+    with _reading(file), file.open(encoding="utf-8") as lines:
+        rows = sum(not line.isspace() for line in lines)
+    return rows, [partial(_with_vectors, file, _json_batches)], None, None
+
+
+def _json_batches(file: Path) -> Iterator[pa.Table]:
+    with file.open(encoding="utf-8") as lines:
+        filled = (line for line in lines if not line.isspace())
+        while rows := [json.loads(line) for line in islice(filled, GROUP_ROWS)]:
+            names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
+            columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
+            for name in DATES & columns.keys():
+                with suppress(pa.ArrowInvalid):  # a column of the user may be called so
+                    columns[name] = columns[name].cast(pa.timestamp("us"))
+            vectors = pa.array([row.get("vector") for row in rows], pa.list_(pa.float32()))
+            yield pa.table(columns | {"vector": vectors})
+
+
+def _array_and_items(file: Path) -> tuple[int, Parts, Fingerprint | None, str | None]:
+    """`_exported` for vectors whose items are in the Parquet file of that name, in the same order."""
+    table, vectors = file.with_suffix(".parquet"), _array(file)
+    if not table.is_file():
+        raise UsageError(f"{file}: {table} is missing, which has the items of its rows; export writes both")
+    rows, fingerprint, model = _header(table, "path", "modality")
+    if vectors.shape[:1] != (rows,) or vectors.ndim != 2:
+        raise UsageError(_UNJOINED.format(file, list(vectors.shape), table, rows))
+
+    def part() -> Batches:
+        start = 0
+        with _reading(table):
+            for items in _batches(table):
+                yield _items(table, items), vectors[start : start + len(items)]
+                start += len(items)
+
+    return rows, [part], fingerprint, model
 
 
 def _checked(file: Path, items: pa.Table) -> pa.Table:
@@ -384,15 +516,15 @@ def _clip_retrieval(folder: Path) -> tuple[int, Parts, None, None]:
             with _reading(table):
                 described = _open(table).metadata.num_rows
             if len(shape) != 2 or shape[0] != described:
-                raise UsageError(
-                    f"{vectors} has shape {list(shape)} and {table} {described} rows; they are joined by row "
-                    f"order, so expected [{described}, dim]"
-                )
+                raise UsageError(_UNJOINED.format(vectors, list(shape), table, described))
             rows += described
             parts.append(partial(_shard, vectors, table, modality))
     if not parts:
         raise UsageError(f"{folder}: contains neither img_emb/*.npy nor text_emb/*.npy; check the folder")
     return rows, parts, None, None
+
+
+_UNJOINED = "{0} has shape {1} and {2} {3} rows; they are joined by row order, so expected [{3}, dim]"
 
 
 def _array(file: Path) -> np.ndarray:

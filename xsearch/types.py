@@ -90,7 +90,7 @@ class Sample:
     `data` by modality:
         image    PIL.Image, mode RGB, upright
         text     str
-        audio    float32 [N], mono, -1..1, at `rate_hz` (AUDIO_RATE_HZ)
+        audio    float32 [N], mono, -1..1 (lossy: up to 1.25), at `rate_hz` (AUDIO_RATE_HZ)
         video    uint8 [T, H, W, 3] RGB frames at `times_s` (seconds from the start of the file)
         depth    float32 [H, W] metres, 0 where unknown
         thermal  float32 [H, W] in 0..1, hot is high

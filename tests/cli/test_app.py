@@ -44,6 +44,56 @@ def test_without_a_command_there_is_help(run):
     assert run().stdout == run("--help").stdout
 
 
+def test_help_has_no_python_types(run):
+    for command in [*COMMANDS, *(f"{group} {command}" for group in GROUPS for command in GROUPS[group])]:
+        text = run(*command.split(), "--help").stdout
+        assert not re.search(r"list\[|<(str|int|float|path|Path|bool)>|\{[A-Z]", text)
+    assert run("ingest", "-h").stdout.splitlines()[0] == "Usage: xsearch ingest [OPTIONS] PATH..."
+    assert run("rm", "-h").stdout.splitlines()[0] == "Usage: xsearch rm [OPTIONS] [WHAT...]"
+
+
+@pytest.mark.parametrize("group", [None, *GROUPS])
+def test_a_group_alone_prints_its_help(run, group):
+    words = [group] if group else []
+    result = run(*words)
+    assert result.stdout == run(*words, "--help").stdout
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["serach", "dog"], "did you mean query?"),
+        (["search", "dog"], "did you mean query?"),
+        (["igest", "."], "did you mean ingest?"),
+        (["list"], "did you mean ls?"),
+        (["models", "ls"], "did you mean list?"),
+        (["index", "bild"], "did you mean build?"),
+        (["query", "dog", "--modailty", "image"], "--modality"),
+        ([__file__], f"xsearch ingest {__file__}"),
+    ],
+)
+def test_mistyped_names_and_those_of_other_programs_get_a_hint(run, words, hint):
+    (line,) = run(*words, code=2).stderr.splitlines()
+    assert hint in line
+
+
+def test_an_option_has_one_name_everywhere():
+    names: dict[str, set[str]] = {}  # by short name
+
+    def visit(command):
+        for option in command.params:
+            *long, short = sorted(option.opts, key=len, reverse=True)
+            if long and len(short) == 2:
+                names.setdefault(short, set()).update(long)
+        for other in getattr(command, "commands", {}).values():
+            visit(other)
+
+    visit(typer.main.get_command(app))
+    assert {short for short, long in names.items() if len(long) > 1} == set()
+    assert names["-n"] == {"--top"}
+
+
 def test_help_loads_nothing_heavy():
     program = (
         "import sys\nsys.argv = ['xsearch', '--help']\n"
@@ -139,6 +189,20 @@ def test_the_collection_is_option_then_environment_then_default(index, tmp_path,
     assert result.exit_code == 1
     assert "indexes/default" in result.stderr
     assert "--collection indexes/default" in result.stderr
+    assert "in a folder above or at" in result.stderr
+
+
+def test_the_nearest_collection_is_found_from_below_its_folder(run, media, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"new collection: {tmp_path / 'indexes/default'}" in run("ingest", media / "note.txt").stderr
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    assert str(tmp_path / "indexes/default") in run("info").stdout
+    assert "nothing changed" in run("ingest", media / "note.txt").stdout
+    assert list(below.iterdir()) == []
+    result = run("info", "-c", "indexes/default", code=1)  # one that is named is meant exactly
+    assert "folder above" not in result.stderr
 
 
 def test_former_names_are_not_in_the_help(run):
@@ -152,7 +216,8 @@ def test_short_options(run, index, tmp_path):
     words = ["query", "dog", "-c", index, "-n", 2, "-k", "image", "-k", "text", "-w", "id >= 0", "--paths"]
     assert run(*words).stdout == run("query", "dog", "--collection", index, "--top", 2, "--modality", "image",
         "--modality", "text", "--where", "id >= 0", "--paths").stdout  # fmt: skip
-    assert len(run("ls", "-n", 2, "-c", index).stdout.splitlines()) == 3
+    for option in ("-n", "--top", "--limit"):
+        assert len(run("ls", option, 2, "-c", index).stdout.splitlines()) == 3
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def table(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_table_gives_text_json_and_a_picture(run, table, tmp_path):
-    result = run("eval", "pairs", table, "-o", tmp_path / "out.json", "--png", tmp_path / "out.png")
+    result = run("eval", "pairs", table, "-o", tmp_path / "out.json", "--plot", tmp_path / "out.png")
     for part in ("image -> text (trained)", "audio -> image", "Zero-shot", "image - audio", "T: the pair"):
         assert part in result.stdout
     figures = json.loads((tmp_path / "out.json").read_text())
@@ -81,7 +81,7 @@ def test_a_data_set_is_measured_beside_what_was_published(run, tmp_path):
         (["pairs"], "TABLE"),
         (["a.csv"], "a.csv"),
         (["pairs", "a.csv"], "a.csv"),
-        (["pairs", "a.csv", "--png", "/no/folder/a.png"], "/no/folder/a.png"),
+        (["pairs", "a.csv", "--plot", "/no/folder/a.png"], "/no/folder/a.png"),
         (["pairs", "a.csv", "-o", "/no/folder/a.json"], "/no/folder/a.json"),
         (["benchmark", "esc50"], "DIR"),
         (["benchmark", "esc51", "a"], "esc51"),

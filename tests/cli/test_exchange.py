@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 
 def test_there_and_back(run, index, tmp_path):
@@ -26,6 +27,23 @@ def test_export_takes_filters_and_float32(run, index, tmp_path):
     (file,) = (tmp_path / "out").iterdir()
     assert pq.read_table(file)["vector"].type == pa.list_(pa.field("element", pa.float32(), False), 32)
     assert "already" in run("export", tmp_path / "out", "--collection", index, code=2).stderr
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.npy"])
+def test_the_suffix_names_the_format(run, index, model, tmp_path, name):
+    run("export", tmp_path / name, "-c", index)
+    words = ["import", tmp_path / name, "-c", tmp_path / "new", "--model", model]
+    assert "added 7 items" in run(*words).stdout
+
+
+def test_an_export_needs_a_folder_and_a_known_suffix(run, index, tmp_path):
+    assert "folder does not exist" in run("export", tmp_path / "no" / "x.csv", "-c", index, code=2).stderr
+    assert list(tmp_path.iterdir()) == []
+    assert ".jsonl, .npy" in run("export", tmp_path / "x.txt", "-c", index, code=2).stderr
+    run("export", tmp_path / "x.csv", "-k", "text", "-c", index)
+    header, line = (tmp_path / "x.csv").read_text().splitlines()
+    assert header.startswith("id,path,modality")
+    assert "note.txt,text" in line
 
 
 def test_import_of_clip_retrieval_names_its_model(run, model, tmp_path):

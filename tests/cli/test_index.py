@@ -40,11 +40,25 @@ def test_a_plan_is_one_paragraph(run, many):
     assert RECIPE in run(*words, "--recipe", RECIPE).stdout
     small = run(*words, "--memory-mb", 12).stdout
     assert "4 bytes an item" in small
-    assert "does not know it" in run(*words, "--recipe", "IVF16,What", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    "recipe", ["What", "IVF16,What", "IVF0,Flat", "IVF99999999999,Flat", "HNSW32", "IVF16,PQ3"]
+)
+def test_a_recipe_that_faiss_rejects_is_one_line_with_the_next_step(run, many, recipe):
+    for command in ("plan", "build"):
+        (line,) = run("index", command, "--recipe", recipe, "-c", many, code=2).stderr.splitlines()
+        assert recipe in line
+        assert "use one" in line
+
+
+def test_a_recipe_for_more_items_than_there_are_is_one_line(run, many):
+    (line,) = run("index", "build", "--recipe", "IVF3000,Flat", "-c", many, code=2).stderr.splitlines()
+    assert "use fewer lists" in line
 
 
 def test_an_index_is_built_tuned_and_described(run, many, tmp_path):
-    assert "no index" in run("index", "tune", "--collection", many, code=1).stderr
+    assert "nothing to tune" in run("index", "tune", "--collection", many).stdout
     assert "Flat" in run("index", "info", "--collection", many).stdout
     assert run("index", "build", "--collection", many, "--recipe", RECIPE).stdout.startswith(
         f"{RECIPE} on cpu"

@@ -335,3 +335,18 @@ def test_a_long_text_is_searched_by_its_windows_and_says_so(run, learned, tmp_pa
 def test_a_file_of_another_kind_is_named_so(run, media, index):
     result = run("query", "--audio", media / "one.png", "-c", index, code=1)
     assert result.stderr == f"error: {media / 'one.png'}: is of kind image and cannot be read as audio\n"
+
+
+def test_a_mistyped_name_gets_a_hint_at_the_stored_file(run, index, media):
+    (line,) = run("query", "tone.wave.wav", "-c", index, code=2).stderr.splitlines()
+    assert f"the collection has {media / 'tone.wav'}" in line
+    assert "the collection has" not in run("query", "x.jpg", "-c", "/nowhere", code=2).stderr
+
+
+def test_the_page_is_written_before_the_table(index, tmp_path):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    page = tmp_path / "p.html"
+    command = f"'{sys.executable}' -m xsearch query --match words dog -c '{index}' --html '{page}' | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert done.stderr.strip() == f"page: {page}"

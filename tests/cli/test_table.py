@@ -1,4 +1,4 @@
-"""Tables: aligned, whole in a pipe, as wide as the terminal in a terminal."""
+"""Tables: aligned, with whole paths in a pipe, as wide as the terminal in a terminal."""
 
 import os
 import re
@@ -38,11 +38,22 @@ def terminal():
     return terminal
 
 
-def test_a_pipe_gets_everything(capsys):
+def test_a_pipe_gets_everything_but_the_end_of_long_texts(capsys):
     print_table(HEADER, ROWS)
     header, line = capsys.readouterr().out.splitlines()
-    assert line.split() == list(ROWS[0])
+    assert line.split() == [*ROWS[0][:3], "x" * 79 + "…"]
     assert header.index("path") == line.index("/a/very")
+
+
+def test_empty_cells_make_room_for_texts(terminal):
+    figures = ("0.123", "+1.50", "<0.001", "2.09", "text")
+    header = (*HITS[:3], "expected", "bm25", *HITS[3:])
+    rows = [(str(i), *figures, f"/a/long/folder/{i}.txt", "", "", "a dog on the beach") for i in range(3)]
+    rows.append(("3", *figures, "/a/long/folder/3.wav", "0", "10", ""))
+    lines = [COLOUR.sub("", line) for line in terminal(header, rows, COLUMNS="80")]
+    assert lines[0].split()[-2:] == ["path", "text"]
+    assert "a dog on" in lines[1]
+    assert max(map(len, lines)) <= 80
 
 
 def test_a_terminal_gets_what_fits(terminal):

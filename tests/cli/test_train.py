@@ -95,6 +95,31 @@ def test_a_table_is_checked_before(table: Path) -> None:
     found = call(table, "--check")
     assert found.exit_code == 1
     assert "row 4, other is bad" in found.stderr
+    assert [line.split() for line in found.stdout.splitlines()] == [
+        ["pairs", "train", "val"],
+        ["thermal", "5", "2"],
+    ]
+
+
+def test_a_recipe_is_checked_with_its_tables(table: Path, tmp_path: Path) -> None:
+    table.write_text(table.read_text().replace("3.png,3_ir.png,thermal,train\n", ""))
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(RECIPE.replace("\nsteps = 2", "\nepochs = 3"))
+    found = call(table, "--recipe", recipe, "--check")
+    assert (found.exit_code, found.stderr) == (0, "")
+    assert found.stdout.splitlines()[-1].split() == ["1", "thermal:head", "thermal", "3"]
+    for wrong, message in (
+        ("temprature = 0.1", "did you mean temperature?"),
+        ('temperature = 0.1\nbatch = "x"', "batch"),
+        ("temperature = 0.1\nbalanced = true", "no labels to balance"),
+    ):
+        recipe.write_text(RECIPE.replace("temperature = 0.1\nbatch = 4", wrong))
+        found = call(table, "--recipe", recipe, "--check")
+        assert found.exit_code == 2
+        assert message in found.stderr
+    recipe.write_text(RECIPE.replace("thermal", "depth"))
+    assert "no pairs of pictures and depth" in call(table, "--recipe", recipe, "--check").stderr
+    assert not (tmp_path / "training").exists()
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,8 @@ def test_duplicates_are_embedded_once(store: Store, folder: Path, in_one_run: bo
     report, backend = run(store, folder)
     assert len(backend.seen) == (6 if in_one_run else 0)
     assert report.duplicates == 1
+    assert sum(report.new.values()) == (5 if in_one_run else 1)
+    assert report.items == (store.snapshot().counts() if in_one_run else {AUDIO: 3})
     copies = [row for row in rows(store) if row["path"].endswith("copy.wav")]
     originals = [row for row in rows(store) if row["path"].endswith("low.wav")]
     assert [row["vector"] for row in copies] == [row["vector"] for row in originals]

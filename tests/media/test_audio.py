@@ -22,6 +22,7 @@ def encode(path: Path, sound: np.ndarray, rate: int, codec: str) -> Path:
     """Write float [N] as the only track of a container."""
     with av.open(str(path), "w") as target:
         stream = target.add_stream(codec, rate=rate, layout="mono")
+        stream.codec_context.format = "flt" if codec.startswith("pcm_f32") else "fltp"
         frame = av.AudioFrame.from_ndarray(sound.astype(np.float32)[None], format="fltp", layout="mono")
         frame.sample_rate = rate
         resampler = av.AudioResampler("fltp", "mono", rate, frame_size=1024)
@@ -108,11 +109,137 @@ def test_windows_of_another_rate_have_no_seams(tmp_path, samples):
     np.testing.assert_allclose(joined[2000:-2000], tone(21, 16_000)[2000:-2000], atol=1e-3)
 
 
-def test_floats_beyond_full_scale_are_clipped_and_nan_is_silence(tmp_path, samples):
-    sound = np.array([np.nan, np.inf, -np.inf, 3, 0.25] * 100, np.float32)
+def test_floats_beyond_full_scale_are_divided_by_their_peak_and_nan_is_silence(tmp_path, samples):
+    sound = np.array([np.nan, np.inf, -np.inf, 4, 0.5] * 100, np.float32)
     soundfile.write(tmp_path / "a.wav", sound, 16_000, subtype="FLOAT")
     [sample] = samples(tmp_path / "a.wav")
-    assert sample.data[:5].tolist() == [0, 1, -1, 1, 0.25]
+    assert sample.data[:5].tolist() == [0, 1, -1, 1, 0.125]
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"),
+    [("a.wav", "FLOAT"), ("a.wav", "DOUBLE"), ("a.aiff", "FLOAT"), ("a.w64", "FLOAT"), ("a.caf", "DOUBLE")],
+)
+def test_a_hot_recording_is_scaled_as_a_whole(tmp_path, samples, name, subtype):
+    sound = tone(12, 16_000) * np.repeat([0.5, 7.0], [96_000, 96_000])  # peaks 0.25, then 3.5
+    soundfile.write(tmp_path / name, sound, 16_000, subtype=subtype)
+    joined = np.concatenate([sample.data for sample in samples(tmp_path / name, Modality.AUDIO)])
+    np.testing.assert_allclose(joined, sound / np.abs(sound).max(), atol=1e-6)
+
+
+@pytest.mark.parametrize("codec", ["pcm_f32le", "wavpack"])
+def test_floats_of_ffmpeg_are_scaled_as_a_whole(tmp_path, samples, codec):
+    sound = tone(12, 16_000) * np.repeat([0.5, 7.0], [96_000, 96_000])
+    path = encode(tmp_path / "a.mkv", sound, 16_000, codec)
+    joined = np.concatenate([sample.data for sample in samples(path)])
+    np.testing.assert_allclose(joined, sound / np.abs(sound).max(), atol=1e-6)
+
+
+def test_an_overshoot_of_a_lossy_codec_is_kept_and_what_is_louder_is_scaled(tmp_path, samples):
+    fade = np.clip(8 * np.hanning(64_000), 0, 1)
+    for factor, peak in ((2.2, 1.1), (8.0, 1.0)):
+        soundfile.write(tmp_path / "a.ogg", factor * fade * tone(4, 16_000), 16_000)
+        [sample] = samples(tmp_path / "a.ogg")
+        assert np.abs(sample.data[2_000:60_000]).max() == pytest.approx(peak, abs=0.04)
+        spectrum = np.abs(np.fft.rfft(sample.data[16_000:32_000]))
+        assert spectrum[441:].max() < 0.01 * spectrum.max()  # clipped it had harmonics
+
+
+def test_opposite_channels_do_not_cancel_out(tmp_path, samples):
+    """Phase-inverted from the 3rd to the 6th of 9 s: a line that is connected with opposite polarity."""
+    left = tone(9, 16_000)
+    right = left * np.repeat([1, -1, 1], 48_000)
+    soundfile.write(tmp_path / "a.flac", np.stack([left, right], axis=1), 16_000)
+    [sample] = samples(tmp_path / "a.flac")
+    np.testing.assert_allclose(sample.data, left, atol=1e-4)
+
+
+def test_opposite_channels_among_silent_ones(tmp_path, samples):
+    surround = np.zeros((32_000, 6))
+    surround[:, 4] = tone(2, 16_000)
+    surround[:, 5] = -0.9 * surround[:, 4]
+    soundfile.write(tmp_path / "a.wav", surround, 16_000)
+    [sample] = samples(tmp_path / "a.wav")
+    np.testing.assert_allclose(sample.data, surround[:, 4] * 1.9 / 6, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype"), [("a.wav", "GSM610"), ("a.au", "G721_32"), ("a.wav", "NMS_ADPCM_32")]
+)
+def test_codecs_that_cannot_be_seeked(tmp_path, samples, name, subtype):
+    soundfile.write(tmp_path / name, tone(4, 8_000), 8_000, subtype=subtype)
+    [sample] = samples(tmp_path / name, Modality.AUDIO)
+    assert sample.end_s == pytest.approx(4, abs=0.05)
+    assert loudest_hz(sample.data) == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        [("a.ogg", 44_100, 2, {}), ("a.ogg", 44_100, 2, {})],
+        [("a.ogg", 44_100, 2, {}), ("a.ogg", 22_050, 1, {})],
+        [("a.opus", 48_000, 1, {"format": "OGG", "subtype": "OPUS"}), ("a.ogg", 32_000, 2, {})],
+        [("a.flac", 44_100, 2, {}), ("a.flac", 8_000, 1, {"subtype": "PCM_24"})],
+        [("a.mp3", 44_100, 2, {}), ("a.mp3", 22_050, 1, {})],
+    ],
+)
+def test_chained_files_are_read_whole(tmp_path, samples, links):
+    data = b""
+    for hz, (name, rate, channels, options) in zip((440, 660), links, strict=True):
+        soundfile.write(
+            tmp_path / name, np.repeat(tone(6, rate, hz)[:, None], channels, axis=1), rate, **options
+        )
+        data += (tmp_path / name).read_bytes()
+    (tmp_path / f"chain{Path(links[0][0]).suffix}").write_bytes(data)
+    first, second = samples(tmp_path / f"chain{Path(links[0][0]).suffix}")
+    assert first.duration_s == second.duration_s == pytest.approx(12, abs=0.2)
+    assert (first.end_s, second.end_s) == (10, pytest.approx(12, abs=0.2))
+    assert loudest_hz(first.data[:80_000]) == pytest.approx(440, abs=1)
+    for part in (first.data[-48_000:], second.data[4_000:-4_000]):
+        assert loudest_hz(part) == pytest.approx(660, abs=1)
+
+
+def test_a_damaged_link_is_left_out(tmp_path, samples):
+    parts = []
+    for hz in (440, 550, 660):
+        soundfile.write(tmp_path / "a.ogg", tone(6, 16_000, hz), 16_000)
+        parts.append((tmp_path / "a.ogg").read_bytes())
+    (tmp_path / "a.ogg").write_bytes(parts[0] + parts[1][:100] + parts[2])
+    _, second = samples(tmp_path / "a.ogg")
+    assert second.end_s == second.duration_s == pytest.approx(12)
+    assert loudest_hz(second.data) == pytest.approx(660, abs=1)
+
+
+@pytest.mark.parametrize("size", [0, 2**32 - 1, 2**32 - 37])
+def test_a_wav_without_its_length(tmp_path, samples, size):
+    soundfile.write(tmp_path / "a.wav", tone(6, 16_000), 16_000)
+    data = bytearray((tmp_path / "a.wav").read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = size.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    [sample] = samples(tmp_path / "a.wav")
+    assert sample.duration_s == sample.end_s == 6
+
+
+@pytest.mark.parametrize("frames", [10, 9_999])
+def test_an_mp3_with_a_wrong_length(tmp_path, samples, frames):
+    soundfile.write(tmp_path / "a.mp3", tone(6, 44_100), 44_100)
+    data = bytearray((tmp_path / "a.mp3").read_bytes())
+    at = max(data.find(b"Xing"), data.find(b"Info")) + 8
+    data[at : at + 4] = frames.to_bytes(4, "big")
+    (tmp_path / "a.mp3").write_bytes(data)
+    [sample] = samples(tmp_path / "a.mp3")
+    assert (sample.duration_s, sample.end_s) == (pytest.approx(6, abs=0.1), pytest.approx(6, abs=0.1))
+
+
+def test_a_damaged_flac_continues_behind_the_damage(tmp_path, samples):
+    soundfile.write(tmp_path / "a.flac", tone(30, 44_100), 44_100)
+    data = bytearray((tmp_path / "a.flac").read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 300] = bytes(300)
+    (tmp_path / "a.flac").write_bytes(data)
+    *_, last = samples(tmp_path / "a.flac")
+    assert last.end_s == pytest.approx(30, abs=0.5)
+    assert loudest_hz(last.data) == pytest.approx(440, abs=1)
 
 
 @pytest.mark.parametrize("name", ["a.m4a", "a.mp4", "a.mkv"])

@@ -165,11 +165,225 @@ def test_rotation_is_applied(tmp_path, samples):
     assert top < 20 < 150 < bottom  # what was left is on top
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "codec"), [("a.m2v", "mpeg2video", "mpeg2video"), ("a.dv", "dv", "dvvideo")]
+)
+def test_streams_without_a_container(tmp_path, samples, name, format, codec):
+    with av.open(str(tmp_path / name), "w", format=format) as target:
+        stream = target.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 720, 576, "yuv420p", 2_000_000
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        for number in range(75):
+            pixels = np.full((576, 720, 3), 80 * (number // 25) + 10, np.uint8)
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        target.mux(stream.encode(None))
+    [sample] = samples(tmp_path / name, Modality.VIDEO)
+    assert (sample.duration_s, sample.width) == (pytest.approx(3, abs=0.05), 768)
+    np.testing.assert_allclose(
+        sample.data.mean(axis=(1, 2, 3)) // 80,
+        np.floor(np.array(sample.times_s) - sample.times_s[0]),
+        atol=0.1,
+    )
+
+
+MATRICES = {  # a, b, c, d of ISO 14496-12, and what they do to rows and columns
+    (1, 0, 0, 1): lambda picture: picture,
+    (-1, 0, 0, 1): np.fliplr,
+    (1, 0, 0, -1): np.flipud,
+    (-1, 0, 0, -1): lambda picture: picture[::-1, ::-1],
+    (0, 1, -1, 0): lambda picture: np.rot90(picture, -1),
+    (0, -1, 1, 0): np.rot90,
+    (0, 1, 1, 0): lambda picture: picture.swapaxes(0, 1),
+    (0, -1, -1, 0): lambda picture: picture.swapaxes(0, 1)[::-1, ::-1],
+}
+
+
+@pytest.mark.parametrize("matrix", MATRICES)
+def test_display_matrices_are_applied(tmp_path, samples, matrix):
+    corners = np.zeros((48, 64, 3), np.uint8)  # four levels, one per quarter
+    corners[:24, :32], corners[:24, 32:], corners[24:, :32], corners[24:, 32:] = 20, 80, 140, 200
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
+        for _ in range(25):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(corners)))
+        target.mux(stream.encode(None))
+    data = path.read_bytes()
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = (int(16**4 * value).to_bytes(4, "big", signed=True) for value in matrix)
+    stated = a + b + bytes(4) + c + d + bytes(4)
+    path.write_bytes(data[:at] + stated + data[at + len(stated) :])
+    [sample] = samples(path)
+    expected = MATRICES[matrix](corners)
+    assert (sample.height, sample.width) == expected.shape[:2]
+    np.testing.assert_allclose(sample.data[0][8::16, 8::16], expected[8::16, 8::16], atol=8)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi"])
+@pytest.mark.parametrize(
+    ("ratio", "width"), [(Fraction(16, 9), 512), (Fraction(8, 9), 256), (Fraction(640, 639), 288)]
+)
+def test_pixels_that_are_not_square(tmp_path, samples, name, ratio, width):
+    with av.open(str(tmp_path / name), "w") as target:
+        stream = target.add_stream("mpeg4", rate=25)
+        stream.width = stream.height = 288
+        stream.pix_fmt, stream.codec_context.sample_aspect_ratio = "yuv420p", ratio
+        for _ in range(25):
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((288, 288, 3), np.uint8))))
+        target.mux(stream.encode(None))
+    [sample] = samples(tmp_path / name, Modality.VIDEO)
+    assert (sample.width, sample.height) == (width, 288)
+    assert sample.data.shape[1:3] == (
+        round(288 * 256 / min(width, 288)),
+        round(width * 256 / min(width, 288)),
+    )
+
+
+def test_a_stream_whose_size_changes(tmp_path, samples):
+    """A circle, first in 96 x 64, then in 64 x 96 pixels: it stays round."""
+    data = b""
+    for width, height in ((96, 64), (64, 96)):
+        x, y = np.meshgrid(np.arange(width) - width / 2 + 0.5, np.arange(height) - height / 2 + 0.5)
+        pixels = np.where(np.hypot(x, y) < 18, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
+        with av.open(str(tmp_path / "part.ts"), "w") as target:
+            stream = target.add_stream("mpeg2video", rate=25)
+            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 2_000_000
+            for _ in range(300 if width > height else 500):
+                target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+            target.mux(stream.encode(None))
+        data += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(data)
+    first, mixed, last, _ = samples(tmp_path / "a.ts", Modality.VIDEO)
+    assert last.duration_s == pytest.approx(32, abs=0.1)
+    sizes = [(sample.width, sample.height) for sample in (first, mixed, last)]
+    assert sizes == [(96, 64), (96, 64), (64, 96)]
+    for sample in (first, mixed, last):
+        for picture in sample.data:
+            bright = picture[..., 0] > 128
+            assert bright.any(axis=0).sum() == pytest.approx(bright.any(axis=1).sum(), rel=0.06)
+
+
 def test_the_sound_track_follows_as_audio_samples(tmp_path, samples):
     found = samples(record(tmp_path / "a.mp4", [k / 5 for k in range(60)], sound_s=12))
     assert [sample.modality for sample in found] == [Modality.VIDEO] * 2 + [Modality.AUDIO] * 2
     assert [sample.start_s for sample in found] == [0, 10, 0, 10]
     assert found[2].data.shape == (160_000,)
+
+
+def film(
+    path: Path,
+    sounds: list[np.ndarray],
+    *,
+    starts_s: tuple[float, ...] = (),
+    pictures_s=(0.0, 24.0),
+    codec="aac",
+) -> Path:
+    """A film with 10 frames per second from `pictures_s[0]` on, and sound tracks of 16 kHz."""
+    with av.open(str(path), "w") as target:
+        stream = target.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        tracks = [target.add_stream(codec, rate=16_000, layout="mono") for _ in sounds]
+        packets = []
+        for number in range(round(10 * pictures_s[0]), round(10 * pictures_s[1])):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 8 * (number // 10), np.uint8))
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            packets += stream.encode(frame)
+        packets += stream.encode(None)
+        for track, sound, start_s in zip(tracks, sounds, starts_s or [0.0] * len(sounds), strict=True):
+            for first in range(0, len(sound) - 1023, 1024):
+                values = np.ascontiguousarray(sound[None, first : first + 1024], np.float32)
+                if np.isnan(values).any():
+                    continue
+                frame = av.AudioFrame.from_ndarray(values, format="fltp", layout="mono")
+                frame.sample_rate, frame.time_base = 16_000, Fraction(1, 16_000)
+                frame.pts = round(start_s * 16_000) + first
+                packets += track.encode(frame)
+            packets += track.encode(None)
+        for packet in sorted((p for p in packets if p.dts is not None), key=lambda p: p.dts * p.time_base):
+            target.mux(packet)
+    return path
+
+
+def tone(seconds: float, hz: float = 440.0) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hz * np.arange(round(seconds * 16_000)) / 16_000)
+
+
+def sounds_of(found: list) -> list:
+    return [sample for sample in found if sample.modality is Modality.AUDIO]
+
+
+def loudest_hz(sound: np.ndarray) -> float:
+    return float(np.abs(np.fft.rfft(sound)).argmax() * 16_000 / len(sound))
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.mov", "a.ts"])
+def test_a_late_sound_track_has_its_own_time(tmp_path, samples, name):
+    found = samples(film(tmp_path / name, [tone(14)], starts_s=(8.0,)), Modality.VIDEO)
+    assert [sample.start_s for sample in found[:3]] == [0, 10, 20]
+    first, second = found[3:]
+    assert (first.start_s, first.end_s) == pytest.approx((8, 18), abs=0.001)
+    assert (second.start_s, second.end_s) == (first.end_s, pytest.approx(22, abs=0.1))
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.mp4", "a.ts"])
+def test_late_pictures_have_their_own_time(tmp_path, samples, name):
+    path = film(tmp_path / name, [tone(30.5)], pictures_s=(13.0, 30.5))
+    first, second, *_, sound = samples(path, Modality.VIDEO)
+    assert (first.start_s, first.end_s) == (10, 20)
+    assert (second.start_s, second.end_s) == (20, pytest.approx(30.5, abs=0.15))
+    assert first.times_s[0] == pytest.approx(13, abs=0.15)
+    assert second.times_s[-1] == pytest.approx(30.4, abs=0.15)
+    assert sound.end_s == pytest.approx(30.5, abs=0.2)
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.ts"])
+def test_sound_after_a_gap_has_its_own_time(tmp_path, samples, name):
+    sound = tone(60, 440)
+    sound[3 * 16_000 : 6 * 16_000] = np.nan  # not recorded: filled with silence
+    sound[20 * 16_000 : 45 * 16_000] = np.nan  # long: windows start anew
+    first, second, third, last = sounds_of(samples(film(tmp_path / name, [sound]), Modality.VIDEO))
+    assert (first.start_s, first.end_s) == (0, 10)
+    levels = np.abs(first.data).reshape(10, -1).max(axis=1)
+    assert levels[[0, 1, 7, 8]].min() > 0.3
+    assert levels[4] < 0.01
+    assert second.end_s == pytest.approx(20, abs=0.2)
+    assert (third.start_s, last.end_s) == (pytest.approx(45, abs=0.2), pytest.approx(60, abs=0.2))
+
+
+def test_the_first_sound_track_that_is_not_silent(tmp_path, samples, caplog):
+    path = film(tmp_path / "a.mkv", [tone(12) * 0, tone(12, 600), tone(12, 900)])
+    with caplog.at_level(logging.WARNING):
+        first, _ = sounds_of(samples(path))
+    assert loudest_hz(first.data) == pytest.approx(600, abs=1)
+    assert "of 3 sound tracks only number 2 is embedded" in caplog.text
+
+
+def test_silence_is_embedded_if_there_is_nothing_else(tmp_path, samples):
+    [sound] = sounds_of(samples(film(tmp_path / "a.mkv", [tone(5) * 0, tone(5) * 0])))
+    assert not np.abs(sound.data).max() > 1e-4
+
+
+@pytest.mark.parametrize("layout", ["mono", "stereo"])
+def test_a_transport_stream_whose_sound_changes(tmp_path, samples, layout):
+    data = b""
+    for channels, rate, hz in (("stereo", 48_000, 440), (layout, 32_000, 660)):
+        with av.open(str(tmp_path / "part.ts"), "w") as target:
+            track = target.add_stream("mp2", rate=rate, layout=channels)
+            values = 16_000 * np.sin(2 * np.pi * hz * np.arange(6 * rate) / rate)
+            values = np.repeat(values[:, None], 2 if channels == "stereo" else 1, axis=1)
+            frame = av.AudioFrame.from_ndarray(values.reshape(1, -1).astype(np.int16), "s16", channels)
+            frame.sample_rate = rate
+            resampler = av.AudioResampler("s16", channels, rate, frame_size=1152)
+            for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                target.mux(track.encode(part))
+            target.mux(track.encode(None))
+        data += (tmp_path / "part.ts").read_bytes()
+    (tmp_path / "a.ts").write_bytes(data)
+    first, second = samples(tmp_path / "a.ts", Modality.AUDIO)
+    assert loudest_hz(first.data[:90_000]) == pytest.approx(440, abs=1)
+    assert loudest_hz(first.data[-50_000:]) == pytest.approx(660, abs=1)
+    assert second.end_s == pytest.approx(second.duration_s, abs=0.1) == pytest.approx(12, abs=0.1)
 
 
 def test_an_undecodable_sound_track_leaves_the_pictures(tmp_path, samples, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -197,3 +198,17 @@ def test_a_text_of_unknown_words_is_answered_by_its_words(tmp_path):
     with pytest.raises(UnknownWords):
         collection.search("apple cherry quince")  # nor most of these
     assert collection.search("apple", anyway=True).query is not None
+
+
+def test_unknown_words_cost_their_own_answer_only(tmp_path):
+    collection = fill(tmp_path / "c", ["red", "blue"], backend=Reader())
+    red, cherry, blue = collection.search_many(["red", "cherry", "blue"], match="meaning")
+    assert (red, blue) == (
+        collection.search("red", match="meaning"),
+        collection.search("blue", match="meaning"),
+    )
+    assert len(cherry) == 0
+    assert not cherry.found
+    assert "no word of 'cherry'" in cherry.remark
+    assert isinstance(cherry.problem, UnknownWords)
+    assert pickle.loads(pickle.dumps(cherry)).remark == cherry.remark

@@ -398,6 +398,21 @@ def test_unique_looks_as_deep_into_every_kind(tmp_path: Path, rng: np.random.Gen
         assert [hit.id for hit in search(View(snapshot), query, top=top, unique=True)] == firsts[:top]
 
 
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_no_cosine_is_above_1(tmp_path: Path, rng: np.random.Generator, rank: Any, sign: float) -> None:
+    snapshot = make(tmp_path / "c", random_rows(rng, Modality.IMAGE, 200), [Modality.IMAGE] * 200).snapshot()
+    vectors = snapshot.vectors(snapshot.ids)
+    products = np.abs(vectors @ unit(vectors).T)
+    assert products.max() > 1  # as float16 is rounded
+    for row in np.unique(np.argwhere(products > 1)[:, 0]):
+        hits = search(View(snapshot), embedded(vector(sign * vectors[row], "image")), top=200, rank=rank)
+        assert len(hits) == 200
+        assert max(abs(hit.cosine or 0) for hit in hits) == 1
+    query = embedded(vector(vectors[row], "image"))
+    assert replace(query, parts=query.parts * 1.01).cosines.tolist() == [1]
+
+
 def test_an_unknown_content_equals_nothing(tmp_path: Path, rng: np.random.Generator) -> None:
     """Case: --unique after an import, whose items have no sha256."""
     vectors = random_rows(rng, Modality.IMAGE, 6)

@@ -212,6 +212,21 @@ def test_anything_else_is_refused_in_one_line(snapshot, where, server, tmp_path:
         server.accept()
 
 
+@pytest.mark.parametrize(
+    ("where", "problem"),
+    [
+        ("modality = image", "no column image, a text needs single quotes: 'image'; "),
+        ("modalty = 'image'", "no column modalty, did you mean modality?; "),
+        (" ", "empty; "),
+        ("path > 5", "Cannot compare values of type VARCHAR"),
+    ],
+)
+def test_a_mistake_is_named_with_the_next_step(snapshot, where, problem):
+    with pytest.raises(BadFilter) as refused:
+        snapshot.select(where)
+    assert str(refused.value).startswith(f"where {where!r}: {problem}")
+
+
 def test_what_takes_too_long_is_interrupted(monkeypatch):
     monkeypatch.setattr(filters, "TIMEOUT_S", 0.1)
     items = pa.table({"id": np.arange(3_000_000), "path": ["x" * 50] * 3_000_000})

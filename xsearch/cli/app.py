@@ -12,18 +12,15 @@ import sys
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, options, query, train
+from xsearch.cli.group import Group, WrongOption
 from xsearch.errors import UnknownWords, UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
 
-# typer's exception for wrong options; its module moved between versions of typer.
-_WrongOption: Any = typer.BadParameter.__base__
 
-
-class Commands(TyperGroup):
+class Commands(Group):
     """Turns every expected exception into one line and an exit code; --verbose may follow any command."""
 
     def __init__(self, **attrs: Any) -> None:
@@ -32,14 +29,17 @@ class Commands(TyperGroup):
         groups: list[Any] = [self]
         for group in groups:
             for command in group.commands.values():
+                for param in command.params:
+                    if param.param_type_name == "argument":
+                        _name_only(param)
                 command.params += everywhere
-                groups += [command] if isinstance(command, TyperGroup) else []
+                groups += [command] if isinstance(command, Group) else []
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
-        except _WrongOption as problem:
+        except WrongOption as problem:
             command = problem.ctx.command_path if problem.ctx else "xsearch"
             message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's prefix
             _fail(f"{message}; see {command} --help", code=2)
@@ -60,6 +60,13 @@ class Commands(TyperGroup):
             if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise
             _fail(f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem))
+
+
+def _name_only(argument: Any) -> None:
+    """Have the help show an argument by its metavar, without its Python type."""
+    name, record = argument.metavar + "..." * (argument.nargs != 1), argument.get_help_record
+    argument.get_usage_pieces = lambda ctx: [name if argument.required else f"[{name}]"]
+    argument.get_help_record = lambda ctx: (argument.metavar, record(ctx)[1])
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:

@@ -38,8 +38,8 @@ def list_items(
     modality: options.Modalities = None,
     where: options.Where = None,
     sort: options.SortBy = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, metavar="N", help="Number of items, at most.")
+    top: Annotated[
+        int | None, typer.Option("--top", "-n", min=1, metavar="N", help="Number of items, at most.")
     ] = None,
     duplicates: Annotated[
         bool, typer.Option("--duplicates", help="List files with the same content, in groups.")
@@ -50,11 +50,11 @@ def list_items(
     """List the items of a collection, by id or by date."""
     collection = _open(folder)
     if duplicates:
-        _list_duplicates(collection.duplicates(modality=modality, where=where)[:limit].to_pylist(), json)
+        _list_duplicates(collection.duplicates(modality=modality, where=where)[:top].to_pylist(), json)
         return
     columns = None if json or sort else ITEM_COLUMNS
     items = collection.items(
-        modality=modality, where=where, sort=sort, limit=limit, columns=columns
+        modality=modality, where=where, sort=sort, limit=top, columns=columns
     ).to_pylist()
     if json:
         output.print_json(items)

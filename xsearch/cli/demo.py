@@ -51,17 +51,17 @@ def demo(
         report = collection.ingest(media, prune=True, progress=progress)
     print_report(report, folder)
 
-    answers = []
-    searches = _questions(questions)
-    for title, asked, kind in searches:
-        typer.echo(f"\n{title}\n$ {_command(asked, kind, folder)}\n")
-        answer = collection.search(asked, TOP, modality=kind, unique=True)
-        if len(asked.parts) > 1:
+    answers = [
+        (title, query, kind, collection.search(query, TOP, modality=kind, unique=True))
+        for title, query, kind in _questions(questions)
+    ]
+    titles, queries, _, found = zip(*answers, strict=True)
+    page.write_text(gallery.album(list(zip(queries, found, strict=True)), titles), encoding="utf-8")
+    for title, query, kind, answer in answers:
+        typer.echo(f"\n{title}\n$ {_command(query, kind, folder)}\n")
+        if len(query.parts) > 1:
             hits.print_parts(answer.query)
         hits.print_hits(Hits(map(_labelled, answer)))
-        answers.append((asked, answer))
-    titles = [title for title, _, _ in searches]
-    page.write_text(gallery.album(answers, titles), encoding="utf-8")
 
     typer.echo(f"\nThe same with pictures and players: {page}\n\nNow yours:")
     for command in (

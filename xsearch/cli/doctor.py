@@ -21,7 +21,12 @@ __all__ = ["doctor"]
 PACKAGES = ("torch", "faiss", "duckdb", "pyarrow", "numpy", "PIL", "av", "librosa", "soundfile", "tokenizers")
 
 
-def doctor(folder: options.Collection = DEFAULT_COLLECTION) -> None:
+def doctor(
+    folder: options.Collection = DEFAULT_COLLECTION,
+    model: options.Model = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+) -> None:
     """Check that what xsearch needs works on this machine.
 
     Exits with 1 if something does not.
@@ -35,8 +40,8 @@ def doctor(folder: options.Collection = DEFAULT_COLLECTION) -> None:
         "FAISS": _faiss,
         "ffmpeg": _ffmpeg,
         "threads": _threads,
-        "precision": _precision,
-        "model": _model,
+        "model": partial(_model, model),
+        "precision": partial(_precision, model, device, dtype),
         "model folder": _home,
         "collection": partial(_writable, folder),
     }
@@ -73,15 +78,12 @@ def _gpu() -> str:
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
 
 
-def _precision() -> str:
-    import torch
+def _precision(model: str | None, device: str, dtype: str) -> str:
+    from xsearch.backend import load_backend, model_source
 
-    from xsearch.models import HUGE
-    from xsearch.models.precision import precision
-
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = str(precision("auto", torch.device(device), HUGE)).removeprefix("torch.")
-    return f"{dtype} on {device} for models of ImageBind's size"
+    backend = load_backend(model_source(model), device=device, dtype=dtype)
+    able = backend.capabilities()
+    return f"{backend.fingerprint.name} computes in {able.dtype} on {able.device}"
 
 
 def _faiss() -> str:
@@ -107,10 +109,10 @@ def _threads() -> str:
     )
 
 
-def _model() -> str:
+def _model(model: str | None) -> str:
     from xsearch.models.registry import resolve
 
-    return resolve().line.removeprefix("model: ")
+    return resolve(model).line.removeprefix("model: ")
 
 
 def _home() -> str:

@@ -48,10 +48,7 @@ Out = Annotated[
         "--out", "-o", metavar="FILE", callback=options.writable, help="Also write all figures, as JSON."
     ),
 ]
-Png = Annotated[
-    Path | None,
-    typer.Option("--png", metavar="FILE", callback=options.writable, help="Also draw the figures."),
-]
+Plot = Annotated[Path | None, options.plot(".png")]
 
 
 @app.command()
@@ -68,7 +65,7 @@ def pairs(
     label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="Column of the classes.")] = "label",
     prompts: Prompts = None,
     out: Out = None,
-    png: Png = None,
+    plot: Plot = None,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -93,7 +90,7 @@ def pairs(
             classes=classes,
             progress=lambda done: show(done, len(rows)),
         )
-    _report(measured, backend, f"{table}, {split}" if split else str(table), out, png)
+    _report(measured, backend, f"{table}, {split}" if split else str(table), out, plot)
 
 
 @app.command()
@@ -102,7 +99,7 @@ def collection(
     folder: options.Collection = DEFAULT_COLLECTION,
     prompts: Prompts = None,
     out: Out = None,
-    png: Png = None,
+    plot: Plot = None,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -119,14 +116,14 @@ def collection(
     measured = evaluate_collection(
         opened.backend, opened.snapshot(), label, templates=templates, classes=classes
     )
-    _report(measured, opened.backend, f"{folder}, {label}", out, png)
+    _report(measured, opened.backend, f"{folder}, {label}", out, plot)
 
 
 @app.command()
 def scenes(
     count: Annotated[int, typer.Argument(metavar="N", min=2, help="Number of scenes.")] = 200,
     out: Out = None,
-    png: Png = None,
+    plot: Plot = None,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -138,7 +135,7 @@ def scenes(
     from xsearch.evaluate import evaluate_scenes
 
     backend = _backend(model, device, dtype)
-    _report(evaluate_scenes(backend, count), backend, f"{count:,} rendered scenes", out, png)
+    _report(evaluate_scenes(backend, count), backend, f"{count:,} rendered scenes", out, plot)
 
 
 @app.command()
@@ -147,7 +144,7 @@ def benchmark(
     data: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set, as published.")],
     prompts: Prompts = None,
     out: Out = None,
-    png: Png = None,
+    plot: Plot = None,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -161,7 +158,7 @@ def benchmark(
         measured = evaluate_benchmark(
             backend, name, data, templates=templates, classes=classes, progress=show
         )
-    _report(measured, backend, f"{name}, {data}", out, png)
+    _report(measured, backend, f"{name}, {data}", out, plot)
 
 
 def _backend(model: str | None, device: str, dtype: str) -> Backend:
@@ -170,16 +167,16 @@ def _backend(model: str | None, device: str, dtype: str) -> Backend:
     return ImageBindBackend.load(model, device, dtype)
 
 
-def _report(measured: Evaluation, backend: Backend, what: str, out: Path | None, png: Path | None) -> None:
-    """Print the figures, and write what the options ask for."""
-    _print(measured)
+def _report(measured: Evaluation, backend: Backend, what: str, out: Path | None, plot: Path | None) -> None:
+    """Write what the options ask for, and print the figures."""
     if out is not None:
         about = {"what": what, "model": backend.fingerprint.name, "digest": backend.fingerprint.digest}
         out.write_text(output.to_json(about | measured.figures), encoding="utf-8")
-    if png is not None:
+    if plot is not None:
         from xsearch.evaluate import draw
 
-        draw(measured, f"{backend.fingerprint.name}: {what}").save(png, "PNG")
+        draw(measured, f"{backend.fingerprint.name}: {what}").save(plot, "PNG")
+    _print(measured)
 
 
 def _print(measured: Evaluation) -> None:

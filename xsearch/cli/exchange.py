@@ -1,4 +1,4 @@
-"""`export` and `import`: collections as plain Parquet."""
+"""`export` and `import`: collections as plain files."""
 
 from __future__ import annotations
 
@@ -13,16 +13,28 @@ from xsearch.types import DEFAULT_COLLECTION
 __all__ = ["export", "import_"]
 
 
+def _writable(out: Path) -> Path | None:
+    return out if out.is_dir() else options.writable(out)
+
+
 def export(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="A file NAME.parquet, or a folder for more.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            callback=_writable,
+            help="NAME.parquet, .jsonl, .csv (without vectors) or .npy (vectors, with the other columns in "
+            "NAME.parquet), or a folder for Parquet files of bounded size.",
+        ),
+    ],
     modality: options.Modalities = None,
     where: options.Where = None,
     float32: Annotated[
-        bool, typer.Option("--float32", help="Write vectors as float32, not float16.")
+        bool, typer.Option("--float32", help="Write the vectors in Parquet as float32, not float16.")
     ] = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Write items and their vectors as plain Parquet."""
+    """Write items and their vectors as Parquet, JSON lines, CSV or NumPy."""
     import xsearch
 
     collection = xsearch.open(folder)
@@ -30,12 +42,17 @@ def export(
         count = collection.export(out, modality=modality, where=where, float32=float32, progress=progress)
     size = sum(file.stat().st_size for file in [out, *out.rglob("*")] if file.is_file())
     typer.echo(f"{out}: {count:,} items from {folder}, {size:,} bytes")
+    if out.suffix.lower() == ".npy":
+        output.note(f"the columns of its rows are in {out.with_suffix('.parquet')}")
 
 
 def import_(
     source: Annotated[
         Path,
-        typer.Argument(metavar="SOURCE", help="Parquet files, or a folder of clip-retrieval."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A .parquet, .jsonl or .npy file, or a folder of Parquet or clip-retrieval.",
+        ),
     ],
     folder: options.Collection = DEFAULT_COLLECTION,
     model: Annotated[
@@ -44,7 +61,7 @@ def import_(
     ] = None,
     dry_run: options.DryRun = False,
 ) -> None:
-    """Add items with vectors from Parquet or clip-retrieval.
+    """Add items with vectors from an export, Parquet or clip-retrieval.
 
     May be interrupted at any time; run it again to continue.
     """

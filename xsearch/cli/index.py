@@ -31,12 +31,6 @@ Memory = Annotated[
 ]
 
 
-def _svg(file: Path | None) -> Path | None:
-    if file is not None and file.suffix.lower() != ".svg":
-        raise typer.BadParameter(f"{file}: expected a name that ends in .svg")
-    return options.writable(file)
-
-
 @app.command()
 def plan(
     items: Annotated[
@@ -77,26 +71,27 @@ def tune(
     latency_ms: Annotated[
         float | None, typer.Option("--latency-ms", metavar="MS", help="Limit for one query.")
     ] = None,
-    plot_file: Annotated[
-        Path | None,
-        typer.Option("--plot", "-o", metavar="FILE", callback=_svg, help="Also draw the points, as SVG."),
-    ] = None,
+    plot_file: Annotated[Path | None, options.plot(".svg")] = None,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Measure recall, and keep the cheapest parameters that reach it.
 
     Items are the queries: for each kind, some of this kind (same) and of the others (cross).
     """
-    tuned = _open(folder).tune_index(recall=recall, latency_ms=latency_ms)
-    _print_points(tuned)
-    if tuned.recall is not None and tuned.recall < recall:
-        output.note(f"a recall of {recall:g} is out of reach; this is the nearest to it")
+    collection = _open(folder)
+    if collection.snapshot().index_path is None:
+        typer.echo(f"{folder}: nothing to tune, everything is scanned exactly")
+        return
+    tuned = collection.tune_index(recall=recall, latency_ms=latency_ms)
     if plot_file is not None:
         from xsearch.index import plot
 
         kept, about = (tuned.nprobe, tuned.refine), f"{tuned.recipe}, {tuned.n:,} items"
         plot_file.write_text(plot(tuned.points, recall, kept=kept, about=about), encoding="utf-8")
         output.note(f"plot: {plot_file}")
+    _print_points(tuned)
+    if tuned.recall is not None and tuned.recall < recall:
+        output.note(f"a recall of {recall:g} is out of reach; this is the nearest to it")
 
 
 @app.command()

@@ -162,6 +162,7 @@ def open_or_create(folder: Path, model: str | None, device: str = "auto", dtype:
 
     new = not _is_collection(folder)
     if new:
+        output.note(f"new collection: {folder.absolute()}")
         output.note(resolve(model).line)
     collection = xsearch.open(folder, model, create=True, device=device, dtype=dtype)
     if new:

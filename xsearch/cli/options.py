@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -33,17 +34,49 @@ __all__ = [
     "Unique",
     "Where",
     "Yes",
+    "plot",
     "writable",
 ]
 
-ALIASES = {"index": "collection", "min-score": "min-cosine"}  # former names of options, still accepted
+# Former names of options, and those of other programs: accepted
+ALIASES = {
+    "index": "collection", "kind": "modality", "limit": "top", "min-score": "min-cosine", "png": "plot",
+}  # fmt: skip
 
 
 def writable(file: Path | None) -> Path | None:
-    """`file`, whose folder exists: checked before the work of which it is the result."""
-    if file is not None and not file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{file}: its folder does not exist")
+    """`file`, which can be written: checked before the work of which it is the result."""
+    if file is not None:
+        folder = file.absolute().parent
+        if not folder.is_dir():
+            raise typer.BadParameter(f"{file}: its folder does not exist")
+        if file.is_dir():
+            raise typer.BadParameter(f"{file}: is a folder")
+        if not os.access(file if file.exists() else folder, os.W_OK):
+            raise typer.BadParameter(f"{file}: no permission to write it")
     return file
+
+
+def plot(suffix: str) -> Any:
+    """The option --plot of a command that draws files of this kind."""
+
+    def checked(file: Path | None) -> Path | None:
+        if file is not None and file.suffix.lower() != suffix:
+            raise typer.BadParameter(f"{file}: expected a name that ends in {suffix}")
+        return writable(file)
+
+    kind = suffix.removeprefix(".").upper()
+    return typer.Option("--plot", metavar="FILE", callback=checked, help=f"Also draw the figures, as {kind}.")
+
+
+def _nearest(ctx: typer.Context, param: typer.CallbackParam, folder: Path) -> Path:
+    """`folder` if it is named, else the collection that is meant."""
+    source = ctx.get_parameter_source(str(param.name))
+    if ctx.resilient_parsing or source is None or source.name != "DEFAULT":
+        return folder
+    from xsearch.store import default_collection
+
+    return default_collection()
 
 
 Collection = Annotated[
@@ -51,15 +84,22 @@ Collection = Annotated[
     typer.Option(
         "--collection",
         "-c",
+        callback=_nearest,
         envvar=["XSEARCH_COLLECTION", "XSEARCH_INDEX"],
         show_envvar=False,  # the second is a former name
         show_default=False,
         metavar="DIR",
-        help=f"Folder of the collection.  [env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}]",
+        help="Folder of the collection.  "
+        f"[env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}, here or above]",
     ),
 ]
 Model = Annotated[
-    str | None, typer.Option("--model", metavar="NAME", help="bundled, imagebind, or a folder of weights.")
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="bundled, imagebind, or a folder of weights.  [env var: XSEARCH_MODEL]",
+    ),
 ]
 Device = Annotated[
     str,

@@ -6,12 +6,16 @@ import logging
 import os.path
 import time
 from collections.abc import Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xsearch.cli import hits, options, output
-from xsearch.errors import UsageError
+from xsearch.cli.table import relative
+from xsearch.errors import UsageError, XsearchError
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ __all__ = ["compose", "query"]
 LOG = logging.getLogger("xsearch")
 
 NAMED = 10  # words that are left out
+LISTED = 10_000  # items whose names a suggestion is chosen from
 FILE = "FILE[@W]"
 WORDS = "WORDS[@W]"
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
@@ -87,7 +92,7 @@ def query(
             f"query: expected one text or file, got {' and '.join(requested) or 'none'}; "
             "add and subtract several with xsearch compose"
         )
-    _answer(_parsed(Term(names[chosen[0]], str(ctx.params[chosen[0]]))), ctx.params)
+    _answer(_parsed(Term(names[chosen[0]], str(ctx.params[chosen[0]])), folder), ctx.params)
 
 
 def compose(
@@ -148,16 +153,19 @@ def compose(
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
         for kind in (None, *Modality):
             for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
-                total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile))
+                total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile), folder)
     _answer(total, ctx.params, composed=True)
 
 
-def _parsed(term: Term) -> Query:
+def _parsed(term: Term, folder: Path) -> Query:
     """The query of one term; a note reports a file whose name is taken as words."""
     from xsearch import query
 
     if term.kind is None:
-        return term.weight * query.parse(term.value)
+        try:
+            return term.weight * query.parse(term.value)
+        except UsageError as problem:
+            raise UsageError(f"{problem}{_stored(term.value, folder)}") from None
     if term.kind == "item":
         return term.weight * query.item(int(term.value))
     if term.kind is Modality.TEXT and os.path.isfile(term.value):  # noqa: PTH113  a text may be long
@@ -165,8 +173,20 @@ def _parsed(term: Term) -> Query:
     return term.weight * getattr(query, term.kind)(term.value)
 
 
+def _stored(name: str, folder: Path) -> str:
+    """A hint at the file of the collection whose name is most like that of one that does not exist."""
+    import xsearch
+
+    with suppress(XsearchError):
+        items = xsearch.open(folder).items(columns=["path"], limit=LISTED)
+        paths = {os.path.basename(path): path for path in items["path"].to_pylist()}  # noqa: PTH119
+        if near := get_close_matches(os.path.basename(name), paths, n=1):  # noqa: PTH119
+            return f"; the collection has {relative(paths[near[0]])}"
+    return ""
+
+
 def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
-    """Search, print, and write the page, as the parameters of the command ask for."""
+    """Search, write the page, and print, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     import xsearch
 
@@ -179,6 +199,11 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     answer = collection.search(
         parsed, **{name: params[name] for name in names}, modality=params["modality"] or None
     )
+    if params["html"] is not None:
+        from xsearch import gallery
+
+        params["html"].write_text(gallery.page(answer, parsed), encoding="utf-8")
+        output.note(f"page: {params['html']}")
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
         _print_notes(answer, collection.snapshot().fingerprint.name)
@@ -188,11 +213,6 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
         output.note("no items match")
     if answer.remark and (answer or params["max_expected"] is not None):
         output.note(answer.remark)
-    if params["html"] is not None:
-        from xsearch import gallery
-
-        params["html"].write_text(gallery.page(answer, parsed), encoding="utf-8")
-        output.note(f"page: {params['html']}")
 
 
 def _print_notes(answer: Hits, model: str) -> None:

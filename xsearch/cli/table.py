@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["print_table", "printable", "relative", "relative_paths", "seconds"]
 
 GAP = 2  # columns between two cells
+TEXT = 80  # of a text in a pipe; JSON and CSV have all of it
 SHORTENED = {"path": 12, "text": 12}  # cells of one line, and the width that they keep at least
 STYLES = {"modality": "cyan", "text": "dim", "reason": "dim"}
 _NUMBER = re.compile(r"[+-]?[\d,.]+|nan|-|<0\.001|>99|")
@@ -29,8 +30,8 @@ def print_table(
     """Print aligned columns, numbers to the right; columns without content are left out.
 
     A terminal gets what fits its width: columns named in `shortened` lose their end, a path its middle, to
-    that width at least; other cells wrap; where even that is too wide the last columns are left out.
-    Elsewhere nothing is shortened.
+    that width at least; other cells wrap; where even that is too wide, columns are left out: the emptiest
+    first, then the last. Elsewhere, texts are cut to TEXT columns.
     """
     if not rows:
         return
@@ -42,6 +43,9 @@ def print_table(
     if sys.stdout.isatty():
         _print_fitted(columns, shortened)
     else:
+        for column in columns:
+            if column[0] == "text" and "text" in shortened:
+                column[1:] = [_shorten(cell, TEXT, middle=False) for cell in column[1:]]
         _print_plain(columns)
 
 
@@ -109,16 +113,21 @@ def _print_fitted(columns: list[list[str]], shortened: Mapping[str, int]) -> Non
 
 
 def _fitting(columns: list[list[str]], width: int, shortened: Mapping[str, int]) -> list[list[str]]:
-    """Without the last columns, other than the path, that do not fit however much the others shrink."""
+    """Without columns, other than the path, that do not fit however much the others shrink."""
     from rich.cells import cell_len
 
     def least(column: list[str]) -> int:
-        words = [word for cell in column for word in cell.split()]
-        return min(max(map(cell_len, words)), shortened.get(column[0], width))
+        name, *cells = column
+        if name in shortened:
+            return max(cell_len(name), min(max(map(cell_len, cells)), shortened[name]))
+        return max(cell_len(word) for cell in column for word in cell.split())
+
+    def spare(column: list[str]) -> float:
+        return column.count("") / (2 if column[0] in shortened else 1)
 
     kept = list(columns)
     while len(kept) > 1 and sum(map(least, kept)) + GAP * (len(kept) - 1) > width:
-        kept.remove(next(column for column in reversed(kept) if column[0] != "path"))
+        kept.remove(max((column for column in reversed(kept) if column[0] != "path"), key=spare))
     return kept
 
 

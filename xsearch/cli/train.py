@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
+from xsearch.cli.table import print_table
 from xsearch.errors import UsageError
 from xsearch.system.cores import CORES
 
 if TYPE_CHECKING:
     from xsearch.pairs import BadRow
+    from xsearch.train import Recipe
 
 __all__ = ["train"]
 
@@ -24,6 +26,7 @@ SHOWN = 20  # bad rows
 
 
 def train(
+    ctx: typer.Context,
     tables: Annotated[
         list[Path] | None,
         typer.Argument(metavar="TABLE", help="Pairs: image, other, modality, weight, split, label."),
@@ -51,7 +54,10 @@ def train(
         int | None,
         typer.Option("--workers", min=0, metavar="N", help="Decoder processes; else all cores."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Only read all media, list bad rows.")] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Only check all rows and media, and the recipe if --recipe names one."),
+    ] = False,
     device: options.Device = "auto",
 ) -> None:
     """Train towers on pairs of pictures and other media.
@@ -61,19 +67,18 @@ def train(
 
     On several GPUs: torchrun --nproc-per-node N -m xsearch train ...
     """
-    from xsearch.pairs import check_pairs
     from xsearch.train import Recipe, read_tables, run
 
     paths = tables or []
-    if check:
-        bad = [row for path in paths for row in check_pairs(path, decode=True)]
-        _show(bad, "is bad")
-        raise typer.Exit(1 if bad else 0)
     chosen = Recipe.load(recipe)
     overrides: dict[str, Any] = {"start": start, "scenes": scenes, "chunk": chunk, "seed": seed}
     chosen = replace(chosen, **{name: value for name, value in overrides.items() if value is not None})
     if not paths and not chosen.scenes:
         raise UsageError("nothing to learn from: give a pair table, or --scenes N")
+    if check:
+        source = ctx.get_parameter_source("recipe")
+        is_named = not paths or (source is not None and source.name != "DEFAULT")
+        raise typer.Exit(_check(paths, chosen if is_named else None))
     pairs, bad = read_tables(paths, "train")
     _show(bad, "is left out")
     held_out, _ = read_tables(paths, "val")
@@ -88,6 +93,31 @@ def train(
     )
     if os.environ.get("RANK", "0") == "0":  # torchrun starts several of us
         output.note(f"the model is in {folder}; use it: xsearch ingest --model {folder}")
+
+
+def _check(paths: list[Path], recipe: Recipe | None) -> int:
+    """Print bad rows, how many good ones there are, and the stages of the recipe; return the exit code."""
+    from xsearch.pairs import Pairs
+    from xsearch.train import planned_steps, read_tables
+
+    others = (split for path in paths for split in Pairs(path).splits.tolist())
+    splits = dict.fromkeys(["train", "val", *others])
+    read = {split: read_tables(paths, split, decode=True) for split in splits}
+    bad = [row for _, rows in read.values() for row in rows]
+    _show(bad, "is bad")
+    kinds = dict.fromkeys(kind for tables, _ in read.values() for kind in tables)
+    counts = [[f"{len(tables.get(kind, ())):,}" for tables, _ in read.values()] for kind in kinds]
+    print_table(("pairs", *splits), [(kind, *row) for kind, row in zip(kinds, counts, strict=True)])
+    if recipe is None:
+        output.note("no recipe was checked; name one with --recipe")
+        return 1 if bad else 0
+    stages = zip(recipe.stages, planned_steps(recipe, read["train"][0]), strict=True)
+    rows = [
+        (str(number), " ".join(stage.learn), " ".join(stage.bind), f"{steps:,}")
+        for number, (stage, steps) in enumerate(stages, start=1)
+    ]
+    print_table(("stage", "learns", "bound to pictures", "steps"), rows)
+    return 1 if bad else 0
 
 
 def _show(bad: list[BadRow], what: str) -> None:

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from xsearch import media
 from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation
 from xsearch.evaluate.pair_metrics import evaluate_pairs
@@ -216,23 +217,14 @@ def _free(rng: np.random.Generator, size: tuple[int, int], like: Box, taken: lis
 
 def _ego4d(folder: Path) -> Iterator[Pair]:
     """Windows of all recordings; each scenario of a video is one of its classes."""
-    from pyarrow import csv as arrow_csv
-
-    axes = [f"{sensor}_{axis}" for sensor in ("accl", "gyro") for axis in "xyz"]
     for video in json.loads((folder / "ego4d.json").read_text())["videos"]:
         path = folder / "imu" / f"{video['video_uid']}.csv"
         if video["scenarios"] and path.exists():  # only some of the cameras had an IMU
-            table = arrow_csv.read_csv(path)
-            columns = [table[name].to_numpy() for name in ("canonical_timestamp_ms", *axes)]
-            rows = np.stack(columns, axis=1).astype(np.float64)
-            rows = rows[np.isfinite(rows).all(axis=1)]
-            rows = rows[np.argsort(rows[:, 0], kind="stable")]
-            rate_hz = 1000 / np.median(np.diff(rows[:, 0]))
-            size = round(imu.WINDOW_S * rate_hz)
-            for start in range(0, len(rows) - size + 1, size):
-                numbers = rows[start : start + size, 1:].astype(np.float32)  # [T, 6]
-                label = "|".join(video["scenarios"])
-                yield Pair(None, numbers, Modality.IMU, label=label, extra={"rate_hz": rate_hz})
+            label = "|".join(video["scenarios"])
+            for window in media.read(media.identify(path)):
+                numbers, rate_hz = window.data.T, window.rate_hz or 0.0  # [T, 6]
+                if len(numbers) == round(imu.WINDOW_S * rate_hz):
+                    yield Pair(None, numbers, Modality.IMU, label=label, extra={"rate_hz": rate_hz})
 
 
 def _rows(table: Path) -> Iterator[dict[str, str]]:

@@ -44,13 +44,14 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
         if gpu is not None:
             index = faiss.index_gpu_to_cpu(gpu)
         _free_covariance(index)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         reason = str(error).rsplit(": ", 1)[-1]
         raise UsageError(
-            f"recipe {plan.recipe}, sample of {len(sample):,}: {reason}; use another recipe"
+            f"recipe {plan.recipe}: FAISS fails on a sample of {len(sample):,} ({reason.strip()}); "
+            "use fewer lists or a smaller code, or Flat"
         ) from error
     if not index.ntotal:
-        raise UsageError(f"recipe {plan.recipe}: no items to index")
+        raise UsageError(f"recipe {plan.recipe}: no items to index; ingest some, or use Flat")
     built = Index(plan, np.sort(np.concatenate(added)), index, gpu)
     return built.tuned(error=built.error_of(sample))
 

@@ -148,12 +148,15 @@ def _lists(dim: int, recipe: str) -> int:
 
     try:
         index = faiss.index_factory(dim, recipe, faiss.METRIC_L2)
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         reason = str(error).rsplit(": ", 1)[-1]
         raise UsageError(
-            f"recipe {recipe!r}: FAISS does not know it for {dim} dimensions ({reason})"
+            f"recipe {recipe!r}: FAISS does not know it for {dim} dimensions ({reason}); "
+            "use one such as IVF64,Flat, or none for the default"
         ) from None
     ivf = faiss.try_extract_index_ivf(index)  # owned by `index`
-    if ivf is None:
-        raise UsageError(f"recipe {recipe!r} has no inverted lists; use one with IVF, or Flat")
+    if ivf is None or not ivf.nlist:
+        raise UsageError(
+            f"recipe {recipe!r} has no inverted lists; use one with IVF, such as IVF64,Flat, or Flat"
+        )
     return int(ivf.nlist)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from xsearch.errors import UsageError
 from xsearch.index.exact import exact, rerank
 from xsearch.index.gpu import GPU_MOST
 from xsearch.index.index import SCAN, Index, Subset
@@ -116,6 +117,8 @@ def tune_on(
                     subset = None if len(allowed) == len(ids) else index.subset(allowed)
                     case = _Case(sort, queries, self_ids, truth, subset)
                     (cases if share == 1 else filtered).append(case)
+    if not cases:
+        raise UsageError(f"{len(ids)} items are too few to tune an index on; scan them: xsearch index build")
     tuned, points = _tune(cases, index, items.vectors, target, latency_ms)
     return _grow(filtered, tuned, items.vectors, target), points
 

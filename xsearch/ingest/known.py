@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from xsearch import media
 from xsearch.errors import Reason
-from xsearch.media import RemoteFile, Skipped, imu
+from xsearch.media import RemoteFile, Skipped
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality, kind_of_file
 
@@ -94,11 +94,11 @@ class Known:
         """Return a stored file if it is unchanged on disk, without opening it."""
         if known := self.files.get(str(path)):
             file = MediaFile(path, known.kind, known.bytes, known.mtime_ns)
-            return file if media.is_unchanged(file) else None
-        for accel in imu.partners(path, "gyro"):
-            pair = self.unchanged(accel) if str(accel) in self.files else None
-            if pair and path in media.companions(pair):
-                return pair
+            return media.unchanged(file)
+        for owner in media.owners(path):
+            recording = self.unchanged(owner) if str(owner) in self.files else None
+            if recording and recording.companion in (path, path.parent):
+                return recording
         return None
 
     def describes(self, known: KnownFile, extra: dict[str, Any]) -> bool:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from xsearch import media
 from xsearch.errors import Reason
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_sigint
@@ -27,10 +28,10 @@ from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
 from xsearch.ingest.survey import Survey, kept, pruned
 from xsearch.ingest.work import Action, Embedded, Task
-from xsearch.media import Skipped
+from xsearch.media import RemoteFile, Skipped
 from xsearch.media.facts import COLUMNS
 from xsearch.metadata import sidecar
-from xsearch.types import Modality
+from xsearch.types import MediaFile, Modality
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
@@ -102,13 +103,10 @@ class Ledger:
 
     def add(self, embedded: Embedded) -> None:
         """Record an embedded file, replacing its stored items."""
-        file = embedded.task.file
-        self._new[file.modality] += 1
-        self._items.update(Modality(row["modality"]) for row in embedded.rows)
-        self._counts["changed"] += file.name in self._known.files
+        self._count(embedded)
         self._replace(embedded)
 
-    def refuse(self, skip: Skipped, bytes: int) -> None:
+    def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
         """Record a file without items. If it could not be fetched, its stored items are kept."""
         if skip.error is Reason.NOT_MEDIA:
             self._not_media[extension(skip.path)] += 1
@@ -118,7 +116,7 @@ class Ledger:
                 skipped=() if skip.error is Reason.NOT_MEDIA else (skip,),
             ),
             skip.path,
-            bytes,
+            file,
         )
 
     def finish(self, prune: bool | Sequence[str | Path]) -> None:
@@ -128,7 +126,8 @@ class Ledger:
             they were moved.
         """
         copies, files = self._copies, self._known.files
-        self._counts["unchanged"] += sum(copy.is_same_file for copy in copies.of_stored)
+        same = (copy.task.file for copy in copies.of_stored if copy.is_same_file)
+        self._counts["unchanged"] += sum(map(media.count, same))
         for task in self._survey.tasks(Action.DESCRIBE):
             copies.of_stored.append(Copy(task, task.file.name))
         self._copy(self._before, files, copies.of_stored)
@@ -140,7 +139,7 @@ class Ledger:
             for copy in copies.of_new:
                 if copy.source not in current:  # same bytes, same problem
                     file = copy.task.file
-                    self.refuse(replace(problems[copy.source], path=file.name), file.bytes)
+                    self.refuse(replace(problems[copy.source], path=file.name), file)
             self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
         gone = self._survey.vanished - copies.moved
         removed = pruned(gone, prune)
@@ -187,9 +186,16 @@ class Ledger:
     def _copy(self, snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]) -> None:
         for copy, embedded in copied(snapshot, files, copies):
             if not copy.is_same_file:
-                self._counts["moved" if copy.is_moved else "duplicates"] += 1
-                self._counts["changed"] += copy.task.file.name in self._known.files
+                self._counts["moved" if copy.is_moved else "duplicates"] += media.count(copy.task.file)
+                self._count(embedded, is_new=not copy.is_moved)
             self._replace(embedded, copy.source if copy.is_moved else None)
+
+    def _count(self, embedded: Embedded, *, is_new: bool = True) -> None:
+        file = embedded.task.file
+        self._counts["changed"] += media.count(file) * (file.name in self._known.files)
+        if is_new:
+            self._new[file.modality] += media.count(file)
+            self._items.update(Modality(row["modality"]) for row in embedded.rows)
 
     def _replace(self, embedded: Embedded, moved_from: str | None = None) -> None:
         """Replace a file's items; those of `moved_from` are removed as well."""
@@ -205,18 +211,20 @@ class Ledger:
                 recovered=[name for name in resolved if self._known.is_skipped(name)],
             ),
             file.name,
-            file.bytes,
+            file,
         )
 
-    def _apply(self, change: _Change, name: str, bytes: int) -> None:
+    def _apply(self, change: _Change, name: str, file: MediaFile | RemoteFile) -> None:
         """Append a pending change; commit if enough items are pending."""
         self._pending.append(change)
         self._pending_items += len(change.rows)
         self._skipped += change.skipped
-        self._done += 1
-        self._bytes += bytes
+        self._done += media.count(file)
+        self._bytes += file.bytes
         if self._progress:
-            total, skipped = len(self._survey.work), len(self._survey.skipped) + len(self._skipped)
+            expected = self._survey.report
+            total = sum(expected.new.values()) + expected.described
+            skipped = len(self._survey.skipped) + len(self._skipped)
             items, seconds = dict(self._items), self._clock.seconds
             self._progress(Progress(self._done, total, self._bytes, items, skipped, seconds, name))
         if self._pending_items >= self._commit_items:

@@ -78,7 +78,7 @@ def run(
             for event in clock.waiting(events):
                 match event:
                     case Task() as task, MediaError() as problem:
-                        ledger.refuse(skipped(task, problem), task.file.bytes)
+                        ledger.refuse(skipped(task, problem), task.file)
                     case _File() as file, what:
                         batches.take(file, what)
                 if ledger.is_due:
@@ -209,7 +209,7 @@ class _Batches:
         if not file.is_decoded or file.pending:
             return
         if file.problem:
-            self._ledger.refuse(skipped(file.task, file.problem), file.task.file.bytes)
+            self._ledger.refuse(skipped(file.task, file.problem), file.task.file)
         else:
             vectors = [file.vectors[row] for row in range(len(file.rows))]
             self._ledger.add(Embedded(file.task, file.rows, vectors))

@@ -56,7 +56,7 @@ class Progress:
     done: int  # files
     total: int  # files, without unchanged ones
     bytes: int  # of finished files
-    items: Mapping[Modality, int]  # embedded so far, by kind
+    items: Mapping[Modality, int]  # so far, by kind
     skipped: int
     seconds: float  # elapsed
     path: str  # of the last finished file
@@ -67,8 +67,8 @@ class Report:
     """The results of a run; of a dry run, what it would do."""
 
     files: Mapping[Modality, int]  # media files visited, by kind
-    new: Mapping[Modality, int]  # files embedded, by kind; dry run: new or changed
-    items: Mapping[Modality, int]  # items embedded, by kind
+    new: Mapping[Modality, int]  # new and changed files, by kind
+    items: Mapping[Modality, int]  # their items, by kind
     changed: int  # stored files with new content
     unchanged: int
     duplicates: int  # files that took the vectors of another with the same bytes

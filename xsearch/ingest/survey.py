@@ -211,12 +211,13 @@ class _Sorter:
             return None
         self._match(file.path)
         self._visited.add(file.name)
-        self.files[file.modality] += 1
+        count = media.count(file)
+        self.files[file.modality] += count
         known, skip = self._known.files.get(file.name), self._known.skips.get(file.name)
         now = file.as_modality(known.kind) if known and isinstance(file, RemoteFile) else file
         if known and known.is_same(now):
             task = self._described(now, known)
-            self.counts["unchanged"] += task is None or task.action is Action.DESCRIBE
+            self.counts["unchanged"] += count * (task is None or task.action is Action.DESCRIBE)
             return task
         if skip and not (
             skip.skipped.error.is_transient
@@ -225,8 +226,8 @@ class _Sorter:
         ):
             self.still_skipped.append(skip.skipped)
             return None
-        self.new[file.modality] += 1
-        self.counts["changed"] += known is not None
+        self.new[file.modality] += count
+        self.counts["changed"] += count * (known is not None)
         return Task(Action.EMBED, file, *self._user_columns(file.path))
 
     def _skip(self, skip: Skipped) -> None:
@@ -277,7 +278,7 @@ class _Sorter:
             self.new[file.modality] += 1
             self.counts["changed"] += 1
             return Task(Action.EMBED, file, extra, problem)
-        self.counts["described"] += 1
+        self.counts["described"] += media.count(file)
         return Task(Action.DESCRIBE, file, extra)
 
     def _user_columns(self, path: Path) -> tuple[dict[str, Any], str | None]:

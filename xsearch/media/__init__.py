@@ -18,15 +18,16 @@ from xsearch.media import audio, depth, facts, files, formats, image, imu, text,
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.files import (
     absolute,
-    companions,
+    count,
     identify,
     is_metadata,
-    is_unchanged,
     match_kind,
     sha256,
+    unchanged,
 )
 from xsearch.media.globs import fits, matches
 from xsearch.media.names import looks_like_path, why_no_file
+from xsearch.media.recordings import owners
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
 from xsearch.media.walk import walk
@@ -42,20 +43,21 @@ __all__ = [
     "Skipped",
     "absolute",
     "at_hand",
-    "companions",
+    "count",
     "fetched",
     "fits",
     "identify",
     "is_hidden",
     "is_metadata",
-    "is_unchanged",
     "is_url",
     "listed",
     "looks_like_path",
     "match_kind",
     "matches",
+    "owners",
     "read",
     "sha256",
+    "unchanged",
     "walk",
     "why_no_file",
     "windows",
@@ -85,8 +87,9 @@ def read(file: MediaFile) -> Iterator[Sample]:
     """Decode a file into at least one sample; see `Sample` for shapes, dtypes and units.
 
     Windows are decoded lazily, so memory does not grow with duration. A video yields its frames, then its
-    sound track as audio samples. Each sample is `about` the facts that the file states. Raises Unreadable if
-    the file is damaged, empty or truncated, possibly after some samples have been yielded.
+    sound track as audio samples, then a GoPro's motion as IMU samples. Each sample is `about` the facts that
+    the file states. Raises Unreadable if the file is damaged, empty or truncated, possibly after some
+    samples have been yielded.
     """
     about = facts.facts(file)
     try:

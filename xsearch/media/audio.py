@@ -1,50 +1,121 @@
-"""Audio files at any rate and channel count -> 16 kHz mono windows. libsndfile, falling back to FFmpeg."""
+"""Audio files -> 16 kHz mono windows: decoded by libsndfile, or by FFmpeg where libsndfile fails."""
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterable, Iterator
-from itertools import chain, takewhile
+from contextlib import contextmanager, suppress
+from io import RawIOBase
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import container
+from xsearch.media import chained, container, mono
+from xsearch.media.mono import Block
 from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
 __all__ = ["read", "track"]
 
-WINDOW = 10 * AUDIO_RATE_HZ
-MAX_WINDOW = 11 * AUDIO_RATE_HZ  # a remainder shorter than 1 s is merged into the last window
-BLOCK = 1 << 20  # values per read: rate and channel count in a header are untrusted
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, reported for streams
+LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
+FLOATS = {"FLOAT", "DOUBLE"}
+GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
+LATE_S = 0.1  # a track that starts earlier is not late: encoders add a delay of 20 to 50 ms
+MARGIN_S = 10.0  # timestamps that exceed the duration of the file by more are wrong
+SILENCE = 1e-4  # peak of a silent window, -80 dB
+SILENT_WINDOWS = 60  # a track that begins with ten minutes of silence gives way to the next one
+# Demuxers that derive timestamps and durations from the first frame and the bit rate.
+UNTIMED = {"aac", "ac3", "amr", "dts", "eac3", "flac", "mlp", "mp3", "truehd"}
+RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside; the header counts one of them
+
+log = logging.getLogger(__name__)
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """Yield windows of 10 s, hop 10 s; the last is 1 s to 11 s long. Channels are averaged.
+    """Yield windows of 10 s, hop 10 s; the last is 1 s to 11 s long. Channels are averaged, see `downmix`.
 
-    Values beyond full scale are clipped and NaN is replaced by 0.
+    A float recording that exceeds full scale is divided by its peak; NaN is replaced by 0. The links of a
+    chained file follow each other.
     """
-    sound = _open(file)
-    if sound is None:
+    # mpg123, libsndfile's MP3 decoder, prints warnings to stderr
+    sound = None if file.mime == "audio/mpeg" else _sndfile(file.path)
+    if links := chained.links(file.path, file.mime):
+        yield from _chain(file.path, links)
+    elif sound is None:
         yield from track(file.path)
-        return
-    with sound:
-        rate_hz = sound.samplerate
-        size = max(1, min(10 * rate_hz, BLOCK // sound.channels))
-        blocks = takewhile(len, sound.blocks(size, dtype="float32", always_2d=True))
-        yield from _samples(file.path, blocks, rate_hz, sound.frames / rate_hz)
+    else:
+        with sound:
+            full_scale = None if sound.subtype in LOSSY else _peak(sound) if sound.subtype in FLOATS else 1.0
+            duration_s = sound.frames / sound.samplerate
+            yield from _samples(file.path, _blocks(file.path, sound), full_scale, duration_s)
 
 
-def _open(file: MediaFile) -> Any | None:
+def track(path: Path) -> Iterator[Sample]:
+    """Yield the windows of a container's sound track, split as by `read`, at the times of its timestamps.
+
+    Of several tracks, the first that can be decoded and is not silent, beginning with the default one; the
+    others are left out with a logged warning.
+    """
+    with container.opened(path) as source:
+        numbers = [stream.index for stream in container.sound_tracks(path, source)]
+    number = numbers[0]
+    if len(numbers) > 1:
+        number = next((each for each in numbers if _is_audible(path, each)), number)
+        log.warning(
+            "%s: of %d sound tracks only number %d is embedded",
+            path,
+            len(numbers),
+            sorted(numbers).index(number) + 1,
+        )
+    yield from _track(path, number)
+
+
+def _is_audible(path: Path, number: int) -> bool:
+    with suppress(Exception):  # decoders raise undocumented exceptions on damaged input
+        return any(
+            np.abs(sample.data).max() > SILENCE for sample in islice(_track(path, number), SILENT_WINDOWS)
+        )
+    return False
+
+
+def _track(path: Path, number: int) -> Iterator[Sample]:
+    """Yield the windows of stream `number` of a container."""
+    with container.opened(path) as source:
+        stream = source.streams[number]
+        codec, values = stream.codec_context.name, stream.codec_context.format
+        full_scale: float | None = 1.0
+        if values is not None and values.name.startswith(("flt", "dbl")):
+            full_scale = None
+            if codec.startswith("pcm_") or codec == "wavpack":
+                with container.opened(path) as again:
+                    full_scale = mono.peak(_decoded(again, again.streams[number]))
+        duration_s = _duration_s(path, source, number)
+        yield from _samples(path, _decoded(source, stream), full_scale, duration_s)
+
+
+def _duration_s(path: Path, source: Any, number: int) -> float | None:
+    """Return the duration of a container in seconds, measured if it is sound of unknown duration."""
+    duration_s = container.duration_s(source)
+    formats = set(source.format.name.split(","))
+    if container.picture_track(source) or (duration_s and not formats & (UNTIMED | RESTARTED)):
+        return duration_s
+    with container.opened(path) as again:
+        packets = again.demux(again.streams[number])
+        total_s = float(sum(packet.duration * packet.time_base for packet in packets if packet.duration))
+    off_s = total_s - (duration_s or 0)
+    return total_s if off_s > LATE_S or (off_s < -LATE_S and formats & UNTIMED) else duration_s
+
+
+def _sndfile(file: Path | RawIOBase) -> Any | None:
     """Return a `soundfile.SoundFile`, or None if FFmpeg should decode the file."""
     import soundfile
 
-    if file.mime == "audio/mpeg":  # mpg123, libsndfile's MP3 decoder, prints warnings to stderr
-        return None
     try:
-        sound = soundfile.SoundFile(file.path)
+        sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
         return None
     if 0 < sound.frames < UNKNOWN_LENGTH:
@@ -53,67 +124,117 @@ def _open(file: MediaFile) -> Any | None:
     return None
 
 
-def track(path: Path) -> Iterator[Sample]:
-    """Yield the windows of a container's first audio stream, split as by `read`."""
+def _peak(sound: Any) -> float:
+    highest = mono.peak(Block(0.0, sound.samplerate, values) for values in _values(sound))
+    sound.seek(0)
+    return highest
+
+
+def _blocks(path: Path, sound: Any, part: RawIOBase | None = None) -> Iterator[Block]:
+    """Yield what libsndfile decodes of a file, or a part of it; where it gives up, FFmpeg continues."""
+    done = 0
+    for values in _values(sound):
+        yield Block(0.0, sound.samplerate, values)
+        done += len(values)
+    if done < sound.frames:
+        if part:
+            part.seek(0)
+        with suppress(Unreadable), container.opened(path, part) as source:
+            for block in _decoded(source, container.sound_tracks(path, source)[0]):
+                skipped = min(done, len(block.values))
+                done -= skipped
+                yield block._replace(values=block.values[skipped:])
+
+
+def _values(sound: Any) -> Iterator[np.ndarray]:
+    """Yield float32 [N, channels] as far as libsndfile can decode."""
+    import soundfile
+
+    size = max(1, min(sound.samplerate, mono.BLOCK // sound.channels))
+    # Not `sound.blocks`: it refuses files that cannot be seeked, as GSM 6.10 and G.721.
+    with suppress(soundfile.LibsndfileError):
+        while len(values := sound.read(size, dtype="float32", always_2d=True)):
+            yield values
+
+
+def _chain(path: Path, links: list[tuple[int, int]]) -> Iterator[Sample]:
+    """Yield the windows of a chained file. Its damaged links are left out."""
+
+    def durations() -> Iterator[float]:
+        for span in links:
+            with suppress(Unreadable), _link(path, span) as (_, duration_s):
+                yield duration_s
+
+    def blocks() -> Iterator[Block]:
+        end_s = 0.0
+        for span in links:
+            start_s = end_s
+            with suppress(Unreadable), _link(path, span) as (decoded, _):
+                for block in decoded:
+                    yield block._replace(run_s=start_s)
+                    end_s += len(block.values) / block.rate_hz
+
+    yield from _samples(path, blocks(), None, sum(durations()))
+
+
+@contextmanager
+def _link(path: Path, span: tuple[int, int]) -> Iterator[tuple[Iterator[Block], float]]:
+    """Yield the blocks of a link and its duration."""
+    with chained.Link(path, *span) as part:
+        if sound := _sndfile(part):
+            with sound:
+                yield _blocks(path, sound, part), sound.frames / sound.samplerate
+        else:
+            part.seek(0)
+            with container.opened(path, part) as source:
+                yield (
+                    _decoded(source, container.sound_tracks(path, source)[0]),
+                    container.duration_s(source) or 0.0,
+                )
+
+
+def _decoded(source: Any, stream: Any) -> Iterator[Block]:
+    """Yield what FFmpeg decodes of a stream, in runs by its timestamps, relative to the start of the file.
+
+    Timestamps that jump back, as where files were concatenated, or beyond the end are taken as contiguous.
+    """
     from av import AudioResampler
 
-    with container.opened(path) as source:
-        frames = source.decode(audio=0) if source.streams.audio else iter(())
-        first = next(frames, None)
-        if first is None:
-            raise Unreadable(f"{path}: no audio samples; remove or replace the file")
-        # Packed format: PyAV 18.1 crashes on more than eight planes. Rate and channels are unchanged.
-        to_float = AudioResampler("flt", first.layout, first.sample_rate)
-        parts = (part for frame in chain([first], frames) for part in to_float.resample(frame))
-        blocks = (part.to_ndarray().reshape(-1, first.layout.nb_channels) for part in parts)
-        duration_s = source.duration / 1e6 if source.duration else None  # microseconds
-        yield from _samples(path, blocks, first.sample_rate, duration_s)
+    origin_s = (source.start_time or 0) / 1e6  # microseconds
+    latest_s = (container.duration_s(source) or math.inf) + MARGIN_S
+    is_timed = UNTIMED.isdisjoint(source.format.name.split(","))
+    codec = stream.codec_context
+    run_s = end_s = 0.0
+    clock_s: float | None = None  # where the last frame ends by its timestamp
+    settings: tuple[str, str, int] | None = None
+    for frame in container.frames(source, stream):
+        if is_timed and frame.time is not None:
+            ahead_s = frame.time - origin_s - end_s
+            is_first, is_jump = clock_s is None, clock_s is None or frame.time - clock_s > LATE_S
+            clock_s = frame.time + frame.samples / frame.sample_rate
+            if ahead_s < -GAP_S or frame.time - origin_s > latest_s:
+                origin_s += ahead_s
+            elif is_jump and ahead_s > (LATE_S if is_first else GAP_S):
+                run_s = end_s = end_s + ahead_s
+                if is_first and codec.name == "aac" and not codec.delay:  # the container does not state it
+                    run_s = end_s = clock_s - origin_s
+                    continue
+        if settings != (settings := (frame.format.name, frame.layout.name, frame.sample_rate)):
+            # Packed format: PyAV 18.1 crashes on more than eight planes. Rate and channels are unchanged.
+            to_float = AudioResampler("flt", frame.layout, frame.sample_rate)
+        for part in to_float.resample(frame):
+            yield Block(run_s, frame.sample_rate, part.to_ndarray().reshape(-1, frame.layout.nb_channels))
+        end_s += frame.samples / frame.sample_rate
 
 
 def _samples(
-    path: Path, blocks: Iterable[np.ndarray], rate_hz: int, duration_s: float | None
+    path: Path, blocks: Iterable[Block], full_scale: float | None, duration_s: float | None
 ) -> Iterator[Sample]:
-    start = 0
-    for window in _windows(_resampled(blocks, rate_hz)):
-        end = start + len(window)
+    window = None
+    for start_s, window in mono.windows(blocks, full_scale):
+        end_s = start_s + len(window) / AUDIO_RATE_HZ
         yield Sample(
-            Modality.AUDIO,
-            window,
-            start_s=start / AUDIO_RATE_HZ,
-            end_s=end / AUDIO_RATE_HZ,
-            duration_s=duration_s,
-            rate_hz=AUDIO_RATE_HZ,
+            Modality.AUDIO, window, start_s=start_s, end_s=end_s, duration_s=duration_s, rate_hz=AUDIO_RATE_HZ
         )
-        start = end
-    if start == 0:
+    if window is None:
         raise Unreadable(f"{path}: no audio samples; remove or replace the file")
-
-
-def _resampled(blocks: Iterable[np.ndarray], rate_hz: int) -> Iterator[np.ndarray]:
-    """Resample float32 [N, channels] blocks at `rate_hz` to mono float32 [n] blocks at AUDIO_RATE_HZ.
-
-    Same values as `librosa.resample`, which cannot stream and takes 1.5 s to import.
-    """
-    import soxr
-
-    stream = soxr.ResampleStream(rate_hz, AUDIO_RATE_HZ, num_channels=1, dtype="float32")
-    for block in blocks:
-        yield stream.resample_chunk(np.clip(np.nan_to_num(block), -1, 1).mean(axis=1))
-    yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-
-
-def _windows(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Regroup blocks of any length into windows, buffering little more than one."""
-    pending: list[np.ndarray] = []
-    length = 0
-    for block in blocks:
-        pending.append(block)
-        length += len(block)
-        if length >= MAX_WINDOW:
-            sound = np.concatenate(pending)
-            while len(sound) >= MAX_WINDOW:
-                yield sound[:WINDOW]
-                sound = sound[WINDOW:]
-            pending, length = [sound], len(sound)
-    if length:
-        yield np.concatenate(pending)

@@ -3,35 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Unreadable
 
-__all__ = ["has_pictures", "opened", "picture_track"]
+__all__ = ["duration_s", "frames", "has_pictures", "opened", "picture_track", "sound_tracks"]
 
-# Local files only, and no playlist demuxers (hls, concat, dash): they open other files and URLs.
+# Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
+_FORMATS = (
+    *("aac", "ac3", "aiff", "amr", "ape", "au", "caf", "dsf", "dss", "dts", "dtshd", "eac3", "flac", "g722"),
+    *("gsm", "iff", "ircam", "mlp", "mp3", "mpc", "mpc8", "nistsphere", "oma", "qcp", "shn", "tak", "truehd"),
+    *("tta", "voc", "w64", "wav", "wv"),
+    *(
+        "asf",
+        "avi",
+        "dv",
+        "flic",
+        "flv",
+        "gif",
+        "gxf",
+        "h264",
+        "hevc",
+        "ivf",
+        "m4v",
+        "matroska",
+        "mjpeg",
+        "mov",
+    ),
+    *("mpeg", "mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
+)
 _OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": "aac,ac3,aiff,asf,avi,caf,flac,flv,gif,matroska,mov,mp3,mpeg,mpegts,ogg,wav,w64",
+    "format_whitelist": ",".join(_FORMATS),
+    "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
 }
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Any]:
-    """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable."""
+def opened(path: Path, part: RawIOBase | None = None) -> Iterator[Any]:
+    """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
+
+    part: a part of the file, to be opened in its place.
+    """
     import av
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(str(path), options=_OPTIONS, **lenient) as source:
+        with av.open(part or str(path), options=_OPTIONS, **lenient) as source:
             yield source
     except av.error.FFmpegError as error:
-        raise Unreadable(
-            f"{path}: cannot be decoded ({error.strerror}); the file may be damaged or encrypted"
-        ) from error
+        reason = (
+            error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
+        )
+        raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
 
 
 def picture_track(source: Any) -> Any | None:
@@ -39,6 +67,39 @@ def picture_track(source: Any) -> Any | None:
     from av.stream import Disposition
 
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
+
+
+def frames(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the frames of a stream up to where its file is damaged; skip damaged packets, as players do."""
+    from av.error import FFmpegError
+
+    with suppress(FFmpegError):
+        for packet in source.demux(stream):
+            with suppress(FFmpegError):
+                yield from packet.decode()
+
+
+def duration_s(source: Any) -> float | None:
+    """Return the duration that the header states, in seconds; None if it does not know it."""
+    if not source.duration:
+        return None
+    is_end = "matroska" in source.format.name  # by the clock of the file, which may start late
+    return float(source.duration - is_end * (source.start_time or 0)) / 1e6
+
+
+def sound_tracks(path: Path, source: Any) -> list[Any]:
+    """Return the decodable audio streams, the default ones first. Raises Unreadable if there are none."""
+    from av.stream import Disposition
+
+    streams = [stream for stream in source.streams.audio if stream.codec_context]
+    if not streams:
+        reason = (
+            "unsupported audio codec; convert it"
+            if source.streams.audio
+            else "no audio; remove or replace it"
+        )
+        raise Unreadable(f"{path}: {reason}")
+    return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
 
 
 def has_pictures(path: Path) -> bool:

@@ -7,30 +7,37 @@ import os
 import re
 import stat
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import container, conventions, depth, formats, imu, text, thermal
+from xsearch.media import container, conventions, depth, formats, oxts, recordings, text, thermal
 from xsearch.media.formats import HEAD
 from xsearch.media.globs import matches
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
+if TYPE_CHECKING:
+    from xsearch.media.remote import RemoteFile
+
 __all__ = [
     "HEAD",
     "absolute",
     "companions",
+    "count",
     "guess",
     "has_changed",
     "identify",
     "is_metadata",
-    "is_unchanged",
     "match_kind",
     "sha256",
+    "unchanged",
 ]
 
 _ARRAYS = {"application/x-npy", "image/x-portable-floatmap", "image/x-exr"}  # depth, depending on the name
-_TABLES = {"text/csv", "application/x-npz", "application/vnd.apache.parquet"}  # IMU, depending on the columns
+# IMU, depending on the columns
+_TABLES = {"text/csv", "text/tab-separated-values", "application/x-npz", "application/vnd.apache.parquet"}
 _FITS = {Modality.DEPTH: depth.fits, Modality.THERMAL: thermal.fits}
 METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|parquet)", re.IGNORECASE)  # user columns, in any folder
 
@@ -45,6 +52,7 @@ def identify(
     data: a colour JPEG is never a depth map.
     Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
+    A text file is a recording if its first HEAD bytes have a header with sensors, or its folder is an `oxts`.
     Raises NotMedia for an unsupported file, Unreadable if it is empty, incomplete or cannot be opened.
     """
     path = absolute(path)
@@ -62,8 +70,8 @@ def identify(
         if kind is None:
             kind, mime = _kind_by_content(path, mime, head)
         companion = None
-        if kind is Modality.IMU:
-            path, companion = imu.recording(path, requested=rule is not None)
+        if kind is Modality.IMU and not mime.startswith("video/"):
+            path, companion = recordings.recording(path, requested=rule is not None)
         elif kind is Modality.DEPTH:
             companion = depth.camera(path)
         size, mtime_ns = _size_mtime(path, companion)
@@ -95,13 +103,26 @@ def companions(file: MediaFile) -> list[Path | None]:
     """Return the companions that a file may have been read with; None stands for no companion."""
     if file.modality is Modality.DEPTH:
         return [depth.camera(file.path)]
-    partners = imu.partners(file.path, "accel") if file.modality is Modality.IMU else ()
-    return [None, *(path for path in partners if path.is_file())]
+    if file.modality is not Modality.IMU:
+        return [None]
+    if (folder := oxts.folder(file.path)) is not None:
+        return [folder]
+    return [None, *(path for path in recordings.partners(file.path, "accel") if path.is_file())]
 
 
-def is_unchanged(file: MediaFile) -> bool:
-    """Whether size and mtime match the file on disk, alone or with a companion. Opens nothing."""
-    return any(_size_mtime(file.path, path) == (file.bytes, file.mtime_ns) for path in companions(file))
+def unchanged(file: MediaFile) -> MediaFile | None:
+    """Return a file, with its companion, if size and mtime match those on disk. Opens nothing."""
+    for path in companions(file):
+        if _size_mtime(file.path, path) == (file.bytes, file.mtime_ns):
+            return replace(file, companion=path)
+    return None
+
+
+def count(file: MediaFile | RemoteFile) -> int:
+    """Return of how many files a recording is: two of a pair, all rows of a folder; 1 for other media."""
+    if file.modality is not Modality.IMU or file.companion is None:
+        return 1
+    return 1 + (len(oxts.frames(file.companion)) if file.companion.is_dir() else 1)
 
 
 def is_metadata(path: Path) -> bool:
@@ -120,7 +141,7 @@ def sha256(path: Path, companion: Path | None = None) -> str:
     Raises Unreadable if one cannot be opened.
     """
     try:
-        digests = [digest(part) for part in (path, companion) if part]
+        digests = [digest(part) for part in _parts(path, companion)]
     except OSError as error:
         raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
@@ -133,8 +154,14 @@ def absolute(path: str | Path) -> Path:
 
 def _size_mtime(path: Path, companion: Path | None) -> tuple[int, int]:
     """Return the total size and the latest mtime of a file and its companion."""
-    stats = [part.stat() for part in (path, companion) if part]
+    stats = [part.stat() for part in _parts(path, companion)]
     return sum(status.st_size for status in stats), max(status.st_mtime_ns for status in stats)
+
+
+def _parts(path: Path, companion: Path | None) -> list[Path]:
+    if companion is None:
+        return [path]
+    return [path, *(oxts.frames(companion) if companion.is_dir() else [companion])]
 
 
 def _kind_by_name(path: Path, mime: str) -> Modality | None:
@@ -145,7 +172,7 @@ def _kind_by_name(path: Path, mime: str) -> Modality | None:
 def _kind_by_content(path: Path, mime: str, head: bytes) -> tuple[Modality, str]:
     if is_metadata(path):
         raise NotMedia(f"{path}: metadata table")
-    if mime in _TABLES:
+    if mime in _TABLES or (mime.startswith("text/") and _is_recording(path, head)):
         return Modality.IMU, mime
     if mime in _ARRAYS and not formats.is_colour_exr(head):
         raise NotMedia(
@@ -159,3 +186,11 @@ def _kind_by_content(path: Path, mime: str, head: bytes) -> tuple[Modality, str]
     if name := formats.foreign(path, head):
         raise NotMedia(f"{path}: unsupported image format ({name}): convert it to PNG")
     raise NotMedia(f"{path}: unsupported file type; set its kind with --as KIND=GLOB")
+
+
+def _is_recording(path: Path, head: bytes) -> bool:
+    """Whether a text file is a recording, or half of one."""
+    try:
+        return recordings.may_be_table(path, head) and bool(recordings.recording(path))
+    except NotMedia:
+        return oxts.is_part(path)  # which is then reported as incomplete, and no text

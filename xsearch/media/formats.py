@@ -59,6 +59,7 @@ image/x-xpixmap          .xpm
 text/plain               .txt
 text/markdown            .md
 text/csv                 .csv
+text/tab-separated-values .tsv
 audio/wav                .wav .wave .bwf .rf64
 audio/flac               .flac
 audio/mpeg               .mp3 .mp2 .mp1 .mpa .m2a

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
-from xsearch.media import imu
+from xsearch.media import recordings
 from xsearch.media.depth import CAMERA
 from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
@@ -184,7 +184,7 @@ class Remote:
             else:
                 yield Skipped(file.url, "unsupported file type", Reason.NOT_MEDIA)
         for path in list(files):
-            accel = next((other for other in imu.partners(path, "gyro") if other in files), None)
+            accel = next((other for other in recordings.partners(path, "gyro") if other in files), None)
             if accel:
                 gyro, other = files.pop(path), files[accel]
                 size, mtime_ns = gyro.bytes + other.bytes, max(gyro.mtime_ns, other.mtime_ns)

@@ -6,12 +6,14 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import audio, container
+from xsearch.media import audio, container, gpmf, imu
+from xsearch.media.frame import Screen, Shown
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read"]
@@ -30,56 +32,62 @@ def read(file: MediaFile) -> Iterator[Sample]:
 
     A window has five clips of 2 s, overlapping if it is shorter than 10 s, with the first and last frame of
     each, upright: [first, last, first, last, ...], as the official code samples a file of that length.
-    A sound track that cannot be decoded is skipped with a logged warning.
+    Then follows the motion that a GoPro recorded, as IMU samples. A sound track or telemetry that cannot be
+    decoded is skipped with a logged warning.
     """
     with container.opened(file.path) as source:
         stream = container.picture_track(source)
         if stream is None:
             raise Unreadable(f"{file.path}: neither video nor audio stream; remove or replace the file")
         stream.thread_type = "AUTO"
-        has_sound = bool(source.streams.audio)
-        yield from _frame_windows(file, source, stream)
+        has_sound, has_telemetry, duration_s = bool(source.streams.audio), gpmf.is_in(source), 0.0
+        for sample in _frame_windows(file, source, stream):
+            yield sample
+            duration_s = sample.duration_s or 0.0
     if has_sound:
         try:
-            yield from audio.track(file.path)
+            for sample in audio.track(file.path):
+                yield replace(sample, duration_s=max(sample.duration_s or 0.0, duration_s))
         except Exception as error:  # decoders raise undocumented exceptions on damaged input
             log.warning("skipping sound track: %s", error)
+    if has_telemetry:
+        try:
+            yield from imu.telemetry(file.path)
+        except Exception as error:  # as above
+            log.warning("skipping motion telemetry: %s", error)
 
 
 def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:
-    duration_s = _duration_s(source, stream)
+    duration_s = _duration_s(file, source, stream)
     display = _Display(source, stream)
     if display.upcoming is None:
         raise Unreadable(f"{file.path}: no decodable frame; replace the file")
-    first = display.upcoming[1]
-    width, height = first.width, first.height
-    turns = round(first.rotation / 90) % 4  # quarter turns, counterclockwise
-    scale = min(1.0, MAX_SIDE / min(width, height))
-    small = (max(1, round(width * scale)), max(1, round(height * scale)))
-    if turns % 2:
-        width, height = height, width
-
     frame_s = float(1 / (stream.average_rate or 25))
-    image, image_s = np.empty(0, np.uint8), -1.0  # last converted frame and its time
+    shown: Shown | None = None  # the last converted frame, and its pixels
+    image: np.ndarray = np.empty((0, 0, 3), np.uint8)
     count = max(1, int((duration_s - MIN_WINDOW_S) // WINDOW_S) + 1)
-    number = 0
+    number = min(max(0, int(display.upcoming.time_s // WINDOW_S)), count - 1)
     while number < count:
         start_s = number * WINDOW_S
         end_s = duration_s if number == count - 1 else start_s + WINDOW_S
         targets_s = _clip_times(start_s, end_s, frame_s)  # [2 * CLIPS]
         pixels: list[np.ndarray] = [image] * len(targets_s)
         times = [0.0] * len(targets_s)
+        width = height = 0
         for slot in np.argsort(targets_s):
-            time_s, frame = display.at(targets_s[slot])
-            if time_s != image_s:
-                array = frame.reformat(*small, "rgb24", interpolation="AREA").to_ndarray()
-                image, image_s = np.rot90(array, turns), time_s  # [H, W, 3]
-            pixels[slot], times[slot] = image, image_s
+            current = display.at(targets_s[slot])
+            if not width:  # the first frame of the window
+                width, height = current.size
+                scale = min(1.0, MAX_SIDE / min(width, height))
+                small = max(1, round(width * scale)), max(1, round(height * scale))
+            if current is not shown or image.shape[:2] != small[::-1]:
+                shown, image = current, current.pixels(*small)  # [H, W, 3]
+            pixels[slot], times[slot] = image, current.time_s
         number += 1
         if start_s > 0 and max(times) < start_s:  # no frame begins in the window
             if display.upcoming is None:
                 return  # shorter than the header declares
-            number = max(number, min(int(display.upcoming[0] // WINDOW_S), count - 1))
+            number = max(number, min(int(display.upcoming.time_s // WINDOW_S), count - 1))
             continue
         yield Sample(
             Modality.VIDEO,
@@ -106,22 +114,23 @@ class _Display:
         self._source, self._stream = source, stream
         self._origin_s = (source.start_time or 0) / 1e6  # microseconds
         self._has_keyframes = True
+        self._screen = Screen(stream)
         self._restart()
 
     def _restart(self) -> None:
-        self._packets = self._source.demux(self._stream)
+        self._packets = _packets(self._source, self._stream)
         self._queue: deque[Any] = deque()  # packets demuxed, not decoded
         self._target_pts = -math.inf  # of the frame on display at the requested time
         self._frames = self._decode()
-        self._current: tuple[float, Any] | None = None
-        self.upcoming = next(self._frames, None)  # (seconds, frame); None at the end
+        self._current: Shown | None = None
+        self.upcoming = next(self._frames, None)  # None at the end
 
-    def at(self, time_s: float) -> tuple[float, Any]:
-        """Return (start time, frame) of the frame on display; before the first frame, the first."""
-        keyframe = self._skip(time_s) if self.upcoming and self.upcoming[0] <= time_s else None
-        while self.upcoming and (self.upcoming[0] <= time_s or self._current is None):
+    def at(self, time_s: float) -> Shown:
+        """Return the frame on display; before the first frame, the first."""
+        keyframe = self._skip(time_s) if self.upcoming and self.upcoming.time_s <= time_s else None
+        while self.upcoming and (self.upcoming.time_s <= time_s or self._current is None):
             self._current, self.upcoming = self.upcoming, next(self._frames, None)
-            if keyframe and self._current[1].pts == keyframe.pts and self._current[1].key_frame:
+            if keyframe and self._current.frame.pts == keyframe.pts and self._current.frame.key_frame:
                 keyframe = None  # confirmed
         if keyframe:
             self._has_keyframes = False
@@ -148,9 +157,10 @@ class _Display:
         self._stream.codec_context.flush_buffers()
         return self._queue[0]
 
-    def _decode(self) -> Iterator[tuple[float, Any]]:
+    def _decode(self) -> Iterator[Shown]:
         from av.error import InvalidDataError
 
+        end_s = 0.0  # of the last frame
         while self._queue or any(True for _ in self._demux()):
             packet = self._queue.popleft()
             is_before = packet.pts is not None and packet.pts < self._target_pts
@@ -159,7 +169,10 @@ class _Display:
                 frames = packet.decode()
             except InvalidDataError:  # skip damaged packets, as players do
                 continue
-            yield from ((frame.time - self._origin_s, frame) for frame in frames if frame.time is not None)
+            for frame in frames:  # elementary streams have no timestamps
+                time_s = end_s if frame.time is None else frame.time - self._origin_s
+                end_s = time_s + float(1 / (self._stream.average_rate or 25))
+                yield self._screen.show(time_s, frame)
 
     def _demux(self) -> Iterator[Any]:
         """Yield the packets ahead, keeping them in `_queue`."""
@@ -179,11 +192,36 @@ def _clip_times(start_s: float, end_s: float, frame_s: float) -> np.ndarray:
     return np.stack([np.minimum(starts + 0.999 * frame_s, ends), ends], axis=1).ravel()
 
 
-def _duration_s(source: Any, stream: Any) -> float:
-    if (stream.duration or 0) > 0:
-        return float(stream.duration * stream.time_base)
-    if (source.duration or 0) > 0:
-        return float(source.duration / 1e6)
-    ends = [(p.pts + (p.duration or 0)) * p.time_base for p in source.demux(stream) if p.pts is not None]
-    source.seek(0)
-    return max(0.0, float(max(ends, default=0)) - (source.start_time or 0) / 1e6)
+def _packets(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream, its clock continued where it jumps back, as in concatenated files."""
+    if audio.RESTARTED.isdisjoint(source.format.name.split(",")):
+        yield from source.demux(stream)
+        return
+    latest, shift = -math.inf, 0
+    for packet in source.demux(stream):
+        if packet.dts is not None:
+            if (packet.dts + shift - latest) * packet.time_base < -audio.GAP_S:
+                shift = int(latest) + (packet.duration or 0) - packet.dts
+            packet.dts += shift
+            packet.pts = None if packet.pts is None else packet.pts + shift
+            latest = max(latest, packet.dts)
+        yield packet
+
+
+def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
+    """Return the duration in seconds as the header states it, or measured if it does not know it."""
+    if audio.RESTARTED.isdisjoint(source.format.name.split(",")):
+        if (stream.duration or 0) > 0:
+            late_s = float((stream.start_time or 0) * stream.time_base) - (source.start_time or 0) / 1e6
+            return float(stream.duration * stream.time_base) + (late_s if late_s > audio.LATE_S else 0)
+        if duration_s := container.duration_s(source):
+            return duration_s
+    end, count = None, 0
+    with container.opened(file.path) as again:
+        for packet in _packets(again, again.streams[stream.index]):
+            count += packet.size > 0
+            if packet.pts is not None:
+                end = max(end or 0, (packet.pts + (packet.duration or 0)) * packet.time_base)
+    if end is None:  # an elementary stream
+        return count / float(stream.average_rate or 25)
+    return max(0.0, float(end) - (source.start_time or 0) / 1e6)

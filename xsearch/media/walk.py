@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from xsearch.errors import MediaError, Reason, UsageError
+from xsearch.media import oxts
 from xsearch.media.exclusion import Exclusion, IgnoreFile, Skipped, is_hidden
 from xsearch.media.files import absolute, identify, match_kind
 from xsearch.types import MediaFile, Modality
@@ -27,8 +28,8 @@ def walk(
 
     Hidden and system entries are left out unless they are roots, and so is what `exclusion` excludes, of
     which the outermost folders are yielded. Of roots that are files, only its globs apply.
-    Symlinked folders are walked last and only if not visited yet, so loops terminate. The two files of an
-    IMU pair are yielded as one.
+    Symlinked folders are walked last and only if not visited yet, so loops terminate. The files of an
+    IMU recording are yielded as one.
     kinds: see `identify`; files that match none of them and are `known` are not opened.
     Raises UsageError if a root does not exist.
     """
@@ -66,6 +67,9 @@ def walk(
                     folders.append((root, path))
                 elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in visited:
                     visited.add(identity)
+                    if oxts.holds_frames(path):  # read with the file beside it
+                        stack += [(str(path.with_name(oxts.TIMES)), False, False, ())] if path == top else []
+                        continue
                     inner = exclusion.ignore_files(path, root)
                     with os.scandir(path) as entries:
                         stack.extend(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from itertools import dropwhile, takewhile
+from dataclasses import dataclass, replace
+from itertools import chain, dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import MediaError, NotMedia, Unreadable
-from xsearch.media import container
-from xsearch.types import Hit, Modality, Sample
+from xsearch.media import audio, chained, container, mono
+from xsearch.media.frame import Screen, Shown
+from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
 
 __all__ = ["Item", "Piece", "decoded", "load"]
 
@@ -83,24 +84,43 @@ def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
 
 
 def _sound(path: Path, start_s: float, end_s: float) -> Sample:
-    """Decode a window of audio; averages, clips and replaces NaN like `media.audio`."""
+    """Decode a window of audio: by seeking, or from the start where FFmpeg cannot, as in chained files."""
+    file = media.identify(path, kinds=[(Modality.AUDIO, "*")])
+    if not chained.links(path, file.mime):
+        with suppress(Unreadable), container.opened(path) as source:
+            tracks = container.sound_tracks(path, source)
+            sounds = list(filter(None, (_sought(source, track, start_s, end_s) for track in tracks)))
+            audible = (each for each in sounds if np.abs(each.data).max(initial=0) > audio.SILENCE)
+            if sounds:
+                return next(audible, sounds[0])
+    for sample in media.read(file):
+        first_s, last_s = sample.start_s or 0.0, sample.end_s or 0.0
+        if first_s <= start_s < last_s:
+            begin, end = (round((second - first_s) * AUDIO_RATE_HZ) for second in (start_s, end_s))
+            wave = sample.data[begin:end]
+            return replace(sample, data=wave, start_s=start_s, end_s=start_s + len(wave) / AUDIO_RATE_HZ)
+    raise Unreadable("no audio in this window")
+
+
+def _sought(source: Any, stream: Any, start_s: float, end_s: float) -> Sample | None:
+    """Decode a window of a stream up to where its rate or layout changes; None if there is none."""
     from av import AudioResampler
 
-    with container.opened(path) as source:
-        origin_s = _seek(source, start_s - PREROLL_S)
-        frames = _decoded_frames(source, source.streams.audio[0]) if source.streams.audio else ()
-        times = (((frame.time or 0.0) - origin_s, frame) for frame in frames)
-        ahead = dropwhile(lambda at: at[0] + at[1].samples / at[1].sample_rate <= start_s, times)
-        inside = list(takewhile(lambda at: at[0] < end_s, ahead))
-        if not inside:
-            raise Unreadable("no audio in this window")
-        first_s, first = inside[0]
-        rate_hz = first.sample_rate
-        to_float = AudioResampler("flt", first.layout, rate_hz)  # packed
-        blocks = [part.to_ndarray() for _, frame in inside for part in to_float.resample(frame)]
-    sound = np.concatenate(blocks, axis=1).reshape(-1, first.layout.nb_channels)  # [N, channels]
+    origin_s = _seek(source, start_s - PREROLL_S)
+    decoded = container.frames(source, stream)
+    times = ((frame.time - origin_s, frame) for frame in decoded if frame.time is not None)
+    ahead = dropwhile(lambda at: at[0] + at[1].samples / at[1].sample_rate <= start_s, times)
+    first_s, first = next(ahead, (end_s, None))
+    if first is None or first_s >= end_s:
+        return None
+    rate_hz, layout = first.sample_rate, first.layout
+    to_float = AudioResampler("flt", layout, rate_hz)  # packed
+    alike = takewhile(lambda at: (at[1].sample_rate, at[1].layout) == (rate_hz, layout), ahead)
+    inside = takewhile(lambda at: at[0] < end_s, chain([(first_s, first)], alike))
+    blocks = [part.to_ndarray() for _, frame in inside for part in to_float.resample(frame)]
+    sound = np.concatenate(blocks, axis=1).reshape(-1, layout.nb_channels)  # [N, channels]
     begin, end = (max(0, round((second - first_s) * rate_hz)) for second in (start_s, end_s))
-    wave = np.clip(np.nan_to_num(sound[begin:end]), -1, 1).mean(axis=1)
+    wave = mono.limited(mono.downmix(np.nan_to_num(sound[begin:end])))
     return Sample(Modality.AUDIO, wave, start_s=start_s, end_s=start_s + len(wave) / rate_hz, rate_hz=rate_hz)
 
 
@@ -110,40 +130,31 @@ def _frame(path: Path, at_s: float) -> Sample:
         if track is None:
             raise Unreadable("no video stream")
         track.thread_type = "AUTO"
-        next(_decoded_frames(source, track), None)  # only the first frame may carry the codec parameters
+        screen = Screen(track)
+        next(container.frames(source, track), None)  # only the first frame may carry the codec parameters
         starts_s = (at_s, at_s - 2, at_s - 10, 0.0)  # a seek may end after the keyframe, as in MPEG-TS
-        attempts = (_decode_from(max(0.0, start_s), source, track, at_s) for start_s in starts_s)
+        attempts = (_decode_from(max(0.0, start_s), source, track, screen, at_s) for start_s in starts_s)
         shown = next(filter(None, attempts), None)
         if shown is None:
             raise Unreadable("no decodable frame")
-        time_s, frame = shown
-        pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))  # [H, W, 3]
-    return Sample(Modality.VIDEO, pixels[None], times_s=(time_s,))
+        pixels = np.ascontiguousarray(shown.pixels(*shown.size))  # [H, W, 3]
+    return Sample(Modality.VIDEO, pixels[None], times_s=(shown.time_s,))
 
 
-def _decode_from(start_s: float, source: Any, track: Any, at_s: float) -> tuple[float, Any] | None:
-    """Return the first frame at or after `at_s` and its time, or the last one if the video is shorter.
+def _decode_from(start_s: float, source: Any, track: Any, screen: Screen, at_s: float) -> Shown | None:
+    """Return the first frame at or after `at_s`, or the last one if the video is shorter.
 
     None if decoding cannot start at the keyframe before `start_s` (periodic intra refresh).
     """
     origin_s = _seek(source, start_s)
-    decoded = _decoded_frames(source, track)
-    frames = ((frame.time - origin_s, frame) for frame in decoded if frame.time is not None)
+    decoded = (frame for frame in container.frames(source, track) if frame.time is not None)
+    frames = (screen.show(frame.time - origin_s, frame) for frame in decoded)
     shown = next(frames, None)
-    if shown and start_s > 0 and (shown[0] > at_s + 1e-3 or shown[1].is_corrupt):
+    if shown and start_s > 0 and (shown.time_s > at_s + 1e-3 or shown.frame.is_corrupt):
         return None
-    while shown and shown[0] < at_s and (later := next(frames, None)):
+    while shown and shown.time_s < at_s and (later := next(frames, None)):
         shown = later
     return shown
-
-
-def _decoded_frames(source: Any, track: Any) -> Iterator[Any]:
-    """Yield the frames of a track; skip damaged packets, as players do, such as the first after a seek."""
-    from av.error import InvalidDataError
-
-    for packet in source.demux(track):
-        with suppress(InvalidDataError):
-            yield from packet.decode()
 
 
 def _seek(source: Any, at_s: float) -> float:

@@ -15,7 +15,7 @@ from xsearch.query.fusion import match_words, text_of
 from xsearch.query.hits import Hits
 from xsearch.query.options import Options
 from xsearch.query.ranking import Ranked, Ranking
-from xsearch.query.texts import knows
+from xsearch.query.texts import knows, unknown_words
 from xsearch.types import Match, Modality, Rank
 
 if TYPE_CHECKING:
@@ -34,16 +34,17 @@ def answer(
     """The hits of each query.
 
     A text of which the model has learned no word is answered by its words, if they are to be matched and
-    some items have enough of them; else it raises UnknownWords. backend, guarded: see `embed`.
+    some items have enough of them; else its hits are none, with the problem. backend, guarded: see `embed`.
     """
     if options.matching is Match.WORDS:
         return _by_words(view, queries, options)
-    answers: dict[int, Hits] = {}
-    if options.matching is Match.BOTH and options.min_cosine is None and not options.anyway:
-        texts = {at: text for at, query in enumerate(queries) if (text := text_of(query))}
-        if unknown := [at for at, text in texts.items() if not knows(backend, text)]:
+    answers: dict[int, Hits] = {}  # by place among the queries
+    texts = {at: text for at, query in enumerate(queries) if (text := text_of(query)) and not options.anyway}
+    if unknown := [at for at, text in texts.items() if not knows(backend, text)]:
+        answers = {at: Hits(problem=unknown_words(texts[at], backend)) for at in unknown}
+        if options.matching is Match.BOTH and options.min_cosine is None:
             by_words = _by_words(view, [queries[at] for at in unknown], options, alone=False)
-            answers = {at: hits for at, hits in zip(unknown, by_words, strict=True) if hits}
+            answers |= {at: hits for at, hits in zip(unknown, by_words, strict=True) if hits}
     rest = [at for at in range(len(queries)) if at not in answers]
     kinds = options.modalities
     embedded = embed(

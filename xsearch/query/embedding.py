@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from hashlib import sha256
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Embedded", "Read", "embed", "read"]
 
+BATCH = 16  # samples of a recording that are in memory at once
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
 
 Read = Callable[[MediaFile], Iterable[Sample]]
@@ -61,7 +63,7 @@ class Embedded:
     @property
     def cosines(self) -> np.ndarray:
         """float32 [P]: how much the result agrees with each part."""
-        return np.asarray(self.parts @ self.vector)
+        return np.clip(self.parts @ self.vector, -1, 1)
 
     @property
     def itself(self) -> np.ndarray:
@@ -71,12 +73,16 @@ class Embedded:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Taken:
-    """A part that has been read: samples, or a vector [dim]; its items, and the words that are left out."""
+    """A part that has been read: samples, or a vector [dim]; its items, and the words that are left out.
+
+    windows: of how many samples the vector is the mean; a stored one counts as 1.
+    """
 
     modality: Modality
     own: np.ndarray
     samples: Sequence[Sample] = ()
     vector: np.ndarray | None = None
+    windows: int = 1
     left_out: Sequence[str] = ()
     is_unread: bool = False
 
@@ -86,7 +92,7 @@ class _File(NamedTuple):
 
     state: tuple[str, int, int]  # name, size and mtime_ns
     digest: Callable[[], str]
-    samples: Callable[[], list[Sample]]
+    samples: Callable[[], Iterator[Sample]]
 
 
 def embed(
@@ -98,7 +104,7 @@ def embed(
     guarded: Read = media.read,
     anyway: bool = False,
 ) -> list[Embedded]:
-    """Embed all parts of all queries in one call of the backend.
+    """Embed all parts of all queries in one call of the backend; long recordings in batches.
 
     snapshot: where stored items and files are looked up. target: the only modality that may answer.
     guarded: decodes the parts that are bytes, which are untrusted. anyway: also embed a text of which the
@@ -111,7 +117,7 @@ def embed(
     parts = [part for query in queries for part in query.parts]
     if not parts:
         return []
-    taken = [_taken(part, backend, snapshot, guarded, anyway=anyway) for part in parts]
+    taken = [_taken(part, backend, snapshot, guarded, target, anyway=anyway) for part in parts]
     units = _units(parts, _vectors(taken, backend, target))
     embedded, first = [], 0
     for query in queries:
@@ -120,8 +126,16 @@ def embed(
     return embedded
 
 
-def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Read, *, anyway: bool) -> _Taken:
-    own, vector, samples = NONE, None, []
+def _taken(
+    part: Part,
+    backend: Backend,
+    snapshot: Snapshot | None,
+    guarded: Read,
+    target: Modality | None,
+    *,
+    anyway: bool,
+) -> _Taken:
+    own, vector = NONE, None
     match part.source:
         case int() as id:
             own, vector = of_item(part, id, snapshot)
@@ -133,13 +147,31 @@ def _taken(part: Part, backend: Backend, snapshot: Snapshot | None, guarded: Rea
             with _opened(part, guarded) as file:
                 if snapshot is not None:
                     own, vector = of_file(part, snapshot, file.state, file.digest)
-                samples = file.samples() if vector is None else []
+                if vector is None:
+                    decoded = file.samples()
+                    samples = list(islice(decoded, BATCH))
+                    kind = samples[0].modality
+                    if kind is Modality.TEXT:
+                        samples += decoded
+                    elif len(samples) == BATCH:
+                        mean, count = _mean(chain(samples, decoded), backend, target)
+                        return _Taken(kind, own, vector=mean, windows=count)
     if vector is not None:
         return _Taken(vector[0], own, vector=vector[1])
     kind = samples[0].modality
     if kind is not Modality.TEXT:
-        return _Taken(kind, own, samples)
-    return _Taken(kind, own, **read_text(samples, backend, anyway=anyway)._asdict())
+        return _Taken(kind, own, samples, windows=len(samples))
+    reading = read_text(samples, backend, anyway=anyway)
+    return _Taken(kind, own, **reading._asdict(), windows=len(reading.samples))
+
+
+def _mean(samples: Iterator[Sample], backend: Backend, target: Modality | None) -> tuple[np.ndarray, int]:
+    """Embed samples in batches; return the mean vector [dim] and the number of samples."""
+    total, count = np.zeros(backend.fingerprint.dim), 0
+    while batch := list(islice(samples, BATCH)):
+        total += backend.embed_query(batch, target).sum(axis=0, dtype=np.float64)
+        count += len(batch)
+    return (total / count).astype(np.float32), count
 
 
 def _given(part: Part, vector: np.ndarray, dim: int) -> Vector:
@@ -157,7 +189,7 @@ def read(part: Part, guarded: Read = media.read) -> list[Sample]:
         case tuple():
             return list(part.source)
     with _opened(part, guarded) as file:
-        return file.samples()
+        return list(file.samples())
 
 
 @contextmanager
@@ -181,11 +213,11 @@ def _opened(part: Part, guarded: Read) -> Iterator[_File]:
                 )
         case bytes() as content:
 
-            def samples() -> list[Sample]:
+            def samples() -> Iterator[Sample]:
                 with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
                     path = Path(scratch).resolve() / "upload"
                     path.write_bytes(content)
-                    return _decoded(part, _identified(part, path), guarded)
+                    yield from _decoded(part, _identified(part, path), guarded)
 
             yield _File(("", len(content), 0), lambda: sha256(content).hexdigest(), samples)
 
@@ -200,23 +232,29 @@ def _identified(part: Part, path: Path) -> MediaFile:
         raise _of_query(part, path, problem) from problem
 
 
-def _decoded(part: Part, file: MediaFile, decode: Read) -> list[Sample]:
-    """The samples of a file that are of the kind of its part, at least one."""
-    kind = part.modality or file.modality
+def _decoded(part: Part, file: MediaFile, decode: Read) -> Iterator[Sample]:
+    """Yield the samples of a file that are of the kind of its part, at least one."""
+    kind, is_empty = part.modality or file.modality, True
     try:
-        samples = [sample for sample in decode(file) if sample.modality == kind]
+        for sample in decode(file):
+            if sample.modality == kind:
+                is_empty = False
+                yield sample
+            elif not is_empty:  # the pictures of a video precede its sound
+                return
     except MediaError as problem:
         raise _of_query(part, file.path, problem) from problem
-    if not samples:
+    if is_empty:
         raise EmptyQuery(f"{part.label}: there is no {kind} in this file to search with")
-    return samples
 
 
 def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
     """The same problem, without the advice that only an ingest can follow."""
     with suppress(MediaError, OSError):
         kind = media.identify(path.absolute()).modality
-        if part.modality not in (None, kind) and (kind, part.modality) != (Modality.VIDEO, Modality.AUDIO):
+        if part.modality not in (None, kind) and not (
+            kind is Modality.VIDEO and part.modality in (Modality.AUDIO, Modality.IMU)
+        ):
             return type(problem)(f"{part.label}: is of kind {kind} and cannot be read as {part.modality}")
     message = str(problem).partition(", or name its kind with --as")[0]
     if isinstance(part.source, bytes):
@@ -266,7 +304,7 @@ def _sum(query: Query, taken: Sequence[_Taken], parts: np.ndarray) -> Embedded:
         parts,
         norm,
         own=reduce(np.union1d, [each.own for each in taken]),
-        windows=tuple(max(len(each.samples), 1) for each in taken),
+        windows=tuple(each.windows for each in taken),
         left_out=tuple(dict.fromkeys(word for each in taken for word in each.left_out)),
         is_unread=any(each.is_unread for each in taken),
     )

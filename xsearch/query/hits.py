@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from xsearch.errors import UsageError
+from xsearch.errors import UnknownWords, UsageError
 from xsearch.types import HIT_COLUMNS, Hit, Modality, Sort
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Hits(Sequence[Hit]):
     nearest_expected: how many items as near as the nearest there would be by chance, over all modalities that
         may answer: their number times the least `expected`, also of items that a bound has left out, with
         fewer than ten items counted as ten. None if there is no item to answer.
+    problem: why a text among many queries was not searched for; `search` raises it.
     """
 
     def __init__(
@@ -38,9 +39,11 @@ class Hits(Sequence[Hit]):
         query: Embedded | None = None,
         nearest_expected: float | None = None,
         kinds: int = 1,
+        problem: UnknownWords | None = None,
     ) -> None:
         """query: its vectors. kinds: how many modalities may answer."""
         self.query = query
+        self.problem = problem
         self.nearest_expected = nearest_expected
         self.kinds = kinds
         objects = tuple(hits)
@@ -90,6 +93,8 @@ class Hits(Sequence[Hit]):
     @property
     def remark(self) -> str:
         """The sentence for people if nothing is like the query; empty if something is."""
+        if self.problem is not None:
+            return str(self.problem)
         if self.found or self.nearest_expected is None or self.nearest_expected <= 1:
             return ""
         times = (
@@ -99,7 +104,7 @@ class Hits(Sequence[Hit]):
         return f"nothing like it here: the nearest would be found {times} times by chance{over}"
 
     def __reduce__(self) -> tuple[type[Hits], tuple[Any, ...]]:
-        return Hits, (self._hits, self.query, self.nearest_expected, self.kinds)
+        return Hits, (self._hits, self.query, self.nearest_expected, self.kinds, self.problem)
 
     def __len__(self) -> int:
         return len(self._hits)

@@ -194,6 +194,7 @@ class Ranking:
         if (absent & (batch.itself >= 0)).any():
             ids = np.concatenate([ids, np.where(absent, batch.itself, -1)], axis=1)
         exact = cosines(batch.vectors, ids, self.view.snapshot.vectors)  # [Q, c]
+        np.clip(exact, -1, 1, out=exact, where=ids >= 0)  # vectors are of length 1 only up to rounding
         kinds = self.view.snapshot.kinds_of(ids)
         balanced = batch.scales.balanced(exact, kinds)
         scores = balanced if self.options.rank == Rank.BALANCED else exact

@@ -11,7 +11,7 @@ from xsearch.types import Modality, Sample
 if TYPE_CHECKING:
     from xsearch.backend import Backend
 
-__all__ = ["Reading", "knows", "read_text", "readable"]
+__all__ = ["Reading", "knows", "read_text", "readable", "unknown_words"]
 
 NAMED = 5  # words of a text for which known words are looked up, and known words that are named
 
@@ -39,8 +39,16 @@ def read_text(samples: Sequence[Sample], backend: Backend, *, anyway: bool) -> R
     words, is_unread = vocabulary.unknown(text), not knows(backend, text)
     if anyway or not is_unread:
         return Reading(readable(samples, backend), [] if is_unread else words, is_unread)
+    raise unknown_words(text, backend)
+
+
+def unknown_words(text: str, backend: Backend) -> UnknownWords:
+    """The exception for a text of which the model has learned no word, with similar words that it knows."""
+    vocabulary = backend.capabilities().vocabulary
+    assert vocabulary is not None
+    words = vocabulary.unknown(text)
     near = dict.fromkeys(near for word in words[:NAMED] for near in vocabulary.near(word))
-    raise UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
+    return UnknownWords(text, words=words, near=list(near)[:NAMED], model=backend.fingerprint.name)
 
 
 def readable(samples: Sequence[Sample], backend: Backend) -> list[Sample]:

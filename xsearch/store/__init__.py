@@ -4,6 +4,7 @@ The format is specified in indexes/README.md. This package handles arrays and ta
 """
 
 from xsearch.store.manifest import Manifest, SegmentEntry
+from xsearch.store.nearest import default_collection
 from xsearch.store.segments import ITEM_COLUMNS
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.store import Store
@@ -19,4 +20,5 @@ __all__ = [
     "Snapshot",
     "Store",
     "Writer",
+    "default_collection",
 ]

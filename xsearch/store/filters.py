@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from difflib import get_close_matches
 from math import log
 from threading import Timer
 from typing import TYPE_CHECKING, Any
@@ -91,7 +92,13 @@ def evaluate(where: str, columns: Sequence[str], read: Callable[[Sequence[str]],
         ids = connection.execute(f"SELECT id FROM items WHERE (\n{where}\n)").fetchnumpy()["id"]
         return np.sort(ids).astype(np.int64, copy=False)
     except (ValueError, RecursionError, duckdb.Error) as error:
-        problem = str(error).strip().split("\n")[0]
+        problem = re.sub(r"^\w+ Error: ", "", str(error).strip().split("\n")[0])
+        if unknown := re.match(r'Referenced column "(.+?)" not found', problem):
+            near = get_close_matches(unknown[1], columns, n=1, cutoff=0.7)
+            hint = f"did you mean {near[0]}?" if near else f"a text needs single quotes: '{unknown[1]}'"
+            problem = f"no column {unknown[1]}, {hint}"
+        if not where.strip():
+            problem = "empty"
         if isinstance(error, RecursionError):
             problem = "nested too deeply"
         if isinstance(error, duckdb.InterruptException):

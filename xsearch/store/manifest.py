@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Damaged, NoCollection, StoreError
+from xsearch.store.nearest import NAME, default_collection, user_collection
 from xsearch.system.durable import publish
-from xsearch.types import Fingerprint
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint
 
 __all__ = [
     "COPY",
     "FOLDERS",
     "FORMAT",
-    "NAME",
     "QUARANTINE",
     "Manifest",
     "SegmentEntry",
@@ -27,7 +27,6 @@ __all__ = [
 ]
 
 FORMAT = 3  # specified in indexes/README.md, with the differences of formats 1 and 2
-NAME = "manifest.json"
 COPY = "manifest.copy.json"  # backup for `verify --repair`
 QUARANTINE = "quarantine"  # where a repair moves damaged files
 SEAL = b',\n "sha256": '  # starts the trailer of a manifest since format 2
@@ -103,8 +102,11 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         if name == NAME and (folder / COPY).exists():
             raise Damaged(folder, name, "missing") from None
+        nearest = ""
+        if folder == DEFAULT_COLLECTION == default_collection():
+            nearest = f", nor in a folder above or at {user_collection()}"
         raise NoCollection(
-            f"no collection at {folder} (no {name}); "
+            f"no collection at {folder} (no {name}){nearest}; "
             f"create one with `xsearch ingest MEDIA --collection {folder}`"
         ) from None
     except OSError as error:

@@ -14,7 +14,8 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from xsearch.errors import Locked, StoreError
-from xsearch.store.manifest import COPY, FOLDERS, NAME, Manifest, read_manifest, write_manifest
+from xsearch.store.manifest import COPY, FOLDERS, Manifest, read_manifest, write_manifest
+from xsearch.store.nearest import NAME
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.verify import recover_manifest
 from xsearch.store.writer import Writer

@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged, NoCollection, StoreError
-from xsearch.store.manifest import COPY, NAME, QUARANTINE, Manifest, SegmentEntry, read_manifest
+from xsearch.store.manifest import COPY, QUARANTINE, Manifest, SegmentEntry, read_manifest
+from xsearch.store.nearest import NAME
 from xsearch.store.segments import ITEMS, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
 from xsearch.store.writer import UNIT_TOLERANCE

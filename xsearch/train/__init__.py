@@ -5,7 +5,7 @@ from xsearch.train.loop import train
 from xsearch.train.loss import binding_loss, info_nce
 from xsearch.train.recipe import Bind, Recipe, Stage
 from xsearch.train.scene_pairs import ScenePairs
-from xsearch.train.training_run import read_tables, run
+from xsearch.train.training_run import planned_steps, read_tables, run
 
 __all__ = [
     "Bind",
@@ -15,6 +15,7 @@ __all__ = [
     "Stage",
     "binding_loss",
     "info_nce",
+    "planned_steps",
     "read_tables",
     "run",
     "train",

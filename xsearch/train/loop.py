@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from xsearch.errors import ModelError, UsageError
+from xsearch.errors import ModelError
 from xsearch.models.imagebind import ImageBind
 from xsearch.models.precision import training_precision
 from xsearch.models.transforms import Preprocess
@@ -29,7 +29,7 @@ from xsearch.train.log import Log
 from xsearch.train.loss import binding_loss, info_nce
 from xsearch.train.recipe import Recipe
 from xsearch.train.scene_pairs import ScenePairs
-from xsearch.train.sources import FrozenVision, Part, Sources, missing
+from xsearch.train.sources import FrozenVision, Part, Sources, require_pairs
 from xsearch.train.state import State
 
 __all__ = ["train"]
@@ -60,9 +60,7 @@ def train(
     Raises UsageError if a stage binds a modality without pairs, ModelError if the loss diverges.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for number, stage in enumerate(recipe.stages, start=1):
-        if without := missing(stage, tables, scenes):
-            raise UsageError(f"stage {number} of the recipe: there are no pairs of pictures and {without[0]}")
+    require_pairs(recipe, tables, scenes)
     model, on = model.to(device).eval(), torch.device(device)
     frozen = FrozenVision(model.towers["vision"], preprocess, on)
     for number, stage in enumerate(recipe.stages, start=1):

@@ -23,6 +23,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -191,7 +192,9 @@ def _line(error: Any) -> str:
     if error["type"] == "unexpected_keyword_argument":
         kind: Any = Stage if where.startswith("stage ") else Bind if "." in where else Recipe
         known = [setting.alias or name for name, setting in kind.__pydantic_fields__.items()]
-        return f"{where}: unknown setting; expected one of {', '.join(known)}"
+        near = get_close_matches(re.split(r"[ .]", where)[-1], known, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return f"{where}: unknown setting{hint}; expected one of {', '.join(known)}"
     value = "" if isinstance(error["input"], dict) else f" = {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{where}{value}: {message}".removeprefix(": ").replace(": : ", ": ")

@@ -14,11 +14,11 @@ from xsearch.errors import MediaError, Unreadable, UsageError
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.gradients import local_rows, world_size
-from xsearch.train.recipe import Recipe, Stage
+from xsearch.train.recipe import Recipe
 from xsearch.train.scene_pairs import GRID, ROUND, ScenePairs
 from xsearch.train.table_batches import Batch, TableBatches, report_skipped
 
-__all__ = ["FrozenVision", "Part", "Sources", "missing"]
+__all__ = ["FrozenVision", "Part", "Sources", "require_pairs"]
 
 BATCH = 64  # pictures per forward pass of the frozen vision tower
 
@@ -164,6 +164,9 @@ class Sources:
         ]
 
 
-def missing(stage: Stage, tables: Mapping[str, Pairs], scenes: ScenePairs | None) -> list[str]:
-    """The modalities that the stage binds without any pairs."""
-    return [name for name in stage.bind if name not in tables and not (scenes and stage.scenes)]
+def require_pairs(recipe: Recipe, tables: Mapping[str, Pairs], scenes: ScenePairs | None) -> None:
+    """Raise UsageError if a stage binds a modality without any pairs."""
+    for number, stage in enumerate(recipe.stages, start=1):
+        for name in stage.bind:
+            if name not in tables and not (scenes and stage.scenes):
+                raise UsageError(f"stage {number} of the recipe: there are no pairs of pictures and {name}")

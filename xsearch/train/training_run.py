@@ -17,10 +17,12 @@ import torch
 import torch.distributed as dist
 from tqdm import tqdm
 
-from xsearch.errors import UsageError
-from xsearch.models.checkpoint import save_model
-from xsearch.models.config import TOWER_OF
+from xsearch.errors import UsageError, optional_module
+from xsearch.models.checkpoint import load_config, save_model
+from xsearch.models.config import SMALL, TOWER_OF
 from xsearch.models.precision import training_precision
+from xsearch.models.registry import resolve
+from xsearch.models.transforms import Preprocess
 from xsearch.pairs import BadRow, Pairs, check_pairs
 from xsearch.scenes import caption, sample
 from xsearch.scenes.world import TRAINING_SEED
@@ -33,10 +35,11 @@ from xsearch.train.held_out import HeldOut
 from xsearch.train.loop import train
 from xsearch.train.recipe import Recipe
 from xsearch.train.scene_pairs import ROUND, ScenePairs
+from xsearch.train.sources import Sources, require_pairs
 from xsearch.train.start import Start, start
 from xsearch.types import Modality
 
-__all__ = ["Tables", "read_tables", "run"]
+__all__ = ["Tables", "planned_steps", "read_tables", "run"]
 
 MANIFEST = "run.json"  # the recipe and the tables of a run
 CAPTIONS = 20_000  # of scenes, to train a tokenizer on
@@ -45,9 +48,10 @@ HELD_OUT_SEED, HELD_OUT_ROUNDS = 7, 4
 Tables = dict[str, Pairs]  # by the tower of the partners
 
 
-def read_tables(paths: Sequence[Path], split: str) -> tuple[Tables, list[BadRow]]:
+def read_tables(paths: Sequence[Path], split: str, *, decode: bool = False) -> tuple[Tables, list[BadRow]]:
     """The valid rows of a split by tower, and the problems of the others.
 
+    decode: also decode all media.
     Raises UsageError for a file that is not a pair table, and for two tables of one modality.
     """
     tables: Tables = {}
@@ -55,7 +59,7 @@ def read_tables(paths: Sequence[Path], split: str) -> tuple[Tables, list[BadRow]
     for path in paths:
         pairs = Pairs(path)
         pairs = pairs.take(pairs.splits == split)
-        problems = check_pairs(pairs, pictures=True)
+        problems = check_pairs(pairs, decode=decode, pictures=True)
         bad += problems
         invalid = [problem.row - 1 for problem in problems]
         pairs = pairs.take(~np.isin(pairs.rows, invalid))
@@ -67,6 +71,19 @@ def read_tables(paths: Sequence[Path], split: str) -> tuple[Tables, list[BadRow]
                 raise UsageError(f"{path}: {name} is already in {tables[name].path}; merge the two tables")
             tables[name] = pairs.take(pairs.modalities == modality)
     return tables, bad
+
+
+def planned_steps(recipe: Recipe, tables: Tables) -> list[int]:
+    """The steps of each stage. Raises what would stop a run before its first step: UsageError, ModelError."""
+    source = None if recipe.start == "scratch" else resolve(recipe.start).folder
+    preprocess = Preprocess(SMALL if source is None else load_config(source)[0])
+    kinds = np.zeros(-(-recipe.scenes // ROUND) * ROUND, np.int64)
+    scenes = ScenePairs({}, kinds) if recipe.scenes else None
+    require_pairs(recipe, tables, scenes)
+    if any("lora" in stage.towers.values() for stage in recipe.stages):
+        optional_module("peft", "train")
+    numbers = range(1, len(recipe.stages) + 1)
+    return [Sources(recipe, number, tables, scenes, preprocess, None).steps for number in numbers]
 
 
 def run(
