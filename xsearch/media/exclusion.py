@@ -122,7 +122,7 @@ class Exclusion:
         is_copy: `root` mirrors a URL; folders above it are not looked at.
         """
         if (chain := self._chains.get((folder, root))) is None:
-            if folder != root:
+            if folder != root and folder.is_relative_to(root):
                 outer = self.ignore_files(folder.parent, root, is_copy=is_copy)
             else:
                 outer = () if is_copy else self._above(root)

@@ -68,8 +68,7 @@ def walk(
                 elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in visited:
                     visited.add(identity)
                     if oxts.holds_frames(path):  # read with the file beside it
-                        if path == top:
-                            stack.append((str(path.with_name(oxts.TIMES)), False, False, ()))
+                        stack += [(str(path.with_name(oxts.TIMES)), False, False, ())] if path == top else []
                         continue
                     inner = exclusion.ignore_files(path, root)
                     with os.scandir(path) as entries:
