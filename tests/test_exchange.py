@@ -22,11 +22,12 @@ from tests.fakes import FakeBackend
 from xsearch import exchange
 from xsearch.collection import Collection
 from xsearch.errors import ModelError, UsageError
-from xsearch.exchange import export, load, read
+from xsearch.exchange import export, exported, imported, load, read, source
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
 from xsearch.types import Fingerprint
 
 DIM = 8
+MODULES = (exported, imported, source)  # which count rows
 STAMP = Fingerprint("tiny", "d1", "p1", DIM)
 
 
@@ -99,8 +100,8 @@ def test_duckdb_pandas_and_arrow_read_an_export_as_it_is(store: Store, tmp_path:
 def test_a_folder_holds_files_of_bounded_size(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "FILE_ROWS", 4)
-    monkeypatch.setattr(exchange, "GROUP_ROWS", 3)
+    monkeypatch.setattr(exported, "FILE_ROWS", 4)
+    monkeypatch.setattr(exported, "GROUP_ROWS", 3)
     shown: list[tuple[int, int]] = []
     snapshot = store.snapshot()
     export(snapshot, tmp_path / "new" / "out", progress=lambda *now: shown.append(now))
@@ -181,7 +182,8 @@ def test_an_unknown_suffix_is_refused_with_those_there_are(store: Store, tmp_pat
 def test_json_lines_and_numpy_come_back_as_they_were(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, rows: int
 ) -> None:
-    monkeypatch.setattr(exchange, "GROUP_ROWS", rows)
+    for module in MODULES:
+        monkeypatch.setattr(module, "GROUP_ROWS", rows)
     export(store.snapshot(), tmp_path / name)
     source = read(tmp_path / name)
     assert (source.rows, source.dim) == (6, DIM)
@@ -260,7 +262,8 @@ def test_an_import_gives_back_what_was_exported(store: Store, tmp_path: Path) ->
 def test_an_interrupted_import_is_finished_by_the_next(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, at: int
 ) -> None:
-    monkeypatch.setattr(exchange, "GROUP_ROWS", 2)
+    for module in MODULES:
+        monkeypatch.setattr(module, "GROUP_ROWS", 2)
     export(store.snapshot(), tmp_path / "all.parquet")
     other, source = Store.create(tmp_path / "other", STAMP), read(tmp_path / "all.parquet")
     steps: list[str] = []
@@ -412,7 +415,8 @@ def clip(tmp_path: Path, rng: np.random.Generator) -> Path:
 def test_clip_retrievals_rows_are_joined_by_their_order(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exchange, "GROUP_ROWS", 2)
+    for module in MODULES:
+        monkeypatch.setattr(module, "GROUP_ROWS", 2)
     store = Store.create(tmp_path / "c", STAMP)
     report = take(store, clip)
     assert (report.new, report.scaled) == ({"image": 5, "text": 3}, 3)

@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -23,7 +22,7 @@ from xsearch import exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
-from xsearch.errors import ModelMismatch, NoCollection, StoreError
+from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Report, ingest
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store, default_collection
@@ -205,8 +204,9 @@ class Collection:
         paths: str | Path | Sequence[str | Path],
         *,
         kinds: Sequence[tuple[Modality, str]] = (),
+        exclude: str | Sequence[str] = (),
         metadata: str | Path | None = None,
-        prune: bool = False,
+        prune: bool | Sequence[str | Path] = False,
         captions: bool = True,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
@@ -217,6 +217,7 @@ class Collection:
             [paths] if isinstance(paths, str | Path) else paths,
             None if dry_run else self.backend,
             kinds=kinds,
+            exclude=[exclude] if isinstance(exclude, str) else exclude,
             metadata=metadata,
             prune=prune,
             captions=captions,
@@ -323,6 +324,7 @@ class Collection:
         *,
         paths: Iterable[str | Path] | None = None,
         where: str | None = None,
+        ignore: bool = False,
         dry_run: bool = False,
     ) -> int:
         """Remove the items with these ids and those of these files or below these folders.
@@ -330,14 +332,49 @@ class Collection:
         paths: of a recording of several files any of them; one that is no file's or folder's is a glob; `*`
         stays in its folder, `**` crosses folders.
         where: of these only the ones that fit; without ids and paths (None, not empty) all that fit.
-        Returns how many that is. The media themselves are not touched.
+        ignore: no ingest brings back the files that are left without items, and those of `paths` that have
+            none, unless it names the file itself.
+        Returns how many items that is. The media themselves are not touched.
         """
+        ids, paths = ids if ids is None else [*ids], paths if paths is None else [*paths]
         if dry_run:
             return len(self._chosen(self.snapshot(), ids, paths, where))
         with self.store.writer() as writer:
-            removed = writer.remove(self._chosen(writer.snapshot, ids, paths, where))
+            snapshot = writer.snapshot
+            if ignore:
+                names = self._emptied(snapshot, ids, paths, where)
+                writer.skip(
+                    {"path": name, "reason": media.REMOVED, "error": Reason.REMOVED} for name in names
+                )
+            removed = writer.remove(self._chosen(snapshot, ids, paths, where))
             writer.commit()
         return removed
+
+    def emptied(
+        self,
+        ids: Iterable[int] | None = None,
+        *,
+        paths: Iterable[str | Path] | None = None,
+        where: str | None = None,
+    ) -> list[str]:
+        """The files that `remove` leaves without items, sorted: those that `ignore` keeps out."""
+        return self._emptied(self.snapshot(), ids, paths, where)
+
+    def _emptied(
+        self,
+        snapshot: Snapshot,
+        ids: Iterable[int] | None,
+        paths: Iterable[str | Path] | None,
+        where: str | None,
+    ) -> list[str]:
+        names = snapshot.items(snapshot.ids, ["path"])["path"].to_numpy()
+        removed = np.isin(snapshot.ids, self._chosen(snapshot, ids, paths, where))
+        absent = {
+            str(name) if media.is_url(name) else str(media.absolute(name))
+            for name in (paths or ())
+            if where is None and (media.is_url(name) or Path(name).is_file())
+        }
+        return sorted((absent | set(names[removed])) - set(names[~removed]))
 
     def items(
         self,
@@ -372,9 +409,13 @@ class Collection:
         schema = {"sha256": pa.string(), "bytes": pa.int64(), "paths": pa.list_(pa.string())}
         return pa.Table.from_pylist(sorted(rows, key=lambda row: row["paths"]), pa.schema(schema))
 
-    def skipped(self) -> pa.Table:
-        """The files that could not be read: path, reason, error, when."""
-        return self.snapshot().skipped()
+    def skipped(self, *, everything: bool = False) -> pa.Table:
+        """The files that could not be read: path, reason, error, when.
+
+        everything: also those that are not media, excluded, or removed with `ignore`. Of many of a type the
+            first ones are listed, and the others counted in a row with the path `folder/**/*.type`.
+        """
+        return self.snapshot().skipped(everything=everything)
 
     def export(
         self,
@@ -549,7 +590,7 @@ class Collection:
                     owners = {_parts(owner) for owner in media.owners(media.absolute(given))}
                     inside = [own in owners for own in parts]
                 if not any(inside):
-                    inside = [_fits(own, glob) for own in parts]
+                    inside = [media.fits(own, glob) for own in parts]
                 found = [file["ids"] for file, yes in zip(files, inside, strict=True) if yes]
                 chosen += [np.array(ids, np.int64) for ids in found]
         named = np.unique(np.concatenate(chosen))
@@ -589,18 +630,3 @@ def _bytes_below(folder: Path) -> int:
 def _parts(name: str | Path) -> tuple[str, ...]:
     """The folders and the file of a path, absolute, or of a URL."""
     return tuple(str(name).rstrip("/").split("/")) if media.is_url(name) else media.absolute(name).parts
-
-
-def _fits(path: Sequence[str], glob: Sequence[str]) -> bool:
-    """Whether the parts of a path are those of a glob, where `**` stands for any number of them.
-
-    >>> _fits(("a", "b.jpg"), ("a", "*.jpg")), _fits(("a", "b", "c.jpg"), ("a", "*.jpg"))
-    (True, False)
-    >>> _fits(("a", "b", "c.jpg"), ("a", "**", "*.jpg")), _fits(("a", "c.jpg"), ("a", "**", "*.jpg"))
-    (True, True)
-    """
-    if not path or not glob:
-        return not path and set(glob) <= {"**"}
-    if glob[0] == "**":
-        return _fits(path, glob[1:]) or _fits(path[1:], glob)
-    return fnmatchcase(path[0], glob[0]) and _fits(path[1:], glob[1:])

@@ -104,6 +104,8 @@ class Reason(StrEnum):
     NOT_FETCHED = "OSError"
     NOT_EMBEDDED = "NotEmbedded"
     SIDECAR = "UsageError"  # an invalid sidecar of a file that has items
+    EXCLUDED = "Excluded"  # by a glob of the user or an ignore file
+    REMOVED = "Removed"  # for good, by the user
 
     @classmethod
     def _missing_(cls, value: object) -> "Reason":
@@ -113,6 +115,11 @@ class Reason(StrEnum):
     def is_transient(self) -> bool:
         """Whether a retry may succeed with the same bytes."""
         return self in (Reason.MISSING_PACKAGE, Reason.TOO_LARGE, Reason.NOT_FETCHED)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the file should have had items."""
+        return self not in (Reason.NOT_MEDIA, Reason.EXCLUDED, Reason.REMOVED)
 
 
 class MediaError(XsearchError):

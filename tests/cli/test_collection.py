@@ -123,3 +123,33 @@ def test_verify_finds_repairs_and_ingest_brings_back(run, media, copy):
     assert ids(run, copy) == []
     run("ingest", media, "--collection", copy)
     assert len(ids(run, copy)) == len(before)
+
+
+def test_rm_says_what_comes_back_and_ignore_keeps_it_out(run, media, tmp_path):
+    folder, index = tmp_path / "m", tmp_path / "c"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / f"{name}.txt").write_text(f"a dog {name}")
+    run("ingest", folder, "-c", index)
+    dry = run("rm", folder / "a.txt", "--dry-run", "-c", index)
+    assert "next ingest of its folder brings back 1 file; --ignore keeps such files out" in dry.stderr
+    result = run("rm", folder / "a.txt", "--ignore", "--yes", "-c", index)
+    assert result.stdout == "removed 1 item, kept 1 file out\n"
+    assert "brings back" not in result.stderr
+    again = run("ingest", folder, "-c", index).stdout
+    assert "nothing changed" in again
+    assert "1  kept out by `xsearch rm --ignore`" in again
+    run("compact", "-c", index)
+    assert "1 file (1 text)" in run("ingest", folder / "a.txt", "-c", index).stdout
+    (folder / "b.txt").unlink()
+    assert "brings back" not in run("rm", folder / "b.txt", "--yes", "-c", index).stderr  # it is gone
+
+
+def test_skipped_lists_other_files_on_request(run, media, index):
+    result = run("skipped", "--collection", index)
+    assert "program.exe" not in result.stdout
+    assert "--all lists 1 more" in result.stderr
+    everything = run("skipped", "--all", "--collection", index).stdout
+    assert {"broken.png", "program.exe"} <= set(everything.replace("/", " ").split())
+    rows = json.loads(run("skipped", "--all", "--json", "--collection", index).stdout)
+    assert {row["error"] for row in rows} == {"Unreadable", "NotMedia"}

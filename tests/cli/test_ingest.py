@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,41 @@ def test_a_dry_run_tells_of_changes_as_of_something_to_do(run, media, tmp_path):
     assert "replaced" not in told
 
 
+def test_a_dry_run_after_a_rename_says_what_would_move(run, media, tmp_path):
+    folder, words = tmp_path / "m", ["ingest", tmp_path / "m", "--collection", tmp_path / "c"]
+    folder.mkdir()
+    (folder / "one.png").write_bytes((media / "one.png").read_bytes())
+    run(*words)
+    (folder / "one.png").rename(folder / "uno.png")
+    told = run(*words, "--dry-run", "--prune").stdout
+    assert told == "would embed 0 files, move 1 file; 0 unchanged; nothing was written\n"
+    assert "1  moved" in run(*words).stdout
+
+
+def test_other_files_are_counted_by_type_in_80_columns(run, tmp_path):
+    for number, kind in enumerate(["json", "docx", "db", "ini", "xlsx", "pages", "exe"], start=1):
+        for count in range(number):
+            (tmp_path / f"{count}.{kind}").write_bytes(b"\0")
+    (tmp_path / "a.txt").write_text("a dog")
+    told = run("ingest", tmp_path, "--exclude", "*.ini", "--collection", tmp_path / "c").stdout
+    assert "     24  not media (.exe 7, .pages 6, .xlsx 5, .db 3, others 3)" in told
+    assert "      4  excluded" in told
+    assert max(map(len, told.splitlines()[1:])) <= 80
+
+
+def test_a_rule_that_matches_nothing_is_said(run, media, tmp_path):
+    options = ["--as", "thermal=flir/*", "--exclude", "raw", "--dry-run", "--collection", tmp_path / "c"]
+    told = run("ingest", media, *options).stderr
+    assert "--as thermal=flir/* matches nothing" in told
+    assert "--exclude raw matches nothing" in told
+
+
+def test_an_empty_exclusion_is_refused(run, media, tmp_path):
+    result = run("ingest", media, "--exclude", "", "--collection", tmp_path / "c", code=2)
+    assert "--exclude: empty glob" in result.stderr
+    assert not (tmp_path / "c").exists()
+
+
 @pytest.fixture
 def program(model, tmp_path):
     """Starts the program as a process of its own; ends it if the test does not."""
@@ -150,6 +186,65 @@ def test_a_watched_folder_is_kept_in_step(program, tmp_path):
     assert "watching; stop with Ctrl-C" in stderr
     assert stdout.count("1 item (1 text)") == 2
     assert "Traceback" not in stderr
+
+
+def test_deletions_moves_and_ignore_files_are_followed(program, tmp_path):
+    media, index = tmp_path / "media", tmp_path / "media" / "indexes" / "default"
+    (media / "old").mkdir(parents=True)
+    for name in ("a", "old/b", "old/c"):
+        (media / f"{name}.txt").write_text(f"a dog {name}")
+    process = program("ingest", media, "--collection", index, "--watch")
+    assert wait_for(lambda: texts(index) == ["a dog a", "a dog old/b", "a dog old/c"])
+    (media / "old").rename(media / "new")
+    assert wait_for(lambda: paths(index, media) == ["a.txt", "new/b.txt", "new/c.txt"])
+    (media / ".xsearchignore").write_text("a.*\n")
+    assert wait_for(lambda: paths(index, media) == ["new/b.txt", "new/c.txt"])
+    (media / ".xsearchignore").write_text("# nothing\n")
+    assert wait_for(lambda: paths(index, media) == ["a.txt", "new/b.txt", "new/c.txt"])
+    shutil.rmtree(media / "new")
+    assert wait_for(lambda: paths(index, media) == ["a.txt"])
+    (media / "@eaDir").mkdir()
+    (media / "@eaDir" / "x.txt").write_text("a thumb")  # not worth a line
+    (media / "new").mkdir()
+    (media / "new" / "d.txt").write_text("a dog d")
+    assert wait_for(lambda: paths(index, media) == ["a.txt", "new/d.txt"])
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert (stdout.count("2  moved"), stdout.count("removed"), "nothing changed" in stdout) == (1, 2, False)
+    assert "--prune" not in stderr
+
+
+def test_a_watched_folder_that_is_gone_keeps_its_items_until_it_is_back(program, tmp_path):
+    media, other, index = tmp_path / "media", tmp_path / "other", tmp_path / "index"
+    for folder in (media, other):
+        folder.mkdir()
+        (folder / "a.txt").write_text(f"a dog {folder.name}")
+    process = program("ingest", media, other / "a.txt", "--collection", index, "--watch")
+    assert wait_for(lambda: texts(index) == ["a dog media", "a dog other"])
+    media.rename(tmp_path / "away")
+    time.sleep(1.5)
+    (other / "next.txt").write_text("a cat")
+    (other / "next.txt").replace(other / "a.txt")  # as editors save
+    assert wait_for(lambda: texts(index) == ["a cat", "a dog media"])
+    media.mkdir()  # as a mount point
+    (media / "b.txt").write_text("a cage")
+    assert wait_for(lambda: texts(index) == ["a cage", "a cat", "a dog media"])
+    (media / "b.txt").unlink()
+    assert wait_for(lambda: texts(index) == ["a cat", "a dog media"])
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.count("media is gone; its items are kept until it is back") == 1
+    assert "1 item of vanished files kept; --prune removes them" in stderr
+
+
+def paths(index, root):
+    try:
+        names = xsearch.open(index).items(columns=["path"])["path"].to_pylist()
+    except XsearchError:
+        return None
+    return sorted(os.path.relpath(name, root) for name in names)
 
 
 def test_ctrl_c_keeps_what_is_embedded_and_says_how_to_go_on(program, tmp_path):

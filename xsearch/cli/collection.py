@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import options, output
-from xsearch.cli.table import print_table, relative, seconds
+from xsearch.cli.table import print_table, relative, relative_paths, seconds
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION
 
@@ -98,11 +99,16 @@ def remove(
         ),
     ] = None,
     where: options.Where = None,
+    ignore: Annotated[
+        bool, typer.Option("--ignore", help="Keep these files out, unless ingest names the file itself.")
+    ] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Remove items from a collection. The media files themselves are not touched."""
+    from xsearch.media import is_url  # and with it numpy
+
     if not what and where is None:
         raise UsageError("rm: expected ids, paths or --where; to remove everything delete the folder")
     collection = _open(folder)
@@ -111,23 +117,42 @@ def remove(
         there, unknown = len(ids) - len(missing), ", ".join(map(str, sorted(missing)))
         output.note(f"{there} of {len(ids)} ids are in the collection, not {unknown}")
     count = collection.remove(ids, paths=paths, where=where, dry_run=True)
-    if dry_run or not count:
-        typer.echo(f"would remove {_items(count)}" if count else "no items match, nothing was removed")
+    emptied = collection.emptied(ids, paths=paths, where=where)
+    kept_out = f", keep {output.plural(len(emptied), 'file')} out" if ignore and emptied else ""
+    if not count and not kept_out:
+        typer.echo("no items match, nothing was removed")
+        return
+    if back := [] if ignore else [name for name in emptied if is_url(name) or os.path.lexists(name)]:
+        files = output.plural(len(back), "file")
+        output.note(f"the next ingest of its folder brings back {files}; --ignore keeps such files out")
+    if dry_run:
+        typer.echo(f"would remove {output.plural(count, 'item')}{kept_out}")
         return
     if not yes:
-        typer.confirm(f"Remove {_items(count)} from {folder}?", abort=True, err=True)
-    typer.echo(f"removed {_items(collection.remove(ids, paths=paths, where=where))}")
+        typer.confirm(f"Remove {output.plural(count, 'item')} from {folder}{kept_out}?", abort=True, err=True)
+    removed = collection.remove(ids, paths=paths, where=where, ignore=ignore)
+    typer.echo(f"removed {output.plural(removed, 'item')}" + kept_out.replace("keep ", "kept ", 1))
 
 
-def skipped(json: options.Json = False, folder: options.Collection = DEFAULT_COLLECTION) -> None:
+def skipped(
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also files that are not media, excluded, or removed with --ignore.")
+    ] = False,
+    json: options.Json = False,
+    folder: options.Collection = DEFAULT_COLLECTION,
+) -> None:
     """List the files that could not be read, and why."""
-    rows = _open(folder).skipped().to_pylist()
+    collection = _open(folder)
+    rows = collection.skipped(everything=everything).to_pylist()
     if json:
         output.print_json(rows)
     elif rows:
-        print_table(("path", "reason"), [(relative(row["path"]), row["reason"]) for row in rows])
+        cells = [(relative(row["path"]), relative_paths(row["reason"])) for row in rows]
+        print_table(("path", "reason"), cells)
     else:
         output.note("nothing was skipped")
+    if not everything and not json and (others := len(collection.skipped(everything=True)) - len(rows)):
+        output.note(f"--all lists {others:,} more that are not media, excluded or removed")
 
 
 def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
@@ -168,10 +193,6 @@ def _open(folder: Path) -> Collection:
     import xsearch
 
     return xsearch.open(folder)
-
-
-def _items(count: int) -> str:
-    return f"{count:,} item{'s' * (count != 1)}"
 
 
 def _ids_and_paths(names: list[str]) -> tuple[list[int], list[str]]:

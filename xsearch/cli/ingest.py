@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xsearch.cli import options, output
-from xsearch.cli.table import relative
+from xsearch.cli.table import relative, relative_paths
+from xsearch.cli.watch import changes
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["ingest", "open_or_create", "print_report", "progress_bar"]
 
 SHOWN = 10  # skipped files that are listed
+TYPES = 4  # extensions of files that are not media
 
 
 def _there(paths: list[str]) -> list[str]:
@@ -47,6 +49,12 @@ def ingest(
             "--as", metavar="KIND=GLOB", help='Read these files as KIND: "thermal=flir/*"; repeatable.'
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="GLOB", help='Leave these files and folders out: raw, "*.tmp", "old/2019*"; repeatable.'
+        ),
+    ] = None,
     metadata: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +63,9 @@ def ingest(
             help="Table (CSV, JSON lines, Parquet) with a column path, whose others become metadata.",
         ),
     ] = None,
-    prune: Annotated[bool, typer.Option("--prune", help="Also remove items whose files are gone.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Also remove items whose files are gone or excluded.")
+    ] = False,
     no_captions: Annotated[
         bool,
         typer.Option("--no-captions", help="Do not embed what pictures say of themselves as texts."),
@@ -65,69 +75,84 @@ def ingest(
     json_progress: Annotated[
         bool, typer.Option("--json-progress", help="Print progress and report as JSON lines.")
     ] = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Keep running and ingest what changes.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Keep running and follow changes and deletions.")
+    ] = False,
 ) -> None:
     """Embed new and changed media under PATH.
 
     May be interrupted at any time; run it again to continue.
+
+    A GLOB is compared with names and with paths below PATH ("flir/*", also "media/flir/*" for the PATH
+    media), from ./ on with paths below the current folder. * also matches /. Hidden files and folders of
+    the system (@eaDir, $RECYCLE.BIN) are left out, and so is what a file .xsearchignore in any folder names,
+    in the syntax of .gitignore.
     """
-    rules = [_rule(text) for text in kinds or []]
+    rules, globs = [_rule(text) for text in kinds or []], exclude or []
     if watch and (dry_run or strict):
         raise UsageError("--watch does not end; leave out --dry-run and --strict")
-    from xsearch.media import is_url  # and with it numpy
+    from xsearch.media import Exclusion, is_url  # and with it numpy
 
+    Exclusion(globs)  # raises UsageError before a collection is created
     if watch and any(map(is_url, paths)):
         raise UsageError("--watch follows local folders only; for a URL, run ingest again")
     from xsearch.ingest import ingest as compare
 
-    def once(collection: Collection | None) -> Report:
+    def once(paths: Sequence[str], prune: bool | Sequence[str]) -> Report:
         with json_lines() if json_progress else progress_bar() as progress:
             if collection is None:
-                report = compare(None, paths, None, kinds=rules, metadata=metadata, dry_run=True)
-            else:
-                report = collection.ingest(
-                    paths,
-                    kinds=rules,
-                    metadata=metadata,
-                    prune=prune,
-                    captions=not no_captions,
-                    dry_run=dry_run,
-                    progress=progress,
-                )
+                return compare(None, paths, None, kinds=rules, exclude=globs, metadata=metadata, dry_run=True)
+            return collection.ingest(
+                paths,
+                kinds=rules,
+                exclude=globs,
+                metadata=metadata,
+                prune=prune,
+                captions=not no_captions,
+                dry_run=dry_run,
+                progress=progress,
+            )
+
+    def show(report: Report) -> None:
         if json_progress:
             typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))
         else:
             print_report(report, folder, dry_run=dry_run)
-        return report
 
     collection = None
     if not dry_run or _is_collection(folder):
         collection = open_or_create(folder, model, device, dtype)
-    changes = _changes(paths, folder) if watch else iter(())
-    next(changes, None)  # it looks from here on, so nothing is missed meanwhile
-    report = once(collection)
-    for changed in changes:
-        if changed:
-            once(collection)
-    if strict and report.skipped:
-        raise typer.Exit(1)
+    if not watch:
+        report = once(paths, prune)
+        show(report)
+        if strict and report.skipped:
+            raise typer.Exit(1)
+        return
+    printed: set[object] = set()
+    for there, deleted in changes(paths, folder):
+        try:
+            report = once(there, prune or deleted)
+        except UsageError:
+            if all(Path(path).exists() for path in there):
+                raise
+            continue  # gone meanwhile
+        if news := _news(report, printed):
+            show(news)
 
 
-def _changes(paths: Sequence[str], folder: Path) -> Iterator[set[Any]]:
-    """Yield changes below `paths` once they have settled; empty sets at first and once a second."""
-    try:
-        import watchfiles
-    except ImportError:
-        raise UsageError("--watch needs the package watchfiles: pip install 'xsearch[watch]'") from None
-    ours = str(folder.absolute())
-    output.note("watching; stop with Ctrl-C")
-    return watchfiles.watch(
-        *paths,
-        watch_filter=lambda change, path: not path.startswith(ours),
-        yield_on_timeout=True,
-        rust_timeout=1000,
-        raise_interrupt=True,
-    )
+def _news(report: Report, printed: set[object]) -> Report | None:
+    """Return a report without what earlier reports have printed; None if nothing has happened since."""
+    is_first = not printed
+    skipped = tuple(skip for skip in report.skipped if skip not in printed)
+    notes = tuple(note for note in report.notes if note not in printed)
+    printed.update(("report", *skipped, *notes))
+    is_new = is_first or report.items or _touched(report) or skipped or notes
+    return replace(report, skipped=skipped, notes=notes) if is_new else None
+
+
+def _touched(report: Report) -> int:
+    """Return how much of the collection has changed without being embedded."""
+    return report.changed + report.described + report.duplicates + report.moved + report.removed
 
 
 def open_or_create(folder: Path, model: str | None, device: str = "auto", dtype: str = "auto") -> Collection:
@@ -188,15 +213,15 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
     """Print what an ingest did: counts on stdout, what was skipped and why on stderr."""
     files = sum(report.files.values())
     new = output.counts(report.new, "file")
-    touched = report.changed or report.described or report.duplicates or report.moved or report.removed
     if dry_run:
-        typer.echo(f"would embed {new}; {report.unchanged:,} unchanged; nothing was written")
+        moved = f", move {output.plural(report.moved, 'file')}" if report.moved else ""
+        typer.echo(f"would embed {new}{moved}; {report.unchanged:,} unchanged; nothing was written")
     elif report.items:
         rate = f"in {report.seconds:.1f} s, {report.items_per_s:.1f} items/s"
         typer.echo(f"{folder}: {output.counts(report.items, 'item')} from {new}, {rate}")
     elif not files:
         typer.echo(f"{folder}: no media found")
-    elif report.unchanged and not touched:
+    elif report.unchanged and not _touched(report):
         still = "file is as it was" if report.unchanged == 1 else "files are as they were"
         typer.echo(f"{folder}: nothing changed, {report.unchanged:,} {still}")
     else:
@@ -206,9 +231,11 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
         (report.changed, "changed since the last run"),
         (report.described, "with new metadata"),
         (report.duplicates, "with the same bytes as another file, not embedded twice"),
-        (report.moved, "moved"),
-        (report.removed, "items of vanished files" + (" to remove" if dry_run else " removed")),
-        (report.not_media, "not media"),
+        (0 if dry_run else report.moved, "moved"),
+        (report.removed, "items of vanished or excluded files" + (" to remove" if dry_run else " removed")),
+        (report.not_media, f"not media ({_types(report.not_media_types)})"),
+        (report.excluded, "excluded"),
+        (report.ignored, "kept out by `xsearch rm --ignore`"),
         (len(report.skipped), "skipped"),
     ):
         if count:
@@ -217,11 +244,22 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
         spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
         output.note(f"time spent: {', '.join(spent)}")
     for note in report.notes:
-        output.note(note)
+        output.note(relative_paths(note))
     for skip in report.skipped[:SHOWN]:
         output.note(f"skipped {relative(skip.path)}: {skip.reason}")
     if len(report.skipped) > SHOWN:
         output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --collection {folder}")
+
+
+def _types(counts: Mapping[str, int]) -> str:
+    """Return the most frequent extensions, and how many other files there are.
+
+    >>> _types({".json": 2000, ".db": 60, "": 3})
+    '.json 2,000, .db 60, others 3'
+    """
+    shown = dict([(kind, count) for kind, count in counts.items() if kind][:TYPES])
+    others = sum(counts.values()) - sum(shown.values())
+    return ", ".join(f"{kind} {count:,}" for kind, count in {**shown, "others": others}.items() if count)
 
 
 def _is_collection(folder: Path) -> bool:

@@ -13,7 +13,7 @@ import typer
 from xsearch.cli.table import printable
 from xsearch.types import Modality
 
-__all__ = ["counts", "note", "print_fields", "print_json", "progress_bar", "to_json"]
+__all__ = ["counts", "note", "plural", "print_fields", "print_json", "progress_bar", "to_json"]
 
 
 def note(text: str) -> None:
@@ -27,9 +27,13 @@ def counts(by_kind: Mapping[Modality, int], noun: str) -> str:
     >>> counts({Modality.IMAGE: 4, Modality.TEXT: 1_000}, "item")
     '1,004 items (4 image, 1,000 text)'
     """
-    total = sum(by_kind.values())
     kinds = ", ".join(f"{by_kind[kind]:,} {kind}" for kind in Modality if by_kind.get(kind))
-    return f"{total:,} {noun}{'s' * (total != 1)}" + (f" ({kinds})" if kinds else "")
+    return plural(sum(by_kind.values()), noun) + (f" ({kinds})" if kinds else "")
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count and its noun: `1 file`, `1,000 files`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def print_fields(fields: Mapping[str, object], *, width: int = 11) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.measure import Measurement
 
-__all__ = ["print_table", "printable", "relative", "seconds"]
+__all__ = ["print_table", "printable", "relative", "relative_paths", "seconds"]
 
 GAP = 2  # columns between two cells
 TEXT = 80  # of a text in a pipe; JSON and CSV have all of it
@@ -58,6 +58,11 @@ def relative(path: str) -> str:
     """A path below the current directory relative to it, any other unchanged."""
     cwd = Path.cwd()
     return str(Path(path).relative_to(cwd)) if Path(path).is_relative_to(cwd) else path
+
+
+def relative_paths(text: str) -> str:
+    """A text in which paths below the current directory are relative to it."""
+    return text.replace(f"{Path.cwd()}/", "")
 
 
 def seconds(value: float | None) -> str:

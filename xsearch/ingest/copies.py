@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from xsearch import media
+from xsearch.errors import MediaError
 from xsearch.ingest.work import Embedded, Task, replaced
 from xsearch.media import facts
 from xsearch.store import ITEM_COLUMNS
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     from xsearch.ingest.known import KnownFile
     from xsearch.store import Snapshot
 
-__all__ = ["Copies", "Copy", "copied"]
+__all__ = ["Copies", "Copy", "copied", "moves"]
 
 BATCH = 1_000  # copies per lookup
 
@@ -80,6 +83,38 @@ class Copies:
 
 def _with_facts(task: Task) -> Task:
     return replace(task, about=facts.facts(cast(MediaFile, task.file)))
+
+
+def moves(tasks: Iterable[Task], vanished: Mapping[str, KnownFile]) -> dict[str, Task]:
+    """Return which vanished files the files of `tasks` are, by the names of the former.
+
+    Opens files that have the size of a vanished one, but not its mtime.
+    """
+    sizes = {(file.bytes, file.kind) for file in vanished.values()}
+    names: dict[tuple[int | str, ...], list[str]] = defaultdict(list)
+    for path, old in vanished.items():
+        names[old.bytes, old.kind, old.mtime_ns].append(path)
+        names[old.bytes, old.kind, old.sha256].append(path)
+    moved: dict[str, Task] = {}
+
+    def take(*key: int | str) -> str | None:
+        candidates = names.get(key, [])
+        while candidates and candidates[-1] in moved:
+            candidates.pop()
+        return candidates.pop() if candidates else None
+
+    for task in tasks:
+        size = task.file.bytes, task.file.modality
+        if size in sizes and (name := take(*size, task.file.mtime_ns) or take(*size, _content(task.file))):
+            moved[name] = task
+    return moved
+
+
+def _content(file: MediaFile | media.RemoteFile) -> str:
+    """Return the sha256 of a local file, "" if it is unknown."""
+    with suppress(MediaError):
+        return media.sha256(file.path, file.companion) if isinstance(file, MediaFile) else ""
+    return ""
 
 
 def copied(

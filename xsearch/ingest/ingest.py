@@ -30,8 +30,9 @@ def ingest(
     backend: Backend | None,
     *,
     kinds: Sequence[tuple[Modality, str]] = (),
+    exclude: Sequence[str] = (),
     metadata: str | Path | None = None,
-    prune: bool = False,
+    prune: bool | Sequence[str | Path] = False,
     captions: bool = True,
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
@@ -41,9 +42,11 @@ def ingest(
 ) -> Report:
     """Synchronise the collection with the media below `paths`: files, folders or fsspec URLs.
 
-    kinds: `(kind, glob)` rules that override detection.
+    kinds: `(kind, glob)` rules that override detection; see `xsearch.media.matches` for globs.
+    exclude: globs of files and folders that are left out, as are those that a `.xsearchignore` excludes.
     metadata: a table with a `path` column; the others become item columns (see `xsearch.metadata`).
-    prune: also remove the items of deleted files below `paths`.
+    prune: also remove the items of deleted and excluded files below `paths`, or only of those at and below
+        these paths.
     captions: also embed titles, descriptions and keywords that pictures state, as text items of their files.
     dry_run: compare only; `store` (no collection yet) and `backend` may be None.
     decoders: number of decoder processes, default one per core; 0 decodes in this process.
@@ -63,18 +66,18 @@ def ingest(
                 known,
                 paths,
                 kinds=kinds,
+                exclude=exclude,
                 metadata=metadata,
                 collection=store.path if store else None,
                 scratch=Path(scratch).resolve(),
             )
         if writer is None or backend is None:
-            report = plan.report if prune else replace(plan.report, removed=0)
-            return replace(report, seconds=clock.seconds, spent=clock.spent)
+            return replace(plan.preview(known, prune), seconds=clock.seconds, spent=clock.spent)
         with Ledger(
             writer, known, plan, clock, commit_items=commit_items, commit_s=commit_s, progress=progress
         ) as ledger:
             local.run(plan, ledger, backend, clock, decoders, captions=captions)
-            ledger.finish(prune=prune)
+            ledger.finish(prune)
         with clock.timed("index"):
             derive(writer)
     return replace(ledger.report, seconds=clock.seconds, spent=clock.spent)

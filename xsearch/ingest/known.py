@@ -72,12 +72,23 @@ class KnownSkip:
 
 
 class Known:
-    """The files and skips of a snapshot, by name; empty without a snapshot."""
+    """The files and skips of a snapshot, by name; empty without a snapshot.
+
+    `skips` are failures, `removed` what the user has removed for good, `others` no media and excluded.
+    """
 
     def __init__(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
         self.files = dict(_files(snapshot)) if snapshot is not None else {}
-        self.skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
+        skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
+        self.skips = {path: skip for path, skip in skips.items() if skip.skipped.error.is_failure}
+        others = {path: skip.skipped for path, skip in skips.items() if path not in self.skips}
+        self.removed = {path for path, skip in others.items() if skip.error is Reason.REMOVED}
+        self.others = {path: skip for path, skip in others.items() if path not in self.removed}
+
+    def is_skipped(self, name: str) -> bool:
+        """Whether a file was skipped or removed for good."""
+        return name in self.skips or name in self.removed
 
     def unchanged(self, path: Path) -> MediaFile | None:
         """Return a stored file if it is unchanged on disk, without opening it."""
@@ -130,7 +141,7 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
 
 
 def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
-    for row in snapshot.skipped().to_pylist():
+    for row in snapshot.skipped(everything=True).to_pylist():
         yield KnownSkip(Skipped(row["path"], row["reason"], Reason(row["error"])), row["when"])
 
 

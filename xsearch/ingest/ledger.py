@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +24,9 @@ from xsearch.errors import Reason
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_sigint
 from xsearch.ingest.known import Known, KnownFile, as_text
+from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
-from xsearch.ingest.survey import Survey
+from xsearch.ingest.survey import Survey, kept, pruned
 from xsearch.ingest.work import Action, Embedded, Task
 from xsearch.media import RemoteFile, Skipped
 from xsearch.media.facts import COLUMNS
@@ -73,14 +75,16 @@ class Ledger:
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
         self._copies = Copies(known.files, survey.vanished, survey.recaptioned)
-        self._pending = [_Change(dropped=survey.outdated, skipped=survey.skipped, recovered=survey.recovered)]
+        skips = (*survey.skipped, *survey.others)
+        self._pending = [_Change(dropped=survey.outdated, skipped=skips, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
         self._started = clock.started.isoformat()  # skipped files modified later are retried
         self._new: Counter[Modality] = Counter()
         self._items: Counter[Modality] = Counter()
         self._skipped: list[Skipped] = []
         self._counts: dict[str, Any] = dict.fromkeys(("changed", "duplicates", "moved", "removed"), 0)
-        self._counts |= {"unchanged": survey.report.unchanged, "not_media": survey.report.not_media}
+        self._counts |= {"unchanged": survey.report.unchanged, "notes": survey.report.notes}
+        self._not_media = Counter(survey.report.not_media_types)
         self._done = self._bytes = self._pending_items = 0  # files, their bytes, items to commit
 
     def __enter__(self) -> Ledger:
@@ -104,7 +108,8 @@ class Ledger:
 
     def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
         """Record a file without items. If it could not be fetched, its stored items are kept."""
-        self._counts["not_media"] += skip.error is Reason.NOT_MEDIA
+        if skip.error is Reason.NOT_MEDIA:
+            self._not_media[extension(skip.path)] += 1
         self._apply(
             _Change(
                 dropped=() if skip.error is Reason.NOT_FETCHED else (skip.path,),
@@ -114,10 +119,11 @@ class Ledger:
             file,
         )
 
-    def finish(self, *, prune: bool) -> None:
+    def finish(self, prune: bool | Sequence[str | Path]) -> None:
         """Record the copies, whose sources are all embedded by now.
 
-        prune: remove the items of vanished files, unless they were moved.
+        prune: remove the items of vanished and excluded files, or those at and below these paths, unless
+            they were moved.
         """
         copies, files = self._copies, self._known.files
         same = (copy.task.file for copy in copies.of_stored if copy.is_same_file)
@@ -135,10 +141,11 @@ class Ledger:
                     file = copy.task.file
                     self.refuse(replace(problems[copy.source], path=file.name), file)
             self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
-        if prune:
-            gone = self._survey.vanished - copies.moved
-            self._counts["removed"] = sum(len(files[name].ids) for name in gone)
-            self._pending.append(_Change(dropped=gone))
+        gone = self._survey.vanished - copies.moved
+        removed = pruned(gone, prune)
+        self._counts["removed"] = sum(len(files[name].ids) for name in removed)
+        self._counts["notes"] += tuple(kept(files, gone - removed, self._survey.excluded))
+        self._pending.append(_Change(dropped=removed))
 
     @property
     def is_due(self) -> bool:
@@ -165,8 +172,16 @@ class Ledger:
     @property
     def report(self) -> Report:
         """The report so far, without timings."""
-        skipped = (*self._survey.report.skipped, *self._skipped)
-        return replace(self._survey.report, new=self._new, items=self._items, skipped=skipped, **self._counts)
+        report, types = self._survey.report, self._not_media
+        return replace(
+            report,
+            new=self._new,
+            items=self._items,
+            skipped=(*report.skipped, *self._skipped),
+            not_media=types.total(),
+            not_media_types=types,
+            **self._counts,
+        )
 
     def _copy(self, snapshot: Snapshot, files: Mapping[str, KnownFile], copies: Sequence[Copy]) -> None:
         for copy, embedded in copied(snapshot, files, copies):
@@ -193,7 +208,7 @@ class Ledger:
                 rows=embedded.rows,
                 vectors=embedded.vectors,
                 skipped=(Skipped(sidecar_name, problem, Reason.SIDECAR),) if problem else (),
-                recovered=[name for name in resolved if name in self._known.skips],
+                recovered=[name for name in resolved if self._known.is_skipped(name)],
             ),
             file.name,
             file,

@@ -74,16 +74,19 @@ class Report:
     duplicates: int  # files that took the vectors of another with the same bytes
     moved: int  # duplicates whose original is gone
     described: int  # files with new user columns only
-    removed: int  # items of vanished files
+    removed: int  # items of vanished and excluded files
     skipped: tuple[Skipped, ...]  # including unchanged ones of earlier runs
     not_media: int
+    not_media_types: Mapping[str, int]  # by extension
+    excluded: int  # files and folders, by globs and ignore files
+    ignored: int  # files that the user has removed for good
     notes: tuple[str, ...]  # what the user should know: rows of tables and rules that match no file
     seconds: float
     spent: Mapping[str, float]  # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
 
     def __post_init__(self) -> None:
         # `asdict` of Python 3.11 breaks counters and default dictionaries (python/cpython#106113)
-        for name in ("files", "new", "items", "spent"):
+        for name in ("files", "new", "items", "not_media_types", "spent"):
             object.__setattr__(self, name, dict(getattr(self, name)))
 
     @property

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ import pyarrow.compute as pc
 
 from xsearch import media
 from xsearch.errors import Reason, UsageError
+from xsearch.ingest.copies import moves
 from xsearch.ingest.known import Known, KnownFile
+from xsearch.ingest.others import Others
 from xsearch.ingest.report import Report
 from xsearch.ingest.work import Action, Task, replaced, table_of, tasks_of
-from xsearch.media import Remote, RemoteFile, Skipped, facts
+from xsearch.media import Exclusion, Remote, RemoteFile, Skipped, facts
 from xsearch.metadata import Files, Metadata, sidecar
 from xsearch.types import PICTURES, MediaFile, Modality
 
@@ -36,15 +38,39 @@ class Survey:
 
     work: pa.Table  # schema WORK
     remotes: Mapping[str, Remote]  # by URL
-    report: Report  # of a dry run with prune
+    report: Report  # before anything is embedded, copied or removed
     skipped: Sequence[Skipped]  # new skips, or skips with a new reason
     outdated: Set[str]  # stored, changed and now unreadable: their items are removed
     recovered: Set[str]  # skipped before, now readable or deleted
-    vanished: Set[str]  # stored and below the roots, but deleted
+    vanished: Set[str]  # stored and below the roots, but deleted or excluded
+    excluded: Set[str]  # of these
+    others: Sequence[Skipped]  # no failures, as by `Others`: new lines to record
     recaptioned: Set[str]  # unchanged pictures whose XMP sidecars have other words: embedded again
 
     def tasks(self, action: Action) -> Iterator[Task]:
         return tasks_of(self.work.filter(pc.field("action") == action), self.remotes)
+
+    def preview(self, known: Known, prune: bool | Sequence[str | Path]) -> Report:
+        """Return the report of a dry run. Files that will turn out to be duplicates count as new."""
+        files, tasks = known.files, list(self.tasks(Action.EMBED))
+        moved = moves(tasks, {name: files[name] for name in self.vanished})
+        new = Counter(self.report.new)
+        new.subtract(task.file.modality for task in moved.values())
+        gone = self.vanished - moved.keys()
+        removed = pruned(gone, prune)
+        problems = [
+            Skipped(sidecar(task.file.name), task.sidecar_problem, Reason.SIDECAR)
+            for task in tasks
+            if task.sidecar_problem
+        ]
+        return replace(
+            self.report,
+            new=+new,
+            moved=len(moved),
+            removed=sum(len(files[name].ids) for name in removed),
+            skipped=(*self.report.skipped, *problems),
+            notes=(*self.report.notes, *kept(files, gone - removed, self.excluded)),
+        )
 
 
 def survey(
@@ -52,6 +78,7 @@ def survey(
     roots: Sequence[str | Path],
     *,
     kinds: Sequence[tuple[Modality, str]],
+    exclude: Sequence[str] = (),
     metadata: str | Path | None,
     collection: Path | None,
     scratch: Path,
@@ -63,20 +90,24 @@ def survey(
     """
     folders = [media.absolute(root) for root in roots if not media.is_url(root)]
     remotes = {str(root): Remote(str(root), scratch, kinds=kinds) for root in roots if media.is_url(root)}
-    listed = [file for remote in remotes.values() for file in remote.files()]
+    exclusion = Exclusion(exclude, known.removed - known.files.keys())
+    listed = [file for remote in remotes.values() for file in remote.files(exclusion)]
     local_roots = [*folders, *(remote.folder for remote in remotes.values())]
     inside = f"{media.absolute(collection)}{os.sep}" if collection else None
     files = deque(
         file
-        for file in chain(listed, media.walk(folders, kinds=kinds, known=known.unchanged))
+        for file in chain(
+            listed, media.walk(folders, kinds=kinds, known=known.unchanged, exclusion=exclusion)
+        )
         if not (inside and (file.path if isinstance(file, Skipped) else file.name).startswith(inside))
     )
     described = _metadata(files, local_roots, remotes, kinds=kinds, requested=metadata)
-    sorter = _Sorter(known, described, local_roots, kinds)
+    names = [*map(str, folders), *remotes]
+    sorter = _Sorter(known, described, local_roots, kinds, exclusion, Others(names))
     drained = (files.popleft() for _ in range(len(files)))  # a million take 640 MB
     work = table_of(task for file in drained if (task := sorter.sort(file)))
-    names = [*map(str, folders), *remotes]
     vanished = {*sorter.missing(known.files, names)}
+    others = sorter.others
     report = Report(
         files=sorter.files,
         new=sorter.new,
@@ -84,16 +115,29 @@ def survey(
         **sorter.counts,
         duplicates=0,
         moved=0,
-        removed=sum(len(known.files[name].ids) for name in vanished),
+        removed=0,
         skipped=(*sorter.still_skipped, *sorter.skipped),
-        notes=described.notes(),
+        not_media=others.counts[Reason.NOT_MEDIA],
+        not_media_types=dict(others.types.most_common()),
+        excluded=others.counts[Reason.EXCLUDED],
+        ignored=others.counts[Reason.REMOVED],
+        notes=(*described.notes(), *sorter.notes()),
         seconds=0.0,
         spent={},
     )
     deleted = sorter.missing(known.skips.keys() - {skip.path for skip in report.skipped}, names)
-    recovered = sorter.recovered.union(deleted)
+    added, dropped = others.changes(known.others)
     return Survey(
-        work, remotes, report, sorter.skipped, sorter.outdated, recovered, vanished, sorter.recaptioned
+        work,
+        remotes,
+        report,
+        skipped=sorter.skipped,
+        others=added,
+        outdated=sorter.outdated,
+        recovered=sorter.recovered.union(deleted, dropped),
+        vanished=vanished,
+        recaptioned=sorter.recaptioned,
+        excluded={name for name in vanished if not media.is_url(name) and os.path.lexists(name)},
     )
 
 
@@ -106,7 +150,11 @@ def _metadata(
     requested: str | Path | None,
 ) -> Metadata:
     """Return the user columns of the files: from the tables among them, and from the requested one."""
-    skipped = (Path(file.path) for file in files if isinstance(file, Skipped))
+    skipped = (
+        Path(file.path)
+        for file in files
+        if isinstance(file, Skipped) and file.error not in (Reason.EXCLUDED, Reason.REMOVED)
+    )
     tables = [path for path in skipped if media.is_metadata(path)]
     tables = [path for path in tables if not any(media.match_kind(path, root, kinds) for root in roots)]
     tables += [path for remote in remotes.values() for path in remote.tables]
@@ -135,13 +183,21 @@ class _Sorter:
     """Classifies files one by one and keeps the tallies."""
 
     def __init__(
-        self, known: Known, metadata: Metadata, roots: Sequence[Path], kinds: Sequence[tuple[Modality, str]]
+        self,
+        known: Known,
+        metadata: Metadata,
+        roots: Sequence[Path],
+        kinds: Sequence[tuple[Modality, str]],
+        exclusion: Exclusion,
+        others: Others,
     ) -> None:
         self._known, self._metadata, self._roots, self._kinds = known, metadata, roots, kinds
+        self._exclusion, self.others = exclusion, others
+        self._unmatched = list(dict.fromkeys(kinds))
         self._visited: set[str] = set()  # media files
         self.files: Counter[Modality] = Counter()
         self.new: Counter[Modality] = Counter()
-        self.counts = dict.fromkeys(("changed", "described", "unchanged", "not_media"), 0)
+        self.counts = dict.fromkeys(("changed", "described", "unchanged"), 0)
         self.skipped: list[Skipped] = []
         self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
         self.outdated: set[str] = set()
@@ -153,6 +209,7 @@ class _Sorter:
         if isinstance(file, Skipped):
             self._skip(file)
             return None
+        self._match(file.path)
         self._visited.add(file.name)
         count = media.count(file)
         self.files[file.modality] += count
@@ -175,15 +232,34 @@ class _Sorter:
 
     def _skip(self, skip: Skipped) -> None:
         known, before = self._known.files.get(skip.path), self._known.skips.get(skip.path)
+        if skip.error in (Reason.EXCLUDED, Reason.REMOVED):
+            self.others.add(skip)
+            return
         if known and known.differs(skip.path):
             self.outdated.add(skip.path)
         if skip.error is not Reason.NOT_MEDIA and skip.path not in self._metadata.tables:
+            self._match(Path(skip.path))
             is_known = before is not None and before.skipped.reason == skip.reason
             (self.still_skipped if is_known else self.skipped).append(skip)
             return
-        self.counts["not_media"] += skip.path not in self._metadata.used
+        if skip.path not in self._metadata.used:
+            self.others.add(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
+
+    def _match(self, path: Path) -> None:
+        """Note which rules match a file."""
+        for rule in list(self._unmatched):
+            if any(media.matches(path, root, rule[1]) for root in self._roots):
+                self._unmatched.remove(rule)
+
+    def notes(self) -> Iterator[str]:
+        """Yield what the user should know of rules and ignore files."""
+        rules = [f"--as {kind}={glob}" for kind, glob in self._unmatched]
+        rules += [f"--exclude {glob}" for glob in self._exclusion.unmatched]
+        for rule in rules:
+            yield f"{rule} matches nothing; a glob is compared with names and with paths below PATH"
+        yield from self._exclusion.problems
 
     def _described(self, file: MediaFile | RemoteFile, known: KnownFile) -> Task | None:
         """Return a task if the columns from beside an unchanged file differ from the stored ones.
@@ -216,9 +292,32 @@ class _Sorter:
             return stated, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
 
     def missing(self, names: Iterable[str], roots: Sequence[str]) -> Iterator[str]:
-        """Yield those of `names` that are below the roots but do not exist, or for URLs, are not listed."""
+        """Yield those of `names` that are below the roots but do not exist or are excluded.
+
+        URLs: that are not listed.
+        """
         below = tuple(f"{root.rstrip('/')}/" for root in roots)
         for name in names:
             is_below = name not in self._visited and (name.startswith(below) or name in roots)
-            if is_below and (media.is_url(name) or not os.path.lexists(name)):
+            if is_below and (media.is_url(name) or not os.path.lexists(name) or self._is_excluded(name)):
                 yield name
+
+    def _is_excluded(self, name: str) -> bool:
+        path = Path(name)
+        return all(self._exclusion.covers(path, root) for root in self._roots if path.is_relative_to(root))
+
+
+def pruned(names: Set[str], prune: bool | Sequence[str | Path]) -> Set[str]:
+    """Return the names of vanished files whose items are removed; see `ingest`."""
+    if isinstance(prune, bool):
+        return names if prune else set()
+    tops = [str(path if media.is_url(path) else media.absolute(path)) for path in prune]
+    below = tuple(f"{top.rstrip('/')}/" for top in tops)
+    return {name for name in names if name in tops or name.startswith(below)}
+
+
+def kept(files: Mapping[str, KnownFile], names: Set[str], excluded: Set[str]) -> Iterator[str]:
+    """Yield notes about vanished files whose items are kept."""
+    for group, what in ((names - excluded, "vanished"), (names & excluded, "excluded")):
+        if count := sum(len(files[name].ids) for name in group):
+            yield f"{count:,} item{'s' * (count != 1)} of {what} files kept; --prune removes them"

@@ -15,6 +15,7 @@ from dataclasses import replace
 
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
+from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.files import (
     absolute,
     count,
@@ -24,15 +25,19 @@ from xsearch.media.files import (
     sha256,
     unchanged,
 )
+from xsearch.media.globs import fits, matches
 from xsearch.media.names import looks_like_path, why_no_file
 from xsearch.media.recordings import owners
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
-from xsearch.media.walk import Skipped, walk
+from xsearch.media.walk import walk
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = [
     "CONNECTIONS",
+    "IGNORE_FILE",
+    "REMOVED",
+    "Exclusion",
     "Remote",
     "RemoteFile",
     "Skipped",
@@ -40,12 +45,15 @@ __all__ = [
     "at_hand",
     "count",
     "fetched",
+    "fits",
     "identify",
+    "is_hidden",
     "is_metadata",
     "is_url",
     "listed",
     "looks_like_path",
     "match_kind",
+    "matches",
     "owners",
     "read",
     "sha256",

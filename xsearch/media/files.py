@@ -8,13 +8,13 @@ import re
 import stat
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import container, conventions, depth, formats, oxts, recordings, text, thermal
 from xsearch.media.formats import HEAD
+from xsearch.media.globs import matches
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
@@ -47,9 +47,9 @@ def identify(
 ) -> MediaFile:
     """Determine a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
 
-    kinds: (modality, glob) rules, first match wins. A glob is matched against the name and against the
-    path relative to `root`; `*` also matches `/`. Folders and names (`lowres_depth/`, `lwir/`, `cat_ir.png`;
-    see `media.conventions`) count only if the format can hold such data: a colour JPEG is never a depth map.
+    kinds: (modality, glob) rules, first match wins; see `matches` for globs. Folders and names
+    (`lowres_depth/`, `lwir/`, `cat_ir.png`; see `media.conventions`) count only if the format can hold such
+    data: a colour JPEG is never a depth map.
     Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
     A text file is a recording if its first HEAD bytes have a header with sensors, or its folder is an `oxts`.
@@ -63,7 +63,7 @@ def identify(
         with path.open("rb") as file:
             head = file.read(HEAD)
         mime = formats.detect(path, head)
-        rule = match_kind(path, absolute(root) if root else path.parent, kinds)
+        rule = match_kind(path, root and absolute(root), kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
         kind = rule or _kind_by_name(path, mime)
@@ -130,13 +130,9 @@ def is_metadata(path: Path) -> bool:
     return METADATA.fullmatch(path.name) is not None
 
 
-def match_kind(path: Path, root: Path, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
-    """Return the kind of the first rule that matches `path`, below `root`; both absolute."""
-    relative = path.relative_to(root) if path.is_relative_to(root) else path
-    for modality, glob in kinds:
-        if fnmatchcase(relative.as_posix(), glob) or fnmatchcase(path.name, glob):
-            return modality
-    return None
+def match_kind(path: Path, root: Path | None, kinds: Sequence[tuple[Modality, str]]) -> Modality | None:
+    """Return the kind of the first rule that matches a path at or below `root`; see `matches`."""
+    return next((modality for modality, glob in kinds if matches(path, root, glob)), None)
 
 
 def sha256(path: Path, companion: Path | None = None) -> str:

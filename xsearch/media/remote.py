@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
@@ -23,8 +24,8 @@ from urllib.parse import unquote, urlsplit
 from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
 from xsearch.media import recordings
 from xsearch.media.depth import CAMERA
+from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
-from xsearch.media.walk import Skipped
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
@@ -153,14 +154,17 @@ class Remote:
         path = self.place(self.url)
         return path if self._is_folder else path.parent
 
-    def files(self) -> Iterator[RemoteFile | Skipped]:
+    def files(self, exclusion: Exclusion | None = None) -> Iterator[RemoteFile | Skipped]:
         """Yield everything below the URL, sorted by name; the two files of an IMU pair are yielded as one.
 
-        Hidden entries are skipped. Metadata tables, `camera.json` and sidecars are fetched immediately.
+        What is left out: as by `walk`. Metadata tables, `camera.json`, sidecars and ignore files are fetched
+        immediately.
         """
+        excluded: list[Skipped] = []
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
-                listed = {file.path: file for file in pool.map(self._file, self._entries(pool))}
+                entries = self._entries(pool, exclusion or Exclusion(), excluded)
+                listed = {file.path: file for file in pool.map(self._file, entries)}
                 stems = {path.with_suffix("") for path in listed if path.suffix != ".json"}
                 self.tables = [path for path in listed if is_metadata(path)]
                 eager = self.tables + [path for path in listed if path.name == CAMERA]
@@ -171,6 +175,7 @@ class Remote:
                 kinds = list(pool.map(self._kind, listed.values()))
             except Exception as problem:
                 raise self._not_listed(problem) from problem
+        yield from excluded
         yield from skipped
         files: dict[Path, RemoteFile] = {}
         for file, kind in zip(listed.values(), kinds, strict=True):
@@ -217,47 +222,70 @@ class Remote:
     def _not_listed(self, problem: Exception) -> UsageError:
         return UsageError(f"{self.url}: cannot be listed: {_reason(problem)}")
 
-    def _entries(self, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
+    def _entries(
+        self, pool: ThreadPoolExecutor, exclusion: Exclusion, excluded: list[Skipped]
+    ) -> Iterator[dict[str, Any]]:
         """Yield the fsspec entry of each file. Folders are listed concurrently."""
         if not self._is_folder:
             yield {"name": self._root}
             return
         visited: set[str] = set()
+        top = self.folder
         pending = {pool.submit(self._list, self._root)}
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             for entry in (entry for future in done for entry in future.result()):
-                relative = self._relative(entry["name"])
-                if relative in visited or any(part[:1] in ("", ".", "?") for part in relative.split("/")):
+                relative, is_folder = self._relative(entry["name"]), entry["type"] == "directory"
+                names = relative.split("/")
+                if relative in visited or any(name[:1] in ("", "?") or is_hidden(name) for name in names):
                     continue
                 visited.add(relative)
-                if entry["type"] == "directory":
+                url = self._url(relative)
+                path = self.place(url)
+                ignore_files = exclusion.ignore_files(path.parent, top, is_copy=True)
+                if skip := exclusion.skip(path, top, ignore_files, is_folder=is_folder, name=url):
+                    excluded.append(replace(skip, reason=skip.reason.replace(str(top), self.url)))
+                elif is_folder:
                     pending.add(pool.submit(self._list, entry["name"]))
                 else:
                     yield entry
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
-        return list(_retried(lambda: self._fs.ls(folder, detail=True)))
+        """Return the entries of a folder, after fetching its ignore file."""
+        entries = list(_retried(lambda: self._fs.ls(folder, detail=True)))
+        for entry in entries:
+            if entry["name"].rpartition("/")[2] == IGNORE_FILE and entry["type"] == "file":
+                self.copy(self._file(entry))
+        return entries
 
     def _relative(self, key: str) -> str:
         return key.removeprefix(self._root).strip("/")
+
+    def _url(self, relative: str) -> str:
+        """Return the URL of an entry of this folder."""
+        url, chain, rest = self.url.partition("::")
+        return f"{url}{'/' * (not url.endswith('/'))}{relative}{chain}{rest}"
 
     def _file(self, entry: dict[str, Any]) -> RemoteFile:
         key = entry["name"]
         if entry.get("size") is None:
             with suppress(Exception):  # a dead link; reported when fetched
                 entry = _retried(lambda: self._fs.info(key))
-        url, chain, rest = self.url.partition("::")
-        if self._is_folder:
-            url += "/" * (not url.endswith("/")) + self._relative(key)
-        size = int(entry.get("size") or 0)
-        return RemoteFile(f"{url}{chain}{rest}", self.place(url), size, _mtime_ns(entry), (key,), self)
+        url = self._url(self._relative(key)) if self._is_folder else self.url
+        return RemoteFile(url, self.place(url), int(entry.get("size") or 0), _mtime_ns(entry), (key,), self)
 
     def place(self, url: str) -> Path:
-        """Return the local path of a URL: host and path as folders; invalid names get a % prefix."""
-        pieces = urlsplit(url.partition("::")[0])
+        """Return the local path of a URL: a folder for its archive, if any, then host and path as folders.
+
+        Invalid names get a % prefix.
+        """
+        url, _, archive = url.partition("::")
+        pieces = urlsplit(url)
         parts = f"{pieces.netloc}/{unquote(pieces.path).strip('/')}".rstrip("/").split("/")
-        return self._scratch.joinpath(*(f"%{part}" if part in ("", ".", "..") else part for part in parts))
+        folder = self._scratch / f"%{sha256(archive.encode()).hexdigest()[:16]}" if archive else self._scratch
+        if parts == [""]:
+            return folder
+        return folder.joinpath(*(f"%{part}" if part in ("", ".", "..") else part for part in parts))
 
     def _kind(self, file: RemoteFile) -> Modality | None:
         """Guess the kind by rules, then by name, then, without an extension, by the first bytes."""

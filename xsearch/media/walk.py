@@ -6,24 +6,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from xsearch.errors import MediaError, Reason, UsageError
 from xsearch.media import oxts
+from xsearch.media.exclusion import Exclusion, IgnoreFile, Skipped, is_hidden
 from xsearch.media.files import absolute, identify, match_kind
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["Skipped", "walk"]
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A file or folder without samples. Reason.NOT_MEDIA is not an error."""
-
-    path: str  # or URL; undecodable bytes of a name are escaped as \\xNN
-    reason: str  # message without the path
-    error: Reason
+__all__ = ["walk"]
 
 
 def walk(
@@ -31,14 +22,18 @@ def walk(
     *,
     kinds: Sequence[tuple[Modality, str]] = (),
     known: Callable[[Path], MediaFile | None] = lambda path: None,
+    exclusion: Exclusion | None = None,
 ) -> Iterator[MediaFile | Skipped]:
     """Yield every file under the roots once: roots that are files, then folders depth first, sorted by name.
 
-    Hidden entries are skipped unless they are roots. Symlinked folders are walked last and only if not
-    visited yet, so loops terminate. The files of an IMU recording are yielded as one.
+    Hidden and system entries are left out unless they are roots, and so is what `exclusion` excludes, of
+    which the outermost folders are yielded. Of roots that are files, only its globs apply.
+    Symlinked folders are walked last and only if not visited yet, so loops terminate. The files of an
+    IMU recording are yielded as one.
     kinds: see `identify`; files that match none of them and are `known` are not opened.
     Raises UsageError if a root does not exist.
     """
+    exclusion = exclusion or Exclusion()
     tops = list(dict.fromkeys(absolute(root) for root in roots))
     for root in tops:
         if not root.exists():
@@ -46,7 +41,7 @@ def walk(
     yielded: set[Path] = set()  # roots that are files
     for root in tops:
         if not root.is_dir():
-            file = _examine(root, root.parent, kinds, known)
+            file = exclusion.skip(root, root) or _examine(root, root.parent, kinds, known)
             if (path := Path(file.path)) not in yielded:
                 yielded.add(path)
                 yield file
@@ -55,29 +50,44 @@ def walk(
     visited: set[tuple[int, int]] = set()  # (device, inode) of folders
     while folders:
         root, top = folders.popleft()
-        stack = [top]
+        stack: list[tuple[str, bool, bool, tuple[IgnoreFile, ...]]] = [(str(top), True, False, ())]
         while stack:
-            path = stack.pop()
+            name, is_folder, is_link, ignore_files = stack.pop()
+            path = Path(name)
             try:
                 path.name.encode()
-                if not path.is_dir():
+                if path != top and (skip := exclusion.skip(path, root, ignore_files, is_folder=is_folder)):
+                    if path not in yielded:
+                        yield skip
+                elif not is_folder:
                     file = _examine(path, root, kinds, known)
-                    if str(file.path) == str(path) and path not in yielded:  # skips gyroscope files of pairs
+                    if str(file.path) == name and path not in yielded:  # skips gyroscope files of pairs
                         yield file
-                elif path.is_symlink() and path != top:
+                elif is_link:
                     folders.append((root, path))
                 elif (identity := (path.stat().st_dev, path.stat().st_ino)) not in visited:
                     visited.add(identity)
                     if oxts.holds_frames(path):  # read with the file beside it
-                        stack += [path.with_name(oxts.TIMES)] if path == top else []
+                        stack += [(str(path.with_name(oxts.TIMES)), False, False, ())] if path == top else []
                         continue
+                    inner = exclusion.ignore_files(path, root)
                     with os.scandir(path) as entries:
-                        names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
-                    stack.extend(path / name for name in reversed(names))
+                        stack.extend(
+                            (entry.path, _is_folder(entry), entry.is_symlink(), inner)
+                            for entry in sorted(entries, key=lambda entry: entry.name, reverse=True)
+                            if not is_hidden(entry.name)
+                        )
             except UnicodeEncodeError:
                 yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNREADABLE)
             except OSError as error:
                 yield Skipped(str(path), f"cannot be opened: {error.strerror}", Reason.UNREADABLE)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link loop
+        return False
 
 
 def _examine(

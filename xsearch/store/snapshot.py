@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xsearch.errors import StoreError
+from xsearch.errors import Reason, StoreError
 from xsearch.store.filters import evaluate
 from xsearch.store.manifest import Manifest
 from xsearch.store.mapped import array, view
@@ -300,11 +300,16 @@ class Snapshot:
         ids = np.concatenate(found)
         return ids[~is_in(ids, self._dead)]
 
-    def skipped(self) -> pa.Table:
-        """One row per skipped file: path, reason, error (its class), when (ISO 8601), oldest first."""
+    def skipped(self, *, everything: bool = False) -> pa.Table:
+        """One row per skipped file: path, reason, error (its class), when (ISO 8601), oldest first.
+
+        everything: also files that are not media, excluded, or removed for good; see `Reason.is_failure`.
+        """
         table = self._skipped
         last = {path: row for row, path in enumerate(table["path"].to_pylist())}
-        return table.take(pa.array(sorted(last.values()), pa.int64()))
+        rows = table.take(pa.array(sorted(last.values()), pa.int64()))
+        failures = [everything or Reason(error).is_failure for error in rows["error"].to_pylist()]
+        return rows.filter(pa.array(failures, pa.bool_()))
 
     def counts(self) -> dict[Modality, int]:
         """Return the number of live items per modality, without empty modalities."""

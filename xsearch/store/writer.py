@@ -286,7 +286,7 @@ class Writer:
     def _write_skips(self, *, merge: bool = False) -> tuple[str, ...]:
         new = pa.Table.from_pylist(list(self._skips.values()), SCHEMAS["skipped"])
         uuids = self.manifest.skipped
-        old = self.snapshot.skipped() if uuids else SCHEMAS["skipped"].empty_table()
+        old = self.snapshot.skipped(everything=True) if uuids else SCHEMAS["skipped"].empty_table()
         kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._unskipped), pa.string()))))
         if len(kept) < len(old) or (merge and len(uuids) > 1):
             uuids, new = (), pa.concat_tables([kept, new])
