@@ -130,7 +130,7 @@ def test_facts_stay_with_files_that_are_touched_moved_or_copied(collection: Coll
     shutil.copy(folder / "b.jpg", folder / "copy.jpg")
     (folder / "b.json").write_text('{"title": "red"}')
     report = run(collection, folder, prune=True)
-    assert (report.moved, report.duplicates, sum(report.items.values())) == (1, 1, 0)
+    assert (report.moved, report.duplicates, sum(report.items.values())) == (1, 1, 2)
     assert rows(collection, "camera", "rating", "title", "description") == [
         ("b.jpg", "image", "Pixel 8", None, "red", "dark"),
         ("b.jpg", "text", "Pixel 8", None, "red", "dark"),
