@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from xsearch.errors import TooLarge, Unreadable
-from xsearch.media import tiff
+from xsearch.media.image import tiff
 from xsearch.types import Modality
 
 SHARE = np.linspace(0, 1, 40 * 50).reshape(40, 50)

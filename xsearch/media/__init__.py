@@ -26,8 +26,8 @@ from xsearch.media.files import (
     unchanged,
 )
 from xsearch.media.globs import fits, matches
+from xsearch.media.imu.recordings import owners
 from xsearch.media.names import looks_like_path, why_no_file
-from xsearch.media.recordings import owners
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
 from xsearch.media.walk import walk

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import container, conventions, depth, formats, oxts, recordings, text, thermal
+from xsearch.media import container, conventions, depth, formats, text, thermal
 from xsearch.media.formats import HEAD
 from xsearch.media.globs import matches
+from xsearch.media.imu import oxts, recordings
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 

@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
-from xsearch.media import recordings
 from xsearch.media.depth import CAMERA
 from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
+from xsearch.media.imu import recordings
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import audio, container, gpmf, imu
+from xsearch.media import audio, container, imu
 from xsearch.media.frame import Screen, Shown
+from xsearch.media.imu import gpmf
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read"]

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from xsearch.errors import MediaError, Reason, UsageError
-from xsearch.media import oxts
 from xsearch.media.exclusion import Exclusion, IgnoreFile, Skipped, is_hidden
 from xsearch.media.files import absolute, identify, match_kind
+from xsearch.media.imu import oxts
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["walk"]

@@ -13,7 +13,8 @@ import numpy as np
 
 from xsearch import media
 from xsearch.errors import MediaError, NotMedia, Unreadable
-from xsearch.media import audio, chained, container, mono
+from xsearch.media import audio, container
+from xsearch.media.audio import chained, mono
 from xsearch.media.frame import Screen, Shown
 from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
 

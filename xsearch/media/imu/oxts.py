@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import clock
-from xsearch.media.layouts import Clock
+from xsearch.media.imu import clock
+from xsearch.media.imu.layouts import Clock
 
 __all__ = ["TIMES", "folder", "frames", "holds_frames", "is_part", "read", "recording", "times"]
 

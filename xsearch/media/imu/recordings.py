@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import layouts, oxts, sensors
+from xsearch.media.imu import layouts, oxts, sensors
 
 __all__ = ["may_be_table", "owners", "partners", "recording"]
 

@@ -19,7 +19,8 @@ import numpy as np
 from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 
 from xsearch.errors import MissingPackage, TooLarge, Unreadable
-from xsearch.media import formats, raw, tiff
+from xsearch.media import formats
+from xsearch.media.image import raw, tiff
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["check_pixels", "is_deep", "opened", "read", "to_rgb"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.media.columns import numbers_of
-from xsearch.media.layouts import Clock
+from xsearch.media.imu.columns import numbers_of
+from xsearch.media.imu.layouts import Clock
 
 __all__ = ["joined", "seconds"]
 

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import chained, container, mono
-from xsearch.media.mono import Block
+from xsearch.media import container
+from xsearch.media.audio import chained, mono
+from xsearch.media.audio.mono import Block
 from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
 __all__ = ["read", "track"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import clock, gpmf, oxts, sensors
-from xsearch.media.layouts import SENSORS
+from xsearch.media.imu import clock, gpmf, oxts, sensors
+from xsearch.media.imu.layouts import SENSORS
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read", "telemetry"]

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.ContainerIO import ContainerIO
 
 from xsearch.errors import Unreadable
-from xsearch.media import tiff
+from xsearch.media.image import tiff
 
 __all__ = ["opened"]
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xsearch.media import container
-from xsearch.media.layouts import unit_of
+from xsearch.media.imu.layouts import unit_of
 
 __all__ = ["is_in", "signals"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import Unreadable
-from xsearch.media import clock, columns, layouts
-from xsearch.media.columns import Header
-from xsearch.media.layouts import SENSORS, Axes, Clock
+from xsearch.media.imu import clock, columns, layouts
+from xsearch.media.imu.columns import Header
+from xsearch.media.imu.layouts import SENSORS, Axes, Clock
 
 __all__ = ["axes", "header", "is_likely", "listed", "read"]
 
