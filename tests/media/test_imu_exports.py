@@ -306,11 +306,7 @@ def test_of_several_accelerometers_the_one_with_gravity_is_read(tmp_path: Path) 
             "time,accel_x,accel_y,accel_z",
             "no gyroscope columns; only accel columns in time, accel_x",
         ),
-        (
-            "a.csv",
-            "time,gyro_x,gyro_y,gyro_z,accel_x",
-            "no accelerometer columns; .* add accel_x, accel_y",
-        ),
+        ("a.csv", "time,gyro_x,gyro_y,gyro_z,accel_x", "no accelerometer columns; .* add accel_x, accel_y"),
         ("Accelerometer.csv", "time,seconds_elapsed,z,y,x", "no gyroscope columns; .* add gyro_x"),
         (
             "Raw Data.csv",

@@ -57,20 +57,14 @@ def test_a_column_names_files(tmp_path: Path, table: str, expected: dict[str, An
             "not used: metadata.csv: columns image and mask_path name files; "
             "call the one that is described path",
         ),
-        (
-            "path,x\nx.jpg,1\na.jpg,2\ny.jpg,3\n",
-            "2 of 3 rows of metadata.csv match no file, such as 'x.jpg'",
-        ),
+        ("path,x\nx.jpg,1\na.jpg,2\ny.jpg,3\n", "2 of 3 rows of metadata.csv match no file, such as 'x.jpg'"),
         ("path,x\na.jpg,2\n,3\n", "1 of 2 rows of metadata.csv matches no file"),
         (
             "path,x\nx.jpg,1\ny.jpg,3\n",
             "0 of 2 rows of metadata.csv match a file, such as 'x.jpg'; "
             "names are relative to the table's folder",
         ),
-        (
-            "path,x\na.jpg,1,2\n",
-            "1 of 1 row of metadata.csv has more cells than names, which are left out",
-        ),
+        ("path,x\na.jpg,1,2\n", "1 of 1 row of metadata.csv has more cells than names, which are left out"),
         (f"path,x\na.jpg,{'q' * 5000}\n", "x of 1 row of metadata.csv left out: over 4,096 bytes"),
     ],
 )

@@ -16,15 +16,7 @@ from dataclasses import replace
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
-from xsearch.media.files import (
-    absolute,
-    count,
-    identify,
-    is_metadata,
-    match_kind,
-    sha256,
-    unchanged,
-)
+from xsearch.media.files import absolute, count, identify, is_metadata, match_kind, sha256, unchanged
 from xsearch.media.globs import fits, matches
 from xsearch.media.imu.recordings import owners
 from xsearch.media.names import looks_like_path, why_no_file

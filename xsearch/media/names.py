@@ -16,8 +16,7 @@ __all__ = ["looks_like_path", "why_no_file"]
 _ROOTED = re.compile(r"/|(~|\.\.?)[/\\]|[a-z]:[/\\]|[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 # Files that are no media or not yet: an error serves better than a search for the words of such a name
 _OTHER_FILE = re.compile(
-    r".+\.(7z|docx?|gz|html?|jsonl?|odt|pdf|pptx?|rar|tar|tgz|xlsx?|xml|ya?ml|zip)",
-    re.IGNORECASE | re.DOTALL,
+    r".+\.(7z|docx?|gz|html?|jsonl?|odt|pdf|pptx?|rar|tar|tgz|xlsx?|xml|ya?ml|zip)", re.IGNORECASE | re.DOTALL
 )
 _LISTED = 10_000  # names of a folder that a suggestion is chosen from
 

@@ -91,10 +91,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _examine(
-    path: Path,
-    root: Path,
-    kinds: Sequence[tuple[Modality, str]],
-    known: Callable[[Path], MediaFile | None],
+    path: Path, root: Path, kinds: Sequence[tuple[Modality, str]], known: Callable[[Path], MediaFile | None]
 ) -> MediaFile | Skipped:
     try:
         if not kinds or not match_kind(path, root, kinds):

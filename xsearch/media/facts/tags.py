@@ -37,14 +37,7 @@ _MAKES = ("com.apple.quicktime.make", "com.android.manufacturer", "make")
 _MODELS = ("com.apple.quicktime.model", "com.android.model", "model")
 _PLACES = ("com.apple.quicktime.location.iso6709", "location", "location-eng")
 # Apple's is of the place's own zone; FFmpeg's is UTC; the others of music and of recorders
-_TAKEN = (
-    "com.apple.quicktime.creationdate",
-    "creation_time",
-    "date_recorded",
-    "date",
-    "tyer",
-    "year",
-)
+_TAKEN = ("com.apple.quicktime.creationdate", "creation_time", "date_recorded", "date", "tyer", "year")
 
 
 def columns(file: MediaFile) -> dict[str, Any]:
