@@ -8,14 +8,12 @@ from contextlib import suppress
 from typing import IO, Any
 
 from PIL.ExifTags import GPS, IFD, Base
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from xsearch.media.facts import values
+from xsearch.media.image import tiff
 
 __all__ = ["Directory", "camera", "columns", "modified", "of_exposure", "of_place"]
 
-# Cameras that write a TIFF header of another name: Olympus and Panasonic
-_HEADERS = {b"IIRO": b"II*\0", b"IIRS": b"II*\0", b"IIU\0": b"II*\0", b"MMOR": b"MM\0*"}
 _CHARSETS = {b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "iso2022_jp", b"\0\0\0\0\0\0\0\0": ""}
 _WINDOWS = {  # tags of Windows Explorer, UTF-16
     "title": (Base.XPTitle, Base.XPSubject),
@@ -30,13 +28,9 @@ class Directory:
 
     def __init__(self, file: IO[bytes], offset: int | None = None) -> None:
         self._file = file
-        file.seek(0)
-        head = file.read(8)
         self._tags: Mapping[int, Any] = {}
         with suppress(Exception):  # undocumented exceptions on damaged input
-            self._tags = tags = ImageFileDirectory_v2(_HEADERS.get(head[:4], head[:4]) + head[4:])
-            file.seek(tags.next if offset is None else offset)
-            tags.load(file)
+            self._tags = tiff.directory(file, offset)
 
     def __getitem__(self, tag: int) -> Any:
         """Return the value of a tag, None without one: str, bytes, a number or a tuple of numbers."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +13,8 @@ from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
-from xsearch.media.facts import boxes, exif, iptc, values, xmp
+from xsearch.media import boxes
+from xsearch.media.facts import exif, iptc, values, xmp
 
 __all__ = ["columns"]
 
@@ -20,7 +22,6 @@ LARGEST = 4 << 20  # bytes of a block
 MOST_CHUNKS = 100_000  # of a PNG: pixels come in chunks of 8 kB or more
 # Of these the words of people (XMP, then IPTC) are believed, of the others the camera
 _WORDS = ("title", "description", "keywords", "creator", "copyright", "rating")
-_TIFF = (b"II*\0", b"MM\0*", b"IIRO", b"IIRS", b"IIU\0", b"MMOR", b"II+\0", b"MM\0+")
 _HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _XMP_TAG, _IPTC_TAG = 700, 33723
 _PNG_TEXTS = {"title": "title", "author": "creator", "description": "description", "copyright": "copyright"}
@@ -40,7 +41,7 @@ def columns(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         head = file.read(16)
         file.seek(0)
-        if head[:4] in _TIFF:  # most RAW files too
+        if head[:2] in (b"II", b"MM"):  # TIFF, and most RAW files
             return _merged(_of_tiff(file))
         if head.startswith(b"\x89PNG"):
             return _merged(_of_png(file))
@@ -60,11 +61,7 @@ def columns(path: Path) -> dict[str, Any]:
 def _merged(blocks: Blocks) -> dict[str, Any]:
     tags = blocks.exif
     if isinstance(tags, bytes):
-        tags = (
-            exif.Directory(BytesIO(tags.removeprefix(b"Exif\0\0").removeprefix(b"Exif\0\0")))
-            if tags
-            else None
-        )
+        tags = exif.Directory(BytesIO(re.sub(rb"\A(Exif\0\0)+", b"", tags))) if tags else None
     of_exif = _stated(exif.columns(tags)) if tags else {}
     of_iptc = _stated(iptc.columns(blocks.iptc)) if blocks.iptc else {}
     of_xmp = _stated(xmp.columns(blocks.xmp)) if blocks.xmp else {}

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from xsearch.media import container
-from xsearch.media.facts import boxes, values
+from xsearch.media import boxes, container
+from xsearch.media.facts import values
 from xsearch.media.facts.exif import camera
 from xsearch.types import MediaFile
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
-from xml.parsers import expat
+from typing import Any
+from xml.etree import ElementTree
 
 from xsearch.media.facts import values
 from xsearch.media.facts.exif import camera
@@ -11,8 +13,9 @@ from xsearch.media.facts.exif import camera
 __all__ = ["columns"]
 
 LARGEST = 4 << 20  # bytes of a packet that is read: editors put masks and histories of megabytes into some
-DEEPEST, MOST = 100, 1_000  # open elements; values of a property
-RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+MOST = 1_000  # values of a property
+RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
+LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _PREFIXES = {
     "http://purl.org/dc/elements/1.1/": "dc",
     "http://ns.adobe.com/xap/1.0/": "xmp",
@@ -74,49 +77,24 @@ def columns(packet: bytes) -> dict[str, object]:
 def _properties(packet: bytes) -> dict[str, list[str]]:
     """Return the values of the top-level properties, by prefix:name; of languages, the default first."""
     properties: dict[str, list[str]] = {}
-    path: list[str] = []  # names of the open elements
-    texts: list[str] = []  # of the innermost one that holds a value
-    language = ""
-
-    def name_of(name: str) -> str:
-        space, _, local = name.rpartition(" ")
-        return f"{_PREFIXES.get(space, 'rdf' if space == RDF else '')}:{local}"
-
-    def depth() -> int:
-        """How deep below a description of the picture: 1 for a property."""
-        at = path.index("rdf:RDF") if "rdf:RDF" in path else len(path)
-        return len(path) - at - 2 if path[at + 1 : at + 2] == ["rdf:Description"] else -1
-
-    def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal language
-        path.append(name_of(name))
-        if len(path) > DEEPEST:
-            raise ValueError("XMP is nested too deeply")
-        texts.clear()
-        if depth() == 0:
-            for key, value in attributes.items():
-                properties.setdefault(name_of(key), []).append(value)
-        language = attributes.get("http://www.w3.org/XML/1998/namespace lang", "")
-
-    def end(name: str) -> None:
-        is_value = depth() == 1 or (depth() == 3 and path[-1] == "rdf:li")
-        text = "".join(texts).strip()
-        if is_value and text:
-            of_property = properties.setdefault(path[path.index("rdf:RDF") + 2], [])
-            of_property.insert(0 if language == "x-default" else len(of_property), text)
-            del of_property[MOST:]
-        texts.clear()
-        path.pop()
-
-    def refuse(*_: object) -> None:
-        raise ValueError("XMP has no document type, which could define entities that expand without end")
-
-    parser = expat.ParserCreate(namespace_separator=" ")
-    parser.buffer_text = True
-    parser.StartElementHandler, parser.EndElementHandler = start, end
-    parser.CharacterDataHandler = texts.append
-    parser.StartDoctypeDeclHandler = refuse
-    begin = packet.find(b"<")
-    with suppress(expat.ExpatError, ValueError):
-        parser.Parse(packet[max(begin, 0) : LARGEST].rstrip(b"\0"), True)
+    parser: Any = ElementTree.XMLPullParser(["start"])
+    if not re.search(rb"<\0?!\0?D", packet[:LARGEST]):  # a DOCTYPE could define entities without end
+        parser.feed(packet[max(packet.find(b"<"), 0) : LARGEST].rstrip(b"\0"))
+    events = parser.read_events()  # elements, then perhaps an error
+    root: Any = ()
+    with suppress(ElementTree.ParseError):
+        root = next((element for _, element in events if element.tag == f"{RDF}RDF"), ())
+    for description in (element for element in root if element.tag == f"{RDF}Description"):
+        for key, value in description.items():
+            properties.setdefault(_name(key), []).append(value)
+        for element in description:
+            items = [element, *element.findall(f"*/{RDF}li")][:MOST]
+            items.sort(key=lambda item: item.get(LANGUAGE) != "x-default")
+            texts = ((item.text or "").strip() for item in items)
+            properties.setdefault(_name(element.tag), []).extend(filter(None, texts))
     return properties
+
+
+def _name(tag: str) -> str:
+    space, _, local = tag.removeprefix("{").rpartition("}")
+    return f"{_PREFIXES.get(space, '')}:{local}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import IO, cast
 
@@ -11,6 +12,7 @@ from PIL import Image
 from PIL.ContainerIO import ContainerIO
 
 from xsearch.errors import Unreadable
+from xsearch.media import boxes
 from xsearch.media.image import tiff
 
 __all__ = ["opened"]
@@ -42,8 +44,9 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
         return _developed(path, best, limit)
+    cr3 = boxes.content(file, b"moov", b"uuid", b"CMT1", end=file.seek(0, 2))
+    directories += tiff.directories(BytesIO(cr3 or b""))
     orientation = next((each[ORIENTATION] for each in directories if ORIENTATION in each), None)
-    orientation = orientation or _cr3_orientation(file)
     exif = best.getexif()
     if orientation and ORIENTATION not in exif:
         exif[ORIENTATION] = orientation
@@ -87,18 +90,6 @@ def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
         part = cast(IO[bytes], ContainerIO(file, start, end - start))
         with suppress(OSError, ValueError, Image.DecompressionBombError):
             yield Image.open(part, formats=["JPEG"])
-
-
-def _cr3_orientation(file: IO[bytes]) -> int | None:
-    """Return the orientation in the TIFF directory of a CR3's box `CMT1`, near the start of the file."""
-    file.seek(0)
-    head = file.read(_BLOCK)
-    if head[4:12] != b"ftypcrx " or (at := head.find(b"CMT1")) < 0:
-        return None
-    exif = Image.Exif()
-    with suppress(Exception):  # damaged
-        exif.load(b"Exif\0\0" + head[at + 4 : at + 4 + 4096])
-    return exif.get(ORIENTATION)
 
 
 def _developed(path: Path, thumbnail: Image.Image | None, limit: float) -> Image.Image:

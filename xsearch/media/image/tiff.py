@@ -5,13 +5,24 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import IO
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
-__all__ = ["Directory", "directories", "is_misread", "is_mosaic", "is_raw", "page", "pixels", "segments"]
+__all__ = [
+    "Directory",
+    "directories",
+    "directory",
+    "is_misread",
+    "is_mosaic",
+    "is_raw",
+    "page",
+    "pixels",
+    "segments",
+]
 
 # Tags, from TIFF 6.0, TIFF/EP (ISO 12234-2) and DNG 1.7
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -26,30 +37,34 @@ _MAX_DIRECTORIES = 64
 
 
 def directories(file: IO[bytes]) -> Iterator[Directory]:
-    """Yield the directories of a file like TIFF, sub-directories behind their parents; stop at damage.
+    """Yield the directories of a file like TIFF, sub-directories behind their parents; stop at damage."""
+    offsets, visited = deque[int | None]([None]), {0}
+    with suppress(Exception):  # damaged: Pillow raises what it meets
+        while offsets and len(visited) <= _MAX_DIRECTORIES:
+            if (offset := offsets.popleft()) not in visited:
+                each = directory(file, offset)
+                visited.add(each.offset)
+                yield each
+                children = each.get(SUBDIRECTORIES, ())
+                offsets.extendleft(reversed(children if isinstance(children, tuple) else (children,)))
+                offsets.append(each.next)
 
-    Olympus and Panasonic write a number of their own in place of TIFF's 42.
+
+def directory(file: IO[bytes], offset: int | None = None) -> Directory:
+    """Return the directory at an offset of a file like TIFF, by default the first.
+
+    Olympus and Panasonic write a number of their own in place of TIFF's 42. Raises undocumented exceptions if
+    it is damaged.
     """
     file.seek(0)
     head = file.read(16)
     if head[:2] not in (b"II", b"MM"):
-        return
-    prefix, is_big = head[:2], head[2:4] in _BIG
-    head = b"II+\0" + head[4:16] if is_big else b"II*\0" + head[4:8]
-    try:
-        offsets, visited = deque([Directory(head, prefix).next]), set[int]()
-        while offsets and len(visited) < _MAX_DIRECTORIES:
-            if (offset := offsets.popleft()) and offset not in visited:
-                visited.add(offset)
-                directory = Directory(head, prefix)
-                file.seek(offset)
-                directory.load(file)
-                yield directory
-                children = directory.get(SUBDIRECTORIES, ())
-                offsets.extendleft(reversed(children if isinstance(children, tuple) else (children,)))
-                offsets.append(directory.next)
-    except Exception:  # damaged: Pillow raises what it meets
-        return
+        raise ValueError("no TIFF header")
+    is_big = head[2:4] in _BIG
+    loaded = Directory(b"II+\0" + head[4:] if is_big else b"II*\0" + head[4:8], head[:2])
+    file.seek(loaded.next if offset is None else offset)
+    loaded.load(file)
+    return loaded
 
 
 def is_mosaic(directory: Directory) -> bool:
