@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from xsearch.errors import Unreadable
 
@@ -45,7 +44,7 @@ LATE_S = 0.1  # what starts earlier is not late: encoders add a delay of 20 to 5
 
 
 @contextmanager
-def opened(path: Path, part: RawIOBase | None = None) -> Iterator[Any]:
+def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
 
     part: a part of the file, to be opened in its place.

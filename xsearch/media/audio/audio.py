@@ -6,10 +6,9 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from io import RawIOBase
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -114,7 +113,7 @@ def _duration_s(path: Path, source: Any, number: int) -> float | None:
     )
 
 
-def _sndfile(file: Path | RawIOBase) -> Any | None:
+def _sndfile(file: Path | IO[bytes]) -> Any | None:
     """Return a `soundfile.SoundFile`, or None if FFmpeg should decode the file."""
     import soundfile
 
@@ -134,7 +133,7 @@ def _peak(sound: Any) -> float:
     return highest
 
 
-def _blocks(path: Path, sound: Any, part: RawIOBase | None = None) -> Iterator[Block]:
+def _blocks(path: Path, sound: Any, part: IO[bytes] | None = None) -> Iterator[Block]:
     """Yield what libsndfile decodes of a file, or a part of it; where it gives up, FFmpeg continues."""
     done = 0
     for values in _values(sound):
@@ -184,7 +183,9 @@ def _chain(path: Path, links: list[tuple[int, int]]) -> Iterator[Sample]:
 @contextmanager
 def _link(path: Path, span: tuple[int, int]) -> Iterator[tuple[Iterator[Block], float]]:
     """Yield the blocks of a link and its duration."""
-    with chained.Link(path, *span) as part:
+    start, end = span
+    with path.open("rb") as file:
+        part = chained.Link(file, start, end - start)
         if sound := _sndfile(part):
             with sound:
                 yield _blocks(path, sound, part), sound.frames / sound.samplerate
