@@ -10,7 +10,7 @@ from pathlib import Path
 from xsearch.errors import Unreadable
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["bom_encoding", "check_size", "decode", "encoding", "read"]
+__all__ = ["check_size", "decode", "encoding", "read"]
 
 EXCERPT = 400  # letters
 MAX_BYTES = 16 << 20  # bytes; the King James Bible has 4.3 MB
@@ -38,11 +38,6 @@ def check_size(path: Path, size: int) -> None:
         raise Unreadable(f"{path}: over 16 MB, probably data or a log; split it to index it as text")
 
 
-def bom_encoding(data: bytes) -> str | None:
-    """Return the encoding of the byte order mark that `data` starts with, if any."""
-    return next((name for mark, name in _BOMS.items() if data.startswith(mark)), None)
-
-
 def decode(path: Path) -> str:
     """Return a file in UTF-8, UTF-16, UTF-32 or cp1252 as text. Raises Unreadable if it is not text."""
     with path.open("rb") as file:
@@ -61,7 +56,7 @@ def decode(path: Path) -> str:
 
 def encoding(data: bytes) -> str:
     """Detect the encoding of a text. Raises ValueError if it is ambiguous."""
-    if marked := bom_encoding(data):
+    if marked := next((name for mark, name in _BOMS.items() if data.startswith(mark)), None):
         return marked
     if b"\0" in data:
         even, odd = data[::2], data[1::2]

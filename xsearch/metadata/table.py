@@ -34,7 +34,6 @@ _LIKE_FILES = re.compile(
 
 
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x19\x1c-\x1f]")
-_COMMENT, _DELIMITERS = re.compile(r"\A\s*(#|//|%)+\s*"), re.compile(r"[,;\t|]")
 _MAX_NAMES = 20  # lines that the names of the columns may take
 
 
@@ -110,7 +109,8 @@ def _lines(data: bytes, encoding: str) -> Iterator[str]:
 
 
 def _delimited(path: Path, data: bytes, encoding: str) -> Table:
-    form = layout(_bare(_whole(_lines(data, encoding))))
+    lines = _whole(_lines(data, encoding))
+    form = layout(lines, lambda names, is_comment: not is_comment or any(naming(names)))
     _check(path, form.names)
     limit = csv.field_size_limit(MAX_BYTES)
     try:
@@ -130,13 +130,6 @@ def _whole(lines: Iterator[str]) -> Iterator[str]:
         while _is_open(parts) and len(parts) < _MAX_NAMES and (more := next(lines, "")):
             parts.append(more)
         yield from parts if _is_open(parts) else ["".join(parts)]
-
-
-def _bare(lines: Iterator[str]) -> Iterator[str]:
-    """Yield lines, names in a comment without its mark: `# path, label`."""
-    for line in lines:
-        bare = _COMMENT.sub("", line, count=1)
-        yield bare if bare != line and any(naming(_DELIMITERS.split(bare))) else line
 
 
 def _is_open(parts: Iterable[str]) -> bool:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,18 @@ import numpy as np
 
 from xsearch.errors import Unreadable
 from xsearch.media import text
-from xsearch.media.delimited import Layout, layout
+from xsearch.media.delimited import Layout, fields, layout
+from xsearch.media.imu import layouts
 
 __all__ = ["Header", "header", "load", "numbers_of"]
 
 MAX_BYTES = 1 << 30  # uncompressed, a day at 200 Hz; guards against decompression bombs
 START = 1 << 16  # bytes that show the encoding
+FIRST_ROWS = 100  # rows that show how numbers are written
+LONGEST_LINE = 1 << 16  # letters
 _NUMBER = re.compile(r"\s*[+-]?\.?\d")
+_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
-_TRIPLES = {  # keys of npz arrays that stand for columns
-    "accel": re.compile(r"acc|accl|accel|accelerometer|acceleration", re.IGNORECASE),
-    "gyro": re.compile(r"gyr|gyro|gyroscope|angular_?velocity|rotation_?rate", re.IGNORECASE),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,10 @@ class Header:
     path: Path
     format: str  # "csv", "npz" or "parquet"
     names: tuple[str, ...] = ()  # of the columns; of a CSV with the units of a row beneath, as "acc_x [g]"
-    layout: Layout = field(default_factory=Layout)  # of a CSV
-    encoding: str = "utf-8"
+    layout: Layout = field(default_factory=Layout)  # of a CSV, and what follows too
+    rows: Sequence[Sequence[str]] = ()  # the first ones
+    decimal_point: str = "."
+    encoding: str = ""  # of the rows
 
 
 def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
@@ -53,17 +55,24 @@ def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
     if start.startswith(b"PK\x03\x04"):
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return Header(path, "npz", tuple(name for key in archive for name in _triple(key)))
-    encoding = text.bom_encoding(start) or _encoding(start)
-    with path.open(encoding=encoding, errors="replace", newline="") as lines:
-        found = layout(iter(lambda: lines.readline(65_536), ""), is_header)
-    # any byte is valid latin-1, and numbers are ASCII
-    rows = "latin-1" if encoding in ("utf-8-sig", "cp1252") else encoding
-    units, first = (*found.rows[:2], (), ())[:2]
+    try:
+        encoding = text.encoding(start)
+    except ValueError:  # damaged, or in a script that no sensor is named in
+        encoding = "utf-8"
+    with path.open(encoding=encoding, errors="replace", newline="") as csv:
+        lines = iter(lambda: csv.readline(LONGEST_LINE), "")
+        found = layout(lines, lambda names, is_comment: is_header(names), single=" ")
+        rows = [fields(line, found.delimiter) for line in islice(lines, FIRST_ROWS) if line.strip()]
+    names = _as_wide(found.names, rows[0]) if rows else found.names
+    units, first = (*rows[:2], (), ())[:2]
     if any(map(_NUMBER.match, first)) and not any(map(_NUMBER.match, units)):
-        named = zip(found.names, (*units, *[""] * len(found.names)), strict=False)
-        names = tuple(f"{name} [{unit.strip()}]" if unit.strip() else name for name, unit in named)
-        found = replace(found, names=names, lines=found.lines + 1, rows=found.rows[1:])
-    return Header(path, "csv", found.names, found, rows)
+        named = zip(names, chain(map(str.strip, units), repeat("")), strict=False)
+        names = tuple(f"{name} [{unit}]" if unit else name for name, unit in named)
+        found, rows = replace(found, lines=found.lines + 1), rows[1:]
+    decimal_point = "," if any(map(_DECIMAL_COMMA.fullmatch, chain(*rows))) else "."
+    # any byte is valid latin-1, and numbers are ASCII
+    encoding = encoding if encoding.startswith(("utf-16", "utf-32")) else "latin-1"
+    return Header(path, "csv", names, found, rows, decimal_point, encoding)
 
 
 def load(of: Header, numbers: Collection[int], others: Collection[int] = ()) -> dict[int, Any]:
@@ -88,7 +97,7 @@ def load(of: Header, numbers: Collection[int], others: Collection[int] = ()) -> 
         if pyarrow.types.is_string(values.type):  # tables that were joined repeat the header
             repeated = compute.is_in(values, pyarrow.array([name, re.sub(r" \[[^\]]*\]$", "", name)]))
             values = compute.if_else(repeated, pyarrow.scalar(None, pyarrow.string()), values)
-        loaded[column] = values if column in others else numbers_of(values, of.layout.decimal_point)
+        loaded[column] = values if column in others else numbers_of(values, of.decimal_point)
         if loaded[column] is None:
             value = next(
                 (text for text in values.drop_null().to_pylist() if not re.match(_FLOAT, str(text))), ""
@@ -134,7 +143,7 @@ def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
         csv.ConvertOptions(
             include_columns=[names[column] for column in columns],
             column_types={names[column]: pyarrow.string() for column in others},
-            decimal_point=of.layout.decimal_point,
+            decimal_point=of.decimal_point,
             strings_can_be_null=True,
         ),
     )
@@ -162,19 +171,19 @@ def _npz(of: Header, columns: Collection[int]) -> dict[int, Any]:
 
 
 def _triple(key: str) -> list[str]:
+    """Return the names of the columns that an npz array stands for."""
     if key.lower() == "imu":
-        return [f"{sensor}_{axis}" for sensor in _TRIPLES for axis in "xyz"]
-    if any(pattern.fullmatch(key) for pattern in _TRIPLES.values()):
-        return [f"{key}_{axis}" for axis in "xyz"]
-    return [key]
+        return [f"{sensor}_{axis}" for sensor in layouts.SENSORS for axis in "xyz"]
+    return [f"{key}_{axis}" for axis in "xyz"] if layouts.sensor_of(key) else [key]
 
 
-def _encoding(start: bytes) -> str:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        return "cp1252"
-    return "utf-8-sig"
+def _as_wide(names: tuple[str, ...], row: Sequence[str]) -> tuple[str, ...]:
+    """Return as many names as a row has fields: an empty one is at the end, R's of the index in front."""
+    more = len(row) - len(names)
+    if more > 0:
+        unnamed = ("",) * more
+        return unnamed + names if all(row[-more:]) else names + unnamed
+    return names[:more] if more and not any(names[more:]) else names
 
 
 def _check_size(path: Path, size: int) -> None:

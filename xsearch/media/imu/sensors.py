@@ -55,7 +55,7 @@ def axes(of: Header, bare: str = "") -> dict[str, Axes]:
     found = layouts.axes(of.names, of.layout.preamble, bare=bare)
     if found or (rows_of := _column(of, SENSOR_COLUMNS)) is None:
         return found
-    values = {row[rows_of] for row in of.layout.rows if len(row) > rows_of}
+    values = {row[rows_of] for row in of.rows if len(row) > rows_of}
     unnamed = layouts.axes(of.names, bare="accel")
     return dict.fromkeys(SENSORS, unnamed["accel"]) if unnamed and any(map(layouts.sensor_of, values)) else {}
 
