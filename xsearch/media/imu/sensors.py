@@ -17,6 +17,7 @@ from xsearch.media.imu.layouts import SENSORS, Axes, Clock
 __all__ = ["axes", "header", "is_likely", "listed", "read"]
 
 SHOWN = 10  # columns in a message
+LONGEST = 100  # letters of the name of a column; more are a text
 # A table in long format has rows of one sensor each, as the column of these names says.
 SENSOR_COLUMNS = {"sensor", "sensorname", "sensortype", "type", "source", "stream", "measurement"}
 DEVICE_COLUMNS = {"device", "devicename", "deviceid", "user", "userid", "subject", "subjectid", "设备名称"}
@@ -24,18 +25,7 @@ RATE_COLUMNS = {"ratehz", "samplerate", "sampleratehz"}
 _RATE = re.compile(
     r"(?:rate|frequency)\W*(?:hz)?\W*(\d+(?:\.\d+)?)", re.IGNORECASE
 )  # in the text above a header
-# Three axes, whole words or behind a part of a sensor's name: what few texts have, and is quick to find
-_GLUED = r"(?:acc|gyr|velocity|rate|rotation|加速度|角速度|value|(?<![a-z])(?:[agw]|as|gf))"
-_LAST_AXIS = re.compile(r"z(?![a-z])|(?:acc|gyr|value)\w*\W?2|up/down")
-_LIKELY = [
-    [re.compile(pattern.format(axis)) for axis in axes]
-    for axes, pattern in (
-        ("xyz", r"(?<![^\W_]){0}(?![^\W_])|" + _GLUED + r"\w*{0}(?![a-z])|{0}(?:acc|gyr)"),
-        ("012", _GLUED + r"\w*\W?{0}(?!\d)"),
-        ("123", _GLUED + r"\w*\W?{0}(?!\d)"),
-        (("right/left", "forward/back", "up/down"), "{0}"),
-    )
-]
+_LAST_AXIS = re.compile(r"z(?![a-z])|(?:acc|gyr|value)\w*\W?2|up/down")  # few texts have one
 
 
 def is_likely(text: str) -> bool:
@@ -158,9 +148,7 @@ def _column(of: Header, names: Collection[str]) -> int | None:
 
 
 def _is_header(names: Sequence[str]) -> bool:
-    line = " ".join(names).lower()
-    return (
-        bool(_LAST_AXIS.search(line))
-        and any(all(pattern.search(line) for pattern in patterns) for patterns in _LIKELY)
-        and any(layouts.axes(names, bare=bare) for bare in SENSORS)
-    )
+    if not _LAST_AXIS.search(" ".join(names).lower()):
+        return False
+    names = [name for name in names if len(name) <= LONGEST]
+    return any(layouts.axes(names, bare=bare) for bare in SENSORS)
