@@ -17,7 +17,7 @@ from xsearch.errors import MediaError, Unreadable
 from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.files import absolute, count, identify, is_metadata, match_kind, sha256, unchanged
-from xsearch.media.globs import fits, matches
+from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.imu.recordings import owners
 from xsearch.media.names import looks_like_path, why_no_file
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
@@ -46,6 +46,7 @@ __all__ = [
     "looks_like_path",
     "match_kind",
     "matches",
+    "nfc",
     "owners",
     "read",
     "sha256",

@@ -9,38 +9,25 @@ from typing import IO, Any
 
 from xsearch.errors import Unreadable
 
-__all__ = ["LATE_S", "duration_s", "frames", "has_pictures", "opened", "picture_track", "sound_tracks"]
+__all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "has_pictures", "may_restart", "opened"]
+__all__ += ["picture_track", "sound_tracks"]
 
 # Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
-_FORMATS = (
-    *("aac", "ac3", "aiff", "amr", "ape", "au", "caf", "dsf", "dss", "dts", "dtshd", "eac3", "flac", "g722"),
-    *("gsm", "iff", "ircam", "mlp", "mp3", "mpc", "mpc8", "nistsphere", "oma", "qcp", "shn", "tak", "truehd"),
-    *("tta", "voc", "w64", "wav", "wv"),
-    *(
-        "asf",
-        "avi",
-        "dv",
-        "flic",
-        "flv",
-        "gif",
-        "gxf",
-        "h264",
-        "hevc",
-        "ivf",
-        "m4v",
-        "matroska",
-        "mjpeg",
-        "mov",
-    ),
-    *("mpeg", "mpegts", "mpegvideo", "mxf", "nut", "ogg", "rm", "wtv", "yuv4mpegpipe"),
-)
+_FORMATS = """
+    aac ac3 aiff amr ape au caf dsf dss dts dtshd eac3 flac g722 gsm iff ircam mlp mp3 mpc mpc8 nistsphere oma
+    qcp shn tak truehd tta voc w64 wav wv
+    asf avi dv flic flv gif gxf h264 hevc ivf m4v matroska mjpeg mov mpeg mpegts mpegvideo mxf nut ogg rm wtv
+    yuv4mpegpipe
+"""
 _OPTIONS = {
     "protocol_whitelist": "file",
-    "format_whitelist": ",".join(_FORMATS),
+    "format_whitelist": ",".join(_FORMATS.split()),
     "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
 }
 
 LATE_S = 0.1  # what starts earlier is not late: encoders add a delay of 20 to 50 ms
+GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
+_RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside; the header counts one of them
 
 
 @contextmanager
@@ -61,6 +48,16 @@ def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
             error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
         )
         raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
+
+
+def formats(source: Any) -> set[str]:
+    """Return FFmpeg's names of the format."""
+    return set(source.format.name.split(","))
+
+
+def may_restart(source: Any) -> bool:
+    """Whether the clock of a container may start anew inside, where files were concatenated."""
+    return not _RESTARTED.isdisjoint(formats(source))
 
 
 def picture_track(source: Any) -> Any | None:

@@ -195,13 +195,13 @@ def _clip_times(start_s: float, end_s: float, frame_s: float) -> np.ndarray:
 
 def _packets(source: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets of a stream, its clock continued where it jumps back, as in concatenated files."""
-    if audio.RESTARTED.isdisjoint(source.format.name.split(",")):
+    if not container.may_restart(source):
         yield from source.demux(stream)
         return
     latest, shift = -math.inf, 0
     for packet in source.demux(stream):
         if packet.dts is not None:
-            if (packet.dts + shift - latest) * packet.time_base < -audio.GAP_S:
+            if (packet.dts + shift - latest) * packet.time_base < -container.GAP_S:
                 shift = int(latest) + (packet.duration or 0) - packet.dts
             packet.dts += shift
             packet.pts = None if packet.pts is None else packet.pts + shift
@@ -211,7 +211,7 @@ def _packets(source: Any, stream: Any) -> Iterator[Any]:
 
 def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
     """Return the duration in seconds as the header states it, or measured if it does not know it."""
-    if audio.RESTARTED.isdisjoint(source.format.name.split(",")):
+    if not container.may_restart(source):
         if (stream.duration or 0) > 0:
             late_s = float((stream.start_time or 0) * stream.time_base) - (source.start_time or 0) / 1e6
             return float(stream.duration * stream.time_base) + (late_s if late_s > container.LATE_S else 0)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import date, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
+from xsearch.media import nfc
 from xsearch.store import ITEM_COLUMNS
 
 __all__ = ["MAX_FIELDS", "MAX_VALUE", "columns", "typed", "user_column"]
@@ -46,7 +46,7 @@ def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 @lru_cache(maxsize=MAX_FIELDS)
 def user_column(name: str) -> str:
     """Return the item column name of a user column."""
-    name = unicodedata.normalize("NFC", name.strip().lower())
+    name = nfc(name.strip().lower())
     name = name.encode(errors="backslashreplace").decode()  # JSON may hold lone surrogates
     return f"{name}_" if name in ITEM_COLUMNS else name
 

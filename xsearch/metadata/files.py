@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from urllib.parse import unquote, urlsplit
+
+from xsearch.media import nfc
 
 __all__ = ["Files", "Match"]
 
@@ -164,16 +165,12 @@ def _split(name: str, folder: str) -> tuple[list[str], str | None]:
 
 
 def _folded(name: str) -> str:
-    return _composed(name).replace("\\", "/").casefold()
-
-
-def _composed(name: str) -> str:
-    return name if name.isascii() else unicodedata.normalize("NFC", name)
+    return nfc(name).replace("\\", "/").casefold()
 
 
 def _same(name: str, paths: Sequence[str]) -> Sequence[str]:
     """Return those of `paths` that end in `name`; all do if case and Unicode form are ignored."""
-    for form in (str, _composed):
+    for form in (str, nfc):
         if exactly := [path for path in paths if form(path).endswith(form(name))]:
             return exactly
     return paths if len(paths) == 1 else []

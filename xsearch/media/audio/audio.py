@@ -23,13 +23,11 @@ __all__ = ["read", "track"]
 UNKNOWN_LENGTH = 2**63 - 1  # libsndfile's SF_COUNT_MAX, reported for streams
 LOSSY = {"VORBIS", "OPUS", "MPEG_LAYER_I", "MPEG_LAYER_II", "MPEG_LAYER_III"}
 FLOATS = {"FLOAT", "DOUBLE"}
-GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
 MARGIN_S = 10.0  # timestamps that exceed the duration of the file by more are wrong
 SILENCE = 1e-4  # peak of a silent window, -80 dB
 SILENT_WINDOWS = 60  # a track that begins with ten minutes of silence gives way to the next one
 # Demuxers that derive timestamps and durations from the first frame and the bit rate.
 UNTIMED = {"aac", "ac3", "amr", "dts", "eac3", "flac", "mlp", "mp3", "truehd"}
-RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside; the header counts one of them
 
 log = logging.getLogger(__name__)
 
@@ -99,18 +97,15 @@ def _track(path: Path, number: int) -> Iterator[Sample]:
 def _duration_s(path: Path, source: Any, number: int) -> float | None:
     """Return the duration of a container in seconds, measured if it is sound of unknown duration."""
     duration_s = container.duration_s(source)
-    formats = set(source.format.name.split(","))
-    if container.picture_track(source) or (duration_s and not formats & (UNTIMED | RESTARTED)):
+    is_timed = UNTIMED.isdisjoint(container.formats(source))
+    if container.picture_track(source) or (duration_s and is_timed and not container.may_restart(source)):
         return duration_s
     with container.opened(path) as again:
         packets = again.demux(again.streams[number])
         total_s = float(sum(packet.duration * packet.time_base for packet in packets if packet.duration))
     off_s = total_s - (duration_s or 0)
-    return (
-        total_s
-        if off_s > container.LATE_S or (off_s < -container.LATE_S and formats & UNTIMED)
-        else duration_s
-    )
+    is_wrong = off_s > container.LATE_S or (off_s < -container.LATE_S and not is_timed)
+    return total_s if is_wrong else duration_s
 
 
 def _sndfile(file: Path | IO[bytes]) -> Any | None:
@@ -207,7 +202,7 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
 
     origin_s = (source.start_time or 0) / 1e6  # microseconds
     latest_s = (container.duration_s(source) or math.inf) + MARGIN_S
-    is_timed = UNTIMED.isdisjoint(source.format.name.split(","))
+    is_timed = UNTIMED.isdisjoint(container.formats(source))
     codec = stream.codec_context
     run_s = end_s = 0.0
     clock_s: float | None = None  # where the last frame ends by its timestamp
@@ -217,9 +212,9 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
             ahead_s = frame.time - origin_s - end_s
             is_first, is_jump = clock_s is None, clock_s is None or frame.time - clock_s > container.LATE_S
             clock_s = frame.time + frame.samples / frame.sample_rate
-            if ahead_s < -GAP_S or frame.time - origin_s > latest_s:
+            if ahead_s < -container.GAP_S or frame.time - origin_s > latest_s:
                 origin_s += ahead_s
-            elif is_jump and ahead_s > (container.LATE_S if is_first else GAP_S):
+            elif is_jump and ahead_s > (container.LATE_S if is_first else container.GAP_S):
                 run_s = end_s = end_s + ahead_s
                 if is_first and codec.name == "aac" and not codec.delay:  # the container does not state it
                     run_s = end_s = clock_s - origin_s

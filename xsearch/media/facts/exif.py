@@ -14,7 +14,6 @@ from xsearch.media.image import tiff
 
 __all__ = ["Directory", "camera", "columns", "modified", "of_exposure", "of_place"]
 
-_CHARSETS = {b"ASCII\0\0\0": "ascii", b"JIS\0\0\0\0\0": "iso2022_jp", b"\0\0\0\0\0\0\0\0": ""}
 _WINDOWS = {  # tags of Windows Explorer, UTF-16
     "title": (Base.XPTitle, Base.XPSubject),
     "description": (Base.XPComment,),
@@ -77,15 +76,12 @@ def columns(tags: Directory) -> dict[str, Any]:
     with suppress(Exception):
         if place := tags.inner(IFD.GPSInfo):
             found |= of_place(place)
-    if "taken_at" not in found and (taken := values.moment(tags[Base.DateTimeOriginal])):  # DNG
-        found["taken_at"], found["taken_zone"] = taken
-    return found
+    return values.taken(tags[Base.DateTimeOriginal]) | found  # the former of DNG
 
 
 def modified(tags: Directory) -> dict[str, Any]:
     """Return when the file was last changed: for lack of anything better, when the picture was taken."""
-    taken = values.moment(tags[Base.DateTime])
-    return {"taken_at": taken[0], "taken_zone": taken[1]} if taken else {}
+    return values.taken(tags[Base.DateTime])
 
 
 def of_exposure(shot: Directory) -> dict[str, Any]:
@@ -104,6 +100,7 @@ def of_exposure(shot: Directory) -> dict[str, Any]:
     if found["exposure_s"] is None and (stops := shot.number(Base.ShutterSpeedValue)) is not None:
         found["exposure_s"] = 2.0**-stops if abs(stops) < 64 else None
     found |= {name: None for name in ("exposure_s", "f_number", "focal_mm") if not (found[name] or 0) > 0}
+    stated: list[str] = []
     for clock, fraction, offset in (
         (Base.DateTimeOriginal, Base.SubsecTimeOriginal, Base.OffsetTimeOriginal),
         (Base.DateTimeDigitized, Base.SubsecTimeDigitized, Base.OffsetTimeDigitized),
@@ -112,11 +109,8 @@ def of_exposure(shot: Directory) -> dict[str, Any]:
         digits = (shot.text(fraction) or "").strip()
         zone = (shot.text(offset) or shot.text(Base.OffsetTime) or "").strip()
         precise = f"{seconds}.{digits}" if digits.isdecimal() else seconds
-        tried = (values.moment(f"{precise}{zone}"), values.moment(precise), values.moment(seconds))
-        if taken := next(filter(None, tried), None):
-            found["taken_at"], found["taken_zone"] = taken
-            break
-    return found
+        stated += [f"{precise}{zone}", precise, seconds]
+    return found | values.taken(*stated)
 
 
 def of_place(place: Directory) -> dict[str, Any]:
@@ -159,12 +153,9 @@ def _comment(value: Any) -> str | None:
     charset, content = value[:8], value[8:]
     if charset == b"UNICODE\0":
         is_little = content[:2] == b"\xff\xfe" or content[1:2] == b"\0"
-        return values.clean(
-            content.decode("utf-16-le" if is_little else "utf-16-be", "ignore").strip("\ufeff")
-        )
-    if charset in _CHARSETS:
-        name = _CHARSETS[charset]
-        return values.clean(
-            content.decode(name, "ignore") if name == "iso2022_jp" else values.decoded(content)
-        )
-    return _text(value)
+        text = content.decode("utf-16-le" if is_little else "utf-16-be", "ignore").strip("\ufeff")
+    elif charset == b"JIS\0\0\0\0\0":
+        text = content.decode("iso2022_jp", "ignore")
+    else:
+        text = values.decoded(content if charset in (b"ASCII\0\0\0", bytes(8)) else value)
+    return values.clean(text) or None

@@ -23,9 +23,7 @@ def columns(block: bytes) -> dict[str, Any]:
     found: dict[str, Any] = {name: texts[number][0] for name, number in _TEXTS.items() if number in texts}
     found |= {name: values.joined(texts[number]) for name, number in _LISTS.items() if number in texts}
     date, time = (texts.get(number, [""])[0] for number in (_DATE, _TIME))
-    if taken := values.moment(f"{date} {time}") or values.moment(date):
-        found["taken_at"], found["taken_zone"] = taken
-    return found
+    return found | values.taken(f"{date} {time}", date)
 
 
 def _records(block: bytes) -> Iterator[tuple[int, bytes]]:

@@ -117,8 +117,8 @@ def _of_png(file: IO[bytes]) -> Blocks:
                 packet = text
             elif name := _PNG_TEXTS.get(key.decode("latin-1").lower()):
                 texts[name] = values.decoded(text)
-            elif key == b"Creation Time" and (taken := values.moment(text.decode("latin-1"))):
-                texts["taken_at"] = taken[0]
+            elif key == b"Creation Time":
+                texts |= values.taken(text.decode("latin-1"))
     return Blocks(tags, packet, texts=texts)
 
 

@@ -73,9 +73,7 @@ def _of_tags(stated: dict[str, str]) -> dict[str, Any]:
     found |= values.location(of(_PLACES))
     if re.fullmatch(r"\d\d:\d\d:\d\d", stated.get("creation_time", "")):  # BWF: the time of the date
         stated["date"] = f"{stated.get('date', '')} {stated.pop('creation_time')}"
-    if taken := next(filter(None, (values.moment(stated.get(name, "")) for name in _TAKEN)), None):
-        found["taken_at"], found["taken_zone"] = taken
-    return found
+    return found | values.taken(*(stated.get(name, "") for name in _TAKEN))
 
 
 def _container(names: str, stated: dict[str, str], mime: str) -> str:

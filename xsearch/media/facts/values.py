@@ -8,10 +8,20 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-__all__ = ["Moment", "clean", "coordinates", "decoded", "degrees", "joined", "location", "moment", "number"]
+__all__ = [
+    "Moment",
+    "clean",
+    "coordinates",
+    "decoded",
+    "degrees",
+    "joined",
+    "location",
+    "moment",
+    "number",
+    "taken",
+]
 
 LONGEST = 4096  # bytes of a text
-Moment = tuple[datetime, str | None]  # wall time, zone
 
 _NUMBER = re.compile(r"\s*(?:f/)?([+-]?\d+(?:[.,]\d*)?(?:e[+-]?\d+)?)(?:\s*/\s*(\d+(?:\.\d*)?))?", re.I)
 _MOMENT = re.compile(
@@ -76,12 +86,18 @@ def number(value: Any) -> float | None:
     return result if math.isfinite(result) else None
 
 
-def moment(value: object) -> Moment | None:
+def taken(*stated: object) -> dict[str, Any]:
+    """Return the first valid moment as columns, {} if there is none."""
+    moments = filter(None, map(_moment, stated))
+    return next(({"taken_at": when, "taken_zone": zone} for when, zone in moments), {})
+
+
+def _moment(value: object) -> tuple[datetime, str | None] | None:
     """Return a date, with or without time and zone, as wall time and zone.
 
-    >>> moment("2024:06:01 14:30:05"), moment("20190503")
+    >>> _moment("2024:06:01 14:30:05"), _moment("20190503")
     ((datetime.datetime(2024, 6, 1, 14, 30, 5), None), (datetime.datetime(2019, 5, 3, 0, 0), None))
-    >>> moment("2024-06-01T14:30+0200"), moment("0000:00:00 00:00:00")
+    >>> _moment("2024-06-01T14:30+0200"), _moment("0000:00:00 00:00:00")
     ((datetime.datetime(2024, 6, 1, 14, 30), '+02:00'), None)
     """
     match = _MOMENT.fullmatch(str(value).partition("\0")[0].strip())

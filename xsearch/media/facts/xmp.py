@@ -59,8 +59,7 @@ def columns(packet: bytes) -> dict[str, object]:
     found: dict[str, object] = {name: text[0] for name, names in _TEXTS.items() if (text := of(names))}
     found |= {name: values.joined(texts) for name, names in _LISTS.items() if (texts := of(names))}
     found |= {name: values.number(texts[0]) for name, names in _NUMBERS.items() if (texts := of(names))}
-    if moment := next(filter(None, (values.moment(text) for name in _TAKEN for text in of((name,)))), None):
-        found["taken_at"], found["taken_zone"] = moment
+    found |= values.taken(*(text for name in _TAKEN for text in of((name,))))
     make, model = ("".join(of((name,))[:1]) for name in ("tiff:Make", "tiff:Model"))
     found["camera"] = camera(make, model)
     latitude, longitude, altitude = (

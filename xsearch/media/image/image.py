@@ -30,22 +30,7 @@ __all__ = ["check_pixels", "is_deep", "opened", "read", "to_rgb"]
 # 0.99999, and decoding takes a third of the time.
 MIN_SIDE = 512
 # Pillow's decoders of raster formats. Others start programs (EPS), read text as pictures, or decode nothing.
-_FORMATS = [
-    "JPEG",
-    "PNG",
-    "GIF",
-    "WEBP",
-    "TIFF",
-    "BMP",
-    "DIB",
-    "AVIF",
-    "PPM",
-    "JPEG2000",
-    "ICO",
-    "CUR",
-    "ICNS",
-]
-_FORMATS += ["ICNS", "PSD", "DDS", "QOI", "SGI", "PCX", "XBM", "XPM"]
+_FORMATS = "JPEG PNG GIF WEBP TIFF BMP DIB AVIF PPM JPEG2000 ICO CUR ICNS PSD DDS QOI SGI PCX XBM XPM"
 _PLUGINS = {"image/heic": ("HEIF", "pillow_heif", "heic"), "image/jxl": ("JXL", "pillow_jxl", "jxl")}
 _RADIANCE = {"image/vnd.radiance": "hdr", "image/x-exr": "exr"}  # FFmpeg's decoders of unbounded light
 _ANIMATED = {"GIF", "WEBP", "PNG", "AVIF"}
@@ -125,7 +110,7 @@ def _opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
         return _numbers(file, path, limit)
     if codec := _RADIANCE.get(mime):
         return _radiance(file, codec, limit)
-    names = [*_FORMATS, *["TGA"] * (mime == "image/x-tga")]  # TGA has no signature
+    names = [*_FORMATS.split(), *["TGA"] * (mime == "image/x-tga")]  # TGA has no signature
     if mime in _PLUGINS:
         name, module, extra = _PLUGINS[mime]
         try:
