@@ -8,18 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-__all__ = [
-    "Moment",
-    "clean",
-    "coordinates",
-    "decoded",
-    "degrees",
-    "joined",
-    "location",
-    "moment",
-    "number",
-    "taken",
-]
+__all__ = ["clean", "coordinates", "decoded", "degrees", "joined", "location", "number", "taken"]
 
 LONGEST = 4096  # bytes of a text
 
