@@ -12,7 +12,7 @@ from PIL.ExifTags import GPS, IFD, Base
 from xsearch.media.facts import values
 from xsearch.media.image import tiff
 
-__all__ = ["Directory", "camera", "columns", "modified", "of_exposure", "of_place"]
+__all__ = ["Directory", "camera", "columns", "modified"]
 
 _WINDOWS = {  # tags of Windows Explorer, UTF-16
     "title": (Base.XPTitle, Base.XPSubject),
@@ -53,9 +53,9 @@ class Directory:
         return next((number for number in numbers if number is not None), None)
 
 
-def columns(tags: Directory) -> dict[str, Any]:
-    """Return what the first directory of a file and those below it state."""
-    found: dict[str, Any] = {
+def columns(tags: Directory, shot: Directory | None = None, place: Directory | None = None) -> dict[str, Any]:
+    """Return what the first directory of a file states, and those of EXIF and GPS, by default below it."""
+    facts: dict[str, Any] = {
         "camera": camera(tags.text(Base.Make) or "", tags.text(Base.Model) or ""),
         "orientation": tags.number(Base.Orientation),
         "description": tags.text(Base.ImageDescription),
@@ -67,16 +67,16 @@ def columns(tags: Directory) -> dict[str, Any]:
         utf16 = (
             value.decode("utf-16-le", "ignore") for tag in sources if isinstance(value := tags[tag], bytes)
         )
-        if not found.get(name) and (text := next(filter(None, utf16), "")):
-            found[name] = values.joined(text.split(";")) if name == "keywords" else text
+        if not facts.get(name) and (text := next(filter(None, utf16), "")):
+            facts[name] = values.joined(text.split(";")) if name == "keywords" else text
     with suppress(Exception):
-        if shot := tags.inner(IFD.Exif):
-            found |= of_exposure(shot)
-            found["description"] = found["description"] or _comment(shot[Base.UserComment])
+        if shot := shot or tags.inner(IFD.Exif):
+            facts |= _exposure(shot)
+            facts["description"] = facts["description"] or _comment(shot[Base.UserComment])
     with suppress(Exception):
-        if place := tags.inner(IFD.GPSInfo):
-            found |= of_place(place)
-    return values.taken(tags[Base.DateTimeOriginal]) | found  # the former of DNG
+        if place := place or tags.inner(IFD.GPSInfo):
+            facts |= _place(place)
+    return values.taken(tags[Base.DateTimeOriginal]) | facts  # the former of DNG
 
 
 def modified(tags: Directory) -> dict[str, Any]:
@@ -84,22 +84,22 @@ def modified(tags: Directory) -> dict[str, Any]:
     return values.taken(tags[Base.DateTime])
 
 
-def of_exposure(shot: Directory) -> dict[str, Any]:
+def _exposure(shot: Directory) -> dict[str, Any]:
     """Return what an EXIF directory states."""
-    found: dict[str, Any] = {
+    facts: dict[str, Any] = {
         "lens": shot.text(Base.LensModel),
         "exposure_s": shot.number(Base.ExposureTime),
         "f_number": shot.number(Base.FNumber),
         "focal_mm": shot.number(Base.FocalLength),
         "iso": shot.number(Base.ISOSpeedRatings),
     }
-    if found["iso"] == 65535:  # more does not fit
-        found["iso"] = shot.number(
+    if facts["iso"] == 65535:  # more does not fit
+        facts["iso"] = shot.number(
             Base.RecommendedExposureIndex, Base.StandardOutputSensitivity, Base.ISOSpeed
         )
-    if found["exposure_s"] is None and (stops := shot.number(Base.ShutterSpeedValue)) is not None:
-        found["exposure_s"] = 2.0**-stops if abs(stops) < 64 else None
-    found |= {name: None for name in ("exposure_s", "f_number", "focal_mm") if not (found[name] or 0) > 0}
+    if facts["exposure_s"] is None and (stops := shot.number(Base.ShutterSpeedValue)) is not None:
+        facts["exposure_s"] = 2.0**-stops if abs(stops) < 64 else None
+    facts |= {name: None for name in ("exposure_s", "f_number", "focal_mm") if not (facts[name] or 0) > 0}
     stated: list[str] = []
     for clock, fraction, offset in (
         (Base.DateTimeOriginal, Base.SubsecTimeOriginal, Base.OffsetTimeOriginal),
@@ -110,19 +110,19 @@ def of_exposure(shot: Directory) -> dict[str, Any]:
         zone = (shot.text(offset) or shot.text(Base.OffsetTime) or "").strip()
         precise = f"{seconds}.{digits}" if digits.isdecimal() else seconds
         stated += [f"{precise}{zone}", precise, seconds]
-    return found | values.taken(*stated)
+    return facts | values.taken(*stated)
 
 
-def of_place(place: Directory) -> dict[str, Any]:
+def _place(place: Directory) -> dict[str, Any]:
     """Return the coordinates of a GPS directory."""
     latitude = values.degrees(place[GPS.GPSLatitude], place[GPS.GPSLatitudeRef] or "")
     longitude = values.degrees(place[GPS.GPSLongitude], place[GPS.GPSLongitudeRef] or "")
-    found: dict[str, Any] = dict(values.coordinates(latitude, longitude))
+    facts: dict[str, Any] = dict(values.coordinates(latitude, longitude))
     altitude = values.number(place[GPS.GPSAltitude])
-    if found and altitude is not None:
+    if facts and altitude is not None:
         below = place[GPS.GPSAltitudeRef] in (b"\1", 1, b"\3", 3)
-        found["altitude_m"] = -altitude if below else altitude
-    return found
+        facts["altitude_m"] = -altitude if below else altitude
+    return facts
 
 
 def camera(make: str, model: str) -> str | None:

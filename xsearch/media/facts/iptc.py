@@ -20,10 +20,10 @@ def columns(block: bytes) -> dict[str, Any]:
     texts: dict[int, list[str]] = {}
     for number, value in _records(block):
         texts.setdefault(number, []).append(values.decoded(value))
-    found: dict[str, Any] = {name: texts[number][0] for name, number in _TEXTS.items() if number in texts}
-    found |= {name: values.joined(texts[number]) for name, number in _LISTS.items() if number in texts}
+    facts: dict[str, Any] = {name: texts[number][0] for name, number in _TEXTS.items() if number in texts}
+    facts |= {name: values.joined(texts[number]) for name, number in _LISTS.items() if number in texts}
     date, time = (texts.get(number, [""])[0] for number in (_DATE, _TIME))
-    return found | values.taken(f"{date} {time}", date)
+    return facts | values.taken(f"{date} {time}", date)
 
 
 def _records(block: bytes) -> Iterator[tuple[int, bytes]]:

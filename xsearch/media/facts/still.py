@@ -65,18 +65,18 @@ def _merged(blocks: Blocks) -> dict[str, Any]:
     of_exif = _stated(exif.columns(tags)) if tags else {}
     of_iptc = _stated(iptc.columns(blocks.iptc)) if blocks.iptc else {}
     of_xmp = _stated(xmp.columns(blocks.xmp)) if blocks.xmp else {}
-    found = {**(blocks.texts or {}), **of_xmp, **of_iptc, **of_exif}
+    facts = {**(blocks.texts or {}), **of_xmp, **of_iptc, **of_exif}
     for block in (of_iptc, of_xmp):
-        found |= {name: block[name] for name in _WORDS if name in block}
+        facts |= {name: block[name] for name in _WORDS if name in block}
     dated = next((block for block in (of_exif, of_xmp, of_iptc) if "taken_at" in block), None)
     if dated is not None:
-        found["taken_zone"] = dated.get("taken_zone")
+        facts["taken_zone"] = dated.get("taken_zone")
         if of_xmp.get("taken_at") == dated["taken_at"]:
-            found["taken_zone"] = found["taken_zone"] or of_xmp.get("taken_zone")
-        found["taken_at"] = dated["taken_at"]
+            facts["taken_zone"] = facts["taken_zone"] or of_xmp.get("taken_zone")
+        facts["taken_at"] = dated["taken_at"]
     elif tags:
-        found |= exif.modified(tags)
-    return found
+        facts |= exif.modified(tags)
+    return facts
 
 
 def _stated(columns: dict[str, Any]) -> dict[str, Any]:
@@ -148,9 +148,6 @@ def _of_boxes(file: IO[bytes], end: int, head: bytes) -> dict[str, Any]:
     if head[4:8] == b"JXL ":
         tags = boxes.content(file, b"Exif", end=end)
         return _merged(Blocks(tags and tags[4:], boxes.content(file, b"xml ", end=end)))
-    camera, shot, place = (
-        boxes.content(file, b"moov", b"uuid", name, end=end) for name in (b"CMT1", b"CMT2", b"CMT4")
-    )
-    found = _stated(exif.columns(exif.Directory(BytesIO(camera)))) if camera else {}
-    found |= _stated(exif.of_exposure(exif.Directory(BytesIO(shot)))) if shot else {}
-    return found | (_stated(exif.of_place(exif.Directory(BytesIO(place)))) if place else {})
+    kinds = (b"CMT1", b"CMT2", b"CMT4")  # the first directory, EXIF, GPS
+    directories = (boxes.content(file, b"moov", b"uuid", kind, end=end) for kind in kinds)
+    return _stated(exif.columns(*(exif.Directory(BytesIO(each or b"")) for each in directories)))

@@ -47,33 +47,33 @@ def columns(file: MediaFile) -> dict[str, Any]:
         stated = {key.lower(): value for key, value in source.metadata.items()}
         if sound is not None and not pictures:  # Ogg keeps them in the stream
             stated = {key.lower(): value for key, value in sound.metadata.items()} | stated
-        found = _of_tags(stated)
-        found["container"] = _container(source.format.name, stated, file.mime)
+        facts = _of_tags(stated)
+        facts["container"] = _container(source.format.name, stated, file.mime)
         if pictures is not None:
             rate = pictures.average_rate or pictures.base_rate
-            found |= {"codec": _codec(pictures), "fps": rate and round(float(rate), 3)}
+            facts |= {"codec": _codec(pictures), "fps": rate and round(float(rate), 3)}
         if sound is not None:
-            found.setdefault("codec", _codec(sound))
+            facts.setdefault("codec", _codec(sound))
             context = sound.codec_context
-            found |= {"rate_hz": context.sample_rate, "channels": context.layout.nb_channels}
-    if found["container"] == "mp4" and pictures is None:
+            facts |= {"rate_hz": context.sample_rate, "channels": context.layout.nb_channels}
+    if facts["container"] == "mp4" and pictures is None:
         with suppress(OSError):
-            found["bpm"] = _tempo(file.path)
-    return found
+            facts["bpm"] = _tempo(file.path)
+    return facts
 
 
 def _of_tags(stated: dict[str, str]) -> dict[str, Any]:
     def of(names: tuple[str, ...]) -> str:
         return next((stated[name] for name in names if stated.get(name, "").strip()), "")
 
-    found: dict[str, Any] = {name: of(names) for name, names in _TEXTS.items()}
-    found |= {name: values.number(re.split("[/;]", of(names))[0]) for name, names in _NUMBERS.items()}
-    found["keywords"] = values.joined(re.split("[;,]", of(("keywords", "com.apple.quicktime.keywords"))))
-    found["camera"] = camera(of(_MAKES), of(_MODELS))
-    found |= values.location(of(_PLACES))
+    facts: dict[str, Any] = {name: of(names) for name, names in _TEXTS.items()}
+    facts |= {name: values.number(re.split("[/;]", of(names))[0]) for name, names in _NUMBERS.items()}
+    facts["keywords"] = values.joined(re.split("[;,]", of(("keywords", "com.apple.quicktime.keywords"))))
+    facts["camera"] = camera(of(_MAKES), of(_MODELS))
+    facts |= values.location(of(_PLACES))
     if re.fullmatch(r"\d\d:\d\d:\d\d", stated.get("creation_time", "")):  # BWF: the time of the date
         stated["date"] = f"{stated.get('date', '')} {stated.pop('creation_time')}"
-    return found | values.taken(*(stated.get(name, "") for name in _TAKEN))
+    return facts | values.taken(*(stated.get(name, "") for name in _TAKEN))
 
 
 def _container(names: str, stated: dict[str, str], mime: str) -> str:

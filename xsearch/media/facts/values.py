@@ -141,8 +141,8 @@ def location(value: str) -> dict[str, float]:
     match = _LOCATION.match(value.strip())
     if not match:
         return {}
-    found = coordinates(_packed(match[1], 2), _packed(match[2], 3))
-    return found | ({"altitude_m": float(match[3])} if found and match[3] else {})
+    place = coordinates(_packed(match[1], 2), _packed(match[2], 3))
+    return place | ({"altitude_m": float(match[3])} if place and match[3] else {})
 
 
 def coordinates(latitude: float | None, longitude: float | None) -> dict[str, float]:

@@ -56,21 +56,21 @@ def columns(packet: bytes) -> dict[str, object]:
     def of(names: tuple[str, ...]) -> list[str]:
         return next((stated[name] for name in names if stated.get(name)), [])
 
-    found: dict[str, object] = {name: text[0] for name, names in _TEXTS.items() if (text := of(names))}
-    found |= {name: values.joined(texts) for name, names in _LISTS.items() if (texts := of(names))}
-    found |= {name: values.number(texts[0]) for name, names in _NUMBERS.items() if (texts := of(names))}
-    found |= values.taken(*(text for name in _TAKEN for text in of((name,))))
+    facts: dict[str, object] = {name: text[0] for name, names in _TEXTS.items() if (text := of(names))}
+    facts |= {name: values.joined(texts) for name, names in _LISTS.items() if (texts := of(names))}
+    facts |= {name: values.number(texts[0]) for name, names in _NUMBERS.items() if (texts := of(names))}
+    facts |= values.taken(*(text for name in _TAKEN for text in of((name,))))
     make, model = ("".join(of((name,))[:1]) for name in ("tiff:Make", "tiff:Model"))
-    found["camera"] = camera(make, model)
+    facts["camera"] = camera(make, model)
     latitude, longitude, altitude = (
         of((f"exif:GPS{name}",)) for name in ("Latitude", "Longitude", "Altitude")
     )
     if latitude and longitude:
-        found |= values.coordinates(values.degrees(latitude[0]), values.degrees(longitude[0]))
+        facts |= values.coordinates(values.degrees(latitude[0]), values.degrees(longitude[0]))
         metres = values.number(altitude[0]) if altitude else None
         if metres is not None:
-            found["altitude_m"] = -metres if of(("exif:GPSAltitudeRef",)) == ["1"] else metres
-    return found
+            facts["altitude_m"] = -metres if of(("exif:GPSAltitudeRef",)) == ["1"] else metres
+    return facts
 
 
 def _properties(packet: bytes) -> dict[str, list[str]]:
