@@ -30,8 +30,8 @@ def boxes(file: IO[bytes], start: int, end: int) -> Iterator[tuple[bytes, int, i
 def content(file: IO[bytes], *path: bytes, start: int = 0, end: int) -> bytes | None:
     """Return the content of the first box at a path of types, None without one."""
     kind, *rest = path
-    for found, begin, stop in boxes(file, start, end):
-        if found == kind:
+    for each, begin, stop in boxes(file, start, end):
+        if each == kind:
             if rest:
                 inside = content(file, *rest, start=begin + _HEADS.get(kind, 0), end=stop)
                 if inside is not None:

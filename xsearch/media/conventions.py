@@ -1,4 +1,4 @@
-"""Kinds of media that folders and names tell of: `thermal_16_bit/`, `lowres_depth/`, `cat_ir.png`.
+"""Kinds of media by the words of folders and names: `thermal_16_bit/`, `lowres_depth/`, `cat_ir.png`.
 
 The words are those of public data sets: FLIR ADAS, LLVIP, KAIST, M3FD; ARKitScenes, ScanNet, SUN RGB-D,
 KITTI, TUM, DIODE.
@@ -24,12 +24,12 @@ _LIGHT = {"color", "colour", "rgb", "vis", "visible"}  # not thermal; of depth, 
 _NEVER = {"near", "nir", "swir", "disp", "disparity", "annotation", "annotations", "confidence", "instance"}
 _NEVER |= {"instances", "label", "labels", "mask", "masks", "normal", "normals", "seg", "segmentation"}
 _NEVER |= {"semantic", "semantics"}
-_MAX_WORDS = 4  # of a folder that tells of a kind; more are a sentence
+_MAX_WORDS = 4  # of a folder that names a kind; more are a sentence
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
 def named(path: Path) -> Iterator[Modality]:
-    """Yield the kinds that the name and the folders of a file tell of, the nearest first.
+    """Yield the kinds that the name and the folders of a file state, the nearest first.
 
     Words are whole: "irish" is not "ir". A nearer word of another thing (`visible/`, `masks/`) excludes them.
 
@@ -47,7 +47,7 @@ def named(path: Path) -> Iterator[Modality]:
 
 @lru_cache(maxsize=4096)
 def _read(name: str, most: int | None) -> tuple[tuple[Modality, ...], set[Modality]]:
-    """Return the kinds that a name of at most so many words tells of, and those that it rules out."""
+    """Return the kinds that a name of at most `most` words states, and those that it rules out."""
     words = [word.lower() for word in _WORD.findall(name) if len(word) > 1]
     if most and len(words) > most:
         return (), set()

@@ -200,7 +200,7 @@ def _excluding(path: Path, ignore_files: Sequence[IgnoreFile], is_folder: bool) 
     return None
 
 
-def _as_fnmatch(found: re.Match[str]) -> str:
+def _as_fnmatch(match: re.Match[str]) -> str:
     r"""Translate `\x` and `[^` of gitignore for `fnmatch`."""
-    escaped = found[1]
+    escaped = match[1]
     return "[!" if escaped is None else f"[{escaped}]" if escaped in "*?[" else escaped

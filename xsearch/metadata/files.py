@@ -64,16 +64,16 @@ class Files:
                 missing.discard(row)
                 continue
             parts, path = _split(name, folder)
-            if path and (found := self._at(path)):
-                alike[found] = row
+            if path and (file := self._at(path)):
+                alike[file] = row
                 missing.discard(row)
             elif path and os.path.lexists(path):
-                if found := self._linked(path):
-                    alike[found] = row
+                if file := self._linked(path):
+                    alike[file] = row
                 if not os.path.isdir(path):  # noqa: PTH112  outside the folders, or left out there
                     missing.discard(row)
-            elif found := None if path and path.startswith(f"{folder}/") else self._tail(parts, bases):
-                tails[found]["/".join(parts)].append(row)
+            elif file := None if path and path.startswith(f"{folder}/") else self._tail(parts, bases):
+                tails[file]["/".join(parts)].append(row)
             elif parts:
                 ends[_folded("/".join(parts))]["/".join(parts)].append(row)
         rows: dict[str, int] = {}
@@ -100,22 +100,22 @@ class Files:
         """Return the file that an existing path leads to through symbolic links."""
         target = os.path.realpath(path)
         for root, real in self._real_roots.items():
-            if target.startswith(f"{real}/") and (found := self._at(root + target[len(real) :])):
-                return found
+            if target.startswith(f"{real}/") and (file := self._at(root + target[len(real) :])):
+                return file
         return self._at(target)
 
     def _tail(self, parts: Sequence[str], bases: Iterable[str]) -> str | None:
         """Return the file below a base whose relative path is the longest end of `parts`."""
         for start in range(len(parts)):
             for base in bases:
-                if found := self._at("/".join([base, *parts[start:]])):
-                    return found
+                if file := self._at("/".join([base, *parts[start:]])):
+                    return file
         return None
 
     def _ending(self, ends: Mapping[str, object], folder: str) -> Iterator[tuple[str, list[str]]]:
         """Yield each of `ends` that ends paths of files below the folder, and these; each file once."""
         names = {end.rpartition("/")[2] for end in ends}
-        found: dict[str, list[str]] = defaultdict(list)
+        ending: dict[str, list[str]] = defaultdict(list)
         first, last = (bisect_left(self._sorted, f"{folder}{mark}") for mark in "/0")  # 0 comes after /
         for path in self._sorted[first:last] if ends else []:
             end = _folded(path)
@@ -123,8 +123,8 @@ class Files:
                 while end and end not in ends:
                     end = end.partition("/")[2]
                 if end:
-                    found[end].append(path)
-        yield from found.items()
+                    ending[end].append(path)
+        yield from ending.items()
 
     @cached_property
     def _sorted(self) -> list[str]:

@@ -122,20 +122,20 @@ class Metadata:
             return self._files.match(names, folder, anywhere=anywhere)
 
         known, others = naming(table.names)
-        found = {at: match(at) for at in known}
+        matches = {at: match(at) for at in known}
         for at in known:
-            if found[at].exact:
-                return at, found[at]
+            if matches[at].exact:
+                return at, matches[at]
         for at in known:
-            if found[at].rows:
-                return at, found[at]
-        found |= {at: match(at) for at in others}
-        best = max(found, key=lambda at: len(found[at].rows))
+            if matches[at].rows:
+                return at, matches[at]
+        matches |= {at: match(at) for at in others}
+        best = max(matches, key=lambda at: len(matches[at].rows))
         for at in others:
-            if not found[at].rows.items() <= found[best].rows.items():
+            if not matches[at].rows.items() <= matches[best].rows.items():
                 both = f"{table.names[best]} and {table.names[at]}"
                 raise UsageError(f"{path}: columns {both} name files; call the one that is described path")
-        return best, found[best]
+        return best, matches[best]
 
     def _of_sidecar(self, path: str) -> dict[str, Any]:
         if path != self._last_sidecar[0]:

@@ -34,7 +34,7 @@ def links(path: Path, mime: str) -> list[tuple[int, int]]:
 def _ogg_starts(path: Path) -> Iterator[int]:
     """The streams of a link begin together, before all other pages."""
     is_within = True
-    for at, following in _found(path, OGG_PAGE, 1):
+    for at, following in _occurrences(path, OGG_PAGE, 1):
         is_first = bool(following[0] & FIRST_PAGE)
         if is_first and is_within:
             yield at
@@ -43,10 +43,10 @@ def _ogg_starts(path: Path) -> Iterator[int]:
 
 def _flac_starts(path: Path) -> Iterator[int]:
     marker, *headers = FLAC
-    return (at for at, following in _found(path, marker, 4) if following in headers)
+    return (at for at, following in _occurrences(path, marker, 4) if following in headers)
 
 
-def _found(path: Path, pattern: bytes, count: int) -> Iterator[tuple[int, bytes]]:
+def _occurrences(path: Path, pattern: bytes, count: int) -> Iterator[tuple[int, bytes]]:
     """Yield where a pattern occurs in a file, and the `count` bytes after it."""
     size = len(pattern) + count
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """What files say of themselves, as columns of their items: when, where, by whom, with what.
 
 A picture's EXIF, XMP and IPTC, a recording's tags, and an XMP sidecar. `taken_at` is what the clock of the
-camera or recorder said, in the zone `taken_zone` where that is stated: cameras mostly state none, most videos
+camera or recorder showed, in the zone `taken_zone` where that is stated: most cameras state none, most videos
 state UTC. A year or a month alone is its first day.
 """
 

@@ -33,7 +33,7 @@ class Blocks(NamedTuple):
     exif: bytes | exif.Directory | None = None
     xmp: bytes | None = None
     iptc: bytes | None = None
-    texts: Mapping[str, Any] | None = None  # columns of PNG's own texts
+    texts: Mapping[str, Any] | None = None  # columns of the text chunks of a PNG
 
 
 def columns(path: Path) -> dict[str, Any]:

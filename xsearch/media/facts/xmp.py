@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import suppress
 from typing import Any
 from xml.etree import ElementTree
@@ -13,7 +12,7 @@ from xsearch.media.facts.exif import camera
 __all__ = ["columns"]
 
 LARGEST = 4 << 20  # bytes of a packet that is read: editors put masks and histories of megabytes into some
-MOST = 1_000  # values of a property
+DEEPEST, MOST = 100, 1_000  # open elements; values of a property
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"
 LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _PREFIXES = {
@@ -73,17 +72,36 @@ def columns(packet: bytes) -> dict[str, object]:
     return facts
 
 
+class _Tree(ElementTree.TreeBuilder):
+    """The elements of a packet, which outlast damage behind them."""
+
+    rdf: Any = ()  # the first rdf:RDF
+    depth = 0
+
+    def start(self, tag: Any, attributes: Any) -> Any:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise ValueError("XMP is nested too deeply")
+        element = super().start(tag, attributes)
+        if tag == f"{RDF}RDF" and self.rdf == ():
+            self.rdf = element
+        return element
+
+    def end(self, tag: Any) -> Any:
+        self.depth -= 1
+        return super().end(tag)
+
+    def doctype(self, *_: object) -> None:
+        raise ValueError("XMP has no document type, which could define entities that expand without end")
+
+
 def _properties(packet: bytes) -> dict[str, list[str]]:
     """Return the values of the top-level properties, by prefix:name; of languages, the default first."""
     properties: dict[str, list[str]] = {}
-    parser: Any = ElementTree.XMLPullParser(["start"])
-    if not re.search(rb"<\0?!\0?D", packet[:LARGEST]):  # a DOCTYPE could define entities without end
-        parser.feed(packet[max(packet.find(b"<"), 0) : LARGEST].rstrip(b"\0"))
-    events = parser.read_events()  # elements, then perhaps an error
-    root: Any = ()
-    with suppress(ElementTree.ParseError):
-        root = next((element for _, element in events if element.tag == f"{RDF}RDF"), ())
-    for description in (element for element in root if element.tag == f"{RDF}Description"):
+    tree = _Tree()
+    with suppress(ElementTree.ParseError, ValueError):
+        ElementTree.XMLParser(target=tree).feed(packet[max(packet.find(b"<"), 0) : LARGEST].rstrip(b"\0"))
+    for description in (element for element in tree.rdf if element.tag == f"{RDF}Description"):
         for key, value in description.items():
             properties.setdefault(_name(key), []).append(value)
         for element in description:

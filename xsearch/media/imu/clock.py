@@ -31,7 +31,7 @@ _NAMED = 100  # added to the number of a month that is a name, and thus no day
 def seconds(column: Any, clock: Clock, rate_hz: float | None = None) -> np.ndarray | None:
     """Return the seconds of a column, float64 [N], NaN where it is null; None if it stands still.
 
-    column: numbers or an Arrow array. rate_hz: known otherwise; it tells the unit of a clock that does not.
+    column: numbers or an Arrow array. rate_hz: if known, the unit of the clock may follow from it.
     Clocks that count to a limit, such as midnight, continue. Of a clock too coarse for the rows they are
     spread evenly. Raises ValueError if the column has neither numbers nor times.
     """

@@ -124,7 +124,7 @@ def axes(names: Sequence[str], above: str = "", *, bare: str = "") -> dict[str, 
     (5, 6, 4)
     """
     normalised = [_normalise(name) for name in _carried(names)]
-    found: dict[str, Axes] = {}
+    sensors: dict[str, Axes] = {}
     for layout in LAYOUTS:
         if not re.search(layout.where, ",".join((above, *names)), re.IGNORECASE):
             continue
@@ -132,13 +132,13 @@ def axes(names: Sequence[str], above: str = "", *, bare: str = "") -> dict[str, 
         if all(of_layout.values()):
             accel, gyros = of_layout["accel"][0], of_layout["gyro"]
             return {"accel": accel, "gyro": next((g for g in gyros if g.device == accel.device), gyros[0])}
-        found |= {
-            sensor: choices[0] for sensor, choices in of_layout.items() if choices and sensor not in found
+        sensors |= {
+            sensor: choices[0] for sensor, choices in of_layout.items() if choices and sensor not in sensors
         }
-    if bare and bare not in found and (unnamed := _triads(normalised, ("",), bare)):
+    if bare and bare not in sensors and (unnamed := _triads(normalised, ("",), bare)):
         columns, factor = next(iter(unnamed.values()))
-        found[bare] = Axes(columns, factor or 1.0)
-    return {bare: found[bare]} if bare in found else found
+        sensors[bare] = Axes(columns, factor or 1.0)
+    return {bare: sensors[bare]} if bare in sensors else sensors
 
 
 def clocks(names: Sequence[str], sensor: str) -> list[Clock]:
@@ -221,13 +221,13 @@ def _triads(
             groups.setdefault(key, {}).setdefault(each["axis"], column)
             unit = each["unit"] or each.get("unit_before") or ""
             units.setdefault(key, _UNITS[sensor].get(unit))
-    found = {}
+    triads = {}
     for key, columns in groups.items():
         for names in ("xyz", "012", "123", ("rightleft", "forwardback", "updown")):
             if all(name in columns for name in names):
-                found[key] = ((columns[names[0]], columns[names[1]], columns[names[2]]), units[key])
+                triads[key] = ((columns[names[0]], columns[names[1]], columns[names[2]]), units[key])
                 break
-    return found
+    return triads
 
 
 @cache

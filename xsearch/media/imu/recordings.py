@@ -25,17 +25,8 @@ WORDS = {
         *("gyroscope uncalibrated", "gyro uncalibrated"),
     ),
 }
-RATES_HZ = (
-    12.5,
-    25,
-    50,
-    100,
-    200,
-    400,
-    800,
-    1600,
-    3200,
-)  # of MetaMotion, in names such as _Gyroscope_25.000Hz
+# Of MetaMotion, in names such as _Gyroscope_25.000Hz
+RATES_HZ = (12.5, 25, 50, 100, 200, 400, 800, 1600, 3200)
 
 
 def may_be_table(path: Path, head: bytes) -> bool:
@@ -57,24 +48,24 @@ def recording(path: Path, *, requested: bool = False) -> tuple[Path, Path | None
         of = sensors.header(path)
     except Exception as error:  # whatever pyarrow and zipfile raise on damaged input
         raise Unreadable(f"{path}: damaged table; replace the file") from error
-    found = sensors.axes(of)
-    if len(found) == 2:
+    present = sensors.axes(of)
+    if len(present) == 2:
         return path, None
     refused = Unreadable if requested else NotMedia
     sensor = next((sensor for sensor in WORDS if _pattern(sensor).fullmatch(path.stem)), "")
-    if own := sensors.axes(of, sensor).get(sensor):
-        found = {sensor: own}
+    if axes := sensors.axes(of, sensor).get(sensor):
+        present = {sensor: axes}
         partner = next((other for other in partners(path, sensor) if other.is_file()), None)
         if partner:
             best = next(each for each in partners(partner, _other(sensor)) if each.is_file())
             if not best.samefile(path):
                 raise refused(f"{path}: {best.name} is read with {partner.name} instead")
             return (path, partner) if sensor == "accel" else (partner, path)
-    if len(found) == 1 and layouts.clocks(of.names, *found):
-        (present,) = found
-        missing, word = ("gyro", "gyroscope") if present == "accel" else ("accel", "accelerometer")
+    if len(present) == 1 and layouts.clocks(of.names, *present):
+        (sensor,) = present
+        missing, word = ("gyro", "gyroscope") if sensor == "accel" else ("accel", "accelerometer")
         raise Unreadable(
-            f"{path}: no {word} columns; only {present} columns in {sensors.listed(of)}; add {missing}_x, "
+            f"{path}: no {word} columns; only {sensor} columns in {sensors.listed(of)}; add {missing}_x, "
             f"{missing}_y, {missing}_z, here or in the other table of a pair *_accel.csv and *_gyro.csv"
         )
     there = f"; found {sensors.listed(of)}" if requested and of.names else ""

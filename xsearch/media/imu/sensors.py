@@ -40,9 +40,9 @@ def header(path: Path) -> Header:
 
 def axes(of: Header, bare: str = "") -> dict[str, Axes]:
     """Return the columns of each sensor in a table. bare: the sensor of columns named x, y, z."""
-    found = layouts.axes(of.names, of.layout.preamble, bare=bare)
-    if found or (rows_of := _column(of, SENSOR_COLUMNS)) is None:
-        return found
+    wide = layouts.axes(of.names, of.layout.preamble, bare=bare)
+    if wide or (rows_of := _column(of, SENSOR_COLUMNS)) is None:
+        return wide
     values = {row[rows_of] for row in of.rows if len(row) > rows_of}
     unnamed = layouts.axes(of.names, bare="accel")
     return dict.fromkeys(SENSORS, unnamed["accel"]) if unnamed and any(map(layouts.sensor_of, values)) else {}
@@ -51,13 +51,13 @@ def axes(of: Header, bare: str = "") -> dict[str, Axes]:
 def read(path: Path, sensor: str, *, bare: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return seconds [N] and xyz [N, 3] in m/s^2 or rad/s; rows may be incomplete and in any order."""
     of = header(path)
-    found = axes(of, sensor if bare else "")
-    if sensor not in found:
+    sensors = axes(of, sensor if bare else "")
+    if sensor not in sensors:
         raise Unreadable(
             f"{path}: no {sensor} columns; found {listed(of)}; name them {sensor}_x, {sensor}_y, {sensor}_z"
         )
-    its, clocks = found[sensor], layouts.clocks(of.names, sensor)
-    is_long = found.get("accel") is found.get("gyro")
+    its, clocks = sensors[sensor], layouts.clocks(of.names, sensor)
+    is_long = sensors.get("accel") is sensors.get("gyro")
     rate, device = _column(of, RATE_COLUMNS), _column(of, DEVICE_COLUMNS)
     rows_of = _column(of, SENSOR_COLUMNS) if is_long else None
     numbers = [*its.columns, *(its.gravity or ()), *([] if rate is None else [rate])]
@@ -120,7 +120,7 @@ def _rows(of: Header, values: Any, sensor: str) -> tuple[np.ndarray, float]:
     """Return the rows of a sensor in a table in long format, and the factor of its unit."""
     texts = np.array([str(value) for value in values.to_pylist()])
     measured = {text: layouts.sensor_of(text) for text in np.unique(texts).tolist()}
-    known = [(found[0], text, found[2]) for text, found in measured.items() if found and found[1] == sensor]
+    known = [(each[0], text, each[2]) for text, each in measured.items() if each and each[1] == sensor]
     if not known:
         names = ", ".join([*measured][:SHOWN])
         raise Unreadable(f"{of.path}: no rows of {sensor}, only of {names}; add them")
