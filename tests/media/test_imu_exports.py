@@ -10,7 +10,7 @@ import pytest
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import count, identify, walk
-from xsearch.types import MediaFile, Modality
+from xsearch.types import MediaFile, Modality, Sample
 
 G, DEG = 9.80665, np.pi / 180
 RATE = 50.0
@@ -187,6 +187,12 @@ EXPORTS = {
 }
 
 
+def check(sample: Sample, *, atol: float = 2e-5) -> None:
+    """A sample is the motion, the last rows aside."""
+    assert sample.rate_hz == pytest.approx(RATE, rel=1e-4)
+    np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=atol)
+
+
 @pytest.mark.parametrize("source", EXPORTS)
 @pytest.mark.parametrize("suffix", [".csv", ".txt"])
 def test_an_export_is_read_as_recorded(tmp_path: Path, samples, source: str, suffix: str) -> None:
@@ -195,8 +201,7 @@ def test_an_export_is_read_as_recorded(tmp_path: Path, samples, source: str, suf
     file = identify(path)
     assert (file.modality, file.companion) == (Modality.IMU, None)
     [sample] = samples(path)
-    assert sample.rate_hz == pytest.approx(RATE, rel=1e-4)
-    np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=2e-5)
+    check(sample)
 
 
 def write(path: Path, *content: str) -> Path:
@@ -273,8 +278,7 @@ def test_a_pair_of_exports_is_one_recording_of_two_files(tmp_path: Path, samples
     assert (file.path, file.companion, count(file)) == (tmp_path / accel, tmp_path / gyro, 2)
     assert identify(tmp_path / gyro) == file
     [sample] = samples(tmp_path / gyro)
-    assert sample.rate_hz == pytest.approx(RATE, rel=1e-4)
-    np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=2e-5)
+    check(sample)
 
 
 def test_of_several_accelerometers_the_one_with_gravity_is_read(tmp_path: Path) -> None:
@@ -350,28 +354,29 @@ def test_clocks_run_over_midnight_and_between_ticks(tmp_path: Path, samples) -> 
     for pattern in ("%H:%M:%S.%f", "%I:%M:%S.%f %p", "%H:%M:%S"):
         texts = [(before + timedelta(seconds=t + 0.25)).strftime(pattern) for t in T]
         [sample] = samples(write(tmp_path / "a.csv", names, rows(texts, *A, *W)))
-        assert sample.rate_hz == pytest.approx(RATE, rel=1e-4)
         assert sample.data.shape[1] == 200
-        np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=2e-5)
+        check(sample)
 
 
-def test_a_table_in_any_state_is_read(tmp_path: Path, samples) -> None:
-    names, body = "time,ax,ay,az,gx,gy,gz\n", rows(T, *A, *W)
-    degrees = names.replace(",g", ",g_°/s").replace("g_°/sx", "gx (°/s)").replace("g_°/sy", "gy (°/s)")
-    states = {
-        "cp1252.csv": degrees.replace("g_°/sz", "gz (°/s)").encode("cp1252")
-        + rows(T, *A, *(W / DEG)).encode(),
-        "joined.csv": (names + body[: len(body) // 2].rpartition("\n")[0] + "\n" + names + body).encode(),
-        "at 50Hz.csv": (names.removeprefix("time,") + rows(*A, *W)).encode(),
-        "units.csv": (names + "[s],[g],[g],[g],rad/s,rad/s,rad/s\n" + rows(T, *(A / G), *W)).encode(),
-        "epoch.csv": (names + rows(whole((EPOCH_S + T) * 1e6), *A, *W)).encode(),
-        "carriage.csv": (names + body).replace("\n", "\r").encode(),
-    }
-    for name, content in states.items():
-        (tmp_path / name).write_bytes(content)
-        [sample] = samples(tmp_path / name)
-        assert sample.rate_hz == pytest.approx(RATE, rel=1e-4), name
-        np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=5e-5, err_msg=name)
+NAMES, BODY = "time,ax,ay,az,gx,gy,gz\n", rows(T, *A, *W)
+DEGREES = "time,ax,ay,az,gx (°/s),gy (°/s),gz (°/s)\n" + rows(T, *A, *(W / DEG))
+STATES = {
+    "cp1252.csv": DEGREES.encode("cp1252"),
+    "UTF-16 without a mark.csv": DEGREES.encode("utf-16-le"),
+    "UTF-8 and zeros.csv": DEGREES.encode() + bytes(99),
+    "joined.csv": (NAMES + BODY[: len(BODY) // 2].rpartition("\n")[0] + "\n" + NAMES + BODY).encode(),
+    "at 50Hz.csv": (NAMES.removeprefix("time,") + rows(*A, *W)).encode(),
+    "units.csv": (NAMES + "[s],[g],[g],[g],rad/s,rad/s,rad/s\n" + rows(T, *(A / G), *W)).encode(),
+    "epoch.csv": (NAMES + rows(whole((EPOCH_S + T) * 1e6), *A, *W)).encode(),
+    "carriage.csv": (NAMES + BODY).replace("\n", "\r").encode(),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_table_in_any_state_is_read(tmp_path: Path, samples, name: str) -> None:
+    (tmp_path / name).write_bytes(STATES[name])
+    [sample] = samples(tmp_path / name)
+    check(sample, atol=5e-5)
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,29 @@ def record(path: Path, times_s: list[float], *, size=(64, 48), sound_s: float = 
     return path
 
 
+def encode(path: Path, pictures: list[np.ndarray], codec="mpeg4", *, ratio=None, **options) -> Path:
+    """A video of 25 pictures per second, uint8 [H, W, 3]; ratio: width of their pixels / height."""
+    with av.open(str(path), "w", **options) as target:
+        stream = target.add_stream(codec, rate=25)
+        stream.height, stream.width, _ = pictures[0].shape
+        stream.pix_fmt, stream.bit_rate = "yuv420p", 2_000_000
+        if ratio:
+            stream.codec_context.sample_aspect_ratio = ratio
+        for picture in pictures:
+            target.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        target.mux(stream.encode(None))
+    return path
+
+
+def turn(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """State a display matrix in the track header of an MP4, ISO 14496-12, 8.3.2, version 0."""
+    data = path.read_bytes()
+    at = data.index(b"tkhd") + 44
+    stated = b"".join((value << 16).to_bytes(4, "big", signed=True) for value in (a, b, 0, c, d, 0))
+    path.write_bytes(data[:at] + stated + data[at + len(stated) :])
+    return path
+
+
 def levels(sample) -> np.ndarray:
     """The mean grey of the right quarter of each frame, as seconds."""
     return sample.data[..., -sample.data.shape[2] // 4 :, :].mean(axis=(1, 2, 3)) / 20
@@ -152,13 +175,7 @@ def test_frames_are_scaled_to_256_on_their_short_side(tmp_path, samples):
 
 def test_rotation_is_applied(tmp_path, samples):
     """A phone's portrait video: the matrix (0 1, -1 0) in the track header turns the picture clockwise."""
-    path = record(tmp_path / "a.mp4", [10.0 + k / 10 for k in range(5)])
-    data = path.read_bytes()
-    matrix = data.index(b"tkhd") + 44  # ISO 14496-12, 8.3.2, version 0
-    a, b, c, d = (int(16**4 * value).to_bytes(4, "big", signed=True) for value in (0, 1, -1, 0))
-    turned = a + b + bytes(4) + c + d + bytes(4)
-    path.write_bytes(data[:matrix] + turned + data[matrix + len(turned) :])
-    [sample] = samples(path)
+    [sample] = samples(turn(record(tmp_path / "a.mp4", [10.0 + k / 10 for k in range(5)]), 0, 1, -1, 0))
     assert (sample.width, sample.height) == (48, 64)
     assert sample.data.shape == (10, 64, 48, 3)
     top, bottom = sample.data[:, :24].mean(), sample.data[:, -24:].mean()
@@ -169,14 +186,8 @@ def test_rotation_is_applied(tmp_path, samples):
     ("name", "format", "codec"), [("a.m2v", "mpeg2video", "mpeg2video"), ("a.dv", "dv", "dvvideo")]
 )
 def test_streams_without_a_container(tmp_path, samples, name, format, codec):
-    with av.open(str(tmp_path / name), "w", format=format) as target:
-        stream = target.add_stream(codec, rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 720, 576, "yuv420p", 2_000_000
-        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
-        for number in range(75):
-            pixels = np.full((576, 720, 3), 80 * (number // 25) + 10, np.uint8)
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
-        target.mux(stream.encode(None))
+    pictures = [np.full((576, 720, 3), 80 * (number // 25) + 10, np.uint8) for number in range(75)]
+    encode(tmp_path / name, pictures, codec, ratio=Fraction(16, 15), format=format)
     [sample] = samples(tmp_path / name, Modality.VIDEO)
     assert (sample.duration_s, sample.width) == (pytest.approx(3, abs=0.05), 768)
     np.testing.assert_allclose(
@@ -202,19 +213,7 @@ MATRICES = {  # a, b, c, d of ISO 14496-12, and what they do to rows and columns
 def test_display_matrices_are_applied(tmp_path, samples, matrix):
     corners = np.zeros((48, 64, 3), np.uint8)  # four levels, one per quarter
     corners[:24, :32], corners[:24, 32:], corners[24:, :32], corners[24:, 32:] = 20, 80, 140, 200
-    path = tmp_path / "a.mp4"
-    with av.open(str(path), "w") as target:
-        stream = target.add_stream("mpeg4", rate=25)
-        stream.width, stream.height, stream.pix_fmt, stream.bit_rate = 64, 48, "yuv420p", 2_000_000
-        for _ in range(25):
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(corners)))
-        target.mux(stream.encode(None))
-    data = path.read_bytes()
-    at = data.index(b"tkhd") + 44
-    a, b, c, d = (int(16**4 * value).to_bytes(4, "big", signed=True) for value in matrix)
-    stated = a + b + bytes(4) + c + d + bytes(4)
-    path.write_bytes(data[:at] + stated + data[at + len(stated) :])
-    [sample] = samples(path)
+    [sample] = samples(turn(encode(tmp_path / "a.mp4", [corners] * 25), *matrix))
     expected = MATRICES[matrix](corners)
     assert (sample.height, sample.width) == expected.shape[:2]
     np.testing.assert_allclose(sample.data[0][8::16, 8::16], expected[8::16, 8::16], atol=8)
@@ -225,13 +224,7 @@ def test_display_matrices_are_applied(tmp_path, samples, matrix):
     ("ratio", "width"), [(Fraction(16, 9), 512), (Fraction(8, 9), 256), (Fraction(640, 639), 288)]
 )
 def test_pixels_that_are_not_square(tmp_path, samples, name, ratio, width):
-    with av.open(str(tmp_path / name), "w") as target:
-        stream = target.add_stream("mpeg4", rate=25)
-        stream.width = stream.height = 288
-        stream.pix_fmt, stream.codec_context.sample_aspect_ratio = "yuv420p", ratio
-        for _ in range(25):
-            target.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((288, 288, 3), np.uint8))))
-        target.mux(stream.encode(None))
+    encode(tmp_path / name, [np.zeros((288, 288, 3), np.uint8)] * 25, ratio=ratio)
     [sample] = samples(tmp_path / name, Modality.VIDEO)
     assert (sample.width, sample.height) == (width, 288)
     assert sample.data.shape[1:3] == (
@@ -246,13 +239,8 @@ def test_a_stream_whose_size_changes(tmp_path, samples):
     for width, height in ((96, 64), (64, 96)):
         x, y = np.meshgrid(np.arange(width) - width / 2 + 0.5, np.arange(height) - height / 2 + 0.5)
         pixels = np.where(np.hypot(x, y) < 18, 255, 0).astype(np.uint8)[..., None].repeat(3, axis=2)
-        with av.open(str(tmp_path / "part.ts"), "w") as target:
-            stream = target.add_stream("mpeg2video", rate=25)
-            stream.width, stream.height, stream.pix_fmt, stream.bit_rate = width, height, "yuv420p", 2_000_000
-            for _ in range(300 if width > height else 500):
-                target.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
-            target.mux(stream.encode(None))
-        data += (tmp_path / "part.ts").read_bytes()
+        pictures = [pixels] * (300 if width > height else 500)
+        data += encode(tmp_path / "part.ts", pictures, "mpeg2video").read_bytes()
     (tmp_path / "a.ts").write_bytes(data)
     first, mixed, last, _ = samples(tmp_path / "a.ts", Modality.VIDEO)
     assert last.duration_s == pytest.approx(32, abs=0.1)
