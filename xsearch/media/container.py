@@ -78,7 +78,7 @@ def frames(source: Any, stream: Any) -> Iterator[Any]:
 
 
 def duration_s(source: Any) -> float | None:
-    """Return the duration that the header states, in seconds; None if it does not know it."""
+    """Return the duration that the header states, in seconds; None if it states none."""
     if not source.duration:
         return None
     start_s = (source.start_time or 0) / 1e6

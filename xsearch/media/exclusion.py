@@ -40,7 +40,7 @@ class Skipped:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether an entry of this name is left out without a word unless it is a root.
+    """Whether an entry of this name is skipped silently unless it is a root.
 
     >>> is_hidden(".git"), is_hidden("@eaDir"), is_hidden("$Recycle.Bin"), is_hidden("Recycler")
     (True, True, True, False)

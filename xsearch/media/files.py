@@ -120,7 +120,7 @@ def unchanged(file: MediaFile) -> MediaFile | None:
 
 
 def count(file: MediaFile | RemoteFile) -> int:
-    """Return of how many files a recording is: two of a pair, all rows of a folder; 1 for other media."""
+    """Return the number of files of a recording: two of a pair, all rows of a folder; 1 for other media."""
     if file.modality is not Modality.IMU or file.companion is None:
         return 1
     return 1 + (len(oxts.frames(file.companion)) if file.companion.is_dir() else 1)

@@ -210,7 +210,7 @@ def _packets(source: Any, stream: Any) -> Iterator[Any]:
 
 
 def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
-    """Return the duration in seconds as the header states it, or measured if it does not know it."""
+    """Return the duration in seconds: that of the header, or measured if it states none."""
     if not container.may_restart(source):
         if (stream.duration or 0) > 0:
             late_s = float((stream.start_time or 0) * stream.time_base) - (source.start_time or 0) / 1e6

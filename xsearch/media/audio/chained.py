@@ -32,7 +32,7 @@ def links(path: Path, mime: str) -> list[tuple[int, int]]:
 
 
 def _ogg_starts(path: Path) -> Iterator[int]:
-    """The streams of a link begin together, before all other pages."""
+    """Yield where links start: their streams begin together, before all other pages."""
     is_within = True
     for at, following in _occurrences(path, OGG_PAGE, 1):
         is_first = bool(following[0] & FIRST_PAGE)

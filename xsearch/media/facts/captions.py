@@ -1,4 +1,4 @@
-"""Captions that nobody wrote: what cameras, phones and programs put where a description belongs."""
+"""Default captions: what cameras, phones and programs write where a description belongs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def without_defaults(stated: Mapping[str, Any], path: Path) -> dict[str, Any]:
 
 
 def _is_default(text: str, camera: str, path: Path) -> bool:
-    """Whether nobody wrote a text.
+    """Whether a camera or a program wrote a text.
 
     >>> [_is_default(text, "SONY", Path("a.jpg")) for text in ("SONY DSC", "IMG_1234", "A barn", "Sunset")]
     [True, True, False, False]

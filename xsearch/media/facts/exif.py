@@ -80,7 +80,7 @@ def columns(tags: Directory, shot: Directory | None = None, place: Directory | N
 
 
 def modified(tags: Directory) -> dict[str, Any]:
-    """Return when the file was last changed: for lack of anything better, when the picture was taken."""
+    """Return when the file was last changed, for pictures that state nothing better."""
     return values.taken(tags[Base.DateTime])
 
 
@@ -93,7 +93,7 @@ def _exposure(shot: Directory) -> dict[str, Any]:
         "focal_mm": shot.number(Base.FocalLength),
         "iso": shot.number(Base.ISOSpeedRatings),
     }
-    if facts["iso"] == 65535:  # more does not fit
+    if facts["iso"] == 65535:  # the largest of its 16 bits: more
         facts["iso"] = shot.number(
             Base.RecommendedExposureIndex, Base.StandardOutputSensitivity, Base.ISOSpeed
         )

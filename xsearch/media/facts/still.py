@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import zlib
 from collections.abc import Mapping
@@ -13,16 +12,16 @@ from typing import IO, Any, NamedTuple
 
 from PIL import Image
 
-from xsearch.media import boxes
+from xsearch.media import boxes, formats
 from xsearch.media.facts import exif, iptc, values, xmp
+from xsearch.media.image import opened
 
 __all__ = ["columns"]
 
 LARGEST = 4 << 20  # bytes of a block
 MOST_CHUNKS = 100_000  # of a PNG: pixels come in chunks of 8 kB or more
-# Of these the words of people (XMP, then IPTC) are believed, of the others the camera
+# Words of people, which XMP knows best, then IPTC; EXIF takes precedence for all others
 _WORDS = ("title", "description", "keywords", "creator", "copyright", "rating")
-_HEIC = (b"heic", b"heix", b"hevc", b"mif1", b"msf1")
 _XMP_TAG, _IPTC_TAG = 700, 33723
 _PNG_TEXTS = {"title": "title", "author": "creator", "description": "description", "copyright": "copyright"}
 
@@ -39,23 +38,21 @@ class Blocks(NamedTuple):
 def columns(path: Path) -> dict[str, Any]:
     """Return what a picture states."""
     with path.open("rb") as file:
-        head = file.read(16)
-        file.seek(0)
+        head = file.read(formats.HEAD)
+        mime = formats.detect(path, head)
         if head[:2] in (b"II", b"MM"):  # TIFF, and most RAW files
             return _merged(_of_tiff(file))
-        if head.startswith(b"\x89PNG"):
+        if mime == "image/png":
             return _merged(_of_png(file))
-        if head.startswith(b"FUJIFILM"):  # RAF: a JPEG with its EXIF at an offset in the header
-            file.seek(84)
-            start, size = (int.from_bytes(file.read(4), "big") for _ in range(2))
+        if mime == "image/x-fuji-raf":  # a JPEG with its EXIF at an offset in the header
+            start, size = (int.from_bytes(head[at : at + 4], "big") for at in (84, 88))
             file.seek(start)
-            return _merged(_of_image(BytesIO(file.read(min(size, LARGEST)))))
-        if head[4:8] == b"ftyp" and head[8:12] in _HEIC:
-            with suppress(ImportError):
-                importlib.import_module("pillow_heif").register_heif_opener()
-        if head[4:12] in (b"JXL \r\n\x87\n", b"ftypcrx "):
-            return _of_boxes(file, path.stat().st_size, head)
-        return _merged(_of_image(file))
+            with Image.open(BytesIO(file.read(min(size, LARGEST)))) as image:
+                return _merged(_of_image(image))
+        if mime in ("image/jxl", "image/x-canon-cr3"):
+            return _of_boxes(file, path.stat().st_size, mime)
+        with opened(path) if mime == "image/heic" else Image.open(file) as image:  # HEIC is of a plugin
+            return _merged(_of_image(image))
 
 
 def _merged(blocks: Blocks) -> dict[str, Any]:
@@ -94,7 +91,7 @@ def _of_tiff(file: IO[bytes]) -> Blocks:
 
 
 def _of_png(file: IO[bytes]) -> Blocks:
-    """Blocks may follow the pixels, which are skipped."""
+    """Return the blocks of a PNG, also those behind its pixels, which are skipped."""
     file.seek(8)
     packet, tags = None, None
     texts: dict[str, Any] = {}
@@ -134,18 +131,16 @@ def _png_text(kind: bytes, data: bytes) -> tuple[bytes, bytes]:
     return key, zlib.decompressobj().decompress(rest, LARGEST) if is_compressed else rest
 
 
-def _of_image(file: IO[bytes]) -> Blocks:
-    """Blocks that Pillow finds before the pixels."""
-    with Image.open(file) as image:
-        info = image.info
-        packet = info.get("xmp")
-        block = info["photoshop"].get(0x0404) if isinstance(info.get("photoshop"), dict) else None
-        return Blocks(info.get("exif"), packet if isinstance(packet, bytes) else None, block)
+def _of_image(image: Image.Image) -> Blocks:
+    """Return the blocks before the pixels."""
+    packet, resources = image.info.get("xmp"), image.info.get("photoshop")
+    block = resources.get(0x0404) if isinstance(resources, dict) else None
+    return Blocks(image.info.get("exif"), packet if isinstance(packet, bytes) else None, block)
 
 
-def _of_boxes(file: IO[bytes], end: int, head: bytes) -> dict[str, Any]:
-    """JPEG XL has its blocks in boxes, CR3 a directory in each of several."""
-    if head[4:8] == b"JXL ":
+def _of_boxes(file: IO[bytes], end: int, mime: str) -> dict[str, Any]:
+    """Return what the boxes of JPEG XL state, or of CR3, which has each directory in another box."""
+    if mime == "image/jxl":
         tags = boxes.content(file, b"Exif", end=end)
         return _merged(Blocks(tags and tags[4:], boxes.content(file, b"xml ", end=end)))
     kinds = (b"CMT1", b"CMT2", b"CMT4")  # the first directory, EXIF, GPS

@@ -26,7 +26,7 @@ _PREFIXES = {
     "http://www.digikam.org/ns/1.0/": "digiKam",
     "http://ns.microsoft.com/photo/1.0/": "microsoft",
 }
-# In the order in which they are believed
+# By precedence
 _TAKEN = ("exif:DateTimeOriginal", "photoshop:DateCreated", "exif:DateTimeDigitized", "xmp:CreateDate")
 _TEXTS = {
     "title": ("dc:title", "photoshop:Headline"),

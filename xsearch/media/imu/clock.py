@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.media.imu.columns import numbers_of
+from xsearch.media.imu.columns import floats, numbers_of
 from xsearch.media.imu.layouts import Clock
 
 __all__ = ["joined", "seconds"]
@@ -90,21 +90,15 @@ def _ticks(column: Any) -> tuple[np.ndarray, float | None, float | None]:
     import pyarrow.compute as pc
 
     if pa.types.is_timestamp(column.type):
-        return _floats(column.cast(pa.timestamp("ns")).cast(pa.int64())), 1e-9, None
+        return floats(column.cast(pa.timestamp("ns")).cast(pa.int64())), 1e-9, None
     if pa.types.is_duration(column.type):
-        return _floats(column.cast(pa.duration("ns")).cast(pa.int64())), 1e-9, None
+        return floats(column.cast(pa.duration("ns")).cast(pa.int64())), 1e-9, None
     if pa.types.is_time(column.type):
-        return _floats(column.cast(pa.time64("ns")).cast(pa.int64())), 1e-9, DAY_S * 1e9
+        return floats(column.cast(pa.time64("ns")).cast(pa.int64())), 1e-9, DAY_S * 1e9
     if not pa.types.is_string(column.type):
-        return _floats(column), None, None
+        return floats(column), None, None
     numbers = numbers_of(column, ",")
     return _moments(pc.utf8_trim_whitespace(column)) if numbers is None else (numbers, None, None)
-
-
-def _floats(column: Any) -> np.ndarray:
-    import pyarrow as pa
-
-    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
 def _moments(column: Any) -> tuple[np.ndarray, float, float | None]:
@@ -121,11 +115,11 @@ def _moments(column: Any) -> tuple[np.ndarray, float, float | None]:
     )
     fraction = pc.binary_join_element_wise("0.", pc.struct_field(parts, "fraction"), "0", "")
     half, zone = pc.struct_field(parts, "half"), pc.struct_field(parts, "zone").to_numpy(zero_copy_only=False)
-    is_half = _floats(pc.not_equal(half, "").fill_null(False)).astype(bool)
-    is_late = _floats(pc.equal(pc.utf8_lower(half), "p").fill_null(False))
+    is_half = floats(pc.not_equal(half, "").fill_null(False)).astype(bool)
+    is_late = floats(pc.equal(pc.utf8_lower(half), "p").fill_null(False))
     hours = np.where(is_half, hours % 12 + 12 * is_late, hours)
     zones = {text: _zone_s(text) for text in set(zone)}
-    of_day = hours * 3600 + minutes * 60 + whole + _floats(fraction) - [zones[text] for text in zone]
+    of_day = hours * 3600 + minutes * 60 + whole + floats(fraction) - [zones[text] for text in zone]
     orders = ((year, month, day), (last, first, second), (last, second, first))
     dates = [days for order in orders if (days := _days(*order)) is not None]
     if not dates:
@@ -140,7 +134,7 @@ def _part(parts: Any, name: str) -> np.ndarray:
     texts = pc.utf8_lower(pc.struct_field(parts, name))
     for number, month in enumerate(_MONTHS, start=_NAMED + 1):
         texts = pc.replace_substring(texts, month, str(number))
-    return _floats(pc.if_else(pc.match_substring_regex(texts, r"^\d+$"), texts, None))
+    return floats(pc.if_else(pc.match_substring_regex(texts, r"^\d+$"), texts, None))
 
 
 def _zone_s(text: str | None) -> float:

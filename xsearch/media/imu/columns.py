@@ -17,7 +17,7 @@ from xsearch.media import text
 from xsearch.media.delimited import Layout, fields, layout
 from xsearch.media.imu import layouts
 
-__all__ = ["Header", "header", "load", "numbers_of"]
+__all__ = ["Header", "floats", "header", "load", "numbers_of"]
 
 MAX_BYTES = 1 << 30  # uncompressed, a day at 200 Hz; guards against decompression bombs
 START = 1 << 16  # bytes that show the encoding
@@ -115,9 +115,14 @@ def numbers_of(column: Any, decimal_point: str = ".") -> np.ndarray | None:
         column = compute.utf8_trim_whitespace(column)
         column = compute.replace_substring(column, ",", ".") if decimal_point == "," else column
     try:
-        return np.asarray(column.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False))
+        return floats(column)
     except pyarrow.ArrowException:
         return None
+
+
+def floats(column: Any) -> np.ndarray:
+    """Cast an Arrow array to float64 [N], NaN where it is null."""
+    return np.asarray(column.cast("float64", safe=False).to_numpy(zero_copy_only=False))
 
 
 def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
