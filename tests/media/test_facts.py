@@ -18,6 +18,7 @@ import soundfile
 from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
+from tests.media.bytewise import box
 from xsearch.media import facts, identify, read
 from xsearch.media.facts import COLUMNS, _valid, words
 
@@ -140,10 +141,6 @@ def test_exif_of_heic(stated: Callable[..., dict[str, Any]]) -> None:
 
 def test_exif_of_jpeg_xl_and_cr3(tmp_path: Path) -> None:
     made = exif(**PHONE)
-
-    def box(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", 8 + len(content)) + kind + content
-
     tags, packet = box(b"Exif", bytes(4) + made.tobytes()[6:]), box(b"xml ", XMP.encode())
     (tmp_path / "a.jxl").write_bytes(box(b"JXL ", b"\r\n\x87\n") + tags + packet)
     found = facts.still.columns(tmp_path / "a.jxl")
@@ -338,9 +335,6 @@ def test_tempo_of_id3_and_mp4(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.mp3", np.zeros(8000), 8000)
     head = b"ID3\3\0\0" + bytes([0, 0, 0, len(title)])
     assert file_of(tmp_path / "b.mp3", head + title + (tmp_path / "a.mp3").read_bytes())["bpm"] == 128
-
-    def box(kind: bytes, *content: bytes) -> bytes:
-        return struct.pack(">I", 8 + sum(map(len, content))) + kind + b"".join(content)
 
     tempo = box(b"tmpo", box(b"data", struct.pack(">IIH", 21, 0, 96)))
     moov = box(b"moov", box(b"udta", box(b"meta", bytes(4), box(b"ilst", box(b"trkn"), tempo))))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import io
-import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from tests.media.bytewise import Tags, Tiff, box
 from xsearch.errors import Unreadable
 from xsearch.media import identify
 from xsearch.types import Modality
-
-SHORT, LONG = 3, 4
 
 
 def scene(width: int, height: int) -> Image.Image:
@@ -32,31 +30,10 @@ def jpeg(width: int, height: int, orientation: int = 0) -> bytes:
     return file.getvalue()
 
 
-class Tiff:
-    """Data and directories of a file like TIFF."""
+class Photograph(Tiff):
+    """Pictures and values of a sensor in a file like TIFF."""
 
-    def __init__(self, order: str = "<", version: bytes = b"") -> None:
-        self.order, self.data = order, bytearray(b"II" if order == "<" else b"MM")
-        self.data += (version or struct.pack(f"{order}H", 42)) + bytes(4)
-
-    def put(self, data: bytes) -> int:
-        self.data += bytes(len(self.data) % 2) + data
-        return len(self.data) - len(data)
-
-    def directory(self, tags: dict[int, int | tuple[int, ...] | bytes], following: int = 0) -> int:
-        """Write LONGs, SHORTs of 258 and 274, and bytes; return the offset."""
-        entries = []
-        for tag, values in sorted(tags.items()):
-            kind = 1 if isinstance(values, bytes) else SHORT if tag in (258, 274) else LONG
-            many = (values,) if isinstance(values, int) else tuple(values)
-            packed = struct.pack(f"{self.order}{len(many)}{' BxHI'[kind]}", *many)
-            if len(packed) > 4:
-                packed = struct.pack(self.order + "I", self.put(packed))
-            entries.append(struct.pack(self.order + "HHI", tag, kind, len(many)) + packed.ljust(4, b"\0"))
-        count = struct.pack(self.order + "H", len(entries))
-        return self.put(count + b"".join(entries) + struct.pack(self.order + "I", following))
-
-    def picture(self, width: int, height: int, form: str) -> dict[int, int | tuple[int, ...] | bytes]:
+    def picture(self, width: int, height: int, form: str) -> Tags:
         """Put a picture; return its tags."""
         size = {254: 1, 256: width, 257: height}
         if form == "rgb":
@@ -68,7 +45,7 @@ class Tiff:
             return {259: 6, 513: at, 514: len(data)}
         return size | {258: (8, 8, 8), 259: 7, 262: 6, 273: at, 277: 3, 278: height, 279: len(data)}
 
-    def mosaic(self, width: int = 640, height: int = 480) -> dict[int, int | tuple[int, ...] | bytes]:
+    def mosaic(self, width: int = 640, height: int = 480) -> Tags:
         """Put the values of a sensor, red, green, green, blue; return their tags."""
         colours = np.asarray(scene(width, height)).astype(f"{self.order}u2") * 16
         values = colours[..., 1].copy()
@@ -77,10 +54,6 @@ class Tiff:
         size = {254: 0, 256: width, 257: height, 258: 16, 259: 1, 262: 32803, 273: at, 277: 1, 278: height}
         pattern = {33421: (2, 2), 33422: b"\0\1\1\2", 50706: b"\1\4\0\0", 50708: b"ACME One\0", 50717: 4095}
         return size | {279: 2 * width * height} | pattern | {271: b"ACME\0", 272: b"One\0"}
-
-    def done(self, first: int) -> bytes:
-        self.data[4:8] = struct.pack(self.order + "I", first)
-        return bytes(self.data)
 
 
 def check(sample, width: int, height: int, orientation: int) -> None:
@@ -97,7 +70,7 @@ def check(sample, width: int, height: int, orientation: int) -> None:
 @pytest.mark.parametrize("form", ["rgb", "exif", "strip"])
 @pytest.mark.parametrize("order", "<>")
 def test_the_largest_picture_of_all_directories(tmp_path, samples, order, form, orientation):
-    file = Tiff(order)
+    file = Photograph(order)
     children = (file.directory(file.mosaic()), file.directory(file.picture(320, 240, form)))
     first = file.picture(80, 60, "rgb") | {274: orientation, 330: children}
     data = file.done(file.directory(first))
@@ -108,27 +81,23 @@ def test_the_largest_picture_of_all_directories(tmp_path, samples, order, form, 
 
 @pytest.mark.parametrize("name", ["a.dng", "a.pef", "a.tiff"])
 def test_a_sensor_before_its_preview(tmp_path, samples, name):
-    file = Tiff()
+    file = Photograph()
     after = file.directory(file.picture(320, 240, "strip"))
     (tmp_path / name).write_bytes(file.done(file.directory(file.mosaic() | {274: 8}, after)))
     check(samples(tmp_path / name)[0], 320, 240, 8)
 
 
-def box(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", 8 + len(data)) + name + data
-
-
 def test_pictures_of_files_of_any_structure(tmp_path, samples):
-    tags = Tiff()
+    tags = Photograph()
     about = tags.done(tags.directory({274: 8}))
     header = box(b"moov", box(b"uuid", bytes(16) + box(b"CMT1", about) + box(b"THMB", jpeg(160, 120))))
     body = box(b"uuid", box(b"PRVW", jpeg(320, 240))) + box(b"mdat", jpeg(480, 360) + bytes(999))
     canon = box(b"ftyp", b"crx \0\0\0\1crx isom") + header + body
     fuji = b"FUJIFILMCCD-RAW 0201".ljust(148, b"\0") + jpeg(480, 360, 6) + bytes(999)
-    olympus = Tiff(version=b"RO")
+    olympus = Photograph(version=b"RO")
     olympus.put(jpeg(480, 360))
     after = olympus.directory(olympus.picture(160, 120, "exif"))
-    panasonic = Tiff(version=b"U\0")
+    panasonic = Photograph(version=b"U\0")
     for name, data, orientation in (
         ("a.cr3", canon, 8),
         ("b", canon, 8),
@@ -144,7 +113,7 @@ def test_pictures_of_files_of_any_structure(tmp_path, samples):
 
 def test_without_a_preview_the_sensor_is_developed(tmp_path, samples):
     for name, thumbnail in (("a.dng", False), ("b.dng", True)):
-        file = Tiff()
+        file = Photograph()
         first = file.mosaic() | {274: 6}
         if thumbnail:  # too small to be searched by
             first = file.picture(80, 60, "rgb") | {330: file.directory(first), 50706: b"\1\4\0\0"}
@@ -157,13 +126,13 @@ def test_without_a_preview_the_sensor_is_developed(tmp_path, samples):
 
 
 def test_a_thumbnail_is_better_than_nothing(tmp_path, samples):
-    file = Tiff()
+    file = Photograph()
     (tmp_path / "a.dng").write_bytes(file.done(file.directory(file.picture(80, 60, "rgb"))))
     check(samples(tmp_path / "a.dng")[0], 80, 60, 1)
 
 
 def test_a_plain_tiff_is_its_first_page(tmp_path, samples):
-    file = Tiff()
+    file = Photograph()
     after = file.directory(file.picture(320, 240, "strip"))
     page = file.picture(100, 80, "rgb") | {254: 0}
     (tmp_path / "a.tif").write_bytes(file.done(file.directory(page, after)))

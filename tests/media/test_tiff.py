@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import zlib
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.media.bytewise import Tiff
 from xsearch.errors import TooLarge, Unreadable
 from xsearch.media.image import tiff
 from xsearch.types import Modality
@@ -33,7 +33,7 @@ def write(
     values = values if values.ndim == 3 else values[..., None]
     H, W, S = values.shape
     height, width = tile or (16, W)
-    data, offsets, counts = bytearray(16), [], []
+    file, offsets, counts = Tiff(order, is_big=is_big), [], []
     for plane in np.split(values, S, axis=2) if is_planar else [values]:
         for top in range(0, H, height):
             for left in range(0, W, width):
@@ -41,33 +41,17 @@ def write(
                 if tile:
                     block = np.pad(block, [(0, height - len(block)), (0, width - block.shape[1]), (0, 0)])
                 coded = predicted(block, order, predictor)
-                offsets.append(len(data))
-                data += zlib.compress(coded) if is_packed else coded
-                counts.append(len(data) - offsets[-1])
-    tags = {256: [W], 257: [H], 258: [values.dtype.itemsize * 8] * S, 259: [8 if is_packed else 1]}
-    tags |= {262: [2 if S == 3 else 1], 277: [S], 284: [2 if is_planar else 1], 317: [predictor]}
+                coded = zlib.compress(coded) if is_packed else coded
+                offsets.append(file.put(coded))
+                counts.append(len(coded))
+    tags = {256: W, 257: H, 258: [values.dtype.itemsize * 8] * S, 259: 8 if is_packed else 1}
+    tags |= {262: 2 if S == 3 else 1, 277: S, 284: 2 if is_planar else 1, 317: predictor}
     tags |= {339: [KINDS[values.dtype.kind]] * S}
     if tile:
-        tags |= {322: [width], 323: [height], 324: offsets, 325: counts}
+        tags |= {322: width, 323: height, 324: offsets, 325: counts}
     else:
-        tags |= {273: offsets, 278: [height], 279: counts}
-    number, room = ("Q", 8) if is_big else ("I", 4)
-    entries, lists = b"", b""
-    after = len(data) + (8 if is_big else 2) + len(tags) * (4 + 2 * room) + room
-    for tag, values_ in sorted(tags.items()):
-        packed = struct.pack(f"{order}{len(values_)}I", *values_)
-        is_short = len(packed) <= room
-        place = packed.ljust(room, b"\0") if is_short else struct.pack(order + number, after + len(lists))
-        entries += struct.pack(f"{order}HH{number}", tag, 4, len(values_)) + place
-        lists += b"" if is_short else packed
-    head = (
-        struct.pack(f"{order}HHHQ", 43, 8, 0, len(data))
-        if is_big
-        else struct.pack(f"{order}HI", 42, len(data))
-    )
-    data[: 2 + len(head)] = (b"II" if order == "<" else b"MM") + head
-    count = struct.pack(order + ("Q" if is_big else "H"), len(tags))
-    path.write_bytes(bytes(data) + count + entries + bytes(room) + lists)
+        tags |= {273: offsets, 278: height, 279: counts}
+    path.write_bytes(file.done(file.directory(tags)))
     return path
 
 
