@@ -14,6 +14,7 @@ from PIL.ContainerIO import ContainerIO
 from xsearch.errors import Unreadable
 from xsearch.media import boxes
 from xsearch.media.image import tiff
+from xsearch.media.occurrences import occurrences
 
 __all__ = ["opened"]
 
@@ -22,7 +23,6 @@ ORIENTATION = 274
 JPEG_START = 513
 _JPEG = (6, 7)  # TIFF compressions
 _SIGNATURE = b"\xff\xd8\xff"
-_BLOCK = 1 << 20
 
 
 def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
@@ -40,7 +40,9 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
                 best = tiff.page(file, each)
     if best is None or max(best.size) <= THUMBNAIL:
         sensor = {start for each in directories if tiff.is_mosaic(each) for start in tiff.segments(each)}
-        others = _jpegs(file, (start for start in _scan(file) if start not in sensor))
+        # CR3, RAF, ORF, RW2, X3F and MRW keep JPEGs anywhere; opening them moves the file
+        starts = [start for start, _ in occurrences(file, _SIGNATURE)]
+        others = _jpegs(file, (start for start in starts if start not in sensor))
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
         return _developed(path, best, limit)
@@ -68,19 +70,6 @@ def _named(directory: tiff.Directory) -> Iterator[int]:
     elif directory.get(tiff.COMPRESSION) in _JPEG and not tiff.is_mosaic(directory):
         starts = tiff.segments(directory)
         yield from starts if len(starts) == 1 else ()
-
-
-def _scan(file: IO[bytes]) -> list[int]:
-    """Return the offsets of all JPEG signatures in a file of any structure: CR3, RAF, ORF, RW2, X3F, MRW."""
-    file.seek(0)
-    starts, first, tail = list[int](), 0, b""
-    while block := file.read(_BLOCK):
-        block, at = tail + block, -1
-        while (at := block.find(_SIGNATURE, at + 1)) >= 0:
-            starts.append(first + at)
-        tail = block[-2:]
-        first += len(block) - len(tail)
-    return starts
 
 
 def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
