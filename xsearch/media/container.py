@@ -10,7 +10,7 @@ from typing import IO, Any
 from xsearch.errors import Unreadable
 
 __all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "has_pictures", "may_restart", "opened"]
-__all__ += ["picture_track", "sound_tracks"]
+__all__ += ["picture_track", "sound_tracks", "start_s"]
 
 # Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
 _FORMATS = """
@@ -77,13 +77,17 @@ def frames(source: Any, stream: Any) -> Iterator[Any]:
                 yield from packet.decode()
 
 
+def start_s(source: Any) -> float:
+    """Return the time of the first frame on the clock of a container, in seconds."""
+    return float((source.start_time or 0) / 1e6)  # microseconds
+
+
 def duration_s(source: Any) -> float | None:
     """Return the duration that the header states, in seconds; None if it states none."""
     if not source.duration:
         return None
-    start_s = (source.start_time or 0) / 1e6
-    is_end = "matroska" in source.format.name and start_s > LATE_S  # by the clock of the file
-    return float(source.duration / 1e6) - is_end * start_s
+    is_end = "matroska" in source.format.name and start_s(source) > LATE_S  # by the clock of the file
+    return float(source.duration / 1e6) - is_end * start_s(source)
 
 
 def sound_tracks(path: Path, source: Any) -> list[Any]:

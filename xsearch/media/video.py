@@ -113,7 +113,7 @@ class _Display:
 
     def __init__(self, source: Any, stream: Any) -> None:
         self._source, self._stream = source, stream
-        self._origin_s = (source.start_time or 0) / 1e6  # microseconds
+        self._origin_s = container.start_s(source)
         self._has_keyframes = True
         self._screen = Screen(stream)
         self._restart()
@@ -213,7 +213,7 @@ def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
     """Return the duration in seconds: that of the header, or measured if it states none."""
     if not container.may_restart(source):
         if (stream.duration or 0) > 0:
-            late_s = float((stream.start_time or 0) * stream.time_base) - (source.start_time or 0) / 1e6
+            late_s = float((stream.start_time or 0) * stream.time_base) - container.start_s(source)
             return float(stream.duration * stream.time_base) + (late_s if late_s > container.LATE_S else 0)
         if duration_s := container.duration_s(source):
             return duration_s
@@ -225,4 +225,4 @@ def _duration_s(file: MediaFile, source: Any, stream: Any) -> float:
                 end = max(end or 0, (packet.pts + (packet.duration or 0)) * packet.time_base)
     if end is None:  # an elementary stream
         return count / float(stream.average_rate or 25)
-    return max(0.0, float(end) - (source.start_time or 0) / 1e6)
+    return max(0.0, float(end) - container.start_s(source))

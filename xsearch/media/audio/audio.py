@@ -201,7 +201,7 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
     """
     from av import AudioResampler
 
-    origin_s = (source.start_time or 0) / 1e6  # microseconds
+    origin_s = container.start_s(source)
     latest_s = (container.duration_s(source) or math.inf) + MARGIN_S
     is_timed = UNTIMED.isdisjoint(container.formats(source))
     codec = stream.codec_context

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from xsearch.media import container
-from xsearch.media.imu.layouts import unit_of
+from xsearch.media.imu.layouts import Series, unit_of
 
 __all__ = ["is_in", "signals"]
 
@@ -37,8 +37,8 @@ def is_in(source: Any) -> bool:
     return any(stream.name == "bin_data" for stream in source.streams.data)
 
 
-def signals(path: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Return seconds [N] from the start of the video and xyz [N, 3] in m/s^2 or rad/s, by sensor."""
+def signals(path: Path) -> dict[str, Series]:
+    """Return seconds from the start of the video and xyz in m/s^2 or rad/s, by sensor."""
     parts: dict[str, list[tuple[float, float, float | None, np.ndarray]]] = {sensor: [] for sensor in STREAMS}
     for start_s, duration_s, payload in _payloads(path):
         for sensor, key in STREAMS.items():
@@ -52,7 +52,7 @@ def _payloads(path: Path) -> Iterator[tuple[float, float, bytes]]:
     from av.stream import Discard
 
     with container.opened(path) as source:
-        origin_s = (source.start_time or 0) / 1e6  # microseconds
+        origin_s = container.start_s(source)
         tracks = [stream for stream in source.streams.data if stream.name == "bin_data"]
         for stream in source.streams:
             stream.discard = Discard.default if stream in tracks else Discard.all
@@ -90,7 +90,7 @@ def _stamp_s(about: dict[bytes, Entry]) -> float | None:
     return float(_numbers(about[b"STMP"]).flat[0]) * 1e-6 if b"STMP" in about else None
 
 
-def _joined(parts: list[tuple[float, float, float | None, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+def _joined(parts: list[tuple[float, float, float | None, np.ndarray]]) -> Series:
     """Join payloads: the samples of each are evenly spread until the next begins.
 
     They begin when the camera's time stamps say, counted from the first packet; without, with their packet.

@@ -9,7 +9,7 @@ import numpy as np
 
 from xsearch.errors import Unreadable
 from xsearch.media.imu import clock, gpmf, oxts, sensors
-from xsearch.media.imu.layouts import SENSORS
+from xsearch.media.imu.layouts import SENSORS, Series
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read", "telemetry"]
@@ -18,8 +18,6 @@ WINDOW_S = 5.0  # ImageBind, arXiv:2305.05665, section 3
 MIN_WINDOW_S = 2.0  # a shorter remainder is dropped, unless it is the whole recording
 GAP_STEPS = 10  # a step of more median steps, and longer than a window, is a gap in the recording
 MIN_RATE_HZ, MAX_RATE_HZ = 1 / WINDOW_S, clock.MAX_RATE_HZ  # one sample per window; the fastest run at 32 kHz
-
-Series = tuple[np.ndarray, np.ndarray]  # seconds [N], xyz [N, 3]
 
 
 def read(file: MediaFile) -> Iterator[Sample]:

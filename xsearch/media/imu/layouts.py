@@ -21,9 +21,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
-__all__ = ["CLOCKS", "LAYOUTS", "SENSORS", "Axes", "Clock", "axes", "clocks", "sensor_of", "unit_of"]
+import numpy as np
+
+__all__ = ["CLOCKS", "LAYOUTS", "SENSORS", "Axes", "Clock", "Series"]
+__all__ += ["axes", "clocks", "sensor_of", "unit_of"]
 
 SENSORS = ("accel", "gyro")
+Series = tuple[np.ndarray, np.ndarray]  # samples of a sensor: seconds [N], xyz [N, 3]
 
 
 @dataclass(frozen=True, slots=True)

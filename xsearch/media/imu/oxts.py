@@ -12,7 +12,7 @@ import numpy as np
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media.imu import clock
-from xsearch.media.imu.layouts import Clock
+from xsearch.media.imu.layouts import Clock, Series
 
 __all__ = ["TIMES", "folder", "frames", "holds_frames", "is_part", "read", "recording", "times"]
 
@@ -21,8 +21,6 @@ TIMES, FORMAT, FRAMES = "timestamps.txt", "dataformat.txt", "data"
 COLUMNS = 30
 ACCEL, GYRO = slice(11, 14), slice(17, 20)  # ax ay az, wx wy wz; of the vehicle: forward, left, up
 RATE_HZ = 10.0  # of the tracking data
-
-Series = tuple[np.ndarray, np.ndarray]  # seconds [N], xyz [N, 3]
 
 
 def is_part(path: Path) -> bool:

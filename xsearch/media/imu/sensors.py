@@ -12,7 +12,7 @@ import numpy as np
 from xsearch.errors import Unreadable
 from xsearch.media.imu import clock, columns, layouts
 from xsearch.media.imu.columns import Header
-from xsearch.media.imu.layouts import SENSORS, Axes, Clock
+from xsearch.media.imu.layouts import SENSORS, Axes, Clock, Series
 
 __all__ = ["axes", "header", "is_likely", "listed", "read"]
 
@@ -48,7 +48,7 @@ def axes(of: Header, bare: str = "") -> dict[str, Axes]:
     return dict.fromkeys(SENSORS, unnamed["accel"]) if unnamed and any(map(layouts.sensor_of, values)) else {}
 
 
-def read(path: Path, sensor: str, *, bare: bool) -> tuple[np.ndarray, np.ndarray]:
+def read(path: Path, sensor: str, *, bare: bool) -> Series:
     """Return seconds [N] and xyz [N, 3] in m/s^2 or rad/s; rows may be incomplete and in any order."""
     of = header(path)
     sensors = axes(of, sensor if bare else "")
