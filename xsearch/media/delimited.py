@@ -12,6 +12,7 @@ __all__ = ["Layout", "fields", "layout"]
 
 DELIMITERS = ",;\t|"
 PREAMBLE = 100  # lines that the header is among
+_LINE_END = re.compile(r"\r\n?|\n")
 _COMMENT = re.compile(r"\A\s*(?:#|//|%)+\s*")
 
 
@@ -28,13 +29,14 @@ class Layout:
 def layout(
     lines: Iterable[str], is_header: Callable[[Sequence[str], bool], bool], *, single: str = ","
 ) -> Layout:
-    """Return the layout of a table from its first lines; no names if there is no header.
+    """Return the layout of a table from its first lines, or several at once; no names without a header.
 
     The header is the first line that `is_header(names, is_comment)` accepts; a comment without its mark: #,
     // or %. Excel's `sep=;` names the delimiter. single: the delimiter of a line that has none.
     """
-    delimiters, preamble = DELIMITERS, ""
-    for count, line in enumerate(islice(lines, PREAMBLE), start=1):
+    delimiters, preamble, count = DELIMITERS, "", 0
+    for line in islice(lines, PREAMBLE):
+        count += max(1, len(_LINE_END.findall(line)))
         if separator := re.fullmatch(r"\"?sep=(.)\"?\s*", line, re.IGNORECASE | re.DOTALL):
             delimiters = single = separator[1]
         elif (bare := _COMMENT.sub("", line)).strip():

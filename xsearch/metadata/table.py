@@ -31,8 +31,6 @@ _FILES = ("path", "sourcefile", "filename")
 _LIKE_FILES = re.compile(
     r".*(path|file|filename)|image|img|picture|photo|audio|sound|wav|video|clip|media|url|uri"
 )
-
-
 _CONTROL = re.compile(rb"[\x01-\x08\x0e-\x19\x1c-\x1f]")
 _MAX_NAMES = 20  # lines that the names of the columns may take
 
@@ -141,12 +139,10 @@ def _rows(data: bytes, encoding: str, form: Layout) -> list[list[str]]:
 
     A quote that is never closed is a character like any other, as in the tables of Common Voice.
     """
-    header = islice(_whole(_lines(data, encoding)), form.lines)
-    skipped = sum(1 for line in header for _ in io.StringIO(line, newline=""))
     end = "\0"  # becomes a row unless a quote is open
     rows = [[end]]
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-        lines = chain(islice(_lines(data, encoding), skipped, None), [end])
+        lines = chain(islice(_lines(data, encoding), form.lines, None), [end])
         blanks = form.delimiter != "\t"
         rows = [*csv.reader(lines, delimiter=form.delimiter, quoting=quoting, skipinitialspace=blanks)]
         if rows[-1] == [end]:
