@@ -58,6 +58,8 @@ def test_a_table_in_any_dialect(
         ('path,x\na,5" wide\nb,"a ""b"" c" d\n', {"path": ["a", "b"], "x": ['5" wide', 'a "b" c d']}),
         ('path\tx\na\t"Hello, he said.\nb\tyes\n', {"path": ["a", "b"], "x": ['"Hello, he said.', "yes"]}),
         ("# made by us, today\n# path;x\na;1\n#b;2\n", {"path": ["a", "#b"], "x": ["1", "2"]}),
+        ("// made by us\npath,x\na,1\n", {"path": ["a"], "x": ["1"]}),
+        ("sep=;\npath\na,b.jpg\n", {"path": ["a,b.jpg"]}),
         ('"x\n(m)";path\n1;a\n', {"x\n(m)": ["1"], "path": ["a"]}),
         ("path,x\na,1\0\nb,2\n" + "\0" * 4096, {"path": ["a", "b"], "x": ["1 ", "2"]}),
         (f"path,x\na,{'q' * 200_000}\n", {"path": ["a"], "x": ["q" * 200_000]}),
