@@ -325,3 +325,14 @@ def test_sidecars_are_not_counted_as_files_that_are_not_media(collection: Collec
         "b.jpg": None,
         "c.png": "sea",
     }
+
+
+def test_a_foreign_date_in_a_table_leaves_other_dates_alone(collection: Collection, folder: Path) -> None:
+    (folder / "metadata.csv").write_text("path,taken_at\nc.png,1.7.1999\nb.jpg,2023-06-02T08:00:00Z\n")
+    run(collection, folder, captions=False)
+    assert rows(collection, "taken_at", "taken_zone", "taken_at_") == [
+        ("a.jpg", "image", datetime(2024, 6, 1, 12), None, None),
+        ("b.jpg", "image", datetime(2023, 6, 2, 8), "+00:00", None),
+        ("c.png", "image", None, None, "1.7.1999"),
+    ]
+    assert run(collection, folder).unchanged == 3
