@@ -103,6 +103,13 @@ def test_other_cells_wrap_in_a_terminal(terminal):
     assert sum(line.count("pillow-heif") for line in lines) == 6
 
 
+def test_dates_do_not_wrap_in_a_terminal(terminal):
+    row = ("1", "a/picture/of/a/long/name.jpg", "A text of many words", "2024-06-01 12:00:00")
+    lines = terminal(("id", "path", "text", "taken_at"), [row], COLUMNS="60", NO_COLOR="1")
+    assert len(lines) == 2
+    assert lines[1].endswith("2024-06-01 12:00:00")
+
+
 def test_a_header_of_several_words_wraps_in_a_terminal(terminal):
     header = ("nprobe", "recall@10 same", "recall@10 cross", "kept")
     lines = terminal(header, [("8", "0.910", "0.905", "<-")], COLUMNS="38", NO_COLOR="1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -246,3 +247,92 @@ def _with_iso(iso: int) -> Image.Exif:
     exif[0x128] = 2
     exif.get_ifd(0x8769)[0x8827] = iso
     return exif
+
+
+def takeout(path: Path, description: str, seconds: int, latitude: float = 48.5) -> None:
+    place = {"latitude": latitude, "longitude": 2.5 if latitude else 0.0, "altitude": 0.0}
+    fields = {"title": path.name, "photoTakenTime": {"timestamp": str(seconds)}, "geoData": place}
+    fields |= {
+        "description": description,
+        "people": [{"name": "Anna"}, {}],
+        "url": "https://photos.example/1",
+    }
+    path.write_text(json.dumps(fields))
+
+
+def test_takeout_says_what_its_file_does_not(collection: Collection, folder: Path) -> None:
+    run(collection, folder)
+    takeout(folder / "a.jpg.json", "dark", 1_717_200_000)
+    takeout(folder / "c.png.supplemental-metadata.json", "bright green", 1_717_200_000)
+    report = run(collection, folder)
+    assert (report.described, report.changed, report.not_media, report.items) == (
+        1,
+        1,
+        0,
+        {IMAGE: 1, TEXT: 1},
+    )
+    columns = ("taken_at", "taken_zone", "latitude", "altitude_m", "description", "people", "title", "url")
+    found = [row[2:] for row in rows(collection, *columns, where="path not like '%b.jpg'")]
+    june = datetime(2024, 6, 1, 12)
+    assert found == [
+        (june, None, 48.5, None, "bright green", "Anna", None, None),
+        (june, None, 48.5, None, "bright green", "Anna", None, None),
+        (datetime(2024, 6, 1), "+00:00", 48.5, None, "bright green", "Anna", None, None),
+        (datetime(2024, 6, 1), "+00:00", 48.5, None, "bright green", "Anna", None, None),
+    ]
+    assert run(collection, folder).unchanged == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "sidecar"),
+    [
+        ("x.png", "x.png.json"),
+        ("x(1).png", "x.png(1).json"),
+        ("x(1).png", "x.png.supplemental-metadata(1).json"),
+        (f"{'x' * 30}.png", f"{'x' * 30}.png.supplemental-metadata.json"),
+        (f"{'x' * 30}.png", f"{'x' * 30}.png.supplementa.json"),
+        (f"{'x' * 47}.png", f"{'x' * 46}.json"),
+    ],
+)
+def test_takeout_cuts_names(collection: Collection, tmp_path: Path, name: str, sidecar: str) -> None:
+    folder = tmp_path / "takeout"
+    folder.mkdir()
+    Image.new("RGB", (24, 16), "lime").save(folder / name)
+    takeout(folder / sidecar, "", 1_717_200_000, latitude=0.0)
+    assert run(collection, folder).not_media == 0
+    assert rows(collection, "taken_zone", "latitude") == [(name, "image", "+00:00", None)]
+
+
+def test_a_takeout_file_without_its_values_states_nothing(collection: Collection, folder: Path) -> None:
+    (folder / "c.png.json").write_text('{"photoTakenTime": {}, "geoData": null, "people": null}')
+    (folder / "a.jpg.json").write_text('{"photoTakenTime": {"timestamp": "x"}, "people": [1], "geoData": {}}')
+    report = run(collection, folder)
+    assert (sum(report.new.values()), report.skipped) == (3, ())
+
+
+def test_sidecars_are_not_counted_as_files_that_are_not_media(collection: Collection, folder: Path) -> None:
+    (folder / "c.xmp").write_text(SIDECAR.format(rating=3, words="dark"))
+    (folder / "c.json").write_text('{"place": "sea"}')
+    (folder / "a.jpg.json").write_text('{"place": "sky"}')
+    (folder / "a.json").write_text('{"place": "of another"}')
+    (folder / "b.json").write_text("[1, 2]")
+    for _ in range(2):
+        assert run(collection, folder).not_media == 2
+    listed = collection.skipped(everything=True)["path"].to_pylist()
+    assert listed == [str(folder / name) for name in ("a.json", "b.json")]
+    assert {row[0]: row[2] for row in rows(collection, "place")} == {
+        "a.jpg": "sky",
+        "b.jpg": None,
+        "c.png": "sea",
+    }
+
+
+def test_a_foreign_date_in_a_table_leaves_other_dates_alone(collection: Collection, folder: Path) -> None:
+    (folder / "metadata.csv").write_text("path,taken_at\nc.png,1.7.1999\nb.jpg,2023-06-02T08:00:00Z\n")
+    run(collection, folder, captions=False)
+    assert rows(collection, "taken_at", "taken_zone", "taken_at_") == [
+        ("a.jpg", "image", datetime(2024, 6, 1, 12), None, None),
+        ("b.jpg", "image", datetime(2023, 6, 2, 8), "+00:00", None),
+        ("c.png", "image", None, None, "1.7.1999"),
+    ]
+    assert run(collection, folder).unchanged == 3

@@ -174,6 +174,12 @@ def test_the_extension_decides_where_content_says_nothing(tmp_path):
         identify(write(tmp_path / "a.py"))
 
 
+def test_a_link_to_nothing_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("gone.jpg")
+    with pytest.raises(Unreadable, match=r"a\.jpg: cannot be opened: .* a link to a file that is gone"):
+        identify(tmp_path / "a.jpg")
+
+
 def test_facts_of_a_file(tmp_path):
     path = write(tmp_path / "a.txt", "four")
     file = identify(path)

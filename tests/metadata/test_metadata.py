@@ -154,3 +154,19 @@ def test_notes_are_printable(tmp_path: Path) -> None:
     metadata.of(tmp_path / "a.jpg")
     assert len(metadata.notes()) == 2
     assert all(note.isprintable() for note in metadata.notes())
+
+
+def test_values_that_are_not_of_the_type_of_a_fact_leave_the_fact_alone(tmp_path: Path) -> None:
+    put(tmp_path, "metadata.csv", "path,Taken_at,rating\na.jpg,1.7.1999,good\nb.jpg,2024:06:01,4\n")
+    stated = {"taken_at": "2024-06-01T12:00:00.5+0200", "iso": "100", "track": "A song", "fps": None}
+    put(tmp_path, "c.json", stated)
+    metadata = described(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    assert metadata.of(tmp_path / "a.jpg") == {"taken_at_": "1.7.1999", "rating_": "good"}
+    assert metadata.of(tmp_path / "b.jpg") == {"taken_at": "2024-06-01 00:00:00", "rating": "4"}
+    assert metadata.of(tmp_path / "c.jpg") == {
+        "taken_at": "2024-06-01 12:00:00.500000",
+        "taken_zone": "+02:00",
+        "iso": "100",
+        "track_": "A song",
+        "fps": None,
+    }

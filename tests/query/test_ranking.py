@@ -599,6 +599,18 @@ def test_an_item_finds_itself_first_in_any_company(
 
 
 @pytest.mark.parametrize("rank", ["balanced", "cosine"])
+def test_the_querys_own_item_comes_before_those_of_the_same_vector(
+    tmp_path: Path, rng: np.random.Generator, rank: str
+) -> None:
+    vectors = np.concatenate([np.repeat(unit(np.ones((1, DIM))), 3, axis=0), random_rows(rng, KINDS[0], 4)])
+    view = View(make(tmp_path / "c", vectors, [KINDS[0]] * 7).snapshot())
+    for id in range(3):
+        query = replace(embedded(vector(vectors[id], KINDS[0])), own=np.array([id]))
+        found = [hit.id for hit in search(view, query, top=3, rank=rank)]
+        assert found == [id, *sorted({0, 1, 2} - {id})]
+
+
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
 @pytest.mark.parametrize("unique", [False, True])
 def test_the_best_window_of_the_querys_own_file_comes_first(
     store: Store, rng: np.random.Generator, rank: str, unique: bool

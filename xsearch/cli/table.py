@@ -20,6 +20,7 @@ __all__ = ["print_table", "printable", "relative", "relative_paths", "seconds"]
 GAP = 2  # columns between two cells
 TEXT = 80  # of a text in a pipe; JSON and CSV have all of it
 SHORTENED = {"path": 12, "text": 12}  # cells of one line, and the width that they keep at least
+UNBROKEN = {"taken_at"}  # cells with spaces that are not wrapped
 STYLES = {"modality": "cyan", "text": "dim", "reason": "dim"}
 _NUMBER = re.compile(r"[+-]?[\d,.]+|nan|-|<0\.001|>99|")
 
@@ -103,7 +104,8 @@ def _print_fitted(columns: list[list[str]], shortened: Mapping[str, int]) -> Non
             justify="right" if _is_numeric([name, *texts]) else "left",
             style=STYLES.get(name),
             overflow="fold",
-            no_wrap=name not in shortened and not any(" " in text for text in (name, *texts)),
+            no_wrap=name in UNBROKEN
+            or not (name in shortened or any(" " in text for text in (name, *texts))),
             max_width=max(shortened[name], spare) if name == "text" and name in shortened else None,
         )
         cells.append([_Shortened(text, name) if name in shortened else Text(text) for text in texts])
@@ -120,7 +122,8 @@ def _fitting(columns: list[list[str]], width: int, shortened: Mapping[str, int])
         name, *cells = column
         if name in shortened:
             return max(cell_len(name), min(max(map(cell_len, cells)), shortened[name]))
-        return max(cell_len(word) for cell in column for word in cell.split())
+        parts = cells if name in UNBROKEN else (word for cell in column for word in cell.split())
+        return max(map(cell_len, parts))
 
     def spare(column: list[str]) -> float:
         return column.count("") / (2 if column[0] in shortened else 1)

@@ -105,13 +105,18 @@ class Known:
         """Whether the store has these user columns of a file. Columns not in `extra` are ignored."""
         if self._snapshot is None or not extra:
             return True
-        row = self._user_columns[int(known.ids[0])]
-        schema = self._snapshot.schema
+        row, schema = self.stated(known), self._snapshot.schema
         return all(
             name in row and _is_stored(value, row[name], schema.field(name).type)
             for name, value in extra.items()
             if value is not None
         )
+
+    def stated(self, known: KnownFile) -> dict[str, Any]:
+        """Return the facts and user columns of a file that the store has."""
+        return {
+            name: value for name, value in self._user_columns[int(known.ids[0])].items() if value is not None
+        }
 
     @cached_property
     def _user_columns(self) -> dict[int, dict[str, Any]]:

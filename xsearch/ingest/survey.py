@@ -107,7 +107,7 @@ def survey(
     drained = (files.popleft() for _ in range(len(files)))  # a million take 640 MB
     work = table_of(task for file in drained if (task := sorter.sort(file)))
     vanished = {*sorter.missing(known.files, names)}
-    others = sorter.others
+    others = sorter.all_others()
     report = Report(
         files=sorter.files,
         new=sorter.new,
@@ -192,8 +192,10 @@ class _Sorter:
         others: Others,
     ) -> None:
         self._known, self._metadata, self._roots, self._kinds = known, metadata, roots, kinds
-        self._exclusion, self.others = exclusion, others
+        self._exclusion, self._others = exclusion, others
         self._unmatched = list(dict.fromkeys(kinds))
+        self._rest: list[Skipped] = []  # no failures; some turn out to be sidecars
+        self._sidecars: set[str] = set()
         self._visited: set[str] = set()  # media files
         self.files: Counter[Modality] = Counter()
         self.new: Counter[Modality] = Counter()
@@ -228,12 +230,12 @@ class _Sorter:
             return None
         self.new[file.modality] += count
         self.counts["changed"] += count * (known is not None)
-        return Task(Action.EMBED, file, *self._user_columns(file.path))
+        return Task(Action.EMBED, file, *self._user_columns(file.path, self._stated(file.path)))
 
     def _skip(self, skip: Skipped) -> None:
         known, before = self._known.files.get(skip.path), self._known.skips.get(skip.path)
         if skip.error in (Reason.EXCLUDED, Reason.REMOVED):
-            self.others.add(skip)
+            self._rest.append(skip)
             return
         if known and known.differs(skip.path):
             self.outdated.add(skip.path)
@@ -243,9 +245,16 @@ class _Sorter:
             (self.still_skipped if is_known else self.skipped).append(skip)
             return
         if skip.path not in self._metadata.used:
-            self.others.add(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
+            self._rest.append(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
+
+    def all_others(self) -> Others:
+        """Return the files without items, other than failures, after all have been sorted; call it once."""
+        for skip in self._rest:
+            if skip.path not in self._sidecars and skip.path not in self._metadata.sidecars:
+                self._others.add(skip)
+        return self._others
 
     def _match(self, path: Path) -> None:
         """Note which rules match a file."""
@@ -266,13 +275,14 @@ class _Sorter:
 
         A picture whose XMP sidecar has other words is embedded again: they are items.
         """
-        extra, problem = self._user_columns(file.path)
+        stated = self._stated(file.path, known)
+        extra, problem = self._user_columns(file.path, stated)
         if skips := self._known.skips:
             resolved = [file.name] if problem else [file.name, sidecar(file.name)]
             self.recovered.update(name for name in resolved if name in skips)
         if self._known.describes(known, extra):
             return None
-        words = CAPTION & facts.of_sidecar(file.path).keys() if file.modality in PICTURES else ()
+        words = CAPTION & stated.keys() if file.modality in PICTURES else ()
         if words and not self._known.describes(known, {name: extra[name] for name in words}):
             self.recaptioned.add(file.name)
             self.new[file.modality] += 1
@@ -281,11 +291,19 @@ class _Sorter:
         self.counts["described"] += media.count(file)
         return Task(Action.DESCRIBE, file, extra)
 
-    def _user_columns(self, path: Path) -> tuple[dict[str, Any], str | None]:
-        """Return the columns from beside a file and what is wrong with its JSON sidecar, if anything."""
-        stated = facts.of_sidecar(path)
+    def _stated(self, path: Path, known: KnownFile | None = None) -> dict[str, Any]:
+        """Return the facts from beside a file; those of Takeout only if the store lacks them."""
+        of_xmp, of_takeout = facts.of_sidecar(path), facts.of_takeout(path)
+        self._sidecars.update(filter(None, (of_xmp.path, of_takeout.path)))
+        stated = of_xmp.columns
+        if known and of_takeout.columns:
+            stated |= facts.unstated(self._known.stated(known) | stated, of_takeout.columns)
         if "taken_at" in stated:
             stated["taken_at"] = str(stated["taken_at"])  # as in JSON
+        return stated
+
+    def _user_columns(self, path: Path, stated: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+        """Return the columns from beside a file and what is wrong with its JSON sidecar, if anything."""
         try:
             return replaced(stated, self._metadata.of(path)), None
         except UsageError as problem:

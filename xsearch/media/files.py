@@ -79,7 +79,8 @@ def identify(
         if kind is Modality.TEXT:
             text.check_size(path, size)
     except OSError as error:
-        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
+        gone = "it is a link to a file that is gone" if path.is_symlink() else "check its permissions"
+        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; {gone}") from error
     return MediaFile(path, kind, size, mtime_ns, mime, companion)
 
 

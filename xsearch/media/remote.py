@@ -31,6 +31,7 @@ from xsearch.types import MediaFile, Modality
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
 
 CONNECTIONS = 16
+SIDECARS = (".json", ".xmp")
 BACKOFF_S = (0.3, 1.0, 3.0, 10.0)  # delay before each retry
 FATAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
 EAGER_BYTES = 256 << 20  # of a file that describes others: the most that a table may have
@@ -165,10 +166,12 @@ class Remote:
             try:
                 entries = self._entries(pool, exclusion or Exclusion(), excluded)
                 listed = {file.path: file for file in pool.map(self._file, entries)}
-                stems = {path.with_suffix("") for path in listed if path.suffix != ".json"}
+                described = [path for path in listed if path.suffix not in SIDECARS]
+                stems = {*described, *(path.with_suffix("") for path in described)}
                 self.tables = [path for path in listed if is_metadata(path)]
                 eager = self.tables + [path for path in listed if path.name == CAMERA]
-                eager += [path for path in listed if path.suffix == ".json" and path.with_suffix("") in stems]
+                sidecars = [path for path in listed if path.suffix in SIDECARS]
+                eager += [path for path in sidecars if path.with_suffix("") in stems]
                 fetched = pool.map(self._fetch, [listed.pop(path) for path in dict.fromkeys(eager)])
                 skipped = [skip for skip in fetched if skip]
                 self.tables = [path for path in self.tables if path.is_file()]

@@ -10,9 +10,9 @@ files below it. Absolute paths of other machines and URLs mean the file in the t
 them. Names are compared in Unicode NFC, with backslashes as slashes; a name that differs only in case means a
 file if there is exactly one. Of several rows about a file the last counts.
 
-Inner tables override outer ones, the requested table overrides all, and a sidecar, `name.json` with a JSON
-object, overrides the tables for every `name.*` in its folder. Column names are lower-cased, as SQL ignores
-case; names reserved by xsearch get an underscore: `id` -> `id_`.
+Inner tables override outer ones, the requested table overrides all, and a sidecar overrides the tables: a
+JSON object in `name.jpg.json` for that file, or else in `name.json` for every `name.*` in its folder. Column
+names are lower-cased, as SQL ignores case; names reserved by xsearch get an underscore: `id` -> `id_`.
 """
 
 from xsearch.metadata.columns import user_column

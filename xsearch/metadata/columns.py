@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from datetime import date, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from xsearch.media import nfc
+from xsearch.media import facts, nfc
+from xsearch.media.facts import values
 from xsearch.store import ITEM_COLUMNS
 
 __all__ = ["MAX_FIELDS", "MAX_VALUE", "columns", "typed", "user_column"]
@@ -23,10 +24,12 @@ def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Return fields as item columns, and the names of those left out: over MAX_VALUE bytes.
 
     Scalars stay as they are, lists and objects become JSON, dates ISO 8601. Fields without a name are left
-    out as well. Names that differ only in case get a number: `year`, `year_2`.
+    out as well. Names that differ only in case get a number: `year`, `year_2`. A value that is not of the
+    type of the fact of its name gets an underscore, so that the fact keeps its type: `track_`. A `taken_at`
+    is wall time; its offset, if it has one, becomes `taken_zone`.
     """
     row: dict[str, Any] = {}
-    omitted = []
+    omitted, zones = [], dict[str, Any]()
     for name, field in fields.items():
         if not name.strip():
             continue
@@ -34,13 +37,16 @@ def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
         if isinstance(value, str) and len(value.encode(errors="surrogatepass")) > MAX_VALUE:
             omitted.append(name)
             continue
-        base = column = user_column(name)
+        base, value, zone = _as_fact(user_column(name), value)
+        column = base
         count = 1
         while column in row:
             count += 1
             column = f"{base}_{count}"
         row[column] = value
-    return row, omitted
+        if zone:
+            zones = {"taken_zone": zone}
+    return zones | row, omitted
 
 
 @lru_cache(maxsize=MAX_FIELDS)
@@ -49,6 +55,25 @@ def user_column(name: str) -> str:
     name = nfc(name.strip().lower())
     name = name.encode(errors="backslashreplace").decode()  # JSON may hold lone surrogates
     return f"{name}_" if name in ITEM_COLUMNS else name
+
+
+def _as_fact(column: str, value: Any) -> tuple[str, Any, str | None]:
+    """Return the name and the value of a column, and the zone of a date.
+
+    >>> _as_fact("track", "A song"), _as_fact("taken_at", "2024:06:01T12:00+02:00"), _as_fact("year", "x")
+    (('track_', 'A song', None), ('taken_at', '2024-06-01 12:00:00', '+02:00'), ('year', 'x', None))
+    """
+    kind = facts.COLUMNS.get(column)
+    if value is None or kind in (None, str):
+        return column, value, None
+    if kind is datetime:
+        when = values.taken(value)
+        return (column, str(when[column]), when["taken_zone"]) if when else (f"{column}_", value, None)
+    try:
+        is_fit = not isinstance(value, str) or kind(value) is not None
+    except ValueError:
+        is_fit = False
+    return column if is_fit else f"{column}_", value, None
 
 
 def _stored(value: Any) -> Any:

@@ -38,6 +38,7 @@ class Metadata:
         """
         tables = sorted(tables, key=lambda table: (len(table.parts), table))  # inner ones last
         self.tables, self.used = {str(table) for table in tables}, set[str]()  # paths
+        self.sidecars: set[str] = set()  # paths of those that have been read
         self._files, self._shown = files, shown
         self._tables: list[tuple[str, Table]] = []  # as shown
         self._rows: dict[str, list[tuple[int, int]]] = defaultdict(list)  # by path: tables and their rows
@@ -143,6 +144,7 @@ class Metadata:
             try:
                 if os.path.isfile(path):  # noqa: PTH113
                     fields = self._columns(read_sidecar(path), "sidecar")
+                    self.sidecars.add(path)
             except Foreign as problem:
                 self._foreign[str(problem)].append(path)
             self._last_sidecar = path, fields

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xsearch.errors import UsageError
+from xsearch.media.facts import takeout
 from xsearch.metadata.columns import MAX_FIELDS
 
 __all__ = ["Foreign", "read_sidecar", "sidecar"]
@@ -20,12 +21,15 @@ class Foreign(Exception):
 
 
 def sidecar(name: str) -> str:
-    """Return the path or URL of a file's sidecar."""
+    """Return the path or URL of a file's sidecar: `a.jpg.json` if there is one, else `a.json`."""
+    whole = f"{name}.json"
+    if os.path.isfile(whole):  # noqa: PTH113
+        return whole
     return f"{os.path.splitext(name)[0]}.json"  # noqa: PTH122  also for URLs, and 3x faster than pathlib
 
 
 def read_sidecar(path: str) -> dict[str, Any]:
-    """Return the fields of a sidecar; ExifTool writes them as a list of one object.
+    """Return the fields of a sidecar; ExifTool writes them as a list of one object, Takeout writes facts.
 
     Raises UsageError if it is not JSON, Foreign if it holds something else.
     """
@@ -48,6 +52,8 @@ def read_sidecar(path: str) -> dict[str, Any]:
         fields = fields[0]
     if not isinstance(fields, dict):
         raise Foreign(f"expected a JSON object, got {type(fields).__name__}")
+    if takeout.is_takeout(fields):
+        return {}
     if len(fields) > MAX_FIELDS:
         raise Foreign(f"over {MAX_FIELDS:,} fields")
     return fields

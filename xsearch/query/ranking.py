@@ -198,7 +198,8 @@ class Ranking:
         kinds = self.view.snapshot.kinds_of(ids)
         balanced = batch.scales.balanced(exact, kinds)
         scores = balanced if self.options.rank == Rank.BALANCED else exact
-        itself = (exact >= ITSELF) | ((ids == batch.itself) & (ids >= 0))
+        own = (ids == batch.itself) & (ids >= 0)
+        itself = (exact >= ITSELF) | own
         chances = self._chances(batch, ids, kinds, exact)
         expected = self.counts[kinds] * chances
         fewest = np.where(ids >= 0, np.maximum(self.counts, FEWEST)[kinds] * chances, np.inf)
@@ -206,7 +207,7 @@ class Ranking:
         failing = exact < self._min_cosine
         if self.options.max_expected is not None:
             failing |= expected > self.options.max_expected
-        order = np.lexsort((ids, -scores, ~itself, failing), axis=1)[:, :most]
+        order = np.lexsort((ids, -scores, ~own, ~itself, failing), axis=1)[:, :most]
         bm25 = np.full(ids.shape, np.nan, np.float32)
         columns = ids, kinds, scores, exact, balanced, expected, bm25, ~failing, nearest
         ordered = [np.take_along_axis(column, order, axis=1) for column in columns]

@@ -1,8 +1,9 @@
 """What files say of themselves, as columns of their items: when, where, by whom, with what.
 
-A picture's EXIF, XMP and IPTC, a recording's tags, and an XMP sidecar. `taken_at` is what the clock of the
-camera or recorder showed, in the zone `taken_zone` where that is stated: most cameras state none, most videos
-state UTC. A year or a month alone is its first day.
+A picture's EXIF, XMP and IPTC, a recording's tags, an XMP sidecar, and of what none of them says, the JSON of
+Google Takeout. `taken_at` is what the clock of the camera or recorder showed, in the zone `taken_zone` where
+that is stated: most cameras state none, most videos and Takeout state UTC. A year or a month alone is its
+first day.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from xsearch.media.facts import captions, still, tags, values, xmp
+from xsearch.media.facts import captions, still, tags, takeout, values, xmp
 from xsearch.types import PICTURES, MediaFile, Modality
 
-__all__ = ["COLUMNS", "SPOKEN", "facts", "of_sidecar", "words"]
+__all__ = ["COLUMNS", "SPOKEN", "Stated", "facts", "of_sidecar", "of_takeout", "unstated", "words"]
 
 # Names and types of all facts; none of them is a column of the store.
 COLUMNS: dict[str, type] = {
@@ -39,6 +40,7 @@ COLUMNS: dict[str, type] = {
     "description": str,
     "keywords": str,  # a; b
     "rating": int,  # -1 (rejected) to 5
+    "people": str,  # a; b
     "creator": str,
     "copyright": str,
     "artist": str,
@@ -55,10 +57,18 @@ COLUMNS: dict[str, type] = {
 }
 # Facts in words that people use; the others are codes and numbers
 SPOKEN = frozenset(
-    {"title", "description", "keywords", "creator", "artist", "album", "genre", "comment", "camera"}
+    {"title", "description", "keywords", "people", "creator", "artist", "album", "genre", "comment", "camera"}
 )
 _LEAST = {"iso": 1, "track": 1, "rate_hz": 1, "channels": 1, "rating": -1, "orientation": 1}
 _MOST = {"rating": 5, "orientation": 8}
+_DECISIVE = {"taken_zone": "taken_at", "longitude": "latitude", "altitude_m": "latitude"}
+
+
+class Stated(NamedTuple):
+    """What a sidecar states, and its path; None without one."""
+
+    columns: dict[str, Any]
+    path: str | None = None
 
 
 def facts(file: MediaFile) -> dict[str, Any]:
@@ -70,16 +80,31 @@ def facts(file: MediaFile) -> dict[str, Any]:
             stated = still.columns(file.path)
         elif file.modality in (Modality.AUDIO, Modality.VIDEO):
             stated = tags.columns(file)
-    return _valid(captions.without_defaults(stated, file.path)) | of_sidecar(file.path)
+    found = _valid(captions.without_defaults(stated, file.path)) | of_sidecar(file.path).columns
+    return found | unstated(found, of_takeout(file.path).columns)
 
 
-def of_sidecar(path: Path) -> dict[str, Any]:
+def of_sidecar(path: Path) -> Stated:
     """Return what `photo.jpg.xmp` (darktable, digiKam) or else `photo.xmp` (Lightroom) say of `photo.jpg`."""
     for sidecar in (f"{path}.xmp", f"{os.path.splitext(path)[0]}.xmp"):  # noqa: PTH122  3x faster than pathlib
         if os.path.isfile(sidecar):  # noqa: PTH113
             with suppress(Exception):
-                return _valid(captions.without_defaults(xmp.columns(Path(sidecar).read_bytes()), path))
-    return {}
+                stated = captions.without_defaults(xmp.columns(Path(sidecar).read_bytes()), path)
+                return Stated(_valid(stated), sidecar)
+    return Stated({})
+
+
+def of_takeout(path: Path) -> Stated:
+    """Return what the JSON of Google Takeout says of a file."""
+    if sidecar := takeout.sidecar(str(path)):
+        with suppress(Exception):
+            return Stated(_valid(captions.without_defaults(takeout.columns(sidecar), path)), sidecar)
+    return Stated({})
+
+
+def unstated(stated: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of other facts that add to the stated ones: a date with its zone, a place as a whole."""
+    return {name: value for name, value in others.items() if _DECISIVE.get(name, name) not in stated}
 
 
 def words(about: Mapping[str, Any]) -> list[str]:
