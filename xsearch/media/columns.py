@@ -22,6 +22,7 @@ MAX_BYTES = 1 << 30  # uncompressed, a day at 200 Hz; guards against decompressi
 START = 1 << 16  # bytes that show the encoding
 _NUMBER = re.compile(r"\s*[+-]?\.?\d")
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+_MISSING = ("", "na", "n/a", "nan", "NAN", "Nan", "null", "none", "None", "NONE", "-", "--", "?")
 _TRIPLES = {  # keys of npz arrays that stand for columns
     "accel": re.compile(r"acc|accl|accel|accelerometer|acceleration", re.IGNORECASE),
     "gyro": re.compile(r"gyr|gyro|gyroscope|angular_?velocity|rotation_?rate", re.IGNORECASE),
@@ -59,7 +60,8 @@ def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
     # any byte is valid latin-1, and numbers are ASCII
     rows = "latin-1" if encoding in ("utf-8-sig", "cp1252") else encoding
     units, first = (*found.rows[:2], (), ())[:2]
-    if any(map(_NUMBER.match, first)) and not any(map(_NUMBER.match, units)):
+    is_missing = {unit.strip().lower() for unit in units} <= {value.lower() for value in _MISSING}
+    if any(map(_NUMBER.match, first)) and not any(map(_NUMBER.match, units)) and not is_missing:
         named = zip(found.names, (*units, *[""] * len(found.names)), strict=False)
         names = tuple(f"{name} [{unit.strip()}]" if unit.strip() else name for name, unit in named)
         found = replace(found, names=names, lines=found.lines + 1, rows=found.rows[1:])
@@ -135,6 +137,7 @@ def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
             include_columns=[names[column] for column in columns],
             column_types={names[column]: pyarrow.string() for column in others},
             decimal_point=of.layout.decimal_point,
+            null_values=[*csv.ConvertOptions().null_values, *_MISSING],
             strings_can_be_null=True,
         ),
     )

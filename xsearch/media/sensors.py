@@ -26,7 +26,7 @@ _RATE = re.compile(
 )  # in the text above a header
 # Three axes, whole words or behind a part of a sensor's name: what few texts have, and is quick to find
 _GLUED = r"(?:acc|gyr|velocity|rate|rotation|加速度|角速度|value|(?<![a-z])(?:[agw]|as|gf))"
-_LAST_AXIS = re.compile(r"z(?![a-z])|(?:acc|gyr|value)\w*\W?2|up/down")
+_LAST_AXIS = re.compile(r"z(?![a-z])|z(?=acc|gyr)|(?:acc|gyr|value)\w*\W?2|up/down")
 _LIKELY = [
     [re.compile(pattern.format(axis)) for axis in axes]
     for axes, pattern in (
