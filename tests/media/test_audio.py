@@ -47,6 +47,9 @@ def loudest_hz(sound: np.ndarray) -> float:
         ("a.ogg", {}),
         ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
         ("a.mp3", {}),
+        ("a.sph", {"format": "NIST"}),
+        ("timit.wav", {"format": "NIST"}),
+        ("a.iff", {"format": "SVX"}),
     ],
 )
 def test_formats(tmp_path, samples, name, options):

@@ -398,9 +398,7 @@ def test_clocks_run_over_midnight_and_between_ticks(tmp_path: Path, samples) -> 
 def test_clocks_of_programs(tmp_path: Path, samples, texts: list[str]) -> None:
     [sample] = samples(write(tmp_path / "a.csv", "time,ax,ay,az,gx,gy,gz\n", rows(texts, *A, *W)))
     assert sample.rate_hz == pytest.approx(RATE, rel=1e-4)
-    np.testing.assert_allclose(
-        sample.data[:, :198], MOTION[:, :198], atol=5e-4
-    )  # days as float64 have steps of 10 us
+    np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=5e-4)  # 10 us
 
 
 def test_a_table_in_any_state_is_read(tmp_path: Path, samples) -> None:
