@@ -224,6 +224,12 @@ def test_a_wav_without_its_length(tmp_path, samples, size):
     assert sample.duration_s == sample.end_s == 6
 
 
+def test_a_rate_of_no_sound_is_a_reason(tmp_path, samples):
+    soundfile.write(tmp_path / "slow.wav", tone(10, 1_000), 1)
+    with pytest.raises(Unreadable, match=": 1 samples per second are no sound"):
+        samples(tmp_path / "slow.wav")
+
+
 @pytest.mark.parametrize("frames", [10, 9_999])
 def test_an_mp3_with_a_wrong_length(tmp_path, samples, frames):
     soundfile.write(tmp_path / "a.mp3", tone(6, 44_100), 44_100)

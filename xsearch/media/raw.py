@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
@@ -19,8 +22,10 @@ THUMBNAIL = 160  # pixels, the longer side of EXIF's thumbnails; anything larger
 ORIENTATION = 274
 JPEG_START = 513
 _JPEG = (6, 7)  # TIFF compressions
-_SIGNATURE = b"\xff\xd8\xff"
+_SIGNATURE = re.compile(rb"\xff\xd8\xff[\xc0-\xc4\xdb\xdd\xe0-\xef\xfe]")  # and the first segment
+_HEADER = 1 << 18  # bytes that have the segments before the picture
 _BLOCK = 1 << 20
+_MAX_JPEGS = 64  # opened of those without a directory; sensors' data have a signature by chance
 
 
 def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
@@ -38,7 +43,8 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
                 best = tiff.page(file, each)
     if best is None or max(best.size) <= THUMBNAIL:
         sensor = {start for each in directories if tiff.is_mosaic(each) for start in tiff.segments(each)}
-        others = _jpegs(file, (start for start in _scan(file) if start not in sensor))
+        starts = (start for start in _scan(file) if start not in sensor)
+        others = _jpegs(file, [*islice(starts, _MAX_JPEGS)])
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
         return _developed(path, best, limit)
@@ -67,17 +73,15 @@ def _named(directory: tiff.Directory) -> Iterator[int]:
         yield from starts if len(starts) == 1 else ()
 
 
-def _scan(file: IO[bytes]) -> list[int]:
-    """Return the offsets of all JPEG signatures in a file of any structure: CR3, RAF, ORF, RW2, X3F, MRW."""
+def _scan(file: IO[bytes]) -> Iterator[int]:
+    """Yield the offsets of JPEG signatures in a file of any structure: CR3, RAF, ORF, RW2, X3F, MRW."""
     file.seek(0)
-    starts, first, tail = list[int](), 0, b""
+    first, tail = 0, b""
     while block := file.read(_BLOCK):
-        block, at = tail + block, -1
-        while (at := block.find(_SIGNATURE, at + 1)) >= 0:
-            starts.append(first + at)
-        tail = block[-2:]
+        block = tail + block
+        yield from (first + match.start() for match in _SIGNATURE.finditer(block))
+        tail = block[-3:]
         first += len(block) - len(tail)
-    return starts
 
 
 def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
@@ -86,6 +90,8 @@ def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
     for start in starts:
         part = cast(IO[bytes], ContainerIO(file, start, end - start))
         with suppress(OSError, ValueError, Image.DecompressionBombError):
+            file.seek(start)
+            Image.open(io.BytesIO(file.read(_HEADER)), formats=["JPEG"])  # Pillow searches as far as it can
             yield Image.open(part, formats=["JPEG"])
 
 
