@@ -143,7 +143,7 @@ def test_pictures_of_files_of_any_structure(tmp_path, samples):
 
 
 def test_a_file_of_signatures_is_no_photograph(tmp_path: Path, samples) -> None:
-    starts = b"\xff\xd8\xff\xe0\0\4ab" * 400_000  # of which each one is followed by all others
+    starts = b"\xff\xd8\xff\xe0\0\4ab" * 4_000  # each followed by all others
     (tmp_path / "a.cr2").write_bytes(b"II*\0\x10\0\0\0CR" + starts)
     with pytest.raises(Unreadable, match="without a preview"):
         samples(tmp_path / "a.cr2")
