@@ -47,6 +47,9 @@ def loudest_hz(sound: np.ndarray) -> float:
         ("a.ogg", {}),
         ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
         ("a.mp3", {}),
+        ("a.sph", {"format": "NIST"}),
+        ("timit.wav", {"format": "NIST"}),
+        ("a.iff", {"format": "SVX"}),
     ],
 )
 def test_formats(tmp_path, samples, name, options):
@@ -219,6 +222,12 @@ def test_a_wav_without_its_length(tmp_path, samples, size):
     (tmp_path / "a.wav").write_bytes(data)
     [sample] = samples(tmp_path / "a.wav")
     assert sample.duration_s == sample.end_s == 6
+
+
+def test_a_rate_of_no_sound_is_a_reason(tmp_path, samples):
+    soundfile.write(tmp_path / "slow.wav", tone(10, 1_000), 1)
+    with pytest.raises(Unreadable, match=": 1 samples per second are no sound"):
+        samples(tmp_path / "slow.wav")
 
 
 @pytest.mark.parametrize("frames", [10, 9_999])

@@ -88,6 +88,8 @@ def test_a_foreign_picture_is_named(tmp_path, name, format):
         ("KAIST/set00/V000/lwir/1.jpg", GREY, "thermal"),
         ("M3FD/Ir/1.png", GREY, "thermal"),
         ("a/ir_img/1.png", GREY, "thermal"),
+        ("Infra-Red/1.png", GREY, "thermal"),
+        ("thermography/1.png", GREY, "thermal"),
         ("a/IRImages/1.png", GREY, "thermal"),
         ("FLIR/thermal_16_bit/1.tiff", DEEP, "thermal"),
         ("FLIR/images_thermal_train/data/1.bmp", GREY, "thermal"),

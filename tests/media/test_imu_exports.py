@@ -168,6 +168,27 @@ EXPORTS = {
     ),
     "4Seasons, spaces": "# timestamp wx wy wz ax ay az\n"
     + rows(whole((EPOCH_S + T) * 1e9), *W, *A, joint="  "),
+    "Betaflight": (
+        "loopIteration, time (us), gyroADC[0] (deg/s), gyroADC[1] (deg/s), gyroADC[2] (deg/s), "
+        "accSmooth[0] (g), accSmooth[1] (g), accSmooth[2] (g)\n"
+        + rows("1", whole(T * 1e6), *(W / DEG), *(A / G), joint=", ")
+    ),
+    "OpenLog Artemis": (
+        "rtcDate,rtcTime,aX,aY,aZ,gX,gY,gZ,mX,mY,mZ,imu_degC,output_Hz,\n"
+        + rows(
+            moments("%m/%d/%Y"),
+            moments("%H:%M:%S.%f", cut=4),
+            *(A / G * 1000),
+            *(W / DEG),
+            *"000",
+            "20",
+            "50",
+            "",
+        )
+    ),
+    "MAVLink": (
+        "time_usec,xacc,yacc,zacc,xgyro,ygyro,zgyro,xmag,ymag,zmag\n" + rows(whole(T * 1e6), *A, *W, *"000")
+    ),
     "a long format": "epoch_ms,elapsed_ms,sensor,x,y,z\n"
     + rows(whole((EPOCH_S + T) * 1000), whole(T * 1000), "accel_g", *(A / G))
     + rows(whole((EPOCH_S + T) * 1000), whole(T * 1000), "gyro_dps", *(W / DEG))
@@ -336,6 +357,9 @@ def test_a_refusal_names_what_is_missing(tmp_path: Path, name: str, header: str,
         "w0,w1,w2,a0,a1,a2,time\n1,2,3,4,5,6,7\n",
         "name,price\nbread,2\n",
         "tBodyAcc-mean()-X,tBodyAcc-mean()-Y,tBodyAcc-mean()-Z\n1,2,3\n",
+        "time,mean_acc_x,mean_acc_y,mean_acc_z,mean_gyro_x,mean_gyro_y,mean_gyro_z\n1,2,3,4,5,6,7\n",
+        "#timestamp,b_w_RS_S_x [rad s^-1],b_w_RS_S_y [rad s^-1],b_w_RS_S_z [rad s^-1],"
+        "b_a_RS_S_x [m s^-2],b_a_RS_S_y [m s^-2],b_a_RS_S_z [m s^-2]\n1,2,3,4,5,6,7\n",  # EuRoC's biases
         "1583488736.0, 1583488736.0, 1583488736.0\n32.0, 32.0, 32.0\n-20, 0, 60\n",  # Empatica: no header
         "sensor,time,x,y,z\nwind,1,2,3,4\n",
         "latitude,longitude,time,magX,magY,magZ\n1,2,3,4,5,6\n",
@@ -358,6 +382,24 @@ def test_clocks_run_over_midnight_and_between_ticks(tmp_path: Path, samples) -> 
         check(sample)
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"{738000.5 + t / 86400:.11f}" for t in T],  # days of MATLAB
+        whole((EPOCH_S + 11_644_473_600 + T) * 1e7),  # FILETIME
+        [str(621_355_968_000_000_000 + round((EPOCH_S + t) * 1e7)) for t in T],  # .NET
+        moments("%Y%m%dT%H%M%S.%f"),
+        moments("%d/%m/%y %H:%M:%S.%f"),
+        [f"{int(t // 60) % 60:02}:{t % 60:06.3f}" for t in T + 3598],  # Excel, over the hour
+    ],
+    ids=["datenum", "FILETIME", ".NET", "compact", "two digits of the year", "minutes"],
+)
+def test_clocks_of_programs(tmp_path: Path, samples, texts: list[str]) -> None:
+    [sample] = samples(write(tmp_path / "a.csv", "time,ax,ay,az,gx,gy,gz\n", rows(texts, *A, *W)))
+    assert sample.rate_hz == pytest.approx(RATE, rel=1e-4)
+    np.testing.assert_allclose(sample.data[:, :198], MOTION[:, :198], atol=5e-4)  # 10 us
+
+
 NAMES, BODY = "time,ax,ay,az,gx,gy,gz\n", rows(T, *A, *W)
 DEGREES = "time,ax,ay,az,gx (°/s),gy (°/s),gz (°/s)\n" + rows(T, *A, *(W / DEG))
 STATES = {
@@ -367,6 +409,7 @@ STATES = {
     "joined.csv": (NAMES + BODY[: len(BODY) // 2].rpartition("\n")[0] + "\n" + NAMES + BODY).encode(),
     "at 50Hz.csv": (NAMES.removeprefix("time,") + rows(*A, *W)).encode(),
     "units.csv": (NAMES + "[s],[g],[g],[g],rad/s,rad/s,rad/s\n" + rows(T, *(A / G), *W)).encode(),
+    "missing.csv": (NAMES + "NA,NA,NA,NA,NA,NA,NA\n" + BODY + "None,-,?,NAN,,nan,null\n").encode(),
     "epoch.csv": (NAMES + rows(whole((EPOCH_S + T) * 1e6), *A, *W)).encode(),
     "carriage.csv": (NAMES + BODY).replace("\n", "\r").encode(),
 }

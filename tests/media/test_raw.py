@@ -111,6 +111,13 @@ def test_pictures_of_files_of_any_structure(tmp_path, samples):
         check(samples(tmp_path / name)[0], 480, 360, orientation)
 
 
+def test_a_file_of_signatures_is_no_photograph(tmp_path: Path, samples) -> None:
+    starts = b"\xff\xd8\xff\xe0\0\4ab" * 4_000  # each followed by all others
+    (tmp_path / "a.cr2").write_bytes(b"II*\0\x10\0\0\0CR" + starts)
+    with pytest.raises(Unreadable, match="without a preview"):
+        samples(tmp_path / "a.cr2")
+
+
 def test_without_a_preview_the_sensor_is_developed(tmp_path, samples):
     for name, thumbnail in (("a.dng", False), ("b.dng", True)):
         file = Photograph()

@@ -82,9 +82,10 @@ LAYOUTS = [
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=str)
-@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u2", "u4", "u8", "i4", "i8"])
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "u1", "u2", "u4", "u8", "i4", "i8"])
 def test_every_type_and_layout_is_the_same_picture(tmp_path, samples, dtype, layout):
-    values = (SHARE if dtype[0] == "f" else np.rint(65535 * SHARE)).astype(dtype)
+    white = 1 if dtype[0] == "f" else 255 if dtype == "u1" else 65535
+    values = (white * SHARE if white == 1 else np.rint(white * SHARE)).astype(dtype)
     [sample] = samples(write(tmp_path / "a.tif", values, **layout))
     np.testing.assert_allclose(np.asarray(sample.data)[..., 1], 255 * SHARE, atol=1)
 
@@ -100,6 +101,19 @@ def test_colour_of_every_type_is_the_same_picture(tmp_path, samples, dtype, is_p
     values = (colour * white).astype(dtype)
     [sample] = samples(write(tmp_path / "a.tif", values, is_planar=is_planar, **layout))
     np.testing.assert_allclose(np.asarray(sample.data), 255 * colour, atol=1.5)
+
+
+def test_colour_of_signed_integers(tmp_path, samples):
+    values = np.stack([SHARE, 1 - SHARE, SHARE / 2], axis=2) * 32767
+    [sample] = samples(write(tmp_path / "a.tif", values.astype("i2")))
+    np.testing.assert_allclose(np.asarray(sample.data), values / 257, atol=1.5)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2"])
+def test_planes_of_grey_and_opacity(tmp_path, samples, dtype):
+    values = np.stack([SHARE, np.ones_like(SHARE)], axis=2) * np.iinfo(dtype).max
+    [sample] = samples(write(tmp_path / "a.tif", values.astype(dtype), is_planar=True))
+    np.testing.assert_allclose(np.asarray(sample.data)[..., 1], 255 * SHARE, atol=1.5)
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])

@@ -17,7 +17,18 @@ __all__ = ["named"]
 
 _KINDS = {
     Modality.DEPTH: {"depth", "depths", "depthmap", "depthmaps"},
-    Modality.THERMAL: {"infrared", "ir", "lwir", "mwir", "thermal", "thermogram", "thermograms", "tir"},
+    Modality.THERMAL: {
+        "infra",
+        "infrared",
+        "ir",
+        "lwir",
+        "mwir",
+        "thermal",
+        "thermogram",
+        "thermograms",
+        "tir",
+    }
+    | {"thermographic", "thermography"},
 }
 _LIGHT = {"color", "colour", "rgb", "vis", "visible"}  # not thermal; of depth, the bits decide
 # Near infrared; disparity, which is no distance; what is drawn over pictures rather than measured

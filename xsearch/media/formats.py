@@ -82,6 +82,7 @@ audio/x-dsf              .dsf
 audio/x-gsm              .gsm
 audio/x-matroska         .mka
 audio/x-musepack         .mpc
+audio/x-nist             .sph .nist
 audio/x-realaudio        .ra
 audio/x-shorten          .shn
 audio/x-tak              .tak
@@ -175,6 +176,7 @@ _MAGIC = {
     b"DSD ": "audio/x-dsf",
     b"FRM8": "audio/x-dff",
     b"Creative Voice File\x1a": "audio/x-voc",
+    b"NIST_1A\n": "audio/x-nist",  # TIMIT, WSJ, Switchboard
     b".ra\xfd": "audio/x-realaudio",
     b"\x7f\xfe\x80\x01": "audio/vnd.dts",
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "video/x-ms-asf",
@@ -191,7 +193,7 @@ _MAGIC = {
     b"PAR1": "application/vnd.apache.parquet",
 }
 _RIFF = {b"WAVE": "audio/wav", b"WEBP": "image/webp", b"AVI ": "video/x-msvideo", b"CDXA": "video/mpeg"}
-_FORM = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff", b"8SVX": "audio/x-8svx"}
+_FORM = {b"AIFF": "audio/aiff", b"AIFC": "audio/aiff", b"8SVX": "audio/x-8svx", b"16SV": "audio/x-8svx"}
 _BRANDS = {b"crx ": "image/x-canon-cr3", b"qt  ": "video/quicktime"}  # major brands of ISO 14496-12 files
 _BRANDS |= dict.fromkeys((b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1"), "image/heic")
 _CONTROL = re.compile(rb"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # bytes of no text

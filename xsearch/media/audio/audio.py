@@ -28,6 +28,7 @@ SILENCE = 1e-4  # peak of a silent window, -80 dB
 SILENT_WINDOWS = 60  # a track that begins with ten minutes of silence gives way to the next one
 # Demuxers that derive timestamps and durations from the first frame and the bit rate.
 UNTIMED = {"aac", "ac3", "amr", "dts", "eac3", "flac", "mlp", "mp3", "truehd"}
+MIN_RATE_HZ, LONGEST_S = 100, 3600.0  # a slower and longer recording is a wrong header, or no sound
 
 log = logging.getLogger(__name__)
 
@@ -232,10 +233,20 @@ def _samples(
     path: Path, blocks: Iterable[Block], full_scale: float | None, duration_s: float | None
 ) -> Iterator[Sample]:
     window = None
-    for start_s, window in mono.windows(blocks, full_scale):
+    for start_s, window in mono.windows(_checked(path, blocks, duration_s), full_scale):
         end_s = start_s + len(window) / AUDIO_RATE_HZ
         yield Sample(
             Modality.AUDIO, window, start_s=start_s, end_s=end_s, duration_s=duration_s, rate_hz=AUDIO_RATE_HZ
         )
     if window is None:
         raise Unreadable(f"{path}: no audio samples; remove or replace the file")
+
+
+def _checked(path: Path, blocks: Iterable[Block], duration_s: float | None) -> Iterator[Block]:
+    """Raise Unreadable if a rate is so low that a small file would have thousands of windows."""
+    for block in blocks:
+        if block.rate_hz < MIN_RATE_HZ and (duration_s or math.inf) > LONGEST_S:
+            raise Unreadable(
+                f"{path}: {block.rate_hz} samples per second are no sound; correct the rate in its header"
+            )
+        yield block

@@ -156,6 +156,8 @@ def _numbers(file: IO[bytes], path: Path, limit: float) -> Image.Image:
         ) from error
     if values.shape[2] < 3:  # grey, perhaps with opacity
         values = values[..., 0]
+        if values.dtype == np.uint8:
+            return Image.fromarray(values)
         is_whole = values.dtype.kind in "iu" and abs(values.astype(np.float64)).max(initial=0) < 2**31
         return Image.fromarray(values.astype(np.int32 if is_whole else np.float32))
     white = 1.0 if values.dtype.kind == "f" else 255.0 if values.dtype.itemsize == 1 else 65535.0
@@ -211,8 +213,9 @@ def _levels(values: np.ndarray, white: float) -> np.ndarray:
     """Scale 0..white to 0..255; rescale from minimum to maximum if values lie outside."""
     finite = values[np.isfinite(values)]
     low, high = 0.0, white
-    if finite.min(initial=low) < low or finite.max(initial=high) > high:
-        low, high = finite.min(), finite.max()
+    least, most = (float(finite.min()), float(finite.max())) if finite.size else (low, high)
+    if least < low or most > high:
+        low, high = least, most
     levels = np.nan_to_num((values - np.float64(low)) / ((high - low) or 1))
     return np.rint(255 * levels.clip(0, 1)).astype(np.uint8)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
@@ -23,6 +24,9 @@ ORIENTATION = 274
 JPEG_START = 513
 _JPEG = (6, 7)  # TIFF compressions
 _SIGNATURE = b"\xff\xd8\xff"
+_SEGMENTS = bytes([*range(0xC0, 0xC5), 0xDB, 0xDD, *range(0xE0, 0xF0), 0xFE])  # one of them follows it
+_HEADER = 1 << 18  # bytes that have the segments before the picture
+_MAX_JPEGS = 64  # opened of those without a directory; sensors' data have a signature by chance
 
 
 def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
@@ -41,8 +45,8 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
     if best is None or max(best.size) <= THUMBNAIL:
         sensor = {start for each in directories if tiff.is_mosaic(each) for start in tiff.segments(each)}
         # CR3, RAF, ORF, RW2, X3F and MRW keep JPEGs anywhere; opening them moves the file
-        starts = [start for start, _ in occurrences(file, _SIGNATURE)]
-        others = _jpegs(file, (start for start in starts if start not in sensor))
+        found = (start for start, segment in occurrences(file, _SIGNATURE, 1) if segment in _SEGMENTS)
+        others = _jpegs(file, [*islice((start for start in found if start not in sensor), _MAX_JPEGS)])
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
         return _developed(path, best, limit)
@@ -78,6 +82,8 @@ def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
     for start in starts:
         part = cast(IO[bytes], ContainerIO(file, start, end - start))
         with suppress(OSError, ValueError, Image.DecompressionBombError):
+            file.seek(start)
+            Image.open(BytesIO(file.read(_HEADER)), formats=["JPEG"])  # Pillow searches as far as it can
             yield Image.open(part, formats=["JPEG"])
 
 

@@ -79,9 +79,10 @@ def is_raw(first: Directory) -> bool:
 
 
 def is_misread(first: Directory) -> bool:
-    """Whether Pillow confuses the bytes of a picture: compressed big-endian numbers, planes of 16 bits."""
-    is_swapped = first.prefix == b"MM" and first.get(COMPRESSION, 1) != 1
-    return max(first.get(BITS, (1,))) > 8 and (is_swapped or first.get(PLANAR, 1) == 2)
+    """Whether Pillow confuses the bytes: compressed big-endian numbers, planes of 16 bits or of opacity."""
+    is_deep, is_planar = max(first.get(BITS, (1,))) > 8, first.get(PLANAR, 1) == 2
+    is_swapped = is_deep and first.prefix == b"MM" and first.get(COMPRESSION, 1) != 1
+    return is_swapped or (is_planar and (is_deep or first.get(SAMPLES, 1) == 2))
 
 
 def segments(directory: Directory) -> tuple[int, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -13,16 +14,22 @@ from xsearch.media.imu.layouts import Clock
 
 __all__ = ["joined", "seconds"]
 
-DAY_S = 86_400.0
-UNITS_S = (1.0, 1e-3, 1e-4, 1e-6, 1e-9)  # 1e-4: Xsens MTi and MTw
+HOUR_S, DAY_S = 3600.0, 86_400.0
+UNITS_S = (1.0, 1e-3, 1e-4, 1e-6, 1e-7, 1e-9)  # 1e-4: Xsens MTi and MTw; 1e-7: Windows
 EPOCH_S = 946_684_800.0, 4_102_444_800.0  # from 2000 to 2100
+EPOCHS_S = 0.0, 11_644_473_600.0, 62_135_596_800.0  # from the years 1970, 1601 (FILETIME) and 1 (.NET)
 MAX_RATE_HZ = 100_000.0
-# 2021-03-04T10:11:12.345+01:00, 4.3.2021 10:11:12, 04-Mar-2021 10:11:12 AM, 2021-3-4 1:2:3:456, 10:11:12,345
+# 2021-03-04T10:11:12.345+01:00, 4.3.21 10:11:12, 04-Mar-2021 10:11:12 AM, 2021-3-4 1:2:3:456, 10:11:12,345
 _MOMENT = (
     r"^\D{0,5}?(?:(?P<year>\d{4})[-/._](?P<month>\d{1,2})[-/._](?P<day>\d{1,2})|"
-    r"(?P<first>\d{1,2}|[A-Za-z]{3})[-/. ](?P<second>\d{1,2}|[A-Za-z]{3})[-/., ]+(?P<last>\d{4}))?"
+    r"(?P<first>\d{1,2}|[A-Za-z]{3})[-/. ](?P<second>\d{1,2}|[A-Za-z]{3})[-/., ]+(?P<last>\d{4}|\d\d))?"
     r"[T ,_]*(?P<hours>\d{1,2}):(?P<minutes>\d{1,2}):(?P<seconds>\d{1,2})(?:[.,:_](?P<fraction>\d{1,9})\d*)?"
     r"\s*(?P<half>[aApP])?\.?[mM]?\.?\s*(?:Z|UTC|GMT)?(?P<zone>[+-]\d\d:?\d\d)?\s*$"
+)
+# 20210304T101112.345 and, within an hour, 11:12.3 as Excel writes it: pattern, replacement
+_SHORTENED = (
+    (r"^(\d{4})(\d\d)(\d\d)[T_ -]?(\d\d):?(\d\d):?(\d\d)", r"\1-\2-\3 \4:\5:\6"),
+    (r"^(\d{1,2}:\d\d[.,]\d+)$", r"0:\1"),
 )
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _NAMED = 100  # added to the number of a month that is a name, and thus no day
@@ -105,6 +112,9 @@ def _moments(column: Any) -> tuple[np.ndarray, float, float | None]:
     """Parse dates and times of the day."""
     import pyarrow.compute as pc
 
+    wraps_at = DAY_S if pc.all(pc.match_substring_regex(column, r":.*:")).as_py() else HOUR_S
+    for pattern, replacement in _SHORTENED:
+        column = pc.replace_substring_regex(column, pattern, replacement)
     parts = pc.extract_regex(column, _MOMENT)
     if parts.null_count > column.null_count:
         unknown = column.filter(pc.and_(parts.is_null(), column.is_valid()))
@@ -123,7 +133,7 @@ def _moments(column: Any) -> tuple[np.ndarray, float, float | None]:
     orders = ((year, month, day), (last, first, second), (last, second, first))
     dates = [days for order in orders if (days := _days(*order)) is not None]
     if not dates:
-        return of_day, 1.0, DAY_S
+        return of_day, 1.0, wraps_at
     return of_day + min(dates, key=lambda days: np.nanmax(days) - np.nanmin(days)) * DAY_S, 1.0, None
 
 
@@ -147,6 +157,7 @@ def _days(year: np.ndarray, month: np.ndarray, day: np.ndarray) -> np.ndarray | 
     """Return days since 1970; None unless the numbers are dates."""
     known = np.isfinite(year)
     month = np.where(month > _NAMED, month - _NAMED, month)
+    year = np.where(year < 100, year + 2000, year)
     if not known.any() or not ((month[known] >= 1) & (month[known] <= 12) & (day[known] <= 31)).all():
         return None
     months = np.where(known, (year - 1970) * 12 + month - 1, 0).astype(np.int64).astype("datetime64[M]")
@@ -165,7 +176,9 @@ def _unit_s(ticks: np.ndarray, rate_hz: float | None) -> float:
         if abs(math.log(unit_s * step * rate_hz)) < 0.5:
             return unit_s
     middle = float(np.median(ticks))
-    for unit_s in UNITS_S:
-        if EPOCH_S[0] < middle * unit_s < EPOCH_S[1] and 1 / MAX_RATE_HZ < step * unit_s <= 5:
+    for unit_s, epoch_s in product(UNITS_S, EPOCHS_S):
+        is_date = EPOCH_S[0] < middle * unit_s - epoch_s < EPOCH_S[1]
+        if is_date and 1 / MAX_RATE_HZ < step * unit_s <= 5:
             return unit_s
-    return next((unit for limit, unit in ((0.5, 1.0), (500, 1e-3), (500_000, 1e-6)) if step < limit), 1e-9)
+    limits = (1 / MAX_RATE_HZ, DAY_S), (0.5, 1.0), (500, 1e-3), (500_000, 1e-6)  # days: Excel, MATLAB
+    return next((unit_s for limit, unit_s in limits if step < limit), 1e-9)

@@ -26,6 +26,7 @@ LONGEST_LINE = 1 << 16  # letters
 _NUMBER = re.compile(r"\s*[+-]?\.?\d")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
+_MISSING = ("", "na", "n/a", "nan", "NAN", "Nan", "null", "none", "None", "NONE", "-", "--", "?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
         rows = [fields(line, found.delimiter) for line in islice(lines, FIRST_ROWS) if line.strip()]
     names = _as_wide(found.names, rows[0]) if rows else found.names
     units, first = (*rows[:2], (), ())[:2]
-    if any(map(_NUMBER.match, first)) and not any(map(_NUMBER.match, units)):
+    is_missing = {unit.strip().lower() for unit in units} <= {value.lower() for value in _MISSING}
+    if any(map(_NUMBER.match, first)) and not any(map(_NUMBER.match, units)) and not is_missing:
         named = zip(names, chain(map(str.strip, units), repeat("")), strict=False)
         names = tuple(f"{name} [{unit}]" if unit else name for name, unit in named)
         found, rows = replace(found, lines=found.lines + 1), rows[1:]
@@ -149,6 +151,7 @@ def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
             include_columns=[names[column] for column in columns],
             column_types={names[column]: pyarrow.string() for column in others},
             decimal_point=of.decimal_point,
+            null_values=[*csv.ConvertOptions().null_values, *_MISSING],
             strings_can_be_null=True,
         ),
     )

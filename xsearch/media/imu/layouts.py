@@ -42,11 +42,14 @@ class Layout:
     where: str = ""  # regular expression that the header or the text above it contains, in any case
 
 
+_DOT = "DeviceTag|SampleTimeFine.*(dq_W|Euler_X|Quat_W)"  # an MTw has Quat_q0
 LAYOUTS = (
-    Layout("Xsens (Movella) DOT", "Acc FreeAcc", "Gyr", gyro_unit="deg/s", where="DeviceTag|dq_W|Euler_X"),
+    Layout("Xsens (Movella) DOT", "Acc FreeAcc", "Gyr", gyro_unit="deg/s", where=_DOT),
     Layout("ActiGraph", "Accelerometer", "Gyroscope", "g", "deg/s", where="ActiGraph"),
+    Layout("OpenLog Artemis", accel="a", gyro="g", accel_unit="mg", gyro_unit="deg/s", where="rtcDate"),
     Layout("Physics Toolbox", accel="gF", gyro="w", accel_unit="g"),
-    Layout("EuRoC, TUM-VI", accel="a_RS_S", gyro="w_RS_S"),
+    Layout("EuRoC, TUM-VI", accel="a_RS_S", gyro="w_RS_S", where="(?<!b_)w_RS_S"),  # b_w_RS_S is the bias
+    Layout("Betaflight", accel="accSmooth", gyro="gyroADC", where=r"accSmooth\[0\].\("),
     Layout(
         "Ego4D, GoPro, MetaWear, MTw, phyphox, PX4, ROS, Sensor Logger, SensorLog, Shimmer, WitMotion, ...",
         "total_acceleration total_acc accelerometer_acceleration accel_LN acc16 acc16g accelerometer "
@@ -61,6 +64,7 @@ LAYOUTS = (
     Layout("CoreMotion", "user_acceleration user_accel user_acc", "rotation_rate gyroscope gyro", "g"),
 )
 NO_GRAVITY = ("linear", "lin", "lacc", "free", "body", "user")  # how the word of an accelerometer starts
+STATISTICS = ("avg", "bias", "cov", "diff", "mean", "median", "rms", "std", "var")  # before words: features
 GRAVITY = "gravity grav"
 AXES = {"x": 0, "y": 1, "z": 2, "right/left": 0, "forward/back": 1, "up/down": 2, "0": 0, "1": 1, "2": 2}
 
@@ -238,7 +242,7 @@ def _triads(
 def _axis_patterns(words: tuple[str, ...], sensor: str) -> tuple[re.Pattern[str], ...]:
     long, short = [word for word in words if len(word) > 2], [word for word in words if len(word) < 3]
     units = _either(_UNITS[sensor])
-    not_part = "".join(rf"(?<!{word})" for word in NO_GRAVITY)
+    not_part = "".join(rf"(?<!{word})" for word in (*NO_GRAVITY, *STATISTICS))
     axis, rest = rf"(?:axis)?(?P<axis>{_either(map(_normalise, AXES))}|3)", "(?:axis|value|list|cal)*"
     return tuple(
         re.compile(pattern)

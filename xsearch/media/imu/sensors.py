@@ -23,7 +23,7 @@ SENSOR_COLUMNS = {"sensor", "sensorname", "sensortype", "type", "source", "strea
 DEVICE_COLUMNS = {"device", "devicename", "deviceid", "user", "userid", "subject", "subjectid", "设备名称"}
 RATE_COLUMNS = {"ratehz", "samplerate", "sampleratehz"}
 _RATE = re.compile(r"(?:rate|frequency)\W*(?:hz)?\W*(\d+(?:\.\d+)?)", re.IGNORECASE)  # above a header
-_LAST_AXIS = re.compile(r"z(?![a-z])|(?:acc|gyr|value)\w*\W?2|up/down")  # few texts have one
+_LAST_AXIS = re.compile(r"z(?![a-z])|z(?=acc|gyr)|(?:acc|gyr|value)\w*\W?2|up/down")  # few texts have one
 
 
 def is_likely(text: str) -> bool:
