@@ -17,7 +17,7 @@ import xsearch.ingest
 from tests.fakes import FakeBackend
 from xsearch import Collection
 from xsearch.errors import UsageError
-from xsearch.ingest.ledger import _table
+from xsearch.ingest.columns import table
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.store.segments import unify
 from xsearch.types import Modality
@@ -190,14 +190,14 @@ def test_an_xmp_sidecar_is_followed(collection: Collection, folder: Path) -> Non
 
 def test_facts_have_the_same_types_in_all_commits() -> None:
     tables = [
-        _table([{"path": "a", "taken_at": datetime(2024, 6, 1), "focal_mm": 50.0, "rating": 5}]),
-        _table([{"path": "b", "taken_at": None, "focal_mm": 35, "rating": "4"}]),
-        _table([{"path": "c", "taken_at": "2023-01-02", "focal_mm": "28.5"}]),
+        table([{"path": "a", "taken_at": datetime(2024, 6, 1), "focal_mm": 50.0, "rating": 5}]),
+        table([{"path": "b", "taken_at": None, "focal_mm": 35, "rating": "4"}]),
+        table([{"path": "c", "taken_at": "2023-01-02", "focal_mm": "28.5"}]),
     ]
     schema = unify([table.schema for table in tables])
     types = [str(schema.field(name).type) for name in ("taken_at", "focal_mm", "rating")]
     assert types == ["timestamp[us]", "double", "int64"]
-    free = _table([{"path": "d", "taken_at": "in June", "rating": 4.5}, {"path": "e", "rating": 3}])
+    free = table([{"path": "d", "taken_at": "in June", "rating": 4.5}, {"path": "e", "rating": 3}])
     assert [str(free.schema.field(name).type) for name in ("taken_at", "rating")] == ["string", "double"]
 
 
