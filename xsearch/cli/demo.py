@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xsearch.cli import hits, options, output
-from xsearch.cli.ingest import open_or_create, print_report, progress_bar
+from xsearch.cli.ingest import open_or_create
+from xsearch.cli.report import print_report, progress_bar
 from xsearch.errors import UsageError
 from xsearch.types import Hit, Modality
 
