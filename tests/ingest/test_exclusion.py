@@ -131,7 +131,7 @@ def test_prune_may_be_about_some_paths_only(collection: Collection, folder: Path
     assert stored(collection, folder) == ["a.txt"]
 
 
-def test_what_earlier_releases_stored_of_system_folders_is_said_and_pruned(
+def test_what_earlier_releases_stored_of_system_folders_is_reported_and_pruned(
     collection: Collection, folder: Path
 ) -> None:
     write(folder, "#recycle/c.txt", ".hidden/d.txt")
@@ -168,7 +168,7 @@ def test_an_excluded_table_describes_nothing(collection: Collection, folder: Pat
     assert "beach" in collection.items()["place"].to_pylist()
 
 
-def test_rules_that_match_nothing_are_said(collection: Collection, folder: Path) -> None:
+def test_rules_that_match_nothing_are_reported(collection: Collection, folder: Path) -> None:
     rules = [(Modality.TEXT, "old/*"), (Modality.THERMAL, "flir/*"), (Modality.TEXT, "b.txt")]
     notes = fill(collection, folder, kinds=rules, exclude=["b.txt", "raw"], dry_run=True).notes
     assert [note.split(" matches nothing")[0] for note in notes] == [

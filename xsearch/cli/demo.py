@@ -56,8 +56,8 @@ def demo(
         (title, query, kind, collection.search(query, TOP, modality=kind, unique=True))
         for title, query, kind in _questions(questions)
     ]
-    titles, queries, _, found = zip(*answers, strict=True)
-    page.write_text(gallery.album(list(zip(queries, found, strict=True)), titles), encoding="utf-8")
+    titles, queries, _, hits_of = zip(*answers, strict=True)
+    page.write_text(gallery.album(list(zip(queries, hits_of, strict=True)), titles), encoding="utf-8")
     for title, query, kind, answer in answers:
         typer.echo(f"\n{title}\n$ {_command(query, kind, folder)}\n")
         if len(query.parts) > 1:

@@ -74,8 +74,8 @@ def extension(path: str) -> str:
     >>> extension("/a/b.JSON"), extension("/a.b/README"), extension("/a/frame.0001")
     ('.json', '', '')
     """
-    found = splitext(path)[1].lower()  # noqa: PTH122  also for URLs
-    return found if _EXTENSION.fullmatch(found) else ""
+    suffix = splitext(path)[1].lower()  # noqa: PTH122  also for URLs
+    return suffix if _EXTENSION.fullmatch(suffix) else ""
 
 
 def _more(reason: Reason, count: int) -> str:

@@ -116,19 +116,15 @@ def survey(
     report = Report(
         files=sorter.files,
         new=sorter.new,
-        items={},
-        **sorter.counts,
-        duplicates=0,
-        moved=0,
-        removed=0,
+        changed=sorter.changed,
+        unchanged=sorter.unchanged,
+        described=sorter.described,
         skipped=skipped,
         not_media=others.counts[Reason.NOT_MEDIA],
         not_media_types=dict(others.types.most_common()),
         excluded=others.counts[Reason.EXCLUDED],
         ignored=others.counts[Reason.REMOVED],
         notes=(*described.notes(), *listing.notes()),
-        seconds=0.0,
-        spent={},
     )
     added, dropped = others.changes(known.others)
     deleted = listing.missing(known.skips.keys() - {skip.path for skip in skipped}, sorter.visited)
@@ -154,7 +150,7 @@ class _Sorter:
         self.visited: set[str] = set()  # media files
         self.files: Counter[Modality] = Counter()
         self.new: Counter[Modality] = Counter()
-        self.counts = dict.fromkeys(("changed", "described", "unchanged"), 0)
+        self.changed = self.unchanged = self.described = 0
         self.skipped: list[Skipped] = []
         self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
         self.outdated: set[str] = set()
@@ -203,7 +199,7 @@ class _Sorter:
     def _embed(self, file: MediaFile | RemoteFile, extra: Mapping[str, Any], problem: str | None) -> Task:
         count = media.count(file)
         self.new[file.modality] += count
-        self.counts["changed"] += count * (file.name in self._known.files)
+        self.changed += count * (file.name in self._known.files)
         return Task(Action.EMBED, file, extra, problem)
 
     def _compare_columns(self, file: MediaFile | RemoteFile, known: KnownFile, count: int) -> Task | None:
@@ -219,10 +215,10 @@ class _Sorter:
             if not self._known.describes(known, words):
                 self.recaptioned.add(file.name)
                 return self._embed(file, extra, problem)
-        self.counts["unchanged"] += count
+        self.unchanged += count
         if is_described:
             return None
-        self.counts["described"] += count
+        self.described += count
         return Task(Action.DESCRIBE, file, extra)
 
     def _user_columns(self, path: Path) -> tuple[dict[str, Any], str | None]:
