@@ -153,7 +153,8 @@ def _values(sound: Any) -> Iterator[np.ndarray]:
     """Yield float32 [N, channels] as far as libsndfile can decode."""
     import soundfile
 
-    size = max(1, min(sound.samplerate, mono.BLOCK // sound.channels))
+    # soundfile seeks behind each block, where MP3 in WAV loses its bit reservoir: as few as possible
+    size = max(1, min(10 * sound.samplerate, mono.BLOCK // sound.channels))
     # Not `sound.blocks`: it refuses files that cannot be seeked, as GSM 6.10 and G.721.
     with suppress(soundfile.LibsndfileError):
         while len(values := sound.read(size, dtype="float32", always_2d=True)):
