@@ -56,8 +56,9 @@ def demo(
         (title, query, kind, collection.search(query, TOP, modality=kind, unique=True))
         for title, query, kind in _questions(questions)
     ]
-    titles, queries, _, hits_of = zip(*answers, strict=True)
-    page.write_text(gallery.album(list(zip(queries, hits_of, strict=True)), titles), encoding="utf-8")
+    titles = [title for title, *_ in answers]
+    album = gallery.album([(query, answer) for _, query, _, answer in answers], titles)
+    page.write_text(album, encoding="utf-8")
     for title, query, kind, answer in answers:
         typer.echo(f"\n{title}\n$ {_command(query, kind, folder)}\n")
         if len(query.parts) > 1:

@@ -82,7 +82,8 @@ class Report:
     ignored: int  # files that the user has removed for good
     notes: tuple[str, ...]  # what the user should know: rows of tables and rules that match no file
     seconds: float = 0.0
-    spent: Mapping[str, float] = field(default_factory=dict)  # by stage: wait is for decoders
+    # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # `asdict` of Python 3.11 breaks counters and default dictionaries (python/cpython#106113)
