@@ -9,13 +9,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import soundfile
 from PIL import Image
 
-from xsearch.decoders import Decoders
+from xsearch.decoders import Decoders, _Process
 from xsearch.errors import Unreadable
 from xsearch.media import identify
 from xsearch.types import MediaFile, Modality, Sample
@@ -160,3 +161,12 @@ def test_processes_end_with_the_context(files):
     while any(child.poll() is None for child in children) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert all(child.poll() is not None for child in children)
+
+
+def test_a_process_that_two_threads_kill_closes_its_socket_once() -> None:
+    process, closed = _Process(None), []
+    process.socket.close()
+    process.socket = Mock(close=lambda: (time.sleep(0.05), closed.append(True)))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: process.kill(), range(2)))
+    assert (process.dead, closed) == (True, [True])

@@ -23,7 +23,7 @@ from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
-from xsearch.ingest import Progress, Report, ingest
+from xsearch.ingest import Progress, Removal, Report, ingest
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store, default_collection
 from xsearch.system.cores import CORES
@@ -274,38 +274,13 @@ class Collection:
             raise hits.problem
         return hits
 
-    def search_many(
-        self,
-        queries: Sequence[Query | str | Path],
-        top: int = 10,
-        *,
-        modality: Kinds | None = None,
-        where: str | None = None,
-        rank: Rank | str = Rank.BALANCED,
-        match: Match | str | None = None,
-        min_cosine: float | None = None,
-        max_expected: float | None = None,
-        unique: bool = False,
-        sort: Sort | str | None = None,
-        exclude_self: bool = False,
-        anyway: bool = False,
-    ) -> list[Hits]:
-        """`search` for many queries in one batch; unknown words are the `problem` of their hits alone."""
-        options = Options(
-            top=top,
-            modality=modality,
-            where=where,
-            rank=rank,
-            match=match,
-            min_cosine=min_cosine,
-            max_expected=max_expected,
-            unique=unique,
-            sort=sort,
-            exclude_self=exclude_self,
-            anyway=anyway,
-        )
-        view = self.view()
-        return answer(view, parse_each(queries), self._on_demand(view.snapshot), options, self._decode)
+    def search_many(self, queries: Sequence[Query | str | Path], top: int = 10, **options: Any) -> list[Hits]:
+        """`search` for many queries in one batch, with its options.
+
+        Unknown words are the `problem` of the hits of their query alone.
+        """
+        view, requested = self.view(), Options(top=top, **options)
+        return answer(view, parse_each(queries), self._on_demand(view.snapshot), requested, self._decode)
 
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)
@@ -336,17 +311,15 @@ class Collection:
             none, unless it names the file itself.
         Returns how many items that is. The media themselves are not touched.
         """
-        ids, paths = ids if ids is None else [*ids], paths if paths is None else [*paths]
+        removal = Removal.of(ids, paths, where)
         if dry_run:
-            return len(self._chosen(self.snapshot(), ids, paths, where))
+            return len(removal.chosen(self.snapshot()))
         with self.store.writer() as writer:
             snapshot = writer.snapshot
             if ignore:
-                names = self._emptied(snapshot, ids, paths, where)
-                writer.skip(
-                    {"path": name, "reason": media.REMOVED, "error": Reason.REMOVED} for name in names
-                )
-            removed = writer.remove(self._chosen(snapshot, ids, paths, where))
+                record = {"reason": media.REMOVED, "error": Reason.REMOVED}
+                writer.skip({"path": name, **record} for name in removal.emptied(snapshot))
+            removed = writer.remove(removal.chosen(snapshot))
             writer.commit()
         return removed
 
@@ -358,23 +331,7 @@ class Collection:
         where: str | None = None,
     ) -> list[str]:
         """The files that `remove` leaves without items, sorted: those that `ignore` keeps out."""
-        return self._emptied(self.snapshot(), ids, paths, where)
-
-    def _emptied(
-        self,
-        snapshot: Snapshot,
-        ids: Iterable[int] | None,
-        paths: Iterable[str | Path] | None,
-        where: str | None,
-    ) -> list[str]:
-        names = snapshot.items(snapshot.ids, ["path"])["path"].to_numpy()
-        removed = np.isin(snapshot.ids, self._chosen(snapshot, ids, paths, where))
-        absent = {
-            str(name) if media.is_url(name) else str(media.absolute(name))
-            for name in (paths or ())
-            if where is None and (media.is_url(name) or Path(name).is_file())
-        }
-        return sorted((absent | set(names[removed])) - set(names[~removed]))
+        return Removal.of(ids, paths, where).emptied(self.snapshot())
 
     def items(
         self,
@@ -569,33 +526,6 @@ class Collection:
             )
         return index
 
-    @staticmethod
-    def _chosen(
-        snapshot: Snapshot,
-        ids: Iterable[int] | None,
-        paths: Iterable[str | Path] | None,
-        where: str | None,
-    ) -> np.ndarray:
-        fits = snapshot.ids[:0] if where is None else snapshot.select(where)
-        if ids is None and paths is None:
-            return fits
-        chosen = [snapshot.ids[np.isin(snapshot.ids, np.fromiter(ids or (), np.int64))]]
-        if wanted := list(paths or ()):
-            files = snapshot.files().select(["path", "ids"]).to_pylist()
-            parts = [_parts(file["path"]) for file in files]
-            for given in wanted:
-                glob = _parts(given)
-                inside = [own[: len(glob)] == glob for own in parts]
-                if not any(inside):  # a part of a recording, which is named after another file
-                    owners = {_parts(owner) for owner in media.owners(media.absolute(given))}
-                    inside = [own in owners for own in parts]
-                if not any(inside):
-                    inside = [media.fits(own, glob) for own in parts]
-                found = [file["ids"] for file, yes in zip(files, inside, strict=True) if yes]
-                chosen += [np.array(ids, np.int64) for ids in found]
-        named = np.unique(np.concatenate(chosen))
-        return named if where is None else np.intersect1d(named, fits)
-
 
 @dataclass(frozen=True, slots=True)
 class _OnDemand:
@@ -625,8 +555,3 @@ def _bytes_below(folder: Path) -> int:
             with suppress(FileNotFoundError):
                 total += Path(where, name).stat().st_size
     return total
-
-
-def _parts(name: str | Path) -> tuple[str, ...]:
-    """The folders and the file of a path, absolute, or of a URL."""
-    return tuple(str(name).rstrip("/").split("/")) if media.is_url(name) else media.absolute(name).parts

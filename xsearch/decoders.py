@@ -154,6 +154,7 @@ class _Process:
         self.socket = Connection(ours.detach())
         self.files: deque[MediaFile] = deque()  # the first is being decoded
         self.dead = False
+        self._lock = Lock()
         self._since = 0.0
 
     @property
@@ -197,10 +198,13 @@ class _Process:
         return file, Unreadable(f"{file.path}: decoding timed out; file may be damaged")
 
     def kill(self) -> None:
-        self._child.kill()
-        self._child.wait()
-        self.socket.close()
-        self.dead = True
+        """End the process, once: another thread that closes the socket too might close a new file."""
+        with self._lock:
+            if not self.dead:
+                self._child.kill()
+                self._child.wait()
+                self.socket.close()
+                self.dead = True
 
     def _status(self) -> str:
         code = self._child.returncode

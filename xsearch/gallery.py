@@ -40,11 +40,7 @@ __all__ = [
 
 PLAYER_BYTES = 3 << 20  # larger videos are represented by their poster frame
 SMALL_PX = 128  # smaller pictures are enlarged, by a whole factor, to at most this
-NAME, TITLE, FACT = (
-    60,
-    120,
-    1000,
-)  # letters of a text in a query's name, of a page's title, of a fact on a card
+NAME, TITLE, FACT = 60, 120, 1000  # letters: of a text in a query's name, a page's title, a fact on a card
 # Metadata that a card shows, by the names that tables, sidecars and files use, the first of each line that an
 # item has.
 CAPTIONS = (("title", "headline"), ("caption", "captions", "description"))
@@ -193,7 +189,7 @@ def environment() -> Environment:
 def captions(hit: Hit) -> list[str]:
     """Return the title and the caption in a hit's metadata, unless its text has them."""
     text = " ".join((hit.text or "").split()).casefold()
-    return [said for said in dict.fromkeys(_values(hit, CAPTIONS)) if said.casefold() not in text]
+    return [each for each in dict.fromkeys(_values(hit, CAPTIONS)) if each.casefold() not in text]
 
 
 def details(hit: Hit) -> list[str]:

@@ -1,8 +1,13 @@
 """The program is run in this process, on a real collection, with a tiny model of random weights."""
 
 import dataclasses
-from collections.abc import Callable
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import PIPE, Popen
 from typing import Any
 
 import numpy as np
@@ -73,3 +78,29 @@ def index(run: Run, media: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     folder = tmp_path_factory.mktemp("indexes") / "default"
     run("ingest", media, "--collection", folder)
     return folder
+
+
+@pytest.fixture
+def program(model: Path) -> Iterator[Callable[..., Popen[str]]]:
+    """Starts the program as another process; ends it if the test does not."""
+    started = []
+
+    def start(*words: object) -> Popen[str]:
+        environment = os.environ | {"XSEARCH_MODEL": str(model), "PYTHONPATH": str(Path.cwd())}
+        command = [sys.executable, "-m", "xsearch", *map(str, words)]
+        started.append(subprocess.Popen(command, env=environment, stdout=PIPE, stderr=PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def interrupted(process: Popen[str]) -> tuple[str, str]:
+    """Send Ctrl-C to a program; return its stdout and stderr."""
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    return stdout, stderr

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-import xsearch.ingest
 from tests.fakes import FakeBackend
+from tests.ingest.conftest import fill
 from xsearch import Collection
 from xsearch.errors import UsageError
-from xsearch.ingest.ledger import _table
+from xsearch.ingest.columns import table
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.store.segments import unify
 from xsearch.types import Modality
@@ -28,8 +28,6 @@ SIDECAR = """<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.
 <rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/" xmlns:xmp="http://ns.adobe.com/xap/1.0/"
   xmp:Rating="{rating}"><dc:description><rdf:Alt><rdf:li>{words}</rdf:li></rdf:Alt></dc:description>
 </rdf:Description></rdf:RDF></x:xmpmeta>"""
-
-ingest = functools.partial(xsearch.ingest.ingest, decoders=0)
 
 
 @pytest.fixture
@@ -43,20 +41,11 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    return Collection.create(tmp_path / "collection", backend=FakeBackend())
-
-
 def photo(path: Path, colour: str, taken: str, caption: str) -> None:
     exif = Image.Exif()
     exif[0x110], exif[0x10E] = "Pixel 8", caption
     exif.get_ifd(0x8769)[0x9003] = taken
     Image.new("RGB", (24, 16), colour).save(path, exif=exif)
-
-
-def run(collection: Collection, folder: Path, **options: Any) -> Any:
-    return ingest(collection.store, [folder], collection.backend, **options)
 
 
 def rows(collection: Collection, *columns: str, **options: Any) -> list[tuple[Any, ...]]:
@@ -67,7 +56,7 @@ def rows(collection: Collection, *columns: str, **options: Any) -> list[tuple[An
 
 
 def test_captions_are_texts_of_their_pictures(collection: Collection, folder: Path) -> None:
-    report = run(collection, folder)
+    report = fill(collection, folder)
     assert (report.new, report.items) == ({IMAGE: 3}, {IMAGE: 3, TEXT: 2})
     assert rows(collection, "text", "width", "camera") == [
         ("a.jpg", "image", None, 24, "Pixel 8"),
@@ -78,18 +67,18 @@ def test_captions_are_texts_of_their_pictures(collection: Collection, folder: Pa
     ]
     hit = collection.search("bright green", 1)[0]
     assert (Path(hit.path).name, hit.modality, hit.text) == ("a.jpg", "text", "bright green")
-    again = run(collection, folder)
+    again = fill(collection, folder)
     assert (again.unchanged, again.files, sum(again.items.values())) == (3, {IMAGE: 3}, 0)
     assert collection.remove(paths=[folder / "a.jpg"]) == 2
 
 
 def test_without_captions(collection: Collection, folder: Path) -> None:
-    assert run(collection, folder, captions=False).items == {IMAGE: 3}
+    assert fill(collection, folder, captions=False).items == {IMAGE: 3}
     assert rows(collection, "description")[0] == ("a.jpg", "image", "bright green")
 
 
 def test_a_picture_searches_by_its_picture(collection: Collection, folder: Path) -> None:
-    run(collection, folder)
+    fill(collection, folder)
     hits = collection.search(folder / "a.jpg", 5)
     assert hits.query is not None
     assert (hits.query.query.parts[0].modality, len(hits.query.own)) == (IMAGE, 2)
@@ -104,7 +93,7 @@ def test_a_picture_whose_caption_is_unread_lets_no_unread_texts_in(tmp_path: Pat
     collection = Collection.create(tmp_path / "closed", backend=backend)
     photo(folder / "a.jpg", "red", "2024:06:01 12:00:00", "zażółć gęślą")
     (folder / "d.txt").write_text("bright green")
-    run(collection, folder)
+    fill(collection, folder)
     unread = [hit.is_unread for hit in collection.search(folder / "a.jpg", 9)]
     assert unread == sorted(unread)
     assert sum(unread) == 2
@@ -116,8 +105,8 @@ def test_a_thermal_picture_with_a_caption_stays_thermal(collection: Collection, 
     exif = Image.Exif()
     exif[0x10E] = "bright"
     Image.new("L", (24, 16), 99).save(folder / "a.jpg", exif=exif)
-    assert run(collection, folder).items == {THERMAL: 1, TEXT: 1}
-    assert run(collection, folder).unchanged == 1
+    assert fill(collection, folder).items == {THERMAL: 1, TEXT: 1}
+    assert fill(collection, folder).unchanged == 1
     query = collection.search(folder / "a.jpg", 1).query
     assert query is not None
     assert query.query.parts[0].modality == THERMAL
@@ -125,12 +114,12 @@ def test_a_thermal_picture_with_a_caption_stays_thermal(collection: Collection, 
 
 def test_facts_stay_with_files_that_are_touched_moved_or_copied(collection: Collection, folder: Path) -> None:
     (folder / "a.json").write_text('{"rating": 5, "camera": "mine"}')
-    run(collection, folder)
+    fill(collection, folder)
     os.utime(folder / "b.jpg", (1, 1))
     (folder / "a.jpg").rename(folder / "z.jpg")
     shutil.copy(folder / "b.jpg", folder / "copy.jpg")
     (folder / "b.json").write_text('{"title": "red"}')
-    report = run(collection, folder, prune=True)
+    report = fill(collection, folder, prune=True)
     assert (report.moved, report.duplicates, sum(report.items.values())) == (1, 1, 2)
     assert rows(collection, "camera", "rating", "title", "description") == [
         ("b.jpg", "image", "Pixel 8", None, "red", "dark"),
@@ -146,9 +135,9 @@ def test_facts_stay_with_files_that_are_touched_moved_or_copied(collection: Coll
 def test_a_copy_has_none_of_its_sources_own_columns(collection: Collection, folder: Path) -> None:
     (folder / "b.json").write_text('{"camera": "mine", "title": "red"}')
     shutil.copy(folder / "b.jpg", folder / "copy.jpg")
-    run(collection, folder)
+    fill(collection, folder)
     shutil.copy(folder / "b.jpg", folder / "later.jpg")
-    run(collection, folder)
+    fill(collection, folder)
     found = {row[:3] for row in rows(collection, "camera", where="description = 'dark'")}
     assert {(name, camera) for name, _, camera in found} == {
         ("b.jpg", "mine"),
@@ -159,9 +148,9 @@ def test_a_copy_has_none_of_its_sources_own_columns(collection: Collection, fold
 
 def test_an_empty_cell_replaces_nothing(collection: Collection, folder: Path) -> None:
     (folder / "metadata.csv").write_text("path,camera,year\na.jpg,,1999\nb.jpg,mine,\n")
-    run(collection, folder, captions=False)
+    fill(collection, folder, captions=False)
     (folder / "metadata.csv").write_text("path,camera,year\na.jpg,,2001\nb.jpg,mine,\n")
-    assert run(collection, folder).described == 1
+    assert fill(collection, folder).described == 1
     assert rows(collection, "camera", "year", where="path not like '%c.png'") == [
         ("a.jpg", "image", "Pixel 8", 2001),
         ("b.jpg", "image", "mine", None),
@@ -171,34 +160,34 @@ def test_an_empty_cell_replaces_nothing(collection: Collection, folder: Path) ->
 def test_an_xmp_sidecar_is_followed(collection: Collection, folder: Path) -> None:
     sidecar = folder / "c.xmp"
     sidecar.write_text(SIDECAR.format(rating=3, words="bright green"))
-    run(collection, folder)
+    fill(collection, folder)
     of_c = functools.partial(rows, collection, "rating", "text", where="path like '%c.png'")
     assert of_c() == [("c.png", "image", 3, None), ("c.png", "text", 3, "bright green")]
     sidecar.write_text(SIDECAR.format(rating=5, words="bright green"))
-    report = run(collection, folder)
+    report = fill(collection, folder)
     assert (report.described, report.unchanged, sum(report.items.values())) == (1, 3, 0)
     assert of_c() == [("c.png", "image", 5, None), ("c.png", "text", 5, "bright green")]
     sidecar.write_text(SIDECAR.format(rating=5, words="dark"))
-    report = run(collection, folder)
+    report = fill(collection, folder)
     assert (report.changed, report.unchanged, report.items) == (1, 2, {IMAGE: 1, TEXT: 1})
     assert of_c() == [("c.png", "image", 5, None), ("c.png", "text", 5, "dark")]
-    assert run(collection, folder).unchanged == 3
+    assert fill(collection, folder).unchanged == 3
     (folder / "c.json").write_text('{"description": "red"}')  # comes before it
-    run(collection, folder)
-    assert run(collection, folder).unchanged == 3
+    fill(collection, folder)
+    assert fill(collection, folder).unchanged == 3
     assert [row[2] for row in rows(collection, "description", where="path like '%c.png'")] == ["red", "red"]
 
 
 def test_facts_have_the_same_types_in_all_commits() -> None:
     tables = [
-        _table([{"path": "a", "taken_at": datetime(2024, 6, 1), "focal_mm": 50.0, "rating": 5}]),
-        _table([{"path": "b", "taken_at": None, "focal_mm": 35, "rating": "4"}]),
-        _table([{"path": "c", "taken_at": "2023-01-02", "focal_mm": "28.5"}]),
+        table([{"path": "a", "taken_at": datetime(2024, 6, 1), "focal_mm": 50.0, "rating": 5}]),
+        table([{"path": "b", "taken_at": None, "focal_mm": 35, "rating": "4"}]),
+        table([{"path": "c", "taken_at": "2023-01-02", "focal_mm": "28.5"}]),
     ]
     schema = unify([table.schema for table in tables])
     types = [str(schema.field(name).type) for name in ("taken_at", "focal_mm", "rating")]
     assert types == ["timestamp[us]", "double", "int64"]
-    free = _table([{"path": "d", "taken_at": "in June", "rating": 4.5}, {"path": "e", "rating": 3}])
+    free = table([{"path": "d", "taken_at": "in June", "rating": 4.5}, {"path": "e", "rating": 3}])
     assert [str(free.schema.field(name).type) for name in ("taken_at", "rating")] == ["string", "double"]
 
 
@@ -211,12 +200,12 @@ def test_facts_have_the_same_types_in_all_commits() -> None:
     ],
 )
 def test_filters(where: str, expected: list[str], collection: Collection, folder: Path) -> None:
-    run(collection, folder)
+    fill(collection, folder)
     assert list(dict.fromkeys(name for name, _ in rows(collection, where=where))) == expected
 
 
 def test_by_date(collection: Collection, folder: Path) -> None:
-    run(collection, folder, captions=False)
+    fill(collection, folder, captions=False)
 
     def found(search: Callable[..., Any], **options: Any) -> list[str]:
         return [Path(hit.path).name for hit in search(folder / "b.jpg", 3, **options)]
@@ -234,11 +223,11 @@ def test_by_date(collection: Collection, folder: Path) -> None:
 
 
 def test_words_of_facts_are_found_and_codes_are_not(collection: Collection, folder: Path) -> None:
-    run(collection, folder, captions=False)
+    fill(collection, folder, captions=False)
     found = {Path(hit.path).name for hit in collection.search("pixel", match="words")}
     assert found == {"a.jpg", "b.jpg"}
     Image.new("RGB", (24, 16)).save(folder / "d.jpg", exif=_with_iso(1234))
-    run(collection, folder)
+    fill(collection, folder)
     assert list(collection.search("1234", match="words")) == []
 
 
@@ -261,10 +250,10 @@ def takeout(path: Path, description: str, seconds: int, latitude: float = 48.5) 
 
 
 def test_takeout_says_what_its_file_does_not(collection: Collection, folder: Path) -> None:
-    run(collection, folder)
+    fill(collection, folder)
     takeout(folder / "a.jpg.json", "dark", 1_717_200_000)
     takeout(folder / "c.png.supplemental-metadata.json", "bright green", 1_717_200_000)
-    report = run(collection, folder)
+    report = fill(collection, folder)
     assert (report.described, report.changed, report.not_media, report.items) == (
         1,
         1,
@@ -280,7 +269,7 @@ def test_takeout_says_what_its_file_does_not(collection: Collection, folder: Pat
         (datetime(2024, 6, 1), "+00:00", 48.5, None, "bright green", "Anna", None, None),
         (datetime(2024, 6, 1), "+00:00", 48.5, None, "bright green", "Anna", None, None),
     ]
-    assert run(collection, folder).unchanged == 3
+    assert fill(collection, folder).unchanged == 3
 
 
 @pytest.mark.parametrize(
@@ -299,14 +288,14 @@ def test_takeout_cuts_names(collection: Collection, tmp_path: Path, name: str, s
     folder.mkdir()
     Image.new("RGB", (24, 16), "lime").save(folder / name)
     takeout(folder / sidecar, "", 1_717_200_000, latitude=0.0)
-    assert run(collection, folder).not_media == 0
+    assert fill(collection, folder).not_media == 0
     assert rows(collection, "taken_zone", "latitude") == [(name, "image", "+00:00", None)]
 
 
 def test_a_takeout_file_without_its_values_states_nothing(collection: Collection, folder: Path) -> None:
     (folder / "c.png.json").write_text('{"photoTakenTime": {}, "geoData": null, "people": null}')
     (folder / "a.jpg.json").write_text('{"photoTakenTime": {"timestamp": "x"}, "people": [1], "geoData": {}}')
-    report = run(collection, folder)
+    report = fill(collection, folder)
     assert (sum(report.new.values()), report.skipped) == (3, ())
 
 
@@ -317,7 +306,7 @@ def test_sidecars_are_not_counted_as_files_that_are_not_media(collection: Collec
     (folder / "a.json").write_text('{"place": "of another"}')
     (folder / "b.json").write_text("[1, 2]")
     for _ in range(2):
-        assert run(collection, folder).not_media == 2
+        assert fill(collection, folder).not_media == 2
     listed = collection.skipped(everything=True)["path"].to_pylist()
     assert listed == [str(folder / name) for name in ("a.json", "b.json")]
     assert {row[0]: row[2] for row in rows(collection, "place")} == {
@@ -329,10 +318,10 @@ def test_sidecars_are_not_counted_as_files_that_are_not_media(collection: Collec
 
 def test_a_foreign_date_in_a_table_leaves_other_dates_alone(collection: Collection, folder: Path) -> None:
     (folder / "metadata.csv").write_text("path,taken_at\nc.png,1.7.1999\nb.jpg,2023-06-02T08:00:00Z\n")
-    run(collection, folder, captions=False)
+    fill(collection, folder, captions=False)
     assert rows(collection, "taken_at", "taken_zone", "taken_at_") == [
         ("a.jpg", "image", datetime(2024, 6, 1, 12), None, None),
         ("b.jpg", "image", datetime(2023, 6, 2, 8), "+00:00", None),
         ("c.png", "image", None, None, "1.7.1999"),
     ]
-    assert run(collection, folder).unchanged == 3
+    assert fill(collection, folder).unchanged == 3

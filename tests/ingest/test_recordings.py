@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.fakes import FakeBackend
+from tests.ingest.conftest import fill
 from xsearch.collection import Collection
-from xsearch.ingest import Progress, Report, ingest
+from xsearch.ingest import Progress
 from xsearch.types import Modality
 
 IMU = Modality.IMU
@@ -37,16 +36,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 FILES = 2 * 2 + 1 + 21
-
-
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    return Collection.create(tmp_path / "collection", backend=FakeBackend())
-
-
-def fill(collection: Collection, folder: Path, **options: Any) -> Report:
-    """`collection.ingest` in this process, which starts faster."""
-    return ingest(collection.store, [folder], collection.backend, decoders=0, **options)
 
 
 def stored(collection: Collection) -> set[str]:

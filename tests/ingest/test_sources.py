@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import numpy as np
@@ -18,9 +17,9 @@ import pytest
 from PIL import Image
 
 from tests.fakes import FakeBackend
+from tests.ingest.conftest import fill
 from xsearch.collection import Collection
 from xsearch.errors import Reason, UsageError
-from xsearch.ingest import Report, ingest
 from xsearch.media import is_url
 from xsearch.types import Modality
 
@@ -86,16 +85,6 @@ def memory(media: Path) -> Iterator[str]:
     system.put(str(media), "/media", recursive=True)
     yield "memory://media"
     system.rm("/media", recursive=True)
-
-
-@pytest.fixture
-def collection(tmp_path: Path) -> Collection:
-    return Collection.create(tmp_path / "index", backend=FakeBackend())
-
-
-def fill(collection: Collection, source: str | Path, **options: Any) -> Report:
-    """`collection.ingest` in this process, which starts faster."""
-    return ingest(collection.store, [source], collection.backend, decoders=0, **options)
 
 
 FILES = ["a b/blue", "a b/depth/1.png", "note.txt", "red.jpg", "walk_accel.csv"]

@@ -118,20 +118,22 @@ def remove(
         output.note(f"{there} of {len(ids)} ids are in the collection, not {unknown}")
     count = collection.remove(ids, paths=paths, where=where, dry_run=True)
     emptied = collection.emptied(ids, paths=paths, where=where)
-    kept_out = f", keep {output.plural(len(emptied), 'file')} out" if ignore and emptied else ""
-    if not count and not kept_out:
+    items, files = output.plural(count, "item"), output.plural(len(emptied), "file")
+    keep_out = f", keep {files} out" if ignore and emptied else ""
+    if not count and not keep_out:
         typer.echo("no items match, nothing was removed")
         return
-    if back := [] if ignore else [name for name in emptied if is_url(name) or os.path.lexists(name)]:
+    back = [name for name in emptied if is_url(name) or os.path.lexists(name)]
+    if back and not ignore:
         files = output.plural(len(back), "file")
         output.note(f"the next ingest of its folder brings back {files}; --ignore keeps such files out")
     if dry_run:
-        typer.echo(f"would remove {output.plural(count, 'item')}{kept_out}")
+        typer.echo(f"would remove {items}{keep_out}")
         return
     if not yes:
-        typer.confirm(f"Remove {output.plural(count, 'item')} from {folder}{kept_out}?", abort=True, err=True)
+        typer.confirm(f"Remove {items} from {folder}{keep_out}?", abort=True, err=True)
     removed = collection.remove(ids, paths=paths, where=where, ignore=ignore)
-    typer.echo(f"removed {output.plural(removed, 'item')}" + kept_out.replace("keep ", "kept ", 1))
+    typer.echo(f"removed {output.plural(removed, 'item')}" + (f", kept {files} out" if keep_out else ""))
 
 
 def skipped(

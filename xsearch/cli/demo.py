@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xsearch.cli import hits, options, output
-from xsearch.cli.ingest import open_or_create, print_report, progress_bar
+from xsearch.cli.ingest import open_or_create
+from xsearch.cli.report import print_report, progress_bar
 from xsearch.errors import UsageError
 from xsearch.types import Hit, Modality
 
@@ -55,8 +56,9 @@ def demo(
         (title, query, kind, collection.search(query, TOP, modality=kind, unique=True))
         for title, query, kind in _questions(questions)
     ]
-    titles, queries, _, found = zip(*answers, strict=True)
-    page.write_text(gallery.album(list(zip(queries, found, strict=True)), titles), encoding="utf-8")
+    titles = [title for title, *_ in answers]
+    album = gallery.album([(query, answer) for _, query, _, answer in answers], titles)
+    page.write_text(album, encoding="utf-8")
     for title, query, kind, answer in answers:
         typer.echo(f"\n{title}\n$ {_command(query, kind, folder)}\n")
         if len(query.parts) > 1:

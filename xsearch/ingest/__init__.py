@@ -1,12 +1,17 @@
 """Incremental ingest: files -> samples -> vectors -> store -> index.
 
     ingest     the entry point
-    survey     compares the files on disk with the store; the work to do, as a table
+    roots      files and folders named by the user
+    listing    the files below them, local and remote
     known      files recorded in the store
+    survey     compares the two; the work to do, as a table
+    others     files of a folder without items: no media, excluded, removed for good
     work       tasks and the pure functions applied to one file, all picklable
     local      the engine: runs tasks on this machine
     ledger     collects results and commits them
     copies     files whose content is already embedded
+    columns    values as stored
+    removal    which items a removal is about
     report     progress and the final report
     interrupts deferred SIGINT
 
@@ -16,6 +21,7 @@ or seconds: a run that is killed loses the work since its last commit, and the n
 
 from xsearch.ingest.ingest import ingest
 from xsearch.ingest.ledger import COMMIT_ITEMS
+from xsearch.ingest.removal import Removal
 from xsearch.ingest.report import Progress, Report
 
-__all__ = ["COMMIT_ITEMS", "Progress", "Report", "ingest"]
+__all__ = ["COMMIT_ITEMS", "Progress", "Removal", "Report", "ingest"]

@@ -63,14 +63,15 @@ class Copies:
         if name in self._recaptioned:
             return True
         if stored := self._stored.get(content):
-            gone = None
-            if name not in stored:  # otherwise only its mtime has changed
-                gone = next((old for old in stored if old not in self.moved and self._is_gone(old)), None)
-                self.moved |= {gone} if gone else set()
-            source = name if name in stored else gone or stored[0]
-            if source not in (name, gone):
-                task = _with_facts(task)
-            self.of_stored.append(Copy(task, source, is_moved=gone is not None))
+            gone = (old for old in stored if old not in self.moved and self._is_gone(old))
+            if name in stored:  # only its mtime has changed
+                copy = Copy(task, name)
+            elif old := next(gone, None):
+                self.moved.add(old)
+                copy = Copy(task, old, is_moved=True)
+            else:
+                copy = Copy(_with_facts(task), stored[0])
+            self.of_stored.append(copy)
             return False
         first = self._first.setdefault(content, name)
         if first != name:

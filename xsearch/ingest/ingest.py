@@ -72,7 +72,7 @@ def ingest(
                 scratch=Path(scratch).resolve(),
             )
         if writer is None or backend is None:
-            return replace(plan.preview(known, prune), seconds=clock.seconds, spent=clock.spent)
+            return replace(plan.preview(prune), seconds=clock.seconds, spent=clock.spent)
         with Ledger(
             writer, known, plan, clock, commit_items=commit_items, commit_s=commit_s, progress=progress
         ) as ledger:

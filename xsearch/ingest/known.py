@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -13,18 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from xsearch import media
 from xsearch.errors import Reason
+from xsearch.ingest.columns import as_text, is_stored
 from xsearch.media import RemoteFile, Skipped
+from xsearch.metadata import sidecar
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality, kind_of_file
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
-__all__ = ["Known", "KnownFile", "KnownSkip", "as_text"]
+__all__ = ["Known", "KnownFile", "KnownSkip"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,9 +86,10 @@ class Known:
         self.removed = {path for path, skip in others.items() if skip.error is Reason.REMOVED}
         self.others = {path: skip for path, skip in others.items() if path not in self.removed}
 
-    def is_skipped(self, name: str) -> bool:
-        """Whether a file was skipped or removed for good."""
-        return name in self.skips or name in self.removed
+    def resolved(self, name: str, sidecar_problem: str | None) -> list[str]:
+        """Return which records of a file, now read, and of its sidecar are no longer true."""
+        names = [name] if sidecar_problem else [name, sidecar(name)]
+        return [each for each in map(as_text, names) if each in self.skips or each in self.removed]
 
     def unchanged(self, path: Path) -> MediaFile | None:
         """Return a stored file if it is unchanged on disk, without opening it."""
@@ -107,7 +108,7 @@ class Known:
             return True
         row, schema = self.stated(known), self._snapshot.schema
         return all(
-            name in row and _is_stored(value, row[name], schema.field(name).type)
+            name in row and is_stored(value, row[name], schema.field(name).type)
             for name, value in extra.items()
             if value is not None
         )
@@ -127,11 +128,6 @@ class Known:
         return {row["id"]: row for row in rows}
 
 
-def as_text(value: object) -> str:
-    """Return a value as stored in a column of mixed types: a string."""
-    return str(value).encode(errors="backslashreplace").decode()
-
-
 def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
     files = snapshot.files()
     lists = files["ids"].combine_chunks()
@@ -148,13 +144,3 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
 def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
     for row in snapshot.skipped(everything=True).to_pylist():
         yield KnownSkip(Skipped(row["path"], row["reason"], Reason(row["error"])), row["when"])
-
-
-def _is_stored(value: Any, stored: Any, kind: pa.DataType) -> bool:
-    """Whether `stored` equals `value` cast to a column of type `kind`; NaN equals NaN."""
-    if stored is None:
-        return False
-    expected = {as_text(value)}
-    with suppress(pa.ArrowException, OverflowError, UnicodeEncodeError):  # stored as text
-        expected.add(pa.scalar(value).cast(kind, safe=False).as_py())
-    return stored in expected or (stored != stored and value != value)

@@ -9,27 +9,24 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
 from xsearch import media
 from xsearch.errors import Reason
+from xsearch.ingest.columns import as_text, table
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_sigint
-from xsearch.ingest.known import Known, KnownFile, as_text
+from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
-from xsearch.ingest.survey import Survey, kept, pruned
+from xsearch.ingest.survey import Survey
 from xsearch.ingest.work import Action, Embedded, Task
 from xsearch.media import RemoteFile, Skipped
-from xsearch.media.facts import COLUMNS
 from xsearch.metadata import sidecar
 from xsearch.types import MediaFile, Modality
 
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMIT_ITEMS", "COMMIT_S", "Ledger"]
 
-TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us")}
-FACTS = {name: TYPES[kind] for name, kind in COLUMNS.items()}  # whatever the values of a commit are
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # bound the work lost on a kill; a commit takes about 20 ms of fsync
 
 
@@ -141,11 +136,10 @@ class Ledger:
                     file = copy.task.file
                     self.refuse(replace(problems[copy.source], path=file.name), file)
             self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
-        gone = self._survey.vanished - copies.moved
-        removed = pruned(gone, prune)
-        self._counts["removed"] = sum(len(files[name].ids) for name in removed)
-        self._counts["notes"] += tuple(kept(files, gone - removed, self._survey.excluded))
-        self._pending.append(_Change(dropped=removed))
+        pruned = self._survey.pruned(prune, copies.moved)
+        self._counts["removed"] = pruned.items
+        self._counts["notes"] += pruned.notes
+        self._pending.append(_Change(dropped=pruned.files))
 
     @property
     def is_due(self) -> bool:
@@ -165,7 +159,7 @@ class Ledger:
                 writer.skip(self._records(change.skipped))
             if rows := [row for change in changes for row in change.rows]:
                 vectors = [vector for change in changes for vector in change.vectors]
-                writer.add(_table(rows), np.stack(vectors))
+                writer.add(table(rows), np.stack(vectors))
             writer.commit()
         self._committed_s = time.perf_counter()
 
@@ -200,15 +194,13 @@ class Ledger:
     def _replace(self, embedded: Embedded, moved_from: str | None = None) -> None:
         """Replace a file's items; those of `moved_from` are removed as well."""
         file, problem = embedded.task.file, embedded.task.sidecar_problem
-        sidecar_name = sidecar(file.name)
-        resolved = [as_text(file.name)] if problem else [as_text(file.name), as_text(sidecar_name)]
         self._apply(
             _Change(
                 dropped=(file.name, moved_from) if moved_from else (file.name,),
                 rows=embedded.rows,
                 vectors=embedded.vectors,
-                skipped=(Skipped(sidecar_name, problem, Reason.SIDECAR),) if problem else (),
-                recovered=[name for name in resolved if self._known.is_skipped(name)],
+                skipped=(Skipped(sidecar(file.name), problem, Reason.SIDECAR),) if problem else (),
+                recovered=self._known.resolved(file.name, problem),
             ),
             file.name,
             file,
@@ -237,24 +229,3 @@ class Ledger:
             known = self._known.skips.get(path)
             if known is None or known.skipped != replace(skip, path=path) or known.has_changed():
                 yield {"path": path, "reason": skip.reason, "error": skip.error, "when": self._started}
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Convert rows to a table. A column of mixed types, or unlike the fact of its name, becomes text."""
-    names = dict.fromkeys(name for row in rows for name in row)
-    columns = {name: [row.get(name) for row in rows] for name in names}
-    return pa.table({name: _column(values, FACTS.get(name)) for name, values in columns.items()})
-
-
-def _column(values: list[Any], kind: pa.DataType | None) -> pa.Array:
-    """kind: of the column; None: that of the values."""
-    unfit = (pa.ArrowException, OverflowError, UnicodeEncodeError)
-    try:
-        column = pa.array(values)
-    except unfit:
-        column = pa.array([None if value is None else as_text(value) for value in values], pa.string())
-    if kind is not None and column.type != kind:
-        with suppress(*unfit):
-            is_year = pa.types.is_integer(column.type)  # and not microseconds since 1970
-            return (column.cast(pa.string()) if is_year else column).cast(kind)
-    return column

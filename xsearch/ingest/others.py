@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from os.path import splitext
 
 from xsearch.errors import Reason
+from xsearch.ingest.roots import Roots
 from xsearch.media import Skipped
 
-__all__ = ["Others", "extension"]
+__all__ = ["LEFT_OUT", "Others", "extension"]
+
+LEFT_OUT = (Reason.EXCLUDED, Reason.REMOVED)  # whatever they are
 
 # Bounds on what the other files of a folder add to a collection
 LISTED, LISTED_OF_TYPE = 1_000, 100  # files by name
@@ -21,9 +24,9 @@ _EXTENSION = re.compile(r"\.(?=.*[a-z])\w{1,10}")  # not the .0001 of a numbered
 class Others:
     """Counts files by reason and extension, and lists the first ones."""
 
-    def __init__(self, roots: Sequence[str]) -> None:
-        """roots: paths and URLs of this ingest."""
-        self._roots = sorted((root.rstrip("/") for root in roots), key=len, reverse=True)
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
+        self._tops = sorted((root.rstrip("/") for root in roots.names), key=len, reverse=True)
         self.counts: Counter[Reason] = Counter()
         self.types: Counter[str] = Counter()  # extensions of the files that are not media
         self._listed: dict[str, Skipped] = {}
@@ -41,14 +44,13 @@ class Others:
             self._listed_of_type[kind] += 1
             self._listed[skip.path] = skip
         else:
-            root = next((root for root in self._roots if skip.path.startswith(root)), self._roots[-1])
+            root = next((top for top in self._tops if skip.path.startswith(top)), self._tops[-1])
             self._more[root, kind, skip.error] += 1
 
     def changes(self, stored: Mapping[str, Skipped]) -> tuple[list[Skipped], set[str]]:
         """Return the lines to add to those of earlier ingests, and the paths of those to drop."""
         lines = self._lines()
-        below = tuple(f"{root}/" for root in self._roots)
-        old = {path for path in stored if path.startswith(below) or path in self._roots}
+        old = {path for path in stored if path in self._roots}
         return [skip for path, skip in lines.items() if stored.get(path) != skip], old - lines.keys()
 
     def _lines(self) -> dict[str, Skipped]:
@@ -72,8 +74,8 @@ def extension(path: str) -> str:
     >>> extension("/a/b.JSON"), extension("/a.b/README"), extension("/a/frame.0001")
     ('.json', '', '')
     """
-    found = splitext(path)[1].lower()  # noqa: PTH122  also for URLs
-    return found if _EXTENSION.fullmatch(found) else ""
+    suffix = splitext(path)[1].lower()  # noqa: PTH122  also for URLs
+    return suffix if _EXTENSION.fullmatch(suffix) else ""
 
 
 def _more(reason: Reason, count: int) -> str:

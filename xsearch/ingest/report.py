@@ -6,7 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -62,27 +62,28 @@ class Progress:
     path: str  # of the last finished file
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The results of a run; of a dry run, what it would do."""
 
     files: Mapping[Modality, int]  # media files visited, by kind
     new: Mapping[Modality, int]  # new and changed files, by kind
-    items: Mapping[Modality, int]  # their items, by kind
+    items: Mapping[Modality, int] = field(default_factory=dict)  # their items, by kind
     changed: int  # stored files with new content
     unchanged: int
-    duplicates: int  # files that took the vectors of another with the same bytes
-    moved: int  # duplicates whose original is gone
+    duplicates: int = 0  # files that took the vectors of another with the same bytes
+    moved: int = 0  # duplicates whose original is gone
     described: int  # files with new user columns only
-    removed: int  # items of vanished and excluded files
+    removed: int = 0  # items of vanished and excluded files
     skipped: tuple[Skipped, ...]  # including unchanged ones of earlier runs
     not_media: int
     not_media_types: Mapping[str, int]  # by extension
     excluded: int  # files and folders, by globs and ignore files
     ignored: int  # files that the user has removed for good
     notes: tuple[str, ...]  # what the user should know: rows of tables and rules that match no file
-    seconds: float
-    spent: Mapping[str, float]  # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
+    seconds: float = 0.0
+    # seconds by stage: "look", "wait" (for decoders), "embed", "write", "index"
+    spent: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # `asdict` of Python 3.11 breaks counters and default dictionaries (python/cpython#106113)

@@ -135,34 +135,37 @@ def _taken(
     *,
     anyway: bool,
 ) -> _Taken:
-    own, vector = NONE, None
     match part.source:
         case int() as id:
-            own, vector = of_item(part, id, snapshot)
+            own, (kind, vector) = of_item(part, id, snapshot)
+            return _Taken(kind, own, vector=vector)
         case np.ndarray():
-            vector = _given(part, part.source, backend.fingerprint.dim)
+            kind, vector = _given(part, part.source, backend.fingerprint.dim)
+            return _Taken(kind, NONE, vector=vector)
         case str() | tuple():
-            samples = read(part)
-        case _:
-            with _opened(part, guarded) as file:
-                if snapshot is not None:
-                    own, vector = of_file(part, snapshot, file.state, file.digest)
-                if vector is None:
-                    decoded = file.samples()
-                    samples = list(islice(decoded, BATCH))
-                    kind = samples[0].modality
-                    if kind is Modality.TEXT:
-                        samples += decoded
-                    elif len(samples) == BATCH:
-                        mean, count = _mean(chain(samples, decoded), backend, target)
-                        return _Taken(kind, own, vector=mean, windows=count)
-    if vector is not None:
-        return _Taken(vector[0], own, vector=vector[1])
+            return _sampled(iter(read(part)), NONE, backend, target, anyway=anyway)
+    with _opened(part, guarded) as file:
+        own, stored = NONE, None
+        if snapshot is not None:
+            own, stored = of_file(part, snapshot, file.state, file.digest)
+        if stored is not None:
+            return _Taken(stored[0], own, vector=stored[1])
+        return _sampled(file.samples(), own, backend, target, anyway=anyway)
+
+
+def _sampled(
+    decoded: Iterator[Sample], own: np.ndarray, backend: Backend, target: Modality | None, *, anyway: bool
+) -> _Taken:
+    """Take the samples of a part; those of a long recording are embedded while it is decoded."""
+    samples = list(islice(decoded, BATCH))
     kind = samples[0].modality
-    if kind is not Modality.TEXT:
+    if kind is Modality.TEXT:
+        reading = read_text([*samples, *decoded], backend, anyway=anyway)
+        return _Taken(kind, own, **reading._asdict(), windows=len(reading.samples))
+    if len(samples) < BATCH:
         return _Taken(kind, own, samples, windows=len(samples))
-    reading = read_text(samples, backend, anyway=anyway)
-    return _Taken(kind, own, **reading._asdict(), windows=len(reading.samples))
+    mean, count = _mean(chain(samples, decoded), backend, target)
+    return _Taken(kind, own, vector=mean, windows=count)
 
 
 def _mean(samples: Iterator[Sample], backend: Backend, target: Modality | None) -> tuple[np.ndarray, int]:
