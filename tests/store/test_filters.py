@@ -215,8 +215,8 @@ def test_anything_else_is_refused_in_one_line(snapshot, where, server, tmp_path:
 @pytest.mark.parametrize(
     ("where", "problem"),
     [
-        ("modality = image", "no column image, a text needs single quotes: 'image'; "),
-        ("modalty = 'image'", "no column modalty, did you mean modality?; "),
+        ("modality = image", "no item has a column image; a text needs single quotes: 'image'; "),
+        ("modalty = 'image'", "no item has a column modalty; did you mean modality?; "),
         (" ", "empty; "),
         ("path > 5", "Cannot compare values of type VARCHAR"),
     ],

@@ -96,7 +96,7 @@ def evaluate(where: str, columns: Sequence[str], read: Callable[[Sequence[str]],
         if unknown := re.match(r'Referenced column "(.+?)" not found', problem):
             near = get_close_matches(unknown[1], columns, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}?" if near else f"a text needs single quotes: '{unknown[1]}'"
-            problem = f"no column {unknown[1]}, {hint}"
+            problem = f"no item has a column {unknown[1]}; {hint}"
         if not where.strip():
             problem = "empty"
         if isinstance(error, RecursionError):
