@@ -34,7 +34,7 @@ def export(
     ] = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Write items and their vectors as Parquet, JSON lines, CSV or NumPy."""
+    """Write items and their vectors: Parquet, JSON lines, CSV or NumPy."""
     import xsearch
 
     collection = xsearch.open(folder)
