@@ -39,14 +39,22 @@ class Decoders:
     """A pool of `count` decoder processes (0: decode in this process); a context manager that ends them.
 
     side: images are cropped and resized to the square of this size that the model uses, to transfer less.
-    timeout_s: limit per sample.
+    with_facts: see `media.read`. timeout_s: limit per sample.
 
     Up to `count` threads may `read` concurrently, even during `decode`, which keeps its processes: the pool
     then doubles.
     """
 
-    def __init__(self, count: int, *, side: int | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        self._count, self._side, self._timeout_s = count, side, timeout_s
+    def __init__(
+        self,
+        count: int,
+        *,
+        side: int | None = None,
+        with_facts: bool = False,
+        timeout_s: float = TIMEOUT_S,
+    ) -> None:
+        self._count, self._timeout_s = count, timeout_s
+        self._side, self._with_facts = side, with_facts
         self._processes: list[_Process] = []
         self._is_closed, self._lock = False, Lock()
         self._idle = deque(self._start() for _ in range(count))
@@ -82,7 +90,8 @@ class Decoders:
     def _decode(self, files: Iterator[MediaFile], count: int) -> Generator[Event, None, None]:
         """`decode` with `count` processes."""
         if not count:
-            yield from ((file, event) for file in files for event in _samples(file, self._side))
+            side, with_facts = self._side, self._with_facts
+            yield from ((file, event) for file in files for event in _samples(file, side, with_facts))
             return
         processes = [self._take() for _ in range(count)]
         requeued: deque[MediaFile] = deque()  # files queued at a process that died
@@ -113,7 +122,7 @@ class Decoders:
         with self._lock:
             if self._is_closed:
                 raise ValueError("the decoder pool is closed")
-            process = _Process(self._side)
+            process = _Process(self._side, self._with_facts)
             self._processes.append(process)
         return process
 
@@ -138,13 +147,13 @@ class Decoders:
 class _Process:
     """The parent's handle of a worker process."""
 
-    def __init__(self, side: int | None) -> None:
+    def __init__(self, side: int | None, with_facts: bool = False) -> None:
         ours, theirs = socket.socketpair()
         # multiprocessing would re-import the user's script, or fork a process that has threads.
-        program = "import sys; from xsearch.decoders import serve; serve(int(sys.argv[1]), int(sys.argv[2]))"
+        program = "import sys; from xsearch.decoders import serve; serve(*map(int, sys.argv[1:]))"
         path = [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._child = subprocess.Popen(
-            [sys.executable, "-c", program, str(theirs.fileno()), str(side or 0)],
+            [sys.executable, "-c", program, *map(str, (theirs.fileno(), side or 0, int(with_facts)))],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)},
@@ -211,24 +220,24 @@ class _Process:
         return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
-def serve(descriptor: int, side: int) -> None:
+def serve(descriptor: int, side: int, with_facts: int) -> None:
     """Run a worker process: decode the files received through the socket until it is closed.
 
-    side: see `Decoders`; 0 is None.
+    side, with_facts: see `Decoders`; 0 is None or False.
     """
     keep_memory()
     os.nice(10)  # embedding has priority, so that samples do not pile up
     parent = Connection(descriptor)
     with suppress(EOFError, OSError):
         while True:
-            for event in _samples(parent.recv(), side):
+            for event in _samples(parent.recv(), side, bool(with_facts)):
                 parent.send(event)
 
 
-def _samples(file: MediaFile, side: int | None) -> Iterator[Sample | MediaError | None]:
+def _samples(file: MediaFile, side: int | None, with_facts: bool) -> Iterator[Sample | MediaError | None]:
     try:
         empty = True
-        for sample in media.read(file):
+        for sample in media.read(file, with_facts=with_facts):
             empty = False
             yield _reduced(sample, side)
         yield Unreadable(f"{file.path}: no samples; remove or replace the file") if empty else None

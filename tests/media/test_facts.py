@@ -19,6 +19,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from tests.media.bytewise import box
+from xsearch.decoders import Decoders
 from xsearch.media import facts, identify, read
 from xsearch.media.facts import COLUMNS, _valid, words
 
@@ -377,7 +378,12 @@ def test_videos_say_where_when_and_with_what(tmp_path: Path) -> None:
 
 def test_every_sample_of_a_file_is_about_its_facts(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.wav", np.full(25 * 8000, 0.1), 8000)
-    assert [sample.about.get("codec") for sample in read(identify(tmp_path / "a.wav"))] == ["pcm_s16le"] * 3
+    file = identify(tmp_path / "a.wav")
+    assert [sample.about.get("codec") for sample in read(file, with_facts=True)] == ["pcm_s16le"] * 3
+    for count in (0, 1):
+        with Decoders(count, with_facts=True) as decoders:
+            assert [sample.about.get("codec") for sample in decoders.read(file)] == ["pcm_s16le"] * 3
+    assert not any(sample.about for sample in read(file))
 
 
 def test_damaged_files_state_what_is_valid(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def run(
     if decoders is None:
         decoders = min(CORES, MAX_DECODERS, sum(survey.report.new.values()))
     with (
-        Decoders(decoders, side=backend.capabilities().image_side) as pool,
+        Decoders(decoders, side=backend.capabilities().image_side, with_facts=True) as pool,
         ReadAhead(_decoded(survey.tasks(Action.EMBED), ledger, pool), AHEAD_BYTES, _size) as events,
     ):
 

@@ -76,15 +76,15 @@ _COMMON = {  # what every reader reads
 }
 
 
-def read(file: MediaFile) -> Iterator[Sample]:
+def read(file: MediaFile, *, with_facts: bool = False) -> Iterator[Sample]:
     """Decode a file into at least one sample; see `Sample` for shapes, dtypes and units.
 
     Windows are decoded lazily, so memory does not grow with duration. A video yields its frames, then its
-    sound track as audio samples, then a GoPro's motion as IMU samples. Each sample is `about` the facts that
-    the file states. Raises Unreadable if the file is damaged, empty or truncated, possibly after some
-    samples have been yielded.
+    sound track as audio samples, then a GoPro's motion as IMU samples. with_facts: each sample is `about`
+    what the file states, which opens it once more. Raises Unreadable if the file is damaged, empty or
+    truncated, possibly after some samples have been yielded.
     """
-    about = facts.facts(file)
+    about = facts.facts(file) if with_facts else {}
     try:
         for sample in _READERS[file.modality](file):
             yield replace(sample, about=about) if about else sample
