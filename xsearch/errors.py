@@ -7,11 +7,12 @@
     │   └── BadFilter         `where` is not a read-only expression over the items
     ├── MediaError            a file cannot be decoded or embedded
     │   ├── NotMedia          unsupported file type
-    │   ├── NotFetched        a remote file could not be fetched
     │   ├── NotEmbedded       the model failed for one of its samples
+    │   ├── Transient         not the file's fault: memory, a killed decoder, a time-out, I/O, access
+    │   │   └── NotFetched        a remote file could not be fetched
     │   └── Unreadable        supported type, but damaged, empty or incomplete
     │       ├── MissingPackage    readable once an optional package is installed
-    │       └── TooLarge          readable with a higher pixel limit
+    │       └── TooLarge          readable with a higher limit
     ├── ModelError            weights are missing, damaged or of another shape
     │   └── ModelMismatch     query and collection use different models
     └── StoreError            a collection cannot be read or written
@@ -46,6 +47,7 @@ __all__ = [
     "Reason",
     "StoreError",
     "TooLarge",
+    "Transient",
     "UnknownWords",
     "Unreadable",
     "UsageError",
@@ -99,6 +101,7 @@ class Reason(StrEnum):
 
     NOT_MEDIA = "NotMedia"
     UNREADABLE = "Unreadable"
+    TRANSIENT = "Transient"
     MISSING_PACKAGE = "MissingPackage"
     TOO_LARGE = "TooLarge"
     NOT_FETCHED = "OSError"
@@ -112,9 +115,14 @@ class Reason(StrEnum):
         return cls.NOT_EMBEDDED  # exceptions of models were stored by class name
 
     @property
-    def is_transient(self) -> bool:
+    def is_retried(self) -> bool:
         """Whether a retry may succeed with the same bytes."""
-        return self in (Reason.MISSING_PACKAGE, Reason.TOO_LARGE, Reason.NOT_FETCHED)
+        return self.is_passing or self in (Reason.MISSING_PACKAGE, Reason.TOO_LARGE)
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether the fault was not the file's: its stored items stay, and the next ingest retries it."""
+        return self in (Reason.TRANSIENT, Reason.NOT_FETCHED)
 
     @property
     def is_failure(self) -> bool:
@@ -134,16 +142,22 @@ class NotMedia(MediaError):
     reason = Reason.NOT_MEDIA
 
 
-class NotFetched(MediaError):
-    """A remote file could not be fetched."""
-
-    reason = Reason.NOT_FETCHED
-
-
 class NotEmbedded(MediaError):
     """The model failed for one of the file's samples."""
 
     reason = Reason.NOT_EMBEDDED
+
+
+class Transient(MediaError):
+    """Out of memory, a killed decoder, a time-out, an I/O error, no permission: not the file's fault."""
+
+    reason = Reason.TRANSIENT
+
+
+class NotFetched(Transient):
+    """A remote file could not be fetched."""
+
+    reason = Reason.NOT_FETCHED
 
 
 class Unreadable(MediaError):
@@ -157,7 +171,7 @@ class MissingPackage(Unreadable):
 
 
 class TooLarge(Unreadable):
-    """Readable with a higher pixel limit."""
+    """Readable with a higher limit; the message states the limit and the name of its setting."""
 
     reason = Reason.TOO_LARGE
 

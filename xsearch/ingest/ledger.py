@@ -102,12 +102,12 @@ class Ledger:
         self._replace(embedded)
 
     def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
-        """Record a file without items. If it could not be fetched, its stored items are kept."""
+        """Record a file without items. After a passing trouble its stored items are kept."""
         if skip.error is Reason.NOT_MEDIA:
             self._not_media[extension(skip.path)] += 1
         self._apply(
             _Change(
-                dropped=() if skip.error is Reason.NOT_FETCHED else (skip.path,),
+                dropped=() if skip.error.is_passing else (skip.path,),
                 skipped=() if skip.error is Reason.NOT_MEDIA else (skip,),
             ),
             skip.path,

@@ -172,7 +172,7 @@ class _Sorter:
         if known and known.is_same(now):
             return self._compare_columns(now, known, count)
         if skip and not (
-            skip.skipped.error.is_transient
+            skip.skipped.error.is_retried
             or self._listing.has_rule(file.path)
             or skip.has_changed(file.mtime_ns)
         ):
