@@ -20,6 +20,7 @@ import pytest
 from xsearch.errors import Locked, NoCollection, StoreError
 from xsearch.store import ITEM_COLUMNS, Store
 from xsearch.store.manifest import read_manifest, write_manifest
+from xsearch.system.folder import Folder
 from xsearch.types import Fingerprint, Modality
 
 DIM = 8
@@ -381,7 +382,7 @@ def test_a_manifest_that_is_not_ours(store, content, match):
 
 
 def test_a_manifest_of_a_newer_format(store):
-    write_manifest(store.path, replace(read_manifest(store.path), format=4))
+    write_manifest(Folder(store.path), replace(read_manifest(store.path), format=4))
     with pytest.raises(StoreError, match="has format 4, this xsearch supports up to 3; install"):
         Store.open(store.path)
 

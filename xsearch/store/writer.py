@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,10 +16,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch.errors import Damaged, StoreError
-from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
+from xsearch.store.manifest import (
+    FOLDERS,
+    FORMAT,
+    PART,
+    QUARANTINE,
+    Manifest,
+    Mark,
+    SegmentEntry,
+    write_manifest,
+)
 from xsearch.store.segments import MAPPED, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
-from xsearch.system.durable import digest, fsync
+from xsearch.system.durable import digest
+from xsearch.system.folder import Folder
 from xsearch.types import Modality
 
 __all__ = ["Compaction", "Writer"]
@@ -43,15 +53,16 @@ class Writer:
     `add` assigns ids. They are permanent: the id of a removed item is never reused.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, step: Callable[[str], None]) -> None:
-        self.path = path
-        self._step = step
+    def __init__(self, folder: Folder, manifest: Manifest, mark: Mark) -> None:
+        """mark: what has been committed before, if a manifest from a backup has taken its place."""
+        self.path = folder.path
+        self._folder, self._mark = folder, mark
         self._start(manifest)
 
     def _start(self, manifest: Manifest) -> None:
         """Start from `manifest` with no pending changes."""
         self.manifest = manifest
-        self.next_id = manifest.next_id
+        self._first_id = self.next_id = max(manifest.next_id, self._mark.next_id)
         self._snapshot: Snapshot | None = None
         self._items: list[pa.Table] = []
         self._vectors: list[np.ndarray] = []
@@ -116,7 +127,7 @@ class Writer:
     def remove(self, ids: Iterable[int] | np.ndarray) -> int:
         """Remove items and return how many were removed; ids that are not live are ignored."""
         requested = np.unique(np.fromiter(ids, np.int64))
-        pending = (requested >= self.manifest.next_id) & (requested < self.next_id)
+        pending = (requested >= self._first_id) & (requested < self.next_id)
         new = set(requested[self.snapshot.contains(requested) | pending].tolist()) - self._removed
         self._removed |= new
         return len(new)
@@ -135,9 +146,8 @@ class Writer:
 
     def new_index_folder(self) -> Path:
         """Create a folder to save an index into, for `set_index`."""
-        folder = self.path / "index" / uuid4().hex
-        folder.mkdir(parents=True)
-        return folder
+        with self._writing():
+            return self._open("index").make(uuid4().hex).path
 
     def set_index(self, folder: Path | None) -> None:
         """Use the complete index in `folder`, from `new_index_folder`; None removes the index."""
@@ -145,19 +155,20 @@ class Writer:
             self._index = None
             return
         try:
-            for path in (*folder.iterdir(), folder, folder.parent):
-                fsync(path)
+            parent = self._open("index")
+            saved = parent.open(folder.name)
+            for name in saved.names():
+                saved.fsync(name)
+            saved.fsync()
+            parent.fsync()
         except OSError as error:
             raise StoreError(f"cannot use the index in {folder}: {error}; build it again") from error
         self._index = folder.name
 
     def new_words_file(self) -> Path:
         """Return a path to write a full-text index to, for `set_words`."""
-        folder = self.path / "words"
-        if not folder.exists():  # before format 3
-            folder.mkdir()
-            fsync(self.path)
-        return folder / f"{uuid4().hex}.sqlite"
+        with self._writing():
+            return self._open("words").path / f"{uuid4().hex}.sqlite"
 
     def set_words(self, path: Path | None) -> None:
         """Use the complete full-text index at `path`, from `new_words_file`; None removes it."""
@@ -165,8 +176,9 @@ class Writer:
             self._words = None
             return
         try:
-            fsync(path)
-            fsync(path.parent)
+            folder = self._open("words")
+            folder.fsync(path.name)
+            folder.fsync()
         except OSError as error:
             raise StoreError(f"cannot use the words in {path}: {error}") from error
         self._words = path.stem
@@ -220,13 +232,11 @@ class Writer:
         """
         with self._writing():
             for name in names:
-                source, target = self.path / name, self.path / QUARANTINE / name
-                if source.exists():
-                    self._step("quarantine")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    source.rename(target)
-                    for folder in (target.parent, target.parents[1], self.path, source.parent):
-                        fsync(folder)
+                kind, name = name.split("/")
+                folder = self._open(kind)
+                if folder.exists(name):
+                    aside = self._folder.open(QUARANTINE, create=True).open(kind, create=True)
+                    folder.move(name, aside)
             old = self.manifest
             manifest = replace(
                 old,
@@ -243,21 +253,23 @@ class Writer:
     def _writing(self) -> Iterator[None]:
         try:
             yield
+        except NotADirectoryError as error:
+            raise StoreError(f"{error.filename} {error.strerror}") from error
         except OSError as error:
             raise StoreError(
                 f"cannot write to {self.path}: {error}; the collection is as it was, make room and run again"
             ) from error
 
     def _publish(self, manifest: Manifest) -> None:
+        generation = self.manifest.generation + 1
         manifest = replace(
             manifest,
             format=FORMAT,
-            generation=self.manifest.generation + 1,
+            generation=self._mark.generation + 1 if self._mark.is_beyond(self.manifest) else generation,
             previous=tuple(sorted(self.manifest.files() - manifest.files())),
             digests=self._digests(manifest),
         )
-        write_manifest(self.path, manifest, self._step)
-        self._step("published")
+        write_manifest(self._folder, manifest)
         self._start(manifest)
 
     def _digests(self, manifest: Manifest) -> dict[str, str]:
@@ -275,7 +287,7 @@ class Writer:
             return []
         schema = unify([table.schema for table in self._items])
         items = pa.concat_tables(conform(table, schema) for table in self._items)
-        return [write_segment(self.path / "segments", items, np.concatenate(self._vectors), self._step)]
+        return [write_segment(self._open("segments"), items, np.concatenate(self._vectors))]
 
     def _write_tombstones(self) -> list[str]:
         if not self._removed:
@@ -293,11 +305,13 @@ class Writer:
         return (*uuids, self._write("skipped", new)) if len(new) else uuids
 
     def _write(self, kind: str, table: pa.Table) -> str:
-        uuid = uuid4().hex
-        self._step(kind)
-        write_table(table, self.path / kind / f"{uuid}.parquet")
-        fsync(self.path / kind)
+        uuid, folder = uuid4().hex, self._open(kind)
+        write_table(table, folder, f"{uuid}.parquet")
+        folder.fsync()
         return uuid
+
+    def _open(self, kind: str) -> Folder:
+        return self._folder.open(kind, create=True)
 
     def _merge(self) -> Iterator[SegmentEntry]:
         """Yield the segments without removed items, adjacent ones merged up to SEGMENT_ROWS rows."""
@@ -316,7 +330,7 @@ class Writer:
                 for entry in entries:
                     self._check(entry)
                 vectors = np.concatenate([block for _, block in self.snapshot.blocks(live)])
-                yield write_segment(self.path / "segments", self.snapshot.items(live), vectors, self._step)
+                yield write_segment(self._open("segments"), self.snapshot.items(live), vectors)
 
     def _check(self, entry: SegmentEntry) -> None:
         """Verify all files of a segment: copied damage would get valid checksums. Raises Damaged."""
@@ -325,15 +339,17 @@ class Writer:
                 raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
 
     def _delete_garbage(self) -> int:
-        """Delete files that neither this nor the previous generation references. Returns the bytes freed."""
+        """Delete what a writer has written and neither this nor the previous generation references.
+
+        Returns the bytes freed.
+        """
         keep = self.manifest.files() | set(self.manifest.previous)
         freed = 0
-        for kind in FOLDERS:
-            for path in (self.path / kind).glob("*"):  # empty if the folder is missing
-                if f"{kind}/{path.name}" not in keep:
-                    self._step("garbage")
-                    freed += sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self.path.glob(".*.part"):
-            path.unlink()
+        for kind, (pattern, files) in FOLDERS.items():
+            folder = self._open(kind)
+            for name in folder.names():
+                if f"{kind}/{name}" not in keep and re.fullmatch(pattern, name):
+                    freed += folder.remove(name, files)
+        for name in filter(PART.fullmatch, self._folder.names()):
+            freed += self._folder.remove(name)
         return freed
