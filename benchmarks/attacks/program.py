@@ -5,6 +5,7 @@ python -m benchmarks.attacks.program ingest media -c collection    # as `xsearch
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -20,6 +21,7 @@ from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
+from benchmarks.attacks import disk
 from benchmarks.attacks.world import Backend, Wrong
 
 __all__ = ["Hand", "Memory", "Program", "memory_of", "run"]
@@ -121,7 +123,7 @@ def run(*arguments: str | Path, scratch: Path, check: bool = True, **environment
 
 
 def _pids() -> Iterator[int]:
-    return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    return (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit())
 
 
 def _read(pid: int, name: str) -> bytes:
@@ -207,6 +209,7 @@ class Hand:
 
 def _serve(parent: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.disable()
     with suppress(EOFError, OSError):
         while True:
             function, arguments = parent.recv()
@@ -229,7 +232,8 @@ def main() -> None:
     # The seam of the program to its model is the choice by name; the fake one has no name.
     collection.load_backend = collection.load_matching = lambda *_, **__: Backend()
     collection.model_source = lambda model: model
-    collection.ingest = partial(ingest.ingest, commit_items=COMMIT_ITEMS, decoders=2)
+    collection.ingest = partial(ingest.ingest, commit_items=COMMIT_ITEMS)
+    disk.install()
     os.write(int(os.environ[READY]), b"1")
     xsearch.cli.main()
 
