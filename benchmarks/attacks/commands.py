@@ -40,10 +40,10 @@ class Command:
 class Commands:
     """Makes commands, and checks what they leave against a run that nobody disturbed."""
 
-    def __init__(self, folder: Path, seed: int, hand: Hand, scale: int = 4) -> None:
+    def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self.hand, self.scratch = hand, folder / "scratch"
         self.media, self._half, self._full = folder / "media", folder / "half", folder / "full"
-        make_media(self.media, seed, scale)
+        make_media(self.media, scale)
         run("ingest", self.media / "notes", "-c", self._half, scratch=self.scratch)
         run("ingest", self.media, "-c", self._full, scratch=self.scratch)
         self._export = folder / "all.parquet"

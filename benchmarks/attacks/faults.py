@@ -23,8 +23,8 @@ SMALL = range(20, 2_000, 20)  # kB that a small disk has left
 class Faults:
     """A failing disk ends a command in one line: what was committed stays, and another run goes on."""
 
-    def __init__(self, folder: Path, seed: int, hand: Hand, scale: int = 4) -> None:
-        self._commands = Commands(folder, seed, hand, scale)
+    def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
+        self._commands = Commands(folder, hand, scale)
         self._scratch = folder / "scratch"
         self._operations: dict[str, int] = {}  # of a command, undisturbed
         self._mounted = folder / "disk"

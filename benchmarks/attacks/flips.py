@@ -24,9 +24,9 @@ DAMAGE = ("bit", "bit", "bit", "byte", "cut", "empty", "grown", "page", "deleted
 class Flips:
     """Damage is found and never searched; what is redundant is not lost, the rest is ingested again."""
 
-    def __init__(self, folder: Path, seed: int, hand: Hand, scale: int = 4) -> None:
+    def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self._hand, self._media, self._whole = hand, folder / "media", folder / "whole"
-        make_media(self._media, seed, scale)
+        make_media(self._media, scale)
         scratch = folder / "scratch"
         run("ingest", self._media, "-c", self._whole, scratch=scratch)
         removed = self._media / "removed.txt"

@@ -33,9 +33,9 @@ EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x800000
 class Hostile:
     """Every file becomes items or one reason, the good ones beside them items, and memory is bounded."""
 
-    def __init__(self, folder: Path, seed: int, hand: Hand, scale: int = 4) -> None:
+    def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self._hand, self._scratch, originals = hand, folder / "scratch", folder / "originals"
-        make_media(originals, seed, scale)
+        make_media(originals, scale)
         self._files = sorted(path for path in originals.rglob("*") if path.is_file())
         self._root = originals
         self._good = [originals / name for name in ("000.png", "0.wav", "notes/000.txt")]

@@ -25,8 +25,8 @@ DECODERS = ("SIGKILL", "SIGSTOP")  # for decoders
 class Kills:
     """After every kill the collection opens and holds what was committed; in the end it holds everything."""
 
-    def __init__(self, folder: Path, seed: int, hand: Hand, scale: int = 4) -> None:
-        self._commands = Commands(folder, seed, hand, scale)
+    def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
+        self._commands = Commands(folder, hand, scale)
         self._scratch = folder / "scratch"
         self._usual_s: dict[str, float] = {}
 

@@ -24,7 +24,7 @@ from uuid import uuid4
 from benchmarks.attacks import disk
 from benchmarks.attacks.world import Backend, Wrong
 
-__all__ = ["Hand", "Memory", "Program", "memory_of", "run"]
+__all__ = ["Hand", "Memory", "Program", "memory_of", "offspring", "run"]
 
 MARK = "XSEARCH_TORTURE"  # environment variable by which the processes of a run are recognised
 READY = "XSEARCH_TORTURE_READY"  # descriptor that is written to when the imports are done
@@ -131,6 +131,19 @@ def _read(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:  # it has ended
         return b""
+
+
+def offspring(pid: int) -> list[int]:
+    """The living descendants of a process."""
+    parents = {
+        each: int(_read(each, "stat").rpartition(b")")[2].split()[1] or 0)
+        for each in _pids()
+        if _read(each, "stat")
+    }
+    found = [pid]
+    for parent in found:
+        found += [child for child, of in parents.items() if of == parent]
+    return found[1:]
 
 
 def memory_of(pid: int) -> int:

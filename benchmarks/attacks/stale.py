@@ -52,9 +52,9 @@ LIMIT_S = 60.0  # the most that all commands may take
 class Stale:
     """A right state or an error; ids are not reused, and what is beside the collection is untouched."""
 
-    def __init__(self, folder: Path, seed: int, hand: Hand, scale: int = 4) -> None:
+    def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self._hand, self._media, self._folder = hand, folder / "media", folder
-        make_media(self._media, seed, scale)
+        make_media(self._media, scale)
         self._states: list[State] = hand(_history, folder / "states", self._media)
         self._answers = [hand(ask, folder / "states" / str(at)) for at in range(STATES)]
         self._ids: dict[int, Key] = {}
