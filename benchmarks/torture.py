@@ -11,10 +11,10 @@ filters    `where` expressions within bounds, benign ones against plain DuckDB
 downloads  a server cuts, lies, drips and never ends
 readers    searches in other processes during commits, compactions and repairs
 
-Each class has a module in `attacks` that says what must hold. They take turns, in equal shares of the time; a round
-depends on its class and seed alone. Of one that goes wrong the folder is kept, and its seed printed:
-`--only CLASS --seed SEED --rounds 1` repeats it. SIGTERM and Ctrl-C end a run early, with its results. As root, small
-disks are mounted. Linux only.
+Each class has a module in `attacks` that says what must hold. They take turns, in equal shares of the time;
+what a round tries depends on its class and seed alone, when a signal comes also on the clock. Of a round that
+goes wrong the folder is kept, and its seed printed: `--only CLASS --seed SEED --rounds 1` tries it again.
+SIGTERM and Ctrl-C end a run early, with its results. As root, small disks are mounted. Linux only.
 """
 
 from __future__ import annotations

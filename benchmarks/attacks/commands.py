@@ -7,9 +7,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.attacks.program import Hand, run
+from benchmarks.attacks.program import COMMIT_ITEMS, Hand, run
 from benchmarks.attacks.world import Backend, Rows, State, Wrong, make_media, state
 from xsearch.errors import NoCollection
+from xsearch.exchange import export
 from xsearch.ingest import ingest
 from xsearch.store import Store
 from xsearch.store.manifest import FOLDERS, read_manifest
@@ -43,13 +44,10 @@ class Commands:
     def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self.hand, self.scratch = hand, folder / "scratch"
         self.media, self._half, self._full = folder / "media", folder / "half", folder / "full"
-        make_media(self.media, scale)
-        run("ingest", self.media / "notes", "-c", self._half, scratch=self.scratch)
-        run("ingest", self.media, "-c", self._full, scratch=self.scratch)
         self._export = folder / "all.parquet"
-        run("export", self._export, "-c", self._full, scratch=self.scratch)
-        self.undisturbed: State = hand(state, self._full)
-        self._before: State = hand(state, self._half)
+        make_media(self.media, scale)
+        self._before: State = hand(_made, self._half, self.media / "notes")
+        self.undisturbed: State = hand(_made, self._full, self.media, self._export)
 
     NAMES = ("ingest", "ingest more", "compact", "rm", "verify --repair", "index build", "import")
 
@@ -143,6 +141,15 @@ def left_behind(*folders: Path) -> list[str]:
     """Temporary files, which a command that ends by itself or on request may not leave."""
     names = [each for folder in folders for glob in ("xsearch-*", "**/*.part") for each in folder.glob(glob)]
     return [each.name for each in names]
+
+
+def _made(path: Path, media: Path, exported: Path | None = None) -> State:
+    """Make a collection of many segments, and export it; return what it holds."""
+    store = Store.create(path, Backend.fingerprint)
+    ingest(store, [media], Backend(), commit_items=COMMIT_ITEMS)
+    if exported:
+        export(store.snapshot(), exported)
+    return state(path)
 
 
 def _state_or_none(path: Path) -> State | None:

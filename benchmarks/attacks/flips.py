@@ -7,8 +7,9 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from benchmarks.attacks.program import Hand, run
+from benchmarks.attacks.program import COMMIT_ITEMS, Hand
 from benchmarks.attacks.world import Backend, State, Wrong, answers_or_error, ask, make_media, names_of, state
+from xsearch.collection import Collection
 from xsearch.errors import StoreError
 from xsearch.ingest import ingest
 from xsearch.integrity import verify
@@ -27,14 +28,9 @@ class Flips:
     def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self._hand, self._media, self._whole = hand, folder / "media", folder / "whole"
         make_media(self._media, scale)
-        scratch = folder / "scratch"
-        run("ingest", self._media, "-c", self._whole, scratch=scratch)
         removed = self._media / "removed.txt"
         removed.write_text("a dog in the rain, and the sea")
-        run("ingest", self._media, "-c", self._whole, scratch=scratch)
-        run("index", "build", "--recipe", "IVF1,Flat", "-c", self._whole, scratch=scratch)
-        removed.unlink()
-        run("ingest", self._media, "--prune", "-c", self._whole, scratch=scratch)
+        hand(_make, self._whole, self._media, removed)
         named = (*read_manifest(self._whole).files(), "manifest", "high-water")
         self._names = [name for name in names_of(self._whole) if name.startswith(named)]
         self._answers = hand(ask, self._whole)
@@ -59,6 +55,15 @@ class Flips:
         if lost and (VECTORS not in name or how == "swapped"):
             raise Wrong(f"{what} of {name}: a repair loses {lost} items that are all on the disk")
         return Counter({what: 1, "items lost to a repair": lost})
+
+
+def _make(path: Path, media: Path, removed: Path) -> None:
+    """Make a collection with all that one may have: segments, removals, skipped files, both indexes."""
+    store = Store.create(path, Backend.fingerprint)
+    ingest(store, [media], Backend(), commit_items=COMMIT_ITEMS)
+    Collection(store, backend=Backend()).build_index(recipe="IVF1,Flat")
+    removed.unlink()
+    ingest(store, [media], Backend(), prune=True)
 
 
 def damage(path: Path, name: str, how: str, rng: random.Random) -> None:

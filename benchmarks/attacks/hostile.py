@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
 import shutil
 import struct
@@ -23,10 +24,11 @@ from xsearch.errors import Reason
 
 __all__ = ["MUTATIONS", "Hostile", "bombs", "mutated"]
 
-MUTANTS = 16  # files of a round, beside the good ones
+MOTION = ("t", "ax", "ay", "az", "gx", "gy", "gz")
+MUTANTS = 6  # files of a round, times the scale, beside the good ones
 MAIN_BYTES, CHILD_BYTES = 1_200 << 20, 3_000 << 20  # the most in memory; half of it is what torch takes
 LIMIT_S = 300.0
-TRAPS = ("gs", "gswin64c", "convert", "ffmpeg", "unzip", "xdg-open", "sh", "dcraw", "pdftoppm")  # programs
+TRAPS = ("gs", "convert", "magick", "ffmpeg", "unzip", "xdg-open", "dcraw", "pdftoppm")  # programs
 EXTREMES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 2**63 - 1)
 
 
@@ -36,19 +38,20 @@ class Hostile:
     def __init__(self, folder: Path, hand: Hand, scale: int = 4) -> None:
         self._hand, self._scratch, originals = hand, folder / "scratch", folder / "originals"
         make_media(originals, scale)
+        self._mutants = MUTANTS * scale
         self._files = sorted(path for path in originals.rglob("*") if path.is_file())
         self._root = originals
         self._good = [originals / name for name in ("000.png", "0.wav", "notes/000.txt")]
         self._traps, self._sprung = folder / "traps", folder / "sprung"
         self._traps.mkdir()
-        for name in TRAPS[:-1]:
+        for name in TRAPS:
             trap = self._traps / name
             trap.write_text(f"#!/bin/sh\necho {name} >> '{self._sprung}'\nexit 1\n")
             trap.chmod(0o755)
 
     def round(self, folder: Path, rng: random.Random) -> Counter[str]:
         media, path, tried = folder / "media", folder / "c", Counter[str]()
-        for at in range(MUTANTS):
+        for at in range(self._mutants):
             if rng.random() < 0.3:
                 name, make = rng.choice([*bombs().items()])
                 content, what = make(), name
@@ -85,8 +88,6 @@ class Hostile:
         return tried
 
     def _ingest(self, media: Path, path: Path) -> tuple[str, int, int]:
-        import os
-
         search = f"{self._traps}{os.pathsep}{os.environ['PATH']}"
         program = Program("ingest", media, "-c", path, scratch=self._scratch, PATH=search)
         try:
@@ -133,7 +134,8 @@ def _sizes(content: bytearray, rng: random.Random) -> None:
     for _ in range(rng.randint(1, 4)):
         order, width = rng.choice("<>"), rng.choice(["B", "H", "I", "Q"])
         size = struct.calcsize(width)
-        at = rng.randrange(max(min(len(content), 2_000) - size, 1))
+        end = rng.choice([64, 2_000, len(content)])
+        at = rng.randrange(max(min(len(content), end) - size, 1))
         value = rng.choice(EXTREMES) & (256**size - 1)
         content[at : at + size] = struct.pack(f"{order}{width}", value)
 
@@ -233,8 +235,7 @@ def _npz() -> bytes:
 
 def _parquet(rows: int) -> bytes:
     file = io.BytesIO()
-    columns = ("t", "ax", "ay", "az", "gx", "gy", "gz")
-    pa.parquet.write_table(pa.table(dict.fromkeys(columns, pa.nulls(rows, pa.float64()))), file)
+    pa.parquet.write_table(pa.table(dict.fromkeys(MOTION, pa.nulls(rows, pa.float64()))), file)
     return file.getvalue()
 
 
@@ -310,7 +311,7 @@ def bombs() -> dict[str, Callable[[], bytes]]:
         "a.jpg.xmp": lambda: f"<!DOCTYPE x [<!ENTITY a0 'ha'>{entities}]><x>&a11;</x>".encode(),
         "a.jpg": picture.getvalue,
         "metadata.csv": lambda: b"path,about\na.jpg," + b"x" * 20_000_000,
-        "many/metadata.jsonl": lambda: json.dumps({"path": "a.jpg"} | {f"c{at}": at for at in range(9_000)}).encode(),
+        "metadata.jsonl": lambda: json.dumps({"path": "a.jpg"} | {f"c{k}": k for k in range(9_000)}).encode(),
         "words.txt": lambda: b"word " * 4_000_000,
         "escape.txt": lambda: b"\x1b]0;owned\x07\x1b[2J \xe2\x80\xae evil",
         ".xsearchignore": lambda: b"**/" * 2_000 + b"a\n" + b"*" * 5_000 + b"b\n",

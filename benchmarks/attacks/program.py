@@ -24,7 +24,7 @@ from uuid import uuid4
 from benchmarks.attacks import disk
 from benchmarks.attacks.world import Backend, Wrong
 
-__all__ = ["Hand", "Memory", "Program", "memory_of", "offspring", "run"]
+__all__ = ["COMMIT_ITEMS", "Hand", "Memory", "Program", "memory_of", "offspring", "run"]
 
 MARK = "XSEARCH_TORTURE"  # environment variable by which the processes of a run are recognised
 READY = "XSEARCH_TORTURE_READY"  # descriptor that is written to when the imports are done

@@ -1,4 +1,4 @@
-"""Readers: processes search while another commits, compacts and repairs; each answer is that of one commit."""
+"""Readers: processes search while another commits, compacts and repairs; all answers are of commits."""
 
 from __future__ import annotations
 
