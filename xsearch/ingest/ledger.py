@@ -62,14 +62,16 @@ class Ledger:
         survey: Survey,
         clock: Clock,
         *,
+        facts: Callable[[MediaFile], dict[str, Any]],
         commit_items: int = COMMIT_ITEMS,
         commit_s: float = COMMIT_S,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        """facts: what a file states; see `media.facts`."""
         self._writer, self._known, self._survey, self._clock = writer, known, survey, clock
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
-        self._copies = Copies(known.files, survey.vanished, survey.recaptioned)
+        self._copies = Copies(known.files, survey.vanished, survey.recaptioned, facts)
         skips = (*survey.skipped, *survey.others)
         self._pending = [_Change(dropped=survey.outdated, skipped=skips, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
