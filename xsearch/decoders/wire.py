@@ -105,7 +105,7 @@ def _sample(content: dict[str, Any], body: bytearray) -> Sample:
 
 def _data(modality: Modality, form: list[Any], body: bytearray) -> Any:
     name, *shape = form
-    if name != _FORMS.get(modality, name) or name not in (*_FORMS.values(), *_ARRAYS):
+    if name not in ({_FORMS[modality]} if modality in _FORMS else _ARRAYS):
         raise ValueError(form)
     if name == "text":
         return body.decode(errors="surrogatepass")

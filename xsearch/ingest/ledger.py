@@ -20,7 +20,7 @@ from xsearch import media
 from xsearch.errors import Reason
 from xsearch.ingest.columns import as_text, table
 from xsearch.ingest.copies import Copies, Copy, copied
-from xsearch.ingest.interrupts import deferred_sigint
+from xsearch.ingest.interrupts import deferred_interrupts
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
@@ -150,7 +150,7 @@ class Ledger:
 
     def commit(self) -> None:
         """Commit all pending changes."""
-        with deferred_sigint(), self._clock.timed("write"):
+        with deferred_interrupts(), self._clock.timed("write"):
             changes, self._pending, self._pending_items = self._pending, [], 0
             writer, files = self._writer, self._known.files
             dropped = [files[name].ids for change in changes for name in change.dropped if name in files]
