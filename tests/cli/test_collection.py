@@ -86,7 +86,7 @@ def test_rm_of_nothing(run, copy):
 def test_skipped_says_why(run, index):
     assert "broken.png" in run("skipped", "--collection", index).stdout
     (row,) = json.loads(run("skipped", "--json", "--collection", index).stdout)
-    assert set(row) == {"path", "reason", "error", "when"}
+    assert set(row) == {"path", "reason", "error", "when", "kind"}
 
 
 def test_compact_keeps_every_item(run, copy):

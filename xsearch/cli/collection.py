@@ -149,8 +149,8 @@ def skipped(
     if json:
         output.print_json(rows)
     elif rows:
-        cells = [(relative(row["path"]), relative_paths(row["reason"])) for row in rows]
-        print_table(("path", "reason"), cells)
+        cells = [(row["kind"] or "", relative(row["path"]), relative_paths(row["reason"])) for row in rows]
+        print_table(("kind", "path", "reason"), cells)
     else:
         output.note("nothing was skipped")
     if not everything and not json and (others := len(collection.skipped(everything=True)) - len(rows)):

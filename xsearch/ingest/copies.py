@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -58,7 +57,7 @@ class Copies:
         self.of_new: list[Copy] = []  # of files that this run embeds
 
     def claim(self, task: Task) -> bool:
-        """Return whether a prepared file must be embedded; otherwise record it as a copy."""
+        """Return whether a prepared file must be embedded; otherwise record a copy. Raises Transient."""
         name, content = task.file.name, (task.sha256, task.file.modality)
         if name in self._recaptioned:
             return True
@@ -79,11 +78,12 @@ class Copies:
         return first == name
 
     def _is_gone(self, name: str) -> bool:
-        return name in self._vanished or not (media.is_url(name) or os.path.lexists(name))
+        return name in self._vanished or (not media.is_url(name) and media.is_gone(name))
 
 
 def _with_facts(task: Task) -> Task:
-    return replace(task, about=facts.facts(cast(MediaFile, task.file)))
+    with media.reading(task.file.path):
+        return replace(task, about=facts.facts(cast(MediaFile, task.file)))
 
 
 def moves(tasks: Iterable[Task], vanished: Mapping[str, KnownFile]) -> dict[str, Task]:
