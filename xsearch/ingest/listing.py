@@ -80,6 +80,12 @@ class Listing:
             if is_below and (media.is_url(name) or media.is_gone(name) or self._is_excluded(Path(name))):
                 yield name
 
+    def listed(self, names: Iterable[str], visited: Set[str], unreached: Roots) -> Iterator[str]:
+        """Yield the names of folders, which have been listed."""
+        for name in names:
+            if name not in visited and name in self.roots and name not in unreached and Path(name).is_dir():
+                yield name
+
     def metadata(self, requested: str | Path | None) -> Metadata:
         """Read the tables among the files, and the requested one."""
         tables = [path for remote in self.remotes.values() for path in remote.tables]

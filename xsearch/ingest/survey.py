@@ -128,7 +128,9 @@ def survey(
         notes=(*described.notes(), *listing.notes()),
     )
     added, dropped = others.changes(known.others, unreached)
-    deleted = listing.missing(known.skips.keys() - failing, sorter.visited, unreached)
+    skips = known.skips.keys() - failing
+    deleted = listing.missing(skips, sorter.visited, unreached)
+    listed = listing.listed(skips, sorter.visited, unreached)
     return Survey(
         work,
         listing.remotes,
@@ -136,7 +138,7 @@ def survey(
         skipped=tuple(sorter.skipped.values()),
         others=added,
         outdated=sorter.outdated,
-        recovered=sorter.recovered.union(deleted, dropped) - failing,
+        recovered=sorter.recovered.union(deleted, listed, dropped) - failing,
         recaptioned=sorter.recaptioned,
         vanished={
             name: known.files[name] for name in listing.missing(known.files, sorter.visited, unreached)
@@ -282,5 +284,5 @@ class _Sorter:
         known = self._known.files.get(name)
         if known is None or not (self._lacks_table or {sidecar(name), f"{name}.json"} & self.unreached):
             return {}
-        stored = self._known.stated(known).items()
-        return {key: value for key, value in stored if key not in facts.COLUMNS and isinstance(value, _PLAIN)}
+        stored, others = self._known.stated(known).items(), {"id", *facts.COLUMNS}
+        return {key: value for key, value in stored if key not in others and isinstance(value, _PLAIN)}

@@ -111,9 +111,9 @@ def embed(
         text = f"{type(problem).__name__}: {str(problem) or 'no message'}"
         passing = media.passing(problem)
         if len(samples) == 1:
-            if isinstance(problem, MediaError):
-                return [problem]
-            return [Transient(f"not embedded: {passing}") if passing else NotEmbedded(f"unexpected {text}")]
+            if passing:
+                return [Transient(f"cannot be embedded: {passing}")]
+            return [problem if isinstance(problem, MediaError) else NotEmbedded(f"unexpected {text}")]
         each = [embed([sample], backend)[0] for sample in samples]
         if len(samples) >= MIN_FAILURES and not verified and all(isinstance(one, MediaError) for one in each):
             hint = passing or "check its files and the device, or use another model"

@@ -42,7 +42,7 @@ class Skipped:
     def of(cls, name: str, path: Path, problem: MediaError) -> Skipped:
         """Return the record of a file or folder that failed. path: of the file, as the message starts."""
         reason = " ".join(str(problem).removeprefix(f"{path}: ").split()) or "no message"
-        if problem.reason.is_passing and not reason.endswith("; ingest again"):
+        if problem.reason.is_passing and not reason.endswith((" ingest again", " tries it again")):
             reason += "; the next ingest tries it again"
         return cls(name, reason, problem.reason)
 
