@@ -5,6 +5,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """The `xsearch` program."""
-    from xsearch.cli.app import app
+    from xsearch.cli.signals import ending
 
-    app(prog_name="xsearch")
+    with ending():
+        from xsearch.cli.app import app
+
+        app(prog_name="xsearch")

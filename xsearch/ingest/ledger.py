@@ -20,7 +20,7 @@ from xsearch import media
 from xsearch.errors import Reason
 from xsearch.ingest.columns import as_text, table
 from xsearch.ingest.copies import Copies, Copy, copied
-from xsearch.ingest.interrupts import deferred_sigint
+from xsearch.ingest.interrupts import deferred_interrupts
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
@@ -62,14 +62,16 @@ class Ledger:
         survey: Survey,
         clock: Clock,
         *,
+        facts: Callable[[MediaFile], dict[str, Any]],
         commit_items: int = COMMIT_ITEMS,
         commit_s: float = COMMIT_S,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        """facts: what a file states; see `media.facts`."""
         self._writer, self._known, self._survey, self._clock = writer, known, survey, clock
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
-        self._copies = Copies(known.files, survey.vanished, survey.recaptioned)
+        self._copies = Copies(known.files, survey.vanished, survey.recaptioned, facts)
         skips = (*survey.skipped, *survey.others)
         self._pending = [_Change(dropped=survey.outdated, skipped=skips, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
@@ -152,7 +154,7 @@ class Ledger:
 
     def commit(self) -> None:
         """Commit all pending changes."""
-        with deferred_sigint(), self._clock.timed("write"):
+        with deferred_interrupts(), self._clock.timed("write"):
             changes, self._pending, self._pending_items = self._pending, [], 0
             writer, files = self._writer, self._known.files
             dropped = [files[name].ids for change in changes for name in change.dropped if name in files]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
 from pathlib import Path
 
@@ -30,16 +30,20 @@ class Listing:
         exclude: Sequence[str],
         collection: Path | None,
         scratch: Path,
+        identify: Callable[..., MediaFile],
     ) -> None:
         self.roots, self._kinds = Roots(roots), kinds
         self._unmatched = list(dict.fromkeys(kinds))
         self._exclusion = Exclusion(exclude, known.removed - known.files.keys())
         names = self.roots.names
-        self.remotes = {name: Remote(name, scratch, kinds=kinds) for name in names if media.is_url(name)}
+        urls = filter(media.is_url, names)
+        self.remotes = {url: Remote(url, scratch, kinds=kinds, identify=identify) for url in urls}
         local = [Path(name) for name in names if name not in self.remotes]
         self._folders = [*local, *(remote.folder for remote in self.remotes.values())]
         remote_files = [file for each in self.remotes.values() for file in each.files(self._exclusion)]
-        local_files = media.walk(local, kinds=kinds, known=known.unchanged, exclusion=self._exclusion)
+        local_files = media.walk(
+            local, kinds=kinds, known=known.unchanged, exclusion=self._exclusion, identify=identify
+        )
         ours = Roots([collection] if collection else [])
         self.files: deque[MediaFile | RemoteFile | Skipped] = deque(
             file

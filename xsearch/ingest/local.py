@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from xsearch import media
-from xsearch.decoders import MAX_DECODERS, Decoders
+from xsearch.decoders import Decoders
 from xsearch.errors import MediaError
 from xsearch.ingest.ledger import Ledger
 from xsearch.ingest.report import Clock
@@ -54,21 +54,17 @@ def run(
     ledger: Ledger,
     backend: Backend,
     clock: Clock,
-    decoders: int | None,
+    pool: Decoders,
     *,
     captions: bool = True,
 ) -> None:
     """Decode and embed the surveyed files, reporting each to the ledger as soon as it is finished.
 
-    decoders: number of processes, default one per core; 0 decodes in this process. captions: see `pieces`.
+    captions: see `pieces`.
     """
     keep_memory()
-    if decoders is None:
-        decoders = min(CORES, MAX_DECODERS, sum(survey.report.new.values()))
-    with (
-        Decoders(decoders, side=backend.capabilities().image_side, with_facts=True) as pool,
-        ReadAhead(_decoded(survey.tasks(Action.EMBED), ledger, pool), AHEAD_BYTES, _size) as events,
-    ):
+    decoded = _decoded(survey.tasks(Action.EMBED), ledger, pool)
+    with ReadAhead(decoded, AHEAD_BYTES, _size) as events:
 
         def free_cores() -> int:
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""

@@ -6,7 +6,7 @@ Files whose name, size and mtime match the store are neither opened nor fetched.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,13 +102,22 @@ def survey(
     metadata: str | Path | None,
     collection: Path | None,
     scratch: Path,
+    identify: Callable[..., MediaFile],
 ) -> Survey:
     """Compare the files below `roots` with the known ones.
 
     roots: paths and URLs. kinds, metadata: see `ingest`. collection: its folder, excluded.
-    scratch: folder for copies of remote files.
+    scratch: folder for copies of remote files. identify: `media.identify`, or one that works elsewhere.
     """
-    listing = Listing(roots, known, kinds=kinds, exclude=exclude, collection=collection, scratch=scratch)
+    listing = Listing(
+        roots,
+        known,
+        kinds=kinds,
+        exclude=exclude,
+        collection=collection,
+        scratch=scratch,
+        identify=identify,
+    )
     described = listing.metadata(metadata)
     sorter = _Sorter(known, listing, described)
     work = table_of(task for file in listing.drain() if (task := sorter.sort(file)))

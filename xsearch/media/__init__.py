@@ -16,7 +16,7 @@ from dataclasses import replace
 from xsearch.errors import MediaError, Transient, Unreadable
 from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
-from xsearch.media.faults import passing, reading
+from xsearch.media.faults import lacks_memory, passing, reading
 from xsearch.media.files import absolute, count, identify, is_gone, is_metadata, match_kind, sha256, unchanged
 from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.imu.recordings import owners
@@ -44,6 +44,7 @@ __all__ = [
     "is_hidden",
     "is_metadata",
     "is_url",
+    "lacks_memory",
     "listed",
     "looks_like_path",
     "match_kind",

@@ -15,7 +15,7 @@ from typing import IO
 from xsearch.errors import MissingPackage, NotMedia, TooLarge, Transient, Unreadable
 from xsearch.system.memory import is_short
 
-__all__ = ["Watched", "passing", "reading", "unavailable", "unless_passing"]
+__all__ = ["Watched", "lacks_memory", "passing", "reading", "unavailable", "unless_passing"]
 
 MEMORY = "not enough memory; close other programs"
 _MEMORY = re.compile(
@@ -58,6 +58,11 @@ def passing(error: BaseException) -> str | None:
             return f"{each}; repair the installation"
         each = each.__cause__ or each.__context__
     return MEMORY if is_short() else None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether lack of memory is to blame for an exception."""
+    return passing(error) == MEMORY
 
 
 def unavailable(error: OSError) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,7 +46,11 @@ METADATA = re.compile(r"metadata\.(csv|tsv|jsonl|parquet)", re.IGNORECASE)  # us
 
 
 def identify(
-    path: Path, *, root: Path | None = None, kinds: Sequence[tuple[Modality, str]] = ()
+    path: Path,
+    *,
+    root: Path | None = None,
+    kinds: Sequence[tuple[Modality, str]] = (),
+    elsewhere: Callable[[Path], MediaFile] | None = None,
 ) -> MediaFile:
     """Determine a file's kind: by `kinds`, else by folder and name, else by content, else by extension.
 
@@ -56,6 +60,7 @@ def identify(
     Either file of an IMU pair returns the accelerometer's MediaFile with the gyroscope's as `companion`;
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
     A text file is a recording if its first HEAD bytes have a header with sensors, or its folder is an `oxts`.
+    elsewhere: identifies, in another process, a file that has to be opened as what it is.
     Raises NotMedia for an unsupported file, Unreadable if it is empty or incomplete, Transient if it cannot
     be opened.
     """
@@ -70,6 +75,8 @@ def identify(
         rule = match_kind(path, root and absolute(root), kinds)
         if status.st_size == 0 and (mime or rule):
             raise Unreadable(f"{path}: empty file; remove or replace it")
+        if elsewhere is not None and _is_opened(path, mime, head, rule):
+            return elsewhere(path)
         kind = rule or _kind_by_name(path, mime)
         if kind is None:
             kind, mime = _kind_by_content(path, mime, head)
@@ -173,6 +180,15 @@ def _parts(path: Path, companion: Path | None) -> list[Path]:
     if companion is None:
         return [path]
     return [path, *(oxts.frames(companion) if companion.is_dir() else [companion])]
+
+
+def _is_opened(path: Path, mime: str, head: bytes, rule: Modality | None) -> bool:
+    """Whether it takes more than the first bytes to identify a file: its tracks, columns or values."""
+    if rule is not None:
+        return rule is Modality.IMU
+    if mime in _TABLES or mime.startswith("video/") or next(conventions.named(path), None) is not None:
+        return True
+    return mime.startswith("text/") and recordings.may_be_table(path, head)
 
 
 def _kind_by_name(path: Path, mime: str) -> Modality | None:

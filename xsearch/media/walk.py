@@ -24,6 +24,7 @@ def walk(
     kinds: Sequence[tuple[Modality, str]] = (),
     known: Callable[[Path], MediaFile | None] = lambda path: None,
     exclusion: Exclusion | None = None,
+    identify: Callable[..., MediaFile] = identify,
 ) -> Iterator[MediaFile | Skipped]:
     """Yield every file under the roots once: roots that are files, then folders depth first, sorted by name.
 
@@ -32,6 +33,7 @@ def walk(
     Symlinked folders are walked last and only if not visited yet, so loops terminate. The files of an
     IMU recording are yielded as one.
     kinds: see `identify`; files that match none of them and are `known` are not opened.
+    identify: may do the same in another process.
     Raises UsageError if a root does not exist.
     """
     exclusion = exclusion or Exclusion()
@@ -42,7 +44,7 @@ def walk(
     yielded: set[Path] = set()  # roots that are files
     for root in tops:
         if not root.is_dir():
-            file = exclusion.skip(root, root) or _examine(root, root.parent, kinds, known)
+            file = exclusion.skip(root, root) or _examine(root, root.parent, kinds, known, identify)
             if (path := Path(file.path)) not in yielded:
                 yielded.add(path)
                 yield file
@@ -61,7 +63,7 @@ def walk(
                     if path not in yielded:
                         yield skip
                 elif not is_folder:
-                    file = _examine(path, root, kinds, known)
+                    file = _examine(path, root, kinds, known, identify)
                     if str(file.path) == name and path not in yielded:  # skips gyroscope files of pairs
                         yield file
                 elif is_link:
@@ -92,7 +94,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _examine(
-    path: Path, root: Path, kinds: Sequence[tuple[Modality, str]], known: Callable[[Path], MediaFile | None]
+    path: Path,
+    root: Path,
+    kinds: Sequence[tuple[Modality, str]],
+    known: Callable[[Path], MediaFile | None],
+    identify: Callable[..., MediaFile],
 ) -> MediaFile | Skipped:
     try:
         if not kinds or not match_kind(path, root, kinds):

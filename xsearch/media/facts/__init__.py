@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xsearch.media.facts import captions, still, tags, takeout, values, xmp
-from xsearch.media.faults import unless_passing
+from xsearch.media.faults import reading, unless_passing
 from xsearch.types import PICTURES, MediaFile, Modality
 
 __all__ = ["COLUMNS", "SPOKEN", "Stated", "facts", "of_sidecar", "of_takeout", "unstated", "words"]
@@ -75,10 +75,10 @@ class Stated(NamedTuple):
 def facts(file: MediaFile) -> dict[str, Any]:
     """Return what a file and its sidecars state: a value for each such column.
 
-    Whatever is damaged states nothing; exceptions that are not the fault of the file are passed on.
+    Whatever is damaged states nothing. Raises Transient for what is not the fault of the file.
     """
     stated: dict[str, Any] = {}
-    with unless_passing(Exception), warnings.catch_warnings():
+    with reading(file.path), unless_passing(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if file.modality in PICTURES:
             stated = still.columns(file.path)
