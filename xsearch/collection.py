@@ -358,12 +358,16 @@ class Collection:
         return pa.Table.from_pylist(sorted(rows, key=lambda row: row["paths"]), pa.schema(schema))
 
     def skipped(self, *, everything: bool = False) -> pa.Table:
-        """The files that could not be read: path, reason, error, when.
+        """The files that could not be read: path, reason, error, when, kind (see `errors.SkipKind`).
 
         everything: also those that are not media, excluded, or removed with `ignore`. Of many of a type the
             first ones are listed, and the others counted in a row with the path `folder/**/*.type`.
         """
-        return self.snapshot().skipped(everything=everything)
+        import pyarrow as pa
+
+        rows = self.snapshot().skipped(everything=everything)
+        kinds = (Reason.recorded(row["error"], row["reason"]).kind for row in rows.to_pylist())
+        return rows.append_column("kind", pa.array(kinds, pa.string()))
 
     def export(
         self,
