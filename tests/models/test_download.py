@@ -296,7 +296,7 @@ ENDLESS = {
 def test_an_answer_without_end_ends(form, web, path, monkeypatch):
     monkeypatch.setenv("XSEARCH_MAX_DOWNLOAD_GB", "0.005")
     script, known, message = ENDLESS[form]
-    web.scripts = {"/file": script()}
+    web.scripts = {"/file": script}
     with pytest.raises(ModelError, match=message):
         fetch(source(f"{web.url}/file", **known), path, tries=1, pause_s=0, window_s=0.2)
     written = path.with_name("file.part")

@@ -42,5 +42,5 @@ def test_bytes_and_seconds_are_bounded():
 @pytest.mark.parametrize("text", ["x", "0", "-1", "nan"])
 def test_a_setting_that_is_no_positive_number_is_wrong_usage(text, monkeypatch):
     monkeypatch.setenv("XSEARCH_MAX_DOWNLOAD_GB", text)
-    with pytest.raises(UsageError, match="XSEARCH_MAX_DOWNLOAD_GB='.*': expected a number above 0"):
+    with pytest.raises(UsageError, match=r"XSEARCH_MAX_DOWNLOAD_GB='.*': expected a number above 0"):
         max_bytes()

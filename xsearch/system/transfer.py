@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from xsearch.system.settings import setting
 
-__all__ = ["WINDOW_S", "TooLong", "TooSlow", "Transfer", "max_bytes", "max_seconds"]
+__all__ = ["WINDOW_S", "OutOfTime", "TooLong", "TooSlow", "Transfer", "max_bytes", "max_seconds"]
 
 WINDOW_S = 60.0
 
@@ -23,7 +23,11 @@ class TooLong(Exception):
 
 
 class TooSlow(Exception):
-    """Below the least rate, or beyond the total time."""
+    """Below the least rate."""
+
+
+class OutOfTime(TooSlow):
+    """Beyond the total time."""
 
 
 class Transfer:
@@ -38,20 +42,27 @@ class Transfer:
         window_s: float = WINDOW_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """most: bytes, `done` of which have been transferred before. seconds: of the whole transfer. window_s: time over which the rate is measured."""
+        """most: bytes, `done` of which have been transferred before. seconds: of the whole transfer.
+
+        window_s: time over which the rate is measured.
+        """
         self._most, self._seconds, self._window_s, self._clock = most, seconds, window_s, clock
         self._least = setting("XSEARCH_MIN_RATE", 1000)
         self._start = self._window = clock()
         self._count = self._before = done  # bytes, up to now and to the start of the window
 
     def add(self, count: int) -> None:
-        """Account for `count` more bytes, which may be 0."""
-        self._count += count
+        """Account for `count` more bytes."""
+        self.reach(self._count + count)
+
+    def reach(self, count: int) -> None:
+        """Account for `count` bytes in all."""
+        self._count = count
         if self._count > self._most:
             raise TooLong(f"more than {self._most:,.0f} bytes")
         now = self._clock()
         if now - self._start > self._seconds:
-            raise TooSlow(f"not complete after {self._seconds:,.0f} s")
+            raise OutOfTime(f"not complete after {self._seconds:,.0f} s")
         if now - self._window >= self._window_s:
             rate = (self._count - self._before) / (now - self._window)
             if rate < self._least:
