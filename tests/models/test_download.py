@@ -287,7 +287,7 @@ ENDLESS = {
     "bytes, slowly": (
         lambda: drip(OK + b"Content-Length: 9000000\r\n\r\n", b"."),
         {"bytes": 9_000_000},
-        r"slower than 1,000 bytes/s \(XSEARCH_MIN_RATE\); \d+ bytes of it are kept: run the same command",
+        r"slower than 1,000 bytes/s \(XSEARCH_MIN_BYTES_PER_S\); \d+ bytes of it are kept: run",
     ),
 }
 

@@ -1,7 +1,7 @@
 """Bounds of a transfer from a server: bytes, least rate, total time.
 
 XSEARCH_MAX_DOWNLOAD_GB   largest remote file (20)
-XSEARCH_MIN_RATE          least rate in bytes/s, over WINDOW_S (1000)
+XSEARCH_MIN_BYTES_PER_S          least rate in bytes/s, over WINDOW_S (1000)
 XSEARCH_FETCH_MINUTES     longest time for one media file (60)
 """
 
@@ -47,7 +47,7 @@ class Transfer:
         window_s: time over which the rate is measured.
         """
         self._most, self._seconds, self._window_s, self._clock = most, seconds, window_s, clock
-        self._least = setting("XSEARCH_MIN_RATE", 1000)
+        self._least = setting("XSEARCH_MIN_BYTES_PER_S", 1000)
         self._start = self._window = clock()
         self._count = self._before = done  # bytes, up to now and to the start of the window
 
@@ -66,7 +66,7 @@ class Transfer:
         if now - self._window >= self._window_s:
             rate = (self._count - self._before) / (now - self._window)
             if rate < self._least:
-                raise TooSlow(f"slower than {self._least:,.0f} bytes/s (XSEARCH_MIN_RATE)")
+                raise TooSlow(f"slower than {self._least:,.0f} bytes/s (XSEARCH_MIN_BYTES_PER_S)")
             self._window, self._before = now, self._count
 
 
