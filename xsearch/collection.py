@@ -66,7 +66,7 @@ def open(
     except NoCollection:
         if not create:
             raise
-        return Collection.create(path, model, device=device, dtype=dtype)
+        return Collection.create(path, model, device=device, dtype=dtype, exist_ok=True)
     return Collection(store, model=model, device=device, dtype=dtype)
 
 
@@ -109,13 +109,18 @@ class Collection:
         backend: Backend | None = None,
         device: str = "auto",
         dtype: str = "auto",
+        exist_ok: bool = False,
     ) -> Collection:
-        """Create an empty collection for the vectors of `model`. Raises StoreError if the folder is taken."""
+        """Create an empty collection for the vectors of `model`. Raises StoreError if the folder is taken.
+
+        exist_ok: open the collection that another process has created there meanwhile.
+        """
         source = None
         if backend is None:
             source = model_source(model)
             backend = load_backend(source, device=device, dtype=dtype)
-        return Collection(Store.create(Path(path), backend.fingerprint, source), backend=backend)
+        store = Store.create(Path(path), backend.fingerprint, source, exist_ok=exist_ok)
+        return Collection(store, backend=backend)
 
     @staticmethod
     def import_(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
@@ -21,11 +20,9 @@ __all__ = ["derive", "keep_index", "load_index"]
 
 LOG = logging.getLogger("xsearch")
 
-MOST_SEGMENTS = 64  # a search visits all that hold candidates: some 3 us each (measured)
-
 
 def derive(writer: Writer) -> None:
-    """Update all derived data to the current items, and commit; compact above MOST_SEGMENTS segments."""
+    """Update all derived data to the current items, commit, and delete what nobody reads."""
     snapshot = writer.snapshot
     previous = None
     with suppress(StoreError):  # rebuilt
@@ -38,8 +35,7 @@ def derive(writer: Writer) -> None:
         if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
             writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
         writer.commit()
-    if len(writer.manifest.segments) > MOST_SEGMENTS:
-        writer.compact()
+    writer.tidy()
 
 
 def _update_words(writer: Writer) -> None:
@@ -56,7 +52,7 @@ def _update_words(writer: Writer) -> None:
             path = writer.new_words_file()
             WordIndex.write(path, snapshot, words)
             writer.set_words(path)
-        except (OSError, StoreError) as problem:
+        except StoreError as problem:
             LOG.warning("%s; texts are searched by meaning alone", problem)
             writer.set_words(None)
 
@@ -85,17 +81,12 @@ def _save(writer: Writer, index: Index | None) -> None:
 @contextmanager
 def _all_or_nothing(writer: Writer) -> Iterator[None]:
     """Delete what the block has written to `index/` and `words/` if it fails before it is committed."""
-    folders = [writer.path / "index", writer.path / "words"]
-    before = {path for folder in folders for path in folder.glob("*")}
     try:
         yield
     except BaseException:  # Ctrl-C too
-        kept = {writer.path / name for name in read_manifest(writer.path).files()}  # it may be published
-        for path in {path for folder in folders for path in folder.glob("*")} - before - kept:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        with suppress(OSError, StoreError):
+            if read_manifest(writer.path).generation == writer.manifest.generation:  # else it was committed
+                writer.tidy()
         raise
 
 
