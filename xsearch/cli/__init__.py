@@ -5,6 +5,9 @@ __all__ = ["main"]
 
 def main() -> None:
     """The `xsearch` program."""
-    from xsearch.cli.app import app
+    from xsearch.cli.streams import guarded
 
-    app(prog_name="xsearch")
+    with guarded():
+        from xsearch.cli.app import app
+
+        app(prog_name="xsearch")

@@ -15,6 +15,7 @@ import typer
 
 from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, options, query, train
 from xsearch.cli.group import Group, WrongOption
+from xsearch.cli.streams import OUTPUT
 from xsearch.errors import UnknownWords, UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
@@ -45,6 +46,8 @@ class Commands(Group):
             _fail(f"{message}; see {command} --help", code=2)
         except typer.Abort:
             _fail("not confirmed, nothing was done")
+        except OSError as problem:
+            _fail(_reason(problem))
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -59,7 +62,15 @@ class Commands(Group):
         except OSError as problem:
             if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise
-            _fail(f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem))
+            _fail(_reason(problem))
+        except MemoryError:
+            _fail("out of memory; what is committed is safe: end other programs, then run it again")
+
+
+def _reason(problem: OSError) -> str:
+    if problem.filename == OUTPUT:
+        return f"cannot write the output: {problem.strerror}"
+    return f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem)
 
 
 def _name_only(argument: Any) -> None:
