@@ -27,7 +27,7 @@ def shell(model: Path, index: Path, tmp_path: Path) -> Callable[[str], tuple[int
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "XSEARCH_MODEL": str(model)}
         environment["XSEARCH_COLLECTION"] = str(index)
         done = subprocess.run(
-            ["bash", "-c", program],
+            command,
             capture_output=True,
             text=True,
             env=environment,
