@@ -434,7 +434,6 @@ class Collection:
             snapshot = writer.snapshot
             index = new_index(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
             keep_index(writer, index)
-            writer.commit()
         if index is not None:
             return index.plan
         return plan_for(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
@@ -452,7 +451,6 @@ class Collection:
                 self._required_index(writer.snapshot), writer.snapshot, target=recall, latency_ms=latency_ms
             )[0]
             keep_index(writer, tuned)
-            writer.commit()
         return tuned.plan
 
     def index_info(self) -> dict[str, Any]:

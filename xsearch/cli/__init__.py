@@ -6,8 +6,9 @@ __all__ = ["main"]
 def main() -> None:
     """The `xsearch` program."""
     from xsearch.cli.signals import ending
+    from xsearch.cli.streams import guarded
 
-    with ending():
+    with ending(), guarded():
         from xsearch.cli.app import app
 
         app(prog_name="xsearch")

@@ -28,6 +28,7 @@ from xsearch.cli import (
     train,
 )
 from xsearch.cli.group import Group, WrongOption
+from xsearch.cli.streams import OUTPUT
 from xsearch.errors import UnknownWords, UsageError, XsearchError
 
 __all__ = ["Commands", "app"]
@@ -60,6 +61,8 @@ class Commands(Group):
             if isinstance(problem.__cause__, KeyboardInterrupt):  # while options were parsed
                 raise problem.__cause__ from None
             _fail("not confirmed, nothing was done")
+        except OSError as problem:
+            _fail(_reason(problem))
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -74,7 +77,15 @@ class Commands(Group):
         except OSError as problem:
             if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise
-            _fail(f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem))
+            _fail(_reason(problem))
+        except MemoryError:
+            _fail("out of memory; what is committed is safe: end other programs, then run it again")
+
+
+def _reason(problem: OSError) -> str:
+    if problem.filename == OUTPUT:
+        return f"cannot write the output: {problem.strerror}"
+    return f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem)
 
 
 def _name_only(argument: Any) -> None:
