@@ -64,7 +64,11 @@ ATTACKS: dict[str, Callable[..., Attack]] = {
     "downloads": Downloads,
     "readers": Readers,
 }
-FIGURES = ("items lost to a repair", "commits meanwhile")  # what is counted besides tries
+FIGURES = (
+    "items lost to a repair",
+    "left to the next ingest",
+    "commits meanwhile",
+)  # what is counted besides tries
 SHOWN = 20  # wrong rounds per class in the results
 
 

@@ -69,7 +69,7 @@ class Kills:
         """Kill or stop decoders, up to three; the ingest ends all the same."""
         sent, tried = rng.choice(DECODERS), Counter[str]()
         command, what = self._commands.make("ingest", folder / "c", rng), f"{sent} of a decoder"
-        program = Program(*command.arguments, scratch=self._scratch)
+        program = Program(*command.arguments, scratch=self._scratch, XSEARCH_DECODE_TIMEOUT_S="5")
         try:
             program.wait_until_ready()
             times = rng.randint(1, 3)
