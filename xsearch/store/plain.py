@@ -19,20 +19,20 @@ import pyarrow.compute as pc
 
 from xsearch.store.mapped import view
 
-__all__ = ["Token", "select", "tokens"]
+__all__ = ["OTHER", "Token", "select", "tokens"]
 
 MAX_COMPARISONS = 20
 SPACE, TEXT, NAME, NUMBER, MARK, OTHER = range(1, 7)
 Token = tuple[int, str]
 TOKEN = re.compile(
-    r"""([\ \t\r\n\f\v]++|--[^\r\n]*+(?=\n|\Z))
-    |('[^'\0]*+(?:''[^'\0]*+)*+')
-    |([^\W\d]\w*+|"[^"\0]++")
+    r"""([ \t\r\n\f\v]++|--[^\r\n]*+)
+    |('[^']*+(?:''[^']*+)*+')
+    |((?!e')[^\W\d]\w*+|"[^"]++")
     |([0-9]++(?:\.[0-9]++)?+(?![\w.]))
-    |(<=|>=|<>|!=(?!-)|[=<>(),-])  # !=- is an operator of its own
-    |(.)""",
-    re.X | re.S,
-)
+    |(<=|>=|<>|!=(?!-)|[=<>(),-])
+    |(e'(?:[^'\\]++|\\.|'')*+'?|'.*+|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?|[0-9][\w.]*+|.)""",
+    re.X | re.S | re.I,
+)  # takes linear time: what begins is never read again
 WORDS = frozenset(["and", "between", "false", "in", "is", "like", "not", "null", "or", "true"])
 # Kernel, and whether its negation is meant: NaN is not less than a number, so it is greater
 COMPARISONS = {
@@ -56,7 +56,7 @@ class _NotPlainError(Exception):
 
 
 def tokens(where: str) -> Iterator[Token]:
-    """Yield the tokens of a condition, without spaces and comments to the end of a line."""
+    """Yield the tokens of a condition as DuckDB separates them, without spaces and comments to line ends."""
     return (
         (match.lastindex or OTHER, match[0]) for match in TOKEN.finditer(where) if match.lastindex != SPACE
     )
