@@ -169,6 +169,11 @@ class Hit:
         return self.expected is not None and self.expected > 1 and self.bm25 is None
 
     @property
+    def is_imported(self) -> bool:
+        """Whether only an import names its file, which nothing opens therefore."""
+        return self.extra.get("imported_from") is not None
+
+    @property
     def is_unread(self) -> bool:
         """Whether it is a text of words that the model has not learned, so that its vector says nothing."""
         return self.extra.get("unknown_share", 0.0) > UNKNOWN_SHARE

@@ -6,5 +6,7 @@ __all__ = ["main"]
 def main() -> None:
     """The `xsearch` program."""
     from xsearch.cli.app import app
+    from xsearch.system.terminal import guard
 
+    guard()
     app(prog_name="xsearch")

@@ -13,9 +13,23 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, options, query, train
+from xsearch.cli import (
+    collection,
+    demo,
+    doctor,
+    eval,
+    exchange,
+    index,
+    ingest,
+    models,
+    options,
+    output,
+    query,
+    train,
+)
 from xsearch.cli.group import Group, WrongOption
 from xsearch.errors import UnknownWords, UsageError, XsearchError
+from xsearch.system.terminal import guarded
 
 __all__ = ["Commands", "app"]
 
@@ -36,6 +50,10 @@ class Commands(Group):
                 groups += [command] if isinstance(command, Group) else []
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
+        with guarded():
+            self._run(*args, **extra)
+
+    def _run(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
@@ -70,7 +88,7 @@ def _name_only(argument: Any) -> None:
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:
-    typer.echo("error: " + " ".join(message.split()), err=True)
+    output.note("error: " + " ".join(message.split()))
     sys.exit(code)
 
 
@@ -80,6 +98,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a tenth of a second faster, and narrow enough for any terminal
     pretty_exceptions_enable=False,
     context_settings={
+        "color": True,  # escape sequences are escaped, and not taken out
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda name: options.ALIASES.get(name, name),
     },

@@ -48,12 +48,15 @@ def import_(
     path: str | Path,
     model: str | None = None,
     *,
+    trust_paths: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
     """Add the new items of an export, or of other vectors, to the collection at `path`; create it if needed.
 
     source: as for `read`. model: the model of the vectors, if the source does not record it.
+    trust_paths: whether previews and pages may open the files and URLs that the source names, before an
+        ingest has read them; else the items have the name of the source in their column `imported_from`.
     progress: called with rows done and rows in total.
     An interrupted import can be rerun. Raises UsageError if `source` cannot be read, ModelError if its
     vectors come from another model than the collection's.
@@ -86,7 +89,8 @@ def import_(
         return load(content, snapshot, progress=progress)
     store = store or Store.create(path, expected, location, exist_ok=True)
     with store.writer() as writer:
-        imported = load(content, writer.snapshot, writer, progress=progress)
+        origin = None if trust_paths else Path(source).absolute().name
+        imported = load(content, writer.snapshot, writer, origin=origin, progress=progress)
         derive(writer)
     return imported
 
@@ -96,12 +100,14 @@ def load(
     snapshot: Snapshot | None,
     writer: Writer | None = None,
     *,
+    origin: str | None = None,
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
 ) -> Imported:
     """Add the new items of `source`, committing about every `commit_rows` rows.
 
     snapshot: existing items, None for an empty collection. writer: None for a dry run.
+    origin: value of their column `imported_from`; None for items whose files may be opened.
     Items whose path, modality, window and text exist already are skipped, so an interrupted import can be
     rerun. Duplicate rows within one file of the source all become items. Rows of a file that exists with
     other content or time are skipped.
@@ -122,7 +128,7 @@ def load(
             items, vectors = items.take(pa.array(rows, pa.int64())), vectors[rows]
             new.update(map(Modality, items["modality"].to_pylist()))
             if writer:
-                writer.add(items, vectors)
+                writer.add(_marked(items, origin), vectors)
                 pending += len(rows)
                 if pending >= commit_rows:
                     writer.commit()
@@ -133,6 +139,14 @@ def load(
         writer.commit()
     unusable = source.rows - states.total()
     return Imported(new, states["known"], states["other"], unusable, scaled, time.perf_counter() - start_s)
+
+
+def _marked(items: pa.Table, origin: str | None) -> pa.Table:
+    """With the column `imported_from` in the place of whatever the source says there."""
+    named = [name for name in items.column_names if name.lower() == "imported_from"]
+    return items.drop_columns(named).append_column(
+        "imported_from", pa.array([origin] * len(items), pa.string())
+    )
 
 
 class _Existing:
