@@ -171,7 +171,7 @@ def test_a_repair_that_is_killed_is_done_by_the_next_one(whole, tmp_path):
 
         with suppress(KeyboardInterrupt), Store(path).writer(step=step) as writer:
             writer.quarantine(broken)
-        if "rename manifest.json" not in steps[:-1]:  # not committed
+        if "rename manifest.json" not in steps[:last]:  # not committed
             assert verify(path, repair=True)[0].lost == lost
         assert verify(path) == []
         assert len(read_manifest(path).segments) == 1
