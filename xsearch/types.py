@@ -162,16 +162,12 @@ class Hit:
     text: str | None = None
     bm25: float | None = None  # how well its words match those of the query, above 0; None if they do not
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
+    is_imported: bool = False  # only an import names its file, which nothing opens therefore
 
     @property
     def by_chance(self) -> bool:
         """Whether an unrelated item is `expected` to be as near, and no words match."""
         return self.expected is not None and self.expected > 1 and self.bm25 is None
-
-    @property
-    def is_imported(self) -> bool:
-        """Whether only an import names its file, which nothing opens therefore."""
-        return self.extra.get("imported_from") is not None
 
     @property
     def is_unread(self) -> bool:
@@ -188,4 +184,4 @@ class Hit:
         )
 
 
-HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name != "extra")
+HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name not in ("extra", "is_imported"))

@@ -87,9 +87,9 @@ class Hits(Sequence[Hit]):
 
     def trusted(self) -> Hits:
         """Return the same hits; previews and pages also open the files and URLs that only an import names."""
-        checked = ("imported_from", "bytes", "mtime_ns")
+        state = ("bytes", "mtime_ns")  # as the import claims
         hits = [
-            replace(hit, extra={name: value for name, value in hit.extra.items() if name not in checked})
+            replace(hit, is_imported=False, extra={k: v for k, v in hit.extra.items() if k not in state})
             for hit in self._hits
         ]
         return Hits(hits, self.query, self.nearest_expected, self.kinds, self.problem)
@@ -145,7 +145,7 @@ class Hits(Sequence[Hit]):
         rows = []
         for hit in self._hits:
             own = asdict(hit)
-            extra = own.pop("extra")
+            extra, _ = own.pop("extra"), own.pop("is_imported")
             rows.append(own | {name: value for name, value in extra.items() if name not in own})
         return rows
 
@@ -179,8 +179,7 @@ def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
     """item: all columns, of which the user's may be called as the figures of a hit are."""
     cosine, balanced, expected, bm25 = map(_known, figures)
     extra = {name: value for name, value in item.items() if value is not None and name not in FIELDS}
-    if "bytes" not in extra and not is_url(item["path"]):  # an import of an earlier release
-        extra.setdefault("imported_from", "")
+    is_read = "bytes" in extra or is_url(item["path"])  # by an ingest; else an import of an earlier release
     return Hit(
         rank,
         score,
@@ -195,6 +194,7 @@ def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
         item["text"],
         bm25,
         extra,
+        is_imported="imported_from" in extra or not is_read,
     )
 
 
