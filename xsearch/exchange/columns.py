@@ -25,7 +25,8 @@ FACTS = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.ti
 def stored(items: pa.Table) -> pa.Table:
     """Return the columns with plain types; those without a name are left out.
 
-    Numbers, texts, dates, and lists of numbers and texts are kept, other types become JSON. Dates outside of
+    Numbers, texts, dates, and lists of numbers and texts are kept; durations become numbers, times of day
+    texts, all other types JSON. Dates outside of
     the years 1 to 9999, and times of windows that are no numbers, become null. A column that is called like a
     fact and has another type gets an underscore. Raises ArrowInvalid for damaged columns.
     """
@@ -67,6 +68,10 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         is_days = types.is_date32(kind)
         numbers = column.cast(pa.int32() if is_days else pa.int64())
         return _within(column, numbers, 1 if is_days else PER_DAY["ms"]).cast(pa.date32())
+    if types.is_duration(kind):
+        return column.cast(pa.int64())
+    if types.is_time(kind):
+        return column.cast(pa.string())
     lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     if _is_scalar(kind) or (lists and _is_scalar(kind.value_type)):
         return column

@@ -28,10 +28,20 @@ def write_csv(
     OWASP's page on CSV injection recommends, unless `keep_formulas`; numbers stay as they are.
     """
     escaped = (lambda text: text) if keep_formulas else _escaped
-    lines = csv.writer(out, lineterminator="\n")
+    lines = csv.writer(_Lines(out))  # which quotes cells with the characters of its line ends, CR and LF
     lines.writerow(map(escaped, names))
     for row in rows:
         lines.writerow(escaped(value) if isinstance(value, str) else _cell(value) for value in row)
+
+
+class _Lines:
+    """Writes lines that end with LF alone."""
+
+    def __init__(self, out: Text) -> None:
+        self._out = out
+
+    def write(self, line: str) -> None:
+        self._out.write(line.removesuffix("\r\n") + "\n")
 
 
 def _cell(value: Any) -> Any:

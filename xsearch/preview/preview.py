@@ -30,7 +30,7 @@ MELS, COLUMNS, FFT = 128, 400, 1024  # spectrogram: height, approximate width, 6
 RANGE_DB = 80.0  # dynamic range below the peak
 MIN_POWER = 1e-6  # floor of the peak mel power: white noise 80 dB below full scale
 BARS = 100  # of a waveform
-TEXT_LETTERS = 10_000  # that are shown
+TEXT_LETTERS = 2_000  # that are shown
 _OPEN = ("vp8", "vp9", "av1")
 PLAYABLE: dict[str, dict[str, tuple[str, ...]]] = {  # codecs by FFmpeg's name of the container, and MIME type
     "mov,mp4,m4a,3gp,3g2,mj2": {"video/mp4": ("h264", *_OPEN)},
