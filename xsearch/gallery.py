@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xsearch import media, preview
+from xsearch import decoders, media, preview
 from xsearch.errors import XsearchError
 from xsearch.media.files import guess
 from xsearch.preview import Item, Piece, Preview
@@ -267,8 +267,8 @@ def _text(piece: Piece, *, players: bool) -> View:
     if isinstance(piece, Hit) and guess(Path(piece.path)) in (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO):
         try:
             preview.check(piece)
-            with media.at_hand(piece.path) as path:
-                kind = media.identify(path).modality
+            with media.at_hand(piece.path, decoders.identify) as path:
+                kind = decoders.identify(path).modality
         except XsearchError:
             return View(text=text)
         described = view(replace(piece, modality=kind, text=None), players=players)
@@ -302,7 +302,7 @@ def _piece(part: Part) -> Piece:
 
 def _player(piece: Hit | Item) -> View:
     """Return a video's poster and, if browsers play it and up to PLAYER_BYTES, the file itself."""
-    with media.at_hand(piece.path) as path:
+    with media.at_hand(piece.path, decoders.identify) as path:
         poster = _picture(preview.thumbnail(Item(piece.modality, str(path), piece.start_s, piece.end_s)))
         if path.stat().st_size > PLAYER_BYTES or not (mime := preview.playable(path)):
             return poster

@@ -5,8 +5,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """The `xsearch` program."""
-    from xsearch.cli.app import app
-    from xsearch.system.terminal import guard
+    from xsearch.cli.signals import ending
+    from xsearch.cli.streams import guarded
+    from xsearch.system.terminal import escape_output
 
-    guard()
-    app(prog_name="xsearch")
+    with ending(), guarded():
+        from xsearch.cli.app import app
+
+        escape_output()
+        app(prog_name="xsearch")

@@ -14,12 +14,12 @@ import typer
 
 from xsearch.cli import output
 from xsearch.cli.table import relative, relative_paths
-from xsearch.system.terminal import unguarded
+from xsearch.system.terminal import unescaped
 
 if TYPE_CHECKING:
     from xsearch.ingest import Progress, Report
 
-__all__ = ["json_lines", "news", "print_report", "progress_bar"]
+__all__ = ["json_lines", "json_report", "news", "print_report", "progress_bar"]
 
 SHOWN = 10  # skipped files that are listed
 TYPES = 4  # extensions of files that are not media
@@ -50,7 +50,7 @@ def progress_bar() -> Iterator[Any]:
         nonlocal bar
         if bar is None:
             shown: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
-            bar = tqdm(total=now.total, unit=" files", file=unguarded(sys.stderr), **shown)
+            bar = tqdm(total=now.total, unit=" files", file=unescaped(sys.stderr), **shown)
         bar.update(now.done - bar.n)
         rates = [f"{kind} {count / now.seconds:.0f}/s" for kind, count in now.items.items()]
         skipped = [f"{now.skipped} skipped"] * bool(now.skipped)
@@ -101,9 +101,18 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
     for note in report.notes:
         output.note(relative_paths(note))
     for skip in report.skipped[:SHOWN]:
-        output.note(f"skipped {relative(skip.path)}: {skip.reason}")
+        output.note(f"skipped {relative(skip.path)}: {skip.reason} ({skip.kind})")
     if len(report.skipped) > SHOWN:
         output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --collection {folder}")
+    if report.passing:
+        again = output.plural(report.passing, "file")
+        output.note(f"the next ingest tries {again} again, which could not be read for now")
+
+
+def json_report(report: Report) -> str:
+    """Return a report as the last of the `json_lines`."""
+    skipped = [{**asdict(skip), "kind": skip.kind} for skip in report.skipped]
+    return json.dumps({"event": "report", **asdict(report), "skipped": skipped}, default=str)
 
 
 def _types(counts: Mapping[str, int]) -> str:
