@@ -201,9 +201,9 @@ def verify(
     else:
         for finding in findings:
             remedy = finding.remedy if repair else f"with --repair: {finding.remedy}"
-            typer.echo(f"{finding.path}: {finding.problem}; {remedy}")
+            output.say(f"{finding.path}: {finding.problem}; {remedy}")
         for path in dict.fromkeys(path for finding in findings for path in finding.lost):
-            typer.echo(f"lost: {relative(path)}")
+            output.say(f"lost: {relative(path)}")
     if not findings:
         output.note(f"{folder}: nothing is wrong")
     elif not repair:
