@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from xsearch.system.terminal import guarded, json_escaped, printable, unguarded
+from xsearch.system.terminal import escaped_output, json_escaped, printable, unescaped
 
 # Format characters that are drawn
 DRAWN = {*range(0x600, 0x606), 0x6DD, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD}
@@ -52,8 +52,8 @@ def test_json_comes_back_as_it_was():
 
 def test_whatever_is_written_in_the_block_is_escaped(monkeypatch):
     ours = sys.stdout, sys.stderr
-    with guarded(), guarded():
-        assert isinstance(unguarded(sys.stdout), type(ours[0]))
+    with escaped_output(), escaped_output():
+        assert isinstance(unescaped(sys.stdout), type(ours[0]))
         out = io.StringIO()
         monkeypatch.setattr(sys.stdout, "stream", out)
         print("a\tb\r\x1b[31m", "\udcff")
@@ -65,8 +65,8 @@ def test_whatever_is_written_in_the_block_is_escaped(monkeypatch):
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_tracebacks_logs_and_warnings_are_escaped_in_any_encoding(encoding):
     program = (
-        "import logging, sys, warnings\nfrom xsearch.system.terminal import guard\n"
-        "guard()\nname = 'ü\\x1b[2J\\u202e写\\udcff'\nprint(name)\n"
+        "import logging, sys, warnings\nfrom xsearch.system.terminal import escape_output\n"
+        "escape_output()\nname = 'ü\\x1b[2J\\u202e写\\udcff'\nprint(name)\n"
         "logging.getLogger('xsearch').warning(name)\nwarnings.warn(name)\nraise ValueError(name)"
     )
     environment = {"PYTHONPATH": ":".join(sys.path), "PYTHONIOENCODING": encoding}

@@ -31,7 +31,7 @@ from xsearch.cli import (
 from xsearch.cli.group import Group, WrongOption
 from xsearch.cli.streams import OUTPUT
 from xsearch.errors import UnknownWords, UsageError, XsearchError
-from xsearch.system.terminal import guarded
+from xsearch.system.terminal import escaped_output
 
 __all__ = ["Commands", "app"]
 
@@ -52,7 +52,7 @@ class Commands(Group):
                 groups += [command] if isinstance(command, Group) else []
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
-        with guarded():
+        with escaped_output():
             self._run(*args, **extra)
 
     def _run(self, *args: Any, **extra: Any) -> NoReturn:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import typer
 
-from xsearch.system.terminal import json_escaped, printable, unguarded
+from xsearch.system.terminal import json_escaped, printable, unescaped
 from xsearch.types import Modality
 
 __all__ = ["counts", "note", "plural", "print_fields", "print_json", "progress_bar", "say", "to_json"]
@@ -80,7 +80,7 @@ def progress_bar(unit: str) -> Iterator[Progress]:
     from tqdm import tqdm
 
     shown: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
-    with tqdm(unit=f" {unit}", unit_scale=True, file=unguarded(sys.stderr), **shown) as bar:
+    with tqdm(unit=f" {unit}", unit_scale=True, file=unescaped(sys.stderr), **shown) as bar:
 
         def show(done: int, total: int | None = None) -> None:
             bar.total = total

@@ -14,7 +14,7 @@ import typer
 
 from xsearch.cli import output
 from xsearch.cli.table import relative, relative_paths
-from xsearch.system.terminal import unguarded
+from xsearch.system.terminal import unescaped
 
 if TYPE_CHECKING:
     from xsearch.ingest import Progress, Report
@@ -50,7 +50,7 @@ def progress_bar() -> Iterator[Any]:
         nonlocal bar
         if bar is None:
             shown: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
-            bar = tqdm(total=now.total, unit=" files", file=unguarded(sys.stderr), **shown)
+            bar = tqdm(total=now.total, unit=" files", file=unescaped(sys.stderr), **shown)
         bar.update(now.done - bar.n)
         rates = [f"{kind} {count / now.seconds:.0f}/s" for kind, count in now.items.items()]
         skipped = [f"{now.skipped} skipped"] * bool(now.skipped)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from xsearch.system.terminal import printable, unguarded
+from xsearch.system.terminal import printable, unescaped
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -91,7 +91,7 @@ def _print_fitted(columns: list[list[str]], shortened: Mapping[str, int]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(file=unguarded(sys.stdout), highlight=False)  # without colours where NO_COLOR is set
+    console = Console(file=unescaped(sys.stdout), highlight=False)  # without colours where NO_COLOR is set
     columns = _fitting(columns, console.width, shortened)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     spare = console.width + GAP - sum(max(map(cell_len, c)) + GAP for c in columns if c[0] != "text")

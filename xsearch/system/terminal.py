@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any
 
-__all__ = ["guard", "guarded", "json_escaped", "printable", "unguarded"]
+__all__ = ["escape_output", "escaped_output", "json_escaped", "printable", "unescaped"]
 
 # Unicode's control and format characters, surrogates, line and paragraph separators, and others that are
 # invisible by default; without the few format characters that are drawn (U+0600 and alike), and without the
@@ -52,7 +52,7 @@ def _json_escape(match: re.Match[str]) -> str:
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
-class _Guarded:
+class _Escaping:
     """A text stream that escapes what is unsafe to print, other than tabs and line ends."""
 
     encoding, errors = "utf-8", "backslashreplace"  # of `write`: whoever looks does not wrap it once more
@@ -73,18 +73,18 @@ class _Guarded:
 
     def __eq__(self, other: object) -> bool:
         """Whether both print to the same place: tqdm clears the bars of a stream before it writes there."""
-        return unguarded(self) is unguarded(other)
+        return unescaped(self) is unescaped(other)
 
     def __hash__(self) -> int:
         return hash(self.stream)
 
 
-def unguarded(stream: Any) -> Any:
-    """Return the stream that a guarded one writes to; for text with control sequences of our making."""
-    return stream.stream if isinstance(stream, _Guarded) else stream
+def unescaped(stream: Any) -> Any:
+    """Return the stream below, for text with control sequences of our making."""
+    return stream.stream if isinstance(stream, _Escaping) else stream
 
 
-def guard() -> None:
+def escape_output() -> None:
     """Escape what is printed from now on: results, messages, logs, warnings, tracebacks.
 
     What the encoding of a stream lacks is escaped as well.
@@ -92,14 +92,14 @@ def guard() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
+    sys.stdout, sys.stderr = _escaping(sys.stdout), _escaping(sys.stderr)
 
 
 @contextmanager
-def guarded() -> Iterator[None]:
+def escaped_output() -> Iterator[None]:
     """Escape what is printed in the block, unless it is escaped already."""
     before = sys.stdout, sys.stderr
-    ours = sys.stdout, sys.stderr = _guarded(sys.stdout), _guarded(sys.stderr)
+    ours = sys.stdout, sys.stderr = _escaping(sys.stdout), _escaping(sys.stderr)
     try:
         yield
     finally:  # what has been replaced meanwhile stays
@@ -107,5 +107,5 @@ def guarded() -> Iterator[None]:
         sys.stderr = before[1] if sys.stderr is ours[1] else sys.stderr
 
 
-def _guarded(stream: Any) -> Any:
-    return stream if stream is None or isinstance(stream, _Guarded) else _Guarded(stream)
+def _escaping(stream: Any) -> Any:
+    return stream if stream is None or isinstance(stream, _Escaping) else _Escaping(stream)

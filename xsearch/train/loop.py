@@ -23,7 +23,7 @@ from xsearch.models.imagebind import ImageBind
 from xsearch.models.precision import training_precision
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
-from xsearch.system.terminal import unguarded
+from xsearch.system.terminal import unescaped
 from xsearch.train.adapters import adapted, merged
 from xsearch.train.gradients import backward, broadcast, gather_rows, mean_statistics, rank, sum_gradients
 from xsearch.train.held_out import HeldOut
@@ -113,7 +113,7 @@ class _Stage:
         state, steps, saved, first = self.state, sources.steps, time.monotonic(), rank() == 0
         nonfinite = 0
         name = self.checkpoint.stem
-        place = unguarded(sys.stderr)
+        place = unescaped(sys.stderr)
         bar = tqdm(total=steps, initial=state.step, desc=name, unit="step", file=place, disable=not first)
         with Log(self.checkpoint.parent, name, self.precision, silent=not first) as log, bar:
             for parts in sources.parts(state.step, steps, workers):

@@ -22,7 +22,7 @@ from xsearch.models.config import TOWER_OF, TOWERS, ImageBindConfig
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.models.transforms import Preprocess
 from xsearch.scenes import PLACES, SUBJECTS, Scene, caption, render, sample
-from xsearch.system.terminal import unguarded
+from xsearch.system.terminal import unescaped
 from xsearch.types import Modality
 
 __all__ = ["ScenePairs", "tower_inputs"]
@@ -76,7 +76,7 @@ class ScenePairs:
         todo = [r for r in range(rounds) if not (folder / f"{r:05d}.done").exists()]
         jobs = [(folder, r, scenes[r * ROUND : (r + 1) * ROUND], config, tokenizer) for r in todo]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            bar = {"desc": "scenes", "unit": "round", "file": unguarded(sys.stderr)}
+            bar = {"desc": "scenes", "unit": "round", "file": unescaped(sys.stderr)}
             list(tqdm(pool.map(_render_round, jobs), total=len(jobs), **bar))
         first = _open_round(folder, 0)
         arrays = {name: np.empty((rounds * ROUND, *a.shape[1:]), a.dtype) for name, a in first.items()}
