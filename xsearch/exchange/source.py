@@ -19,13 +19,12 @@ import pyarrow.parquet as pq
 from xsearch.errors import UsageError
 from xsearch.media.facts import COLUMNS
 from xsearch.metadata import user_column
-from xsearch.store.segments import conform, unify
+from xsearch.store.segments import KEY, conform, unify
 from xsearch.types import Fingerprint, Modality
 
-__all__ = ["GROUP_ROWS", "IDENTITY", "KEY", "Progress", "Source", "read"]
+__all__ = ["GROUP_ROWS", "IDENTITY", "Progress", "Source", "read"]
 
 GROUP_ROWS = 16_384  # per row group and per batch in memory: 32 MB of float16 at 1024 dimensions
-KEY = "xsearch"  # in the file metadata
 # Items are duplicates if file, modality, window and text agree.
 FILE, ITEM = ("sha256", "bytes", "mtime_ns"), ("modality", "start_s", "end_s", "text")
 IDENTITY = pa.schema([unify([]).field(name) for name in ("path", *FILE, *ITEM)])
@@ -56,6 +55,8 @@ def read(path: Path) -> Source:
     clip = (path / "img_emb").is_dir() or (path / "text_emb").is_dir()
     openers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".npy": _array_and_items}
     opener = _clip_retrieval if clip else openers.get(path.suffix.lower(), _exported)
+    if not clip and path.is_dir() and _folders(path):
+        opener = _segments
     rows, parts, fingerprint, model = opener(path)
     first = next((vectors for part in parts for _, vectors in part()), None)
     return Source(rows, None if first is None else first.shape[1], fingerprint, model, parts)
