@@ -18,11 +18,9 @@ __all__ = ["derive", "keep_index", "load_index"]
 
 LOG = logging.getLogger("xsearch")
 
-MOST_SEGMENTS = 64  # a search visits all that hold candidates: some 3 us each (measured)
-
 
 def derive(writer: Writer) -> None:
-    """Update all derived data to the current items, and commit; compact above MOST_SEGMENTS segments."""
+    """Update all derived data to the current items, commit, and delete what nobody reads."""
     snapshot = writer.snapshot
     previous = None
     with suppress(StoreError):  # rebuilt
@@ -34,8 +32,7 @@ def derive(writer: Writer) -> None:
     if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
         writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
     writer.commit()
-    if len(writer.manifest.segments) > MOST_SEGMENTS:
-        writer.compact()
+    writer.tidy()
 
 
 def _update_words(writer: Writer) -> None:

@@ -162,6 +162,9 @@ def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
     done = _open(folder).compact()
     segments = f"segments {done.segments_before} -> {done.segments_after}"
     typer.echo(f"{folder}: {segments}, {done.freed_bytes:,} bytes freed")
+    if done.kept_bytes:
+        who = ", ".join(f"process {pid}" if pid else "another process" for pid in done.readers)
+        output.note(f"{done.kept_bytes:,} bytes more once {who} no longer reads them: run it again then")
 
 
 def verify(

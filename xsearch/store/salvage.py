@@ -20,6 +20,7 @@ from xsearch.store.mapped import array, view
 from xsearch.store.pages import PAGE, WORD, checksums, map_file
 from xsearch.store.segments import (
     CHECKSUMS,
+    ITEM_SCHEMA,
     ITEMS,
     LARGEST,
     MAPPED,
@@ -34,8 +35,9 @@ from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.system.durable import read_file
 from xsearch.system.lookup import is_in
 
-__all__ = ["UNREADABLE", "Salvaged", "salvage"]
+__all__ = ["SEGMENT_FILES", "Salvaged", "salvage"]
 
+SEGMENT_FILES = frozenset({ITEMS, VECTORS, CHECKSUMS, MAPPED, MAPPED_SUMS})
 UNREADABLE = (OSError, ValueError, LookupError, pa.ArrowException)  # raised for damaged Arrow and Parquet
 MAGIC = 8  # bytes before the stream in an Arrow file
 
@@ -47,6 +49,14 @@ class Salvaged:
     items: pa.Table  # sorted by id
     vectors: np.ndarray  # float16 [n, dim]
     others: pa.Table  # intact items without intact vectors
+    ids: np.ndarray  # int64, ascending: of all intact items and vectors
+
+    def without(self, removed: np.ndarray) -> Salvaged:
+        """The same without the items of these ids: int64, ascending."""
+        kept, others = (~is_in(table["id"].to_numpy(), removed) for table in (self.items, self.others))
+        items = self.items.filter(pa.array(kept))
+        ids = self.ids[~is_in(self.ids, removed)]
+        return Salvaged(items, self.vectors[kept], self.others.filter(pa.array(others)), ids)
 
 
 class _Pages(NamedTuple):
@@ -70,12 +80,15 @@ class _Pages(NamedTuple):
         intact[intact] = (first == end) | (bad[_pages(end)] == bad[first // PAGE])
         return intact
 
-    def table(self) -> pa.Table:
-        """Return the intact rows of the first record batch, in one chunk."""
+    def table(self, *, ids_known: bool = False) -> pa.Table:
+        """Return the intact rows of the first record batch, in one chunk.
+
+        ids_known: the metadata and the first column are right even where pages are not intact.
+        """
         batch = pa.ipc.open_stream(self.buffer.slice(MAGIC)).read_next_batch()  # needs no footer
         start = batch.column(0).buffers()[1].address - self.buffer.address  # the schema is before it
-        intact = np.repeat(self.intact(np.zeros(1, int), np.array([start])), len(batch))
-        for column in batch:
+        intact = np.repeat(ids_known | self.intact(np.zeros(1, int), np.array([start])), len(batch))
+        for column in batch.columns[ids_known:]:
             for buffer, first, end in _spans(column):
                 intact &= self.intact(first, end, buffer)
         table = pa.Table.from_batches([batch])
@@ -115,12 +128,11 @@ def salvage(
     dim: int | None = None,
     *,
     trust: bool = False,
-) -> Salvaged | None:
-    """Return the intact rows of a segment, None if no item can be read.
+) -> Salvaged:
+    """Return the intact rows of a segment.
 
     files: name -> where it is. damaged: names of files that differ from the manifest. rows, dim: of the
-    segment, None if unknown. trust: also read damaged files without checksums, and use damaged checksums;
-    vectors count as damaged then if they are not of length 1.
+    segment, None if unknown. trust: also read damaged files without checksums, and use damaged checksums.
     """
     sums: dict[str, np.ndarray | None] = dict.fromkeys((CHECKSUMS, MAPPED_SUMS))
     for name in sums.keys() & files.keys():
@@ -137,33 +149,31 @@ def salvage(
             raise LookupError(f"no checksums of {name}")
         return _compared(data, sums, blank, trust=trust)
 
-    parts: list[pa.Table] = []
+    parts = [ITEM_SCHEMA.empty_table()]
     with suppress(*UNREADABLE):
         parts.append(load(MAPPED, sums[MAPPED_SUMS]).table())
     of_items, of_vectors = _split(files, damaged, sums[CHECKSUMS], rows, dim)
-    if not parts or len(parts[0]) != rows:
+    if len(parts[-1]) != rows:
         with suppress(*UNREADABLE):
             parts += _groups(load(ITEMS, of_items), _size(files[ITEMS]))
+    items = _merged(parts)
+    ids = items["id"].to_numpy()
+    blank, ids_known = None, len(ids) == rows
+    if VECTORS in damaged and of_vectors is not None and rows and dim:
+        blank = _blank(ids if ids_known else np.zeros(rows, np.int64), dim)
+    vectors, known = np.empty((0, dim or 1), np.float16), np.empty(0, np.int64)
     with suppress(*UNREADABLE):
-        items = _merged(parts)
-        ids = items["id"].to_numpy()
-        blank = None
-        if VECTORS in damaged and of_vectors is not None and rows and dim:
-            blank = _blank(ids if len(ids) == rows else np.zeros(rows, np.int64), dim)
-        vectors, known = np.empty((0, 0), np.float16), np.empty(0, np.int64)
-        with suppress(*UNREADABLE):
-            table = load(VECTORS, of_vectors, blank).table()
-            vectors, known = _matrix(table["vector"].chunk(0)), table["id"].to_numpy()
-            if trust:
-                unit = is_unit(vectors)
-                vectors, known = vectors[unit], known[unit]
-        both, joined = is_in(ids, known), is_in(known, ids)
-        return Salvaged(
-            items.filter(pa.array(both)),
-            vectors if joined.all() else vectors[joined],
-            items.filter(pa.array(~both)),
-        )
-    return None
+        table = load(VECTORS, of_vectors, blank).table(ids_known=ids_known and blank is not None)
+        vectors, known = _matrix(table["vector"].chunk(0)), table["id"].to_numpy()
+        unit = is_unit(vectors)  # so are none of a file with another layout
+        vectors, known = (vectors, known) if unit.all() else (vectors[unit], known[unit])
+    both, joined = is_in(ids, known), is_in(known, ids)
+    return Salvaged(
+        items.filter(pa.array(both)),
+        vectors if joined.all() else vectors[joined],
+        items.filter(pa.array(~both)),
+        np.union1d(ids, known),
+    )
 
 
 def is_unit(vectors: np.ndarray) -> np.ndarray:
@@ -256,10 +266,11 @@ def _groups(pages: _Pages, size: int) -> Iterator[pa.Table]:
 
 
 def _merged(parts: list[pa.Table]) -> pa.Table:
-    """Return the rows of `parts`, of which several may have the same, sorted by id."""
-    if len(parts) > 1:
-        schema = unify([part.schema for part in parts])
-        parts = [conform(part, schema) for part in parts]
-    table = pa.concat_tables(parts)
-    ids, rows = np.unique(table["id"].to_numpy(), return_index=True)
-    return table if len(ids) == len(table) and (np.diff(rows) == 1).all() else table.take(array(rows))
+    """Return the rows of `parts`, of which several may have the same, sorted by id; none if they disagree."""
+    filled = [part for part in parts if len(part)] or parts[:1]
+    with suppress(*UNREADABLE):
+        schema = unify([part.schema for part in filled])
+        table = filled[0] if len(filled) == 1 else pa.concat_tables(conform(part, schema) for part in filled)
+        _, rows = np.unique(table["id"].to_numpy(), return_index=True)
+        return table if np.array_equal(rows, np.arange(len(table))) else table.take(array(rows))
+    return parts[0]

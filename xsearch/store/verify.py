@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.manifest import (
@@ -28,7 +29,8 @@ from xsearch.store.manifest import (
     read_mark,
 )
 from xsearch.store.nearest import NAME
-from xsearch.store.salvage import salvage
+from xsearch.store.pages import map_file
+from xsearch.store.salvage import SEGMENT_FILES, salvage
 from xsearch.store.segments import ITEMS, LARGEST, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
 from xsearch.store.writer import UNIT_TOLERANCE, Rows
@@ -38,7 +40,6 @@ from xsearch.types import Modality
 
 __all__ = ["Diagnosis", "Finding", "diagnose", "recover_manifest"]
 
-FILES = FOLDERS["segments"][1]
 STATE = ("bytes", "mtime_ns", "sha256")  # columns by which an ingest recognises an unchanged file
 LARGEST_ITEM = 1 << 20  # bytes of one in any file of a collection, on average; bounds what is read
 REMEDIES = {
@@ -161,7 +162,7 @@ class _Check:
         folder = entry.folder
         if folder in self.moves:
             yield self._misplaced(folder, "No such file or directory")
-        names = {name: f"{folder}/{name}" for name in FILES}
+        names = {name: f"{folder}/{name}" for name in sorted(SEGMENT_FILES)}
         wrong = [path for path in names.values() if path in self.problems]
         damaged = {path: self.problems[path] for path in wrong if path not in self.moves}
         yield from (self._misplaced(path, self.problems[path]) for path in wrong if path in self.moves)
@@ -177,8 +178,8 @@ class _Check:
             content[folder] = f"ids from {entry.first_id} to {entry.last_id} are out of range"
         self._next_id = max(self._next_id, entry.last_id + 1)
         if damaged or content:
-            useless = {name for name in FILES if names[name] in damaged or name not in entry.sha256}
-            remedy, lost = self._salvage(entry, set(FILES) if content else useless)
+            useless = {name for name in SEGMENT_FILES if names[name] in damaged or name not in entry.sha256}
+            remedy, lost = self._salvage(entry, SEGMENT_FILES if content else useless)
             problems = damaged | content
             yield from (Finding(path, problem, remedy, lost) for path, problem in problems.items())
 
@@ -188,27 +189,28 @@ class _Check:
         damaged: names of the files that are not to be used, except for pages that match checksums.
         """
         folder, dim = entry.folder, self.manifest.fingerprint.dim
-        files = {name: self.collection / self._at(f"{folder}/{name}") for name in FILES}
+        files = {name: self.collection / self._at(f"{folder}/{name}") for name in sorted(SEGMENT_FILES)}
         intact = salvage(files, damaged, entry.rows, dim)
-        kept = np.empty(0, np.int64) if intact is None else intact.items["id"].to_numpy()
-        removed = int(np.count_nonzero((self._dead >= entry.first_id) & (self._dead <= entry.last_id)))
-        live = max(entry.rows - removed, 0)
+        readable = salvage(files, SEGMENT_FILES, entry.rows, dim, trust=True)
+        kept, ids = intact.items["id"].to_numpy(), np.union1d(intact.ids, readable.ids)
+        if entry.last_id - entry.first_id + 1 == entry.rows:
+            ids = np.arange(entry.first_id, entry.last_id + 1)
+        live = entry.rows - int(np.count_nonzero(is_in(ids, self._dead)))
         lost = live - int(np.count_nonzero(~is_in(kept, self._dead)))
         if len(kept) and lost <= 0:
             self.rebuilt[folder] = partial(_rows, self.collection, entry, damaged, dim, ())
             return "rebuilt from the other files of its segment, no item is lost", ()
         place = self.aside[folder] = self.moves.get(folder) or self._free(folder)
-        readable = salvage(files, set(FILES), entry.rows, dim, trust=True)
-        readings = [each for each in (intact, readable) if each is not None]
-        tables = [table for each in readings for table in (each.items, each.others)]
+        tables = [table for each in (intact, readable) for table in (each.items, each.others)]
+        if sum(map(len, tables[:2])) < entry.rows:
+            tables += _named(files[ITEMS])
         losers = [table.filter(pa.array(self._is_lost(table, kept))) for table in tables]
         paths = tuple(dict.fromkeys(path for table in losers for path in table["path"].to_pylist()))
         if len(kept):
             self.rebuilt[folder] = partial(_rows, self.collection, entry, damaged, dim, paths)
         many = f"{lost:,} items are" if lost == live else f"{lost:,} of {live:,} items are"
         remedy = f"set aside with its segment: {many} gone until the next ingest"
-        others = np.count_nonzero(self._is_lost(readable.items, kept)) if readable is not None else 0
-        if others:
+        if others := int(np.count_nonzero(self._is_lost(readable.items, kept))):
             command = f"xsearch import {self.collection / place} --collection {self.collection}"
             remedy += f"; `{command}` takes {others:,} that can be read"
         return remedy, paths
@@ -297,6 +299,13 @@ def _places(collection: Path, path: str) -> Iterator[tuple[str, bool]]:
         yield place, os.path.lexists(collection / place)
 
 
+def _named(file: Path) -> list[pa.Table]:
+    """Return ids and paths of damaged `items.parquet`, if these columns are readable."""
+    with suppress(OSError, ValueError, LookupError, pa.ArrowException):
+        return [pq.ParquetFile(pa.BufferReader(map_file(file))).read(["id", "path"], use_threads=False)]
+    return []
+
+
 def _rows(
     collection: Path, entry: SegmentEntry, damaged: Set[str], dim: int, incomplete: Sequence[str]
 ) -> tuple[pa.Table, np.ndarray]:
@@ -304,10 +313,8 @@ def _rows(
 
     incomplete: media files that have lost items; their state is dropped, so that the next ingest reads them.
     """
-    files = {name: collection / entry.folder / name for name in FILES}
+    files = {name: collection / entry.folder / name for name in sorted(SEGMENT_FILES)}
     intact = salvage(files, damaged, entry.rows, dim)
-    if intact is None:  # it was read before
-        raise Damaged(collection, entry.folder, "it has changed during the repair")
     items = intact.items
     affected = pc.is_in(items["path"], pa.array(incomplete, pa.string()))
     for number, field in enumerate(items.schema if incomplete else ()):
