@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from functools import partialmethod
@@ -16,7 +17,8 @@ import pytest
 from tests.fakes import FakeBackend
 from tests.make_fixture import make
 from xsearch.collection import Collection
-from xsearch.errors import Damaged, Locked, NoCollection, StoreError, XsearchError
+from xsearch.errors import Damaged, Locked, NoCollection, StoreError, UsageError, XsearchError
+from xsearch.exchange import import_
 from xsearch.ingest import ingest
 from xsearch.integrity import verify
 from xsearch.store import Store
@@ -44,6 +46,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def path(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "c"))
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(OLD, tmp_path / "old"))
 
 
 def answers(path: Path) -> list[Any]:
@@ -368,6 +375,91 @@ def test_a_repair_that_is_interrupted_is_completed_by_the_next_one(large, tmp_pa
             last = limit
 
 
+def test_what_is_set_aside_can_be_imported(old):
+    """Format 1 has no page checksums: rows of a damaged file are only taken when the user says so."""
+    before, entry = rows(old), read_manifest(old).segments[0]
+    file = old / entry.folder / "vectors.arrow"
+    content = bytearray(file.read_bytes())
+    content[content.index(np.float16(0.5 / 1.25**0.5).tobytes())] ^= 64  # a component of the first vector
+    for number in (0, 1):  # the second repair must not touch what the first has set aside
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(content)
+        if number:
+            shutil.copyfile(OLD / entry.folder / "items.parquet", file.with_name("items.parquet"))
+            shutil.copyfile(OLD / "manifest.json", old / "manifest.json")
+            (old / "manifest.copy.json").unlink()
+        findings = verify(old)
+        assert verify(old, repair=True) == findings
+        finding = findings[-1]
+        command = f"`xsearch import {old}/quarantine/{entry.folder}{'.1' * number} --collection {old}`"
+        assert f"9 items are gone until the next ingest; {command} takes 8 that" in finding.remedy
+    (old / "segments" / entry.uuid).mkdir()  # neither this nor the quarantine is garbage
+    with Store.open(old).writer() as writer:
+        writer.compact()
+    done = import_(old / "quarantine", old)
+    assert (sum(done.new.values()), done.known, done.unusable) == (8, 8, 2)
+    imported = {row[2:8]: row[0] for row in rows(old).values()}
+    missing = [id for id, row in before.items() if imported.get(row[2:8]) != row[0]]
+    assert missing == [0]  # without the removed item 3
+    assert verify(old) == []
+
+
+def test_a_segment_without_a_collection_can_be_imported(large, tmp_path):
+    """It says what its model is."""
+    entry = read_manifest(large).segments[0]
+    shutil.copytree(large / entry.folder, tmp_path / "alone")
+    zeroed(tmp_path / "alone" / "vectors.arrow", 3)
+    done = import_(tmp_path / "alone", tmp_path / "c")
+    assert read_manifest(tmp_path / "c").fingerprint == FakeBackend().fingerprint
+    assert read_manifest(tmp_path / "c").source == "bundled"
+    assert sum(done.new.values()) + done.unusable == 700
+    assert done.unusable <= PAGE // 32 + 1
+    with pytest.raises(UsageError, match="as written by `xsearch export`"):
+        import_(large, tmp_path / "c")
+
+
+def test_a_file_of_which_windows_are_lost_is_embedded_again(tmp_path):
+    media, store = tmp_path / "long.txt", Store.create(tmp_path / "c", FakeBackend().fingerprint)
+    media.write_text("\n\n".join(" ".join([word] * 40) for word in ("red", "green", "blue") * 60))
+    ingest(store, [media], FakeBackend(), decoders=0)
+    before = rows(store.path)
+    (entry,) = read_manifest(store.path).segments
+    zeroed(store.path / entry.folder / "vectors.arrow", 1)
+    (finding,) = verify(store.path, repair=True)
+    assert finding.lost == (str(media),)
+    assert 0 < len(rows(store.path)) < len(before)
+    ingest(store, [media], FakeBackend(), decoders=0)
+    assert [row[:1] + row[2:] for row in rows(store.path).values()] == [
+        row[:1] + row[2:] for row in before.values()
+    ]
+
+
+@pytest.mark.parametrize("name", ["vectors.arrow", "items.parquet", "checksums.bin", "items.checksums.bin"])
+def test_a_pipe_or_a_sparse_file_does_not_stop_a_repair(path, name):
+    first, second = read_manifest(path).segments
+    (path / first.folder / name).unlink()
+    os.mkfifo(path / first.folder / name)
+    with (path / second.folder / name).open("r+b") as file:
+        file.truncate(1 << 42)
+    found = verify(path)
+    assert [finding.problem[:20] for finding in found] == ["not a regular file", "larger than 1,089,47"]
+    assert verify(path, repair=True) == found
+    assert verify(path) == []
+
+
+def test_a_link_is_no_file_of_a_collection(path, tmp_path):
+    """What it points to is neither moved nor changed."""
+    entry, content = read_manifest(path).segments[0], b"mine"
+    (tmp_path / "mine").write_bytes(content)
+    (path / entry.folder / "items.arrow").unlink()
+    (path / entry.folder / "items.arrow").symlink_to(tmp_path / "mine")
+    before = rows(OLD)
+    verify(path, repair=True)
+    assert verify(path) == []
+    assert rows(path) == before
+    assert (tmp_path / "mine").read_bytes() == content
+
+
 def test_a_repair_waits_for_no_writer(path):
     flip(path / "manifest.copy.json")
     with Store(path).writer(), pytest.raises(Locked):
@@ -421,22 +513,48 @@ def test_an_index_or_a_calibration_with_right_checksums_and_wrong_content(path):
     assert answers(path) == answers(OLD)
 
 
-def test_without_a_manifest_nothing_can_be_done(path, tmp_path):
+def test_without_a_manifest_and_segments_nothing_can_be_done(old, tmp_path):
+    """Segments of earlier releases do not tell their model."""
+    (tmp_path / "none").mkdir()
     with pytest.raises(NoCollection):
-        verify(tmp_path)
-    for name in ("manifest.json", "manifest.copy.json"):
-        flip(path / name)
+        verify(tmp_path / "none")
+    flip(old / "manifest.json")
     for repair in (False, True):
         with pytest.raises(StoreError, match="restore one of them from a backup"):
-            verify(path, repair=repair)
+            verify(old, repair=repair)
+
+
+@pytest.mark.parametrize("ruin", [flip, Path.unlink])
+@pytest.mark.parametrize("also", ["", "high-water.json", *REBUILT])
+def test_lost_manifests_are_rebuilt_from_the_segments(path, ruin, also):
+    with Store.open(path).writer() as writer:  # segments of the previous generation stay for its readers
+        writer.remove([1, 14])
+        writer.commit()
+        writer.compact()
+        writer.remove([2])
+        writer.commit()
+    before, generation = answers(path), read_manifest(path).generation
+    for name in ("manifest.json", "manifest.copy.json"):
+        ruin(path / name)
+    with pytest.raises(StoreError, match="verify --repair"):
+        Store.open(Store.create(path, FakeBackend().fingerprint, exist_ok=True).path)
+    if also == "high-water.json":
+        ruin(path / also)
+    elif also:
+        for file in path.glob(f"segments/*/{also}"):
+            flip(file)
+    found = verify(path)
+    assert verify(path, repair=True) == found
+    assert verify(path) == []
+    assert not [finding for finding in found if finding.lost]
+    assert answers(path) == before
+    manifest = read_manifest(path)
+    assert manifest.next_id == 15 - (also == "high-water.json")
+    assert manifest.generation > generation or also == "high-water.json"
+    assert manifest.source == "bundled"
 
 
 # ---------------------------------------------------------------- a collection of format 1
-
-
-@pytest.fixture
-def old(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(OLD, tmp_path / "old"))
 
 
 def test_format_2_opens_and_answers(whole):

@@ -43,7 +43,7 @@ def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
                     writer.set_index(None)
                 if writer.manifest.words_file in damaged - diagnosis.moves.keys():
                     writer.set_words(None)
-                writer.repair(diagnosis.moves, diagnosis.rebuilt, diagnosis.aside)
+                writer.repair(diagnosis.moves, diagnosis.rebuilt, diagnosis.aside, diagnosis.removed)
                 derive(writer)
         return diagnosis.findings
     while True:

@@ -23,6 +23,7 @@ from xsearch.store.manifest import read_manifest
 from xsearch.store.salvage import SEGMENT_FILES, Salvaged, salvage
 from xsearch.store.segments import KEY, VECTORS, conform, read_table, unify
 from xsearch.store.snapshot import SCHEMAS
+from xsearch.store.writer import REMOVED
 from xsearch.types import Fingerprint, Modality
 
 __all__ = ["GROUP_ROWS", "IDENTITY", "Progress", "Source", "read"]
@@ -155,7 +156,14 @@ def _segment(folder: Path, removed: np.ndarray) -> Batches:
 
 def _salvaged(folder: Path, removed: np.ndarray) -> Salvaged:
     files = {name: folder / name for name in SEGMENT_FILES}
-    return salvage(files, SEGMENT_FILES, trust=True).without(removed)
+    ids = [removed, *_ids(folder, REMOVED, None)]
+    return salvage(files, SEGMENT_FILES, trust=True).without(np.unique(np.concatenate(ids)))
+
+
+def _ids(collection: Path, name: str, sha256: str | None) -> Iterator[np.ndarray]:
+    """Yield the ids in a table of tombstones, if it can be read."""
+    with suppress(StoreError, OSError):
+        yield read_table(collection, name, SCHEMAS["tombstones"], sha256)["id"].to_numpy()
 
 
 def _collection_above(path: Path) -> tuple[np.ndarray, tuple[Fingerprint | None, str | None]]:
@@ -164,12 +172,9 @@ def _collection_above(path: Path) -> tuple[np.ndarray, tuple[Fingerprint | None,
         with suppress(StoreError):
             manifest = read_manifest(folder)
             tables = (name for name in manifest.tables() if name.startswith("tombstones"))
-            ids = [np.empty(0, np.int64)]
-            for name in tables:
-                with suppress(StoreError, OSError):
-                    table = read_table(folder, name, SCHEMAS["tombstones"], manifest.digests.get(name))
-                    ids.append(table["id"].to_numpy())
-            return np.unique(np.concatenate(ids)), (manifest.fingerprint, manifest.source)
+            ids = (each for name in tables for each in _ids(folder, name, manifest.digests.get(name)))
+            removed = np.concatenate([np.empty(0, np.int64), *ids])
+            return removed, (manifest.fingerprint, manifest.source)
     return np.empty(0, np.int64), (None, None)
 
 

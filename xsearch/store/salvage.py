@@ -35,7 +35,7 @@ from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.system.durable import read_file
 from xsearch.system.lookup import is_in
 
-__all__ = ["SEGMENT_FILES", "Salvaged", "salvage"]
+__all__ = ["SEGMENT_FILES", "UNREADABLE", "Salvaged", "salvage"]
 
 SEGMENT_FILES = frozenset({ITEMS, VECTORS, CHECKSUMS, MAPPED, MAPPED_SUMS})
 UNREADABLE = (OSError, ValueError, LookupError, pa.ArrowException)  # raised for damaged Arrow and Parquet
@@ -137,7 +137,7 @@ def salvage(
     sums: dict[str, np.ndarray | None] = dict.fromkeys((CHECKSUMS, MAPPED_SUMS))
     for name in sums.keys() & files.keys():
         with suppress(OSError):
-            if trust or name not in damaged:
+            if (trust or name not in damaged) and _size(files[name]) <= LARGEST:
                 content = read_file(files[name], LARGEST)
                 sums[name] = np.frombuffer(content[: len(content) // 8 * 8], WORD)
 
@@ -149,29 +149,32 @@ def salvage(
             raise LookupError(f"no checksums of {name}")
         return _compared(data, sums, blank, trust=trust)
 
+    both = sums[CHECKSUMS]
+    if rows and dim and both is not None and rows * (2 * dim + 8) > len(both) * PAGE:
+        rows = None  # the manifest lies
     parts = [ITEM_SCHEMA.empty_table()]
     with suppress(*UNREADABLE):
         parts.append(load(MAPPED, sums[MAPPED_SUMS]).table())
-    of_items, of_vectors = _split(files, damaged, sums[CHECKSUMS], rows, dim)
+    item_sums, vector_sums = _split(files, damaged, both, rows, dim)
     if len(parts[-1]) != rows:
         with suppress(*UNREADABLE):
-            parts += _groups(load(ITEMS, of_items), _size(files[ITEMS]))
+            parts += _groups(load(ITEMS, item_sums), _size(files[ITEMS]))
     items = _merged(parts)
     ids = items["id"].to_numpy()
     blank, ids_known = None, len(ids) == rows
-    if VECTORS in damaged and of_vectors is not None and rows and dim:
+    if VECTORS in damaged and vector_sums is not None and rows and dim:
         blank = _blank(ids if ids_known else np.zeros(rows, np.int64), dim)
     vectors, known = np.empty((0, dim or 1), np.float16), np.empty(0, np.int64)
     with suppress(*UNREADABLE):
-        table = load(VECTORS, of_vectors, blank).table(ids_known=ids_known and blank is not None)
+        table = load(VECTORS, vector_sums, blank).table(ids_known=ids_known and blank is not None)
         vectors, known = _matrix(table["vector"].chunk(0)), table["id"].to_numpy()
         unit = is_unit(vectors)  # so are none of a file with another layout
         vectors, known = (vectors, known) if unit.all() else (vectors[unit], known[unit])
-    both, joined = is_in(ids, known), is_in(known, ids)
+    joined, of_items = is_in(known, ids), is_in(ids, known)
     return Salvaged(
-        items.filter(pa.array(both)),
+        items.filter(pa.array(of_items)),
         vectors if joined.all() else vectors[joined],
-        items.filter(pa.array(~both)),
+        items.filter(pa.array(~of_items)),
         np.union1d(ids, known),
     )
 

@@ -30,6 +30,7 @@ from xsearch.store.manifest import (
 )
 from xsearch.store.nearest import NAME
 from xsearch.store.pages import map_file
+from xsearch.store.rebuild import rebuild
 from xsearch.store.salvage import SEGMENT_FILES, salvage
 from xsearch.store.segments import ITEMS, LARGEST, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
@@ -66,12 +67,14 @@ class Diagnosis:
     moves: dict[str, str]
     rebuilt: dict[str, Rows]
     aside: dict[str, str]
+    removed: np.ndarray
 
 
 def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
     """Read the manifest, or its copy if that is newer or the manifest damaged; also return their problems.
 
-    Raises NoCollection if there is none, StoreError if neither can be read.
+    If neither can be read, the manifest is rebuilt from the segments.
+    Raises NoCollection if there is nothing of that, StoreError if the segments are of earlier releases.
     """
     read, problems, mark = {}, {}, Mark()
     try:
@@ -84,19 +87,22 @@ def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
         except Damaged as error:
             problems[name] = error.problem
         except NoCollection:
-            if name == NAME:
-                raise
             problems[name] = "missing"
+    remedy = "rewritten from generation {0.generation}"
     if not read:
-        reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-        raise StoreError(f"cannot read {collection}: {reasons}; restore one of them from a backup")
+        if rebuilt := rebuild(collection, mark):
+            read[""], remedy = rebuilt, f"rebuilt from {len(rebuilt.segments):,} segments"
+        elif problems[NAME] == problems[COPY] == "missing":
+            read_manifest(collection)  # raises NoCollection
+        else:
+            reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+            raise StoreError(f"cannot read {collection}: {reasons}; restore one of them from a backup")
     manifest = max(reversed(read.values()), key=lambda each: each.generation)
     if manifest.format == 1:  # has no copy
         problems.clear()
     if NAME in read and read[NAME].generation < manifest.generation:
         problems[NAME] = f"generation {read[NAME].generation}, older than its copy"
-    remedy = f"rewritten from generation {manifest.generation}"
-    findings = [Finding(name, problem, remedy) for name, problem in problems.items()]
+    findings = [Finding(name, problem, remedy.format(manifest)) for name, problem in problems.items()]
     if mark.is_beyond(manifest):
         problem = f"generation {manifest.generation}, but {mark.generation} has been committed: a backup?"
         findings.append(Finding(NAME, problem, "kept; items added since are gone, their ids are not reused"))
@@ -114,7 +120,8 @@ def diagnose(
     segments = [finding for entry in manifest.segments for finding in check.segment(entry)]
     tables = [finding for name in manifest.tables() for finding in check.table(name)]
     indexes = [each for finding in after for each in check.index(finding)]
-    return Diagnosis([*before, *segments, *tables, *indexes], check.moves, check.rebuilt, check.aside)
+    findings = [*before, *segments, *tables, *indexes]
+    return Diagnosis(findings, check.moves, check.rebuilt, check.aside, check.removed)
 
 
 class _Check:
@@ -155,7 +162,7 @@ class _Check:
             self._find(unread)
         tables = (self._read(name) for name in manifest.tables() if name.startswith("tombstones"))
         dead = (table["id"].to_numpy() for table in tables if isinstance(table, pa.Table))
-        self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
+        self.removed: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
 
     def segment(self, entry: SegmentEntry) -> Iterator[Finding]:
         """Yield the findings about a segment."""
@@ -193,10 +200,10 @@ class _Check:
         intact = salvage(files, damaged, entry.rows, dim)
         readable = salvage(files, SEGMENT_FILES, entry.rows, dim, trust=True)
         kept, ids = intact.items["id"].to_numpy(), np.union1d(intact.ids, readable.ids)
-        if entry.last_id - entry.first_id + 1 == entry.rows:
-            ids = np.arange(entry.first_id, entry.last_id + 1)
-        live = entry.rows - int(np.count_nonzero(is_in(ids, self._dead)))
-        lost = live - int(np.count_nonzero(~is_in(kept, self._dead)))
+        if entry.last_id - entry.first_id + 1 == entry.rows:  # no gaps
+            ids = self.removed[(self.removed >= entry.first_id) & (self.removed <= entry.last_id)]
+        live = entry.rows - int(np.count_nonzero(is_in(ids, self.removed)))
+        lost = live - int(np.count_nonzero(~is_in(kept, self.removed)))
         if len(kept) and lost <= 0:
             self.rebuilt[folder] = partial(_rows, self.collection, entry, damaged, dim, ())
             return "rebuilt from the other files of its segment, no item is lost", ()
@@ -218,7 +225,7 @@ class _Check:
     def _is_lost(self, items: pa.Table, kept: np.ndarray) -> np.ndarray:
         """Whether each item is neither kept nor removed: bool [n]."""
         ids = items["id"].to_numpy()
-        return ~(is_in(ids, kept) | is_in(ids, self._dead))
+        return ~(is_in(ids, kept) | is_in(ids, self.removed))
 
     def table(self, name: str) -> Iterator[Finding]:
         """Yield the finding about a table of tombstones or skipped files, if any."""

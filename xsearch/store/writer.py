@@ -43,6 +43,7 @@ __all__ = ["Compaction", "Writer"]
 LOG = logging.getLogger("xsearch")
 
 UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
+REMOVED = "removed.parquet"  # in a segment that has been set aside
 Rows = Callable[[], tuple[pa.Table, np.ndarray]]  # items, and their vectors (float16 [n, dim])
 MOST_TABLES = 8  # of tombstones, and of skipped files, before they are merged into one
 
@@ -239,12 +240,19 @@ class Writer:
         freed, kept, readers = self.tidy(keep_previous=not self._is_linked)
         return Compaction(len(before.segments), len(merged.segments), freed, kept, readers)
 
-    def repair(self, moves: Mapping[str, str], rebuilt: Mapping[str, Rows], aside: Mapping[str, str]) -> None:
+    def repair(
+        self,
+        moves: Mapping[str, str],
+        rebuilt: Mapping[str, Rows],
+        aside: Mapping[str, str],
+        removed: np.ndarray,
+    ) -> None:
         """Put misplaced files right, replace damaged segments, set damaged files aside, and commit.
 
         moves: path of a file -> path where it is. rebuilt: folder of a segment -> function that returns its
         items and vectors, called when the files are in place. aside: folder of a segment or path of a table
-        -> path to move it to; the manifest keeps only those that are rebuilt.
+        -> path to move it to; the manifest keeps only those that are rebuilt. removed: ids, int64, which are
+        noted in segments that are set aside, so that an import leaves them out.
         After a failure everything is where it was; an interrupted repair is completed by the next one.
         """
         old, new = self.manifest, dict[str, SegmentEntry]()
@@ -269,6 +277,12 @@ class Writer:
             for path, place in aside.items():
                 if self._exists(path):
                     move(path, place)
+                    if path.startswith("segments") and len(removed):
+                        note = self._parents(f"{place}/{REMOVED}")[0][-1]
+                        undo.callback(_unless_it_fails, note.remove, REMOVED)
+                        if not note.exists(REMOVED):
+                            write_table(pa.table({"id": removed}), note, REMOVED)
+                            note.fsync()
             gone = aside.keys() - new.keys()
             manifest = replace(
                 old,
@@ -392,7 +406,11 @@ class Writer:
     def _write_segment(self, tables: Sequence[pa.Table], vectors: Sequence[np.ndarray]) -> SegmentEntry:
         schema = unify([table.schema for table in tables])
         items = pa.concat_tables(conform(table, schema) for table in tables)
-        stated = {"model": asdict(self.manifest.fingerprint), "source": self.manifest.source}
+        stated = {
+            "model": asdict(self.manifest.fingerprint),
+            "source": self.manifest.source,
+            "generation": self.manifest.generation + 1,
+        }
         items = items.replace_schema_metadata({KEY: json.dumps(stated)})  # for reading without a manifest
         return write_segment(self._open("segments"), items, np.concatenate(vectors))
 
