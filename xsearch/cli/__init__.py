@@ -10,7 +10,7 @@ def main() -> None:
     from xsearch.system.terminal import escape_output
 
     with ending(), guarded():
+        escape_output()
         from xsearch.cli.app import app
 
-        escape_output()
         app(prog_name="xsearch")
