@@ -224,10 +224,9 @@ def test_only_files_without_items_are_ignored(collection: Collection, folder: Pa
 
 
 def test_a_folder_that_an_import_calls_a_file_is_not_kept_out(collection: Collection, folder: Path) -> None:
+    items = pa.table({"path": [str(folder / "old")], "modality": ["text"]})
     with collection.store.writer() as writer:
-        (id,) = writer.add(
-            pa.table({"path": [str(folder / "old")], "modality": ["text"]}), np.eye(1, DIM, dtype=np.float32)
-        )
+        (id,) = writer.add(items, np.eye(1, DIM, dtype=np.float32))
         writer.commit()
     collection.remove([id], ignore=True)
     assert fill(collection, folder).ignored == 0
