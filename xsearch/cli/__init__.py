@@ -5,6 +5,12 @@ __all__ = ["main"]
 
 def main() -> None:
     """The `xsearch` program."""
-    from xsearch.cli.app import app
+    from xsearch.cli.signals import ending
+    from xsearch.cli.streams import guarded
+    from xsearch.system.terminal import escape_output
 
-    app(prog_name="xsearch")
+    with ending(), guarded():
+        escape_output()
+        from xsearch.cli.app import app
+
+        app(prog_name="xsearch")

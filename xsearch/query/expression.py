@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsearch import media
+from xsearch import decoders, media
 from xsearch.errors import EmptyQuery, NotMedia, UsageError
 from xsearch.types import AUDIO_RATE_HZ, Modality, Sample, Url
 
@@ -89,8 +90,12 @@ class Query:
     def __mul__(self, weight: float) -> Query:
         if not isinstance(weight, int | float | np.number):
             return NotImplemented
-        if not np.isfinite(weight):
-            raise UsageError(f"weight of {self!r}: expected a finite number, got {weight}")
+        try:
+            is_finite = math.isfinite(weight)
+        except OverflowError:  # an integer beyond all floats
+            is_finite = False
+        if not is_finite:
+            raise UsageError(f"weight of {self!r}: expected a finite number, got {str(weight)[:20]}")
         return Query(tuple(replace(part, weight=part.weight * float(weight)) for part in self.parts))
 
     __rmul__ = __mul__
@@ -175,7 +180,7 @@ def _from_wire(content: Any, where: str) -> Query:
         case {"vector": list(numbers), **rest} if not rest and kind is not None:
             try:
                 part = vector(np.array(numbers, np.float32), kind)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise UsageError(f"{where}: vector: expected numbers") from None
         case _:
             names = ", ".join(map(str, content)) or "none"
@@ -274,7 +279,7 @@ def parse(what: str | Path | Query) -> Query:
         return text(what)
     path = Path(what)
     try:
-        return _file(media.identify(path.absolute()).modality, path)
+        return _file(decoders.identify(path.absolute()).modality, path)
     except NotMedia:
         kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
         raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
