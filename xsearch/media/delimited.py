@@ -51,4 +51,9 @@ def layout(
 
 def fields(line: str, delimiter: str) -> list[str]:
     """Return the fields of a line."""
-    return line.split() if delimiter == " " else next(csv.reader([line], delimiter=delimiter), [])
+    if delimiter == " ":
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a line break between quotes that are none
+        return line.split(delimiter)
