@@ -80,8 +80,6 @@ class Commands(Group):
         except XsearchError as problem:
             is_usage = isinstance(problem, UsageError) and not isinstance(problem, UnknownWords)
             _fail(str(problem), code=2 if is_usage else 1)
-        except MemoryError:
-            _fail("not enough memory; close other programs and run it again")
         except OSError as problem:
             if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise
