@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from xsearch.errors import Unreadable
+from xsearch.media import tracks
+from xsearch.media.limits import MAX_FRAME_PIXELS, MAX_INDEX
 
-__all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "has_pictures", "may_restart", "opened"]
+__all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "may_restart", "opened", "packets"]
 __all__ += ["picture_track", "sound_tracks", "start_s"]
 
-# Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
+# No demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub, the script of avisynth).
 _FORMATS = """
     aac ac3 aiff amr ape au caf dsf dss dts dtshd eac3 flac g722 gsm iff ircam mlp mp3 mpc mpc8 nistsphere oma
     qcp shn tak truehd tta voc w64 wav wv
@@ -20,7 +22,7 @@ _FORMATS = """
     yuv4mpegpipe
 """
 _OPTIONS = {
-    "protocol_whitelist": "file",
+    "protocol_whitelist": "none",  # containers are opened as file objects and refer to nothing else
     "format_whitelist": ",".join(_FORMATS.split()),
     "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
 }
@@ -34,15 +36,19 @@ _RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside;
 def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
 
-    part: a part of the file, to be opened in its place.
+    part: a part of the file, to be opened in its place. Raises TooLarge if it states an index without end.
     """
     import av
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
+    options = _OPTIONS | {"max_pixels": str(MAX_FRAME_PIXELS.value)}
     try:
-        with av.open(part or str(path), options=_OPTIONS, **lenient) as source:
-            yield source
+        with path.open("rb") as file:
+            if not part:
+                tracks.check_index(file, path)
+            with av.open(part or file, options=options, **lenient) as source:
+                yield source
     except av.error.FFmpegError as error:
         reason = (
             error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
@@ -67,12 +73,19 @@ def picture_track(source: Any) -> Any | None:
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
 
 
+def packets(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream. Raises TooLarge if there are too many."""
+    for count, packet in enumerate(source.demux(stream)):
+        MAX_INDEX.check(Path(source.name), count)
+        yield packet
+
+
 def frames(source: Any, stream: Any) -> Iterator[Any]:
     """Yield the frames of a stream up to where its file is damaged; skip damaged packets, as players do."""
     from av.error import FFmpegError
 
     with suppress(FFmpegError):
-        for packet in source.demux(stream):
+        for packet in packets(source, stream):
             with suppress(FFmpegError):
                 yield from packet.decode()
 
@@ -103,12 +116,3 @@ def sound_tracks(path: Path, source: Any) -> list[Any]:
         )
         raise Unreadable(f"{path}: {reason}")
     return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
-
-
-def has_pictures(path: Path) -> bool:
-    """Return False only for a readable, audio-only container."""
-    try:
-        with opened(path) as source:
-            return picture_track(source) is not None or not source.streams.audio
-    except Exception:  # damaged: `read` reports it
-        return True
