@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xsearch.errors import UsageError
-from xsearch.metadata.table import MAX_BYTES, Table, read_table
+from xsearch.metadata.table import Table, read_table
 
 ROWS = [["path", "ort", "preis"], ["a.jpg", "München", "3,5"], ["b.jpg", 'Öd, "hier";\nund da', "-4"]]
 
@@ -138,7 +138,7 @@ def test_a_table_that_cannot_be_used_says_why(
 
 def test_a_huge_or_missing_table_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.csv").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate((256 << 20) + 1)
     for name, reason in (("huge.csv", "over 256 MB"), ("gone.csv", "No such file"), (".", "Is a directory")):
         with pytest.raises(UsageError, match=reason):
             read_table(tmp_path / name)

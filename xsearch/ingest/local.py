@@ -18,6 +18,7 @@ from xsearch.ingest.report import Clock
 from xsearch.ingest.survey import Survey
 from xsearch.ingest.work import Action, Embedded, Task, embed, item, pieces, prepare, skipped
 from xsearch.media import CONNECTIONS, RemoteFile
+from xsearch.media.limits import MAX_ITEMS
 from xsearch.system.cores import CORES, use_threads
 from xsearch.system.memory import keep_memory
 from xsearch.system.readahead import ReadAhead
@@ -175,6 +176,8 @@ class _Batches:
             self._finish(file)
             return
         for piece in pieces(what, self._backend, captions=self._captions):
+            if len(file.rows) >= MAX_ITEMS.value:
+                file.problem = file.problem or MAX_ITEMS.refusal(file.task.file.path)
             if file.problem:
                 return
             batch = self._waiting.setdefault(piece.modality, [])

@@ -12,7 +12,7 @@ from numpy.lib import format
 from xsearch.media.image import check_pixels
 from xsearch.media.limits import MAX_DECODED_MB
 
-__all__ = ["plane", "sampled"]
+__all__ = ["plane", "sampled", "stated_bytes"]
 
 LONGEST_ROW = 1 << 20  # bytes
 
@@ -40,6 +40,12 @@ def sampled(file: IO[bytes], count: int) -> tuple[int, np.ndarray]:
             data = file.read(min(width * dtype.itemsize, LONGEST_ROW))
             parts.append(np.frombuffer(data, dtype, len(data) // dtype.itemsize))
     return len(sides), np.concatenate(parts)
+
+
+def stated_bytes(file: IO[bytes]) -> int:
+    """Return the size that the header of an array states."""
+    shape, _, dtype = _header(file)
+    return math.prod(shape) * dtype.itemsize
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
