@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from xsearch.errors import MediaError, Unreadable
-from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
+from xsearch.media import audio, depth, facts, files, formats, image, imu, limits, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.files import absolute, count, identify, is_metadata, match_kind, sha256, unchanged
 from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.imu.recordings import owners
-from xsearch.media.limits import MAX_ITEMS, check_settings
 from xsearch.media.names import looks_like_path, why_no_file
 from xsearch.media.remote import CONNECTIONS, Remote, RemoteFile, at_hand, fetched, is_url, listed
 from xsearch.media.splitting import windows
@@ -85,11 +84,11 @@ def read(file: MediaFile, *, with_facts: bool = False) -> Iterator[Sample]:
     what the file states, which opens it once more. Raises Unreadable if the file is damaged, empty, truncated
     or too large, possibly after some samples have been yielded; UsageError if a setting of `limits` is wrong.
     """
-    check_settings()
+    limits.check_settings()
     about = facts.facts(file) if with_facts else {}
     try:
         for count, sample in enumerate(_READERS[file.modality](file), start=1):
-            MAX_ITEMS.check(file.path, count)
+            limits.MAX_ITEMS.check(file.path, count)
             yield replace(sample, about=about) if about else sample
         problem = None
     except Exception as error:  # decoders raise undocumented exceptions on damaged input

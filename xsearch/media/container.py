@@ -11,7 +11,17 @@ from xsearch.errors import Unreadable
 from xsearch.media import tracks
 from xsearch.media.limits import MAX_FRAME_PIXELS, MAX_INDEX
 
-__all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "may_restart", "opened", "packets"]
+__all__ = [
+    "GAP_S",
+    "LATE_S",
+    "codec_options",
+    "duration_s",
+    "formats",
+    "frames",
+    "may_restart",
+    "opened",
+    "packets",
+]
 __all__ += ["picture_track", "sound_tracks", "start_s"]
 
 # No demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub, the script of avisynth).
@@ -27,6 +37,7 @@ _OPTIONS = {
     "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
 }
 
+EDGES = 1 << 20  # pixels
 LATE_S = 0.1  # what starts earlier is not late: encoders add a delay of 20 to 50 ms
 GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
 _RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside; the header counts one of them
@@ -42,7 +53,7 @@ def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
-    options = _OPTIONS | {"max_pixels": str(MAX_FRAME_PIXELS.value)}
+    options = _OPTIONS | codec_options()
     try:
         with path.open("rb") as file:
             if not part:
@@ -54,6 +65,11 @@ def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
             error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
         )
         raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
+
+
+def codec_options() -> dict[str, str]:
+    """Return the options that limit the memory of a decoder; FFmpeg counts the edges of frames as well."""
+    return {"max_pixels": str(2 * MAX_FRAME_PIXELS.value + EDGES)}
 
 
 def formats(source: Any) -> set[str]:

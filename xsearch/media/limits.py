@@ -31,9 +31,11 @@ __all__ = [
     "MIN_RATE_HZ",
     "Limit",
     "check_settings",
+    "check_windows",
 ]
 
 MB = 1 << 20
+LEAST_WINDOW = 100  # bytes of 10 s: silence in FLAC takes 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +109,12 @@ def check_settings() -> None:
     """Raise UsageError if a setting is wrong, before it is taken for the fault of a file."""
     for limit in LIMITS:
         _ = limit.value
+
+
+def check_windows(path: Path, count: float) -> None:
+    """Raise TooLarge if the header of a recording states too many windows, and the file can have as many.
+
+    A smaller file has a gap of years in its clock, or a damaged header: its windows are counted as they come.
+    """
+    if path.stat().st_size > count * LEAST_WINDOW:
+        MAX_ITEMS.check(path, count)

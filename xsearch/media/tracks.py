@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +17,7 @@ from xsearch.media.limits import MAX_INDEX
 __all__ = ["check_index", "has_pictures"]
 
 HEADER = 1 << 20  # bytes that name the tracks
+MOST = 10_000  # boxes that are read to find the tracks, which are in front of fragments
 DEEPEST = 10  # boxes within boxes, as FFmpeg reads them
 INSIDE = {b"moov", b"trak", b"edts", b"mdia", b"minf", b"stbl", b"tref", b"cmov", b"moof", b"traf"}
 READ = {b"tkhd", b"hdlr", b"chap", b"stsz", b"stz2", b"elst", b"trun"}
@@ -49,7 +51,7 @@ def has_pictures(path: Path, mime: str) -> bool:
             return bool(pattern.search(file.read(HEADER)))
         handlers: dict[bytes, bytes] = {}  # by number of the track
         chapters, number = set[bytes](), b""
-        for kind, content in _boxes(file):
+        for kind, content in islice(_boxes(file), MOST):
             if kind == b"tkhd":
                 number = content[20:24] if content[:1] == b"\1" else content[12:16]
             elif kind == b"hdlr":

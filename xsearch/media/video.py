@@ -15,7 +15,7 @@ from xsearch.errors import Unreadable
 from xsearch.media import audio, container, imu
 from xsearch.media.frame import Screen, Shown
 from xsearch.media.imu import gpmf
-from xsearch.media.limits import MAX_FRAME_PIXELS, MAX_ITEMS
+from xsearch.media.limits import MAX_FRAME_PIXELS, check_windows
 from xsearch.system.cores import CORES
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -71,7 +71,7 @@ def _limit(file: MediaFile, codec: Any) -> None:
     """Limit the memory of a decoder. Raises TooLarge if its frames are."""
     pixels = max(codec.width * codec.height, 1)
     MAX_FRAME_PIXELS.check(file.path, pixels)
-    codec.options = {"max_pixels": str(MAX_FRAME_PIXELS.value)}  # they may grow in mid-stream
+    codec.options = container.codec_options()  # they may grow in mid-stream
     codec.thread_type = "AUTO"  # each thread has a frame
     codec.thread_count = max(1, min(CORES, MAX_THREADS, AHEAD_PIXELS // pixels))
 
@@ -85,7 +85,7 @@ def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample
     shown: Shown | None = None  # the last converted frame, and its pixels
     image: np.ndarray = np.empty((0, 0, 3), np.uint8)
     count = max(1, int((duration_s - MIN_WINDOW_S) // WINDOW_S) + 1)
-    MAX_ITEMS.check(file.path, count)
+    check_windows(file.path, count)
     number = min(max(0, int(display.upcoming.time_s // WINDOW_S)), count - 1)
     while number < count:
         start_s = number * WINDOW_S

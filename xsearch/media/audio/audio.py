@@ -16,7 +16,7 @@ from xsearch.errors import TooLarge, Unreadable
 from xsearch.media import container
 from xsearch.media.audio import chained, mono
 from xsearch.media.audio.mono import Block
-from xsearch.media.limits import MAX_CHANNELS, MAX_ITEMS, MAX_RATE_HZ, MIN_RATE_HZ
+from xsearch.media.limits import MAX_CHANNELS, MAX_ITEMS, MAX_RATE_HZ, MIN_RATE_HZ, check_windows
 from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
 __all__ = ["read", "track"]
@@ -235,7 +235,7 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
 def _samples(
     path: Path, blocks: Iterable[Block], full_scale: float | None, duration_s: float | None
 ) -> Iterator[Sample]:
-    MAX_ITEMS.check(path, ((duration_s or 0) - mono.MIN_WINDOW_S) / mono.WINDOW_S)
+    check_windows(path, ((duration_s or 0) - mono.MIN_WINDOW_S) / mono.WINDOW_S)
     window = None
     for start_s, window in mono.windows(_checked(path, blocks, duration_s), full_scale):
         end_s = start_s + len(window) / AUDIO_RATE_HZ
