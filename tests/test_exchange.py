@@ -257,7 +257,7 @@ def test_an_import_gives_back_what_was_exported(store: Store, tmp_path: Path) ->
     assert other.snapshot().manifest.generation == before
 
 
-@pytest.mark.parametrize("step", ["items", "manifest", "published"])
+@pytest.mark.parametrize("step", ["mkdir segments/", "create .manifest.json.", "create .manifest.copy.json."])
 @pytest.mark.parametrize("at", [1, 2, 3])
 def test_an_interrupted_import_is_finished_by_the_next(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, at: int
@@ -270,13 +270,13 @@ def test_an_interrupted_import_is_finished_by_the_next(
 
     def stop(name: str) -> None:
         steps.append(name)
-        if steps.count(step) == at:
+        if sum(step in each for each in steps) == at:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), other.writer(step=stop) as writer:
         load(source, writer.snapshot, writer, commit_rows=2)
     kept = len(other.snapshot())
-    assert kept == 2 * (at - (step != "published"))
+    assert kept == 2 * (at - ("copy" not in step))
     report = take(other, tmp_path / "all.parquet")
     assert (report.known, sum(report.new.values())) == (kept, 6 - kept)
     ours, theirs = contents(other.snapshot()), contents(store.snapshot())

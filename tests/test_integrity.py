@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from xsearch.store import Store
 from xsearch.store.manifest import read_manifest, write_manifest
 from xsearch.store.segments import write_segment
 from xsearch.system.durable import digest
+from xsearch.system.folder import Folder
 
 OLD = Path(__file__).parent / "fixtures" / "format-1"  # made by the release that wrote it
 
@@ -52,7 +54,9 @@ def answers(path: Path) -> list[Any]:
 
 def files(path: Path) -> list[str]:
     return sorted(
-        str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and file.stat().st_size
+        str(file.relative_to(path))
+        for file in path.rglob("*")
+        if file.is_file() and file.stat().st_size and file.parent.name != "generations"
     )
 
 
@@ -100,7 +104,7 @@ def test_a_format_that_is_damaged_is_not_taken_for_another(path, name, digit):
 
 def test_a_file_that_is_gone_is_found_and_repaired(whole, tmp_path):
     path = tmp_path / "c"
-    for name in files(whole):
+    for name in set(files(whole)) - {"high-water.json"}:  # collections of earlier releases have none
         shutil.copytree(whole, path)
         (path / name).unlink()
         (finding,) = verify(path)
@@ -151,26 +155,30 @@ def test_what_follows_from_a_lost_list_is_said_and_true(path):
 
 
 def test_a_repair_that_is_killed_is_done_by_the_next_one(whole, tmp_path):
-    for last in range(5):
+    steps: list[str] = ["none"]
+    for last in range(100):
+        if len(steps) < last:
+            break
         path = Path(shutil.copytree(whole, tmp_path / f"killed {last}"))
         broken = {read_manifest(path).segments[1].folder, read_manifest(path).tables()[0]}
         for name in broken:
             flip(path / name / "items.parquet" if "segments" in name else path / name)
         lost = verify(path)[0].lost
-        steps: list[str] = []
+        steps.clear()
 
-        def step(name: str, steps: list[str] = steps, last: int = last) -> None:
+        def step(name: str, last: int = last) -> None:
             steps.append(name)
             if len(steps) > last:
                 raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt), Store(path).writer(step=step) as writer:
+        with suppress(KeyboardInterrupt), Store(path).writer(step=step) as writer:
             writer.quarantine(broken)
-        if "copy" not in steps:  # not committed
+        if "rename manifest.json" not in steps[:last]:  # not committed
             assert verify(path, repair=True)[0].lost == lost
         assert verify(path) == []
         assert len(read_manifest(path).segments) == 1
-    assert steps == ["quarantine", "quarantine", "manifest", "copy", "published"]
+    assert len(steps) < 100
+    assert sum(name.startswith("rename ") for name in steps) == 2 + 3  # then the mark, the manifest, its copy
 
 
 def test_a_repair_waits_for_no_writer(path):
@@ -199,9 +207,9 @@ def test_a_repair_waits_for_no_writer(path):
 def test_a_segment_with_right_checksums_and_wrong_content(path, spoil, problem):
     items = pa.table({"id": [15, 16], "path": ["/media/a", "/media/b"], "modality": ["text", "text"]})
     vectors = np.eye(16, dtype=np.float16)[:2]
-    entry = write_segment(path / "segments", *spoil(items, vectors), lambda name: None)
+    entry = write_segment(Folder(path / "segments"), *spoil(items, vectors))
     manifest = read_manifest(path)
-    write_manifest(path, replace(manifest, segments=(*manifest.segments, entry), next_id=17))
+    write_manifest(Folder(path), replace(manifest, segments=(*manifest.segments, entry), next_id=17))
     (finding,) = verify(path)
     assert problem in finding.problem
     verify(path, repair=True)
@@ -216,7 +224,7 @@ def test_an_index_or_a_calibration_with_right_checksums_and_wrong_content(path):
     plan.write_text(json.dumps(content | {"covered": [[1, 14]]}))  # of 0 to 2 and 4 to 14
     digests = {**manifest.digests, str(plan.relative_to(path)): digest(plan)}
     pairs = {"next_id": 15, "pairs": {"text,text": [float("nan"), 1.0, 9]}}
-    write_manifest(path, replace(manifest, digests=digests, calibration=pairs))
+    write_manifest(Folder(path), replace(manifest, digests=digests, calibration=pairs))
     collection = Collection(Store.open(path), backend=FakeBackend())
     assert collection.verify() == verify(path)
     calibration, index = collection.verify(repair=True)

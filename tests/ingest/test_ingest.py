@@ -376,12 +376,12 @@ def test_what_is_committed_is_not_embedded_again(store: Store, tmp_path: Path) -
     assert len(backend.seen) == 100 - kept
 
 
-@pytest.mark.parametrize("step", ["items", "manifest", "published"])
+@pytest.mark.parametrize("step", ["/items.parquet", "create .manifest.json.", "create .manifest.copy.json."])
 def test_a_stop_in_the_middle_of_a_commit_writes_nothing_twice(
     store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     def stop(name: str) -> None:
-        if name == step and not stopped:
+        if step in name and not stopped:
             stopped.append(name)
             raise KeyboardInterrupt
 
@@ -390,7 +390,7 @@ def test_a_stop_in_the_middle_of_a_commit_writes_nothing_twice(
     monkeypatch.setattr(Store, "writer", lambda self: writer(self, step=stop))
     with pytest.raises(KeyboardInterrupt):
         run(store, folder, commit_items=1)
-    assert len(names(store)) == (step == "published")
+    assert len(names(store)) == ("copy" in step)
     run(store, folder)
     assert names(store) == ["blue.png", "green.txt", "low.wav", "low.wav", "low.wav", "red.png"]
 

@@ -107,7 +107,7 @@ def test_ctrl_c_waits_for_the_end_of_a_commit(
 ) -> None:
     def interrupt(step: str) -> None:
         steps.append(step)
-        if steps == ["items"]:
+        if len(steps) == 1:
             os.kill(os.getpid(), signal.SIGINT)
 
     steps: list[str] = []
@@ -118,7 +118,7 @@ def test_ctrl_c_waits_for_the_end_of_a_commit(
     with pytest.raises(KeyboardInterrupt):
         run(store, folder)
     assert signal.getsignal(signal.SIGINT) is before
-    assert steps.count("published") == 1
+    assert sum(name.startswith("rename manifest.json") for name in steps) == 1
     assert len(store.snapshot()) == 2
 
 

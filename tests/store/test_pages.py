@@ -18,6 +18,7 @@ from xsearch.store import Store
 from xsearch.store.manifest import read_manifest, write_manifest
 from xsearch.store.pages import PAGE, CheckedFile, checksums
 from xsearch.store.segments import MAPPED, MAPPED_SUMS
+from xsearch.system.folder import Folder
 from xsearch.types import Fingerprint
 
 DIM = 96  # 192 bytes a vector: some lie on two pages
@@ -132,7 +133,7 @@ def as_written_by_an_older_release(store: Store, path: Path) -> Store:
         entries.append(replace(entry, sha256=known))
         for name in (MAPPED, MAPPED_SUMS):
             (path / entry.folder / name).unlink()
-    write_manifest(path, replace(manifest, segments=tuple(entries)))
+    write_manifest(Folder(path), replace(manifest, segments=tuple(entries)))
     return Store.open(path)
 
 

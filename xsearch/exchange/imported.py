@@ -84,7 +84,7 @@ def import_(
         )
     if dry_run:
         return load(content, snapshot, progress=progress)
-    store = store or Store.create(path, expected, location)
+    store = store or Store.create(path, expected, location, exist_ok=True)
     with store.writer() as writer:
         imported = load(content, writer.snapshot, writer, progress=progress)
         derive(writer)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import tracks
+from xsearch.media.faults import Watched, unless_passing
 from xsearch.media.limits import MAX_FRAME_PIXELS, MAX_INDEX
 
 __all__ = [
@@ -44,27 +45,38 @@ _RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside;
 
 
 @contextmanager
-def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
+def opened(path: Path, part: Watched | None = None) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
 
-    part: a part of the file, to be opened in its place. Raises TooLarge if it states an index without end.
+    part: a part of the file, to be opened in its place. Raises OSError if the disk fails, which FFmpeg takes
+    for the end of the file, TooLarge if the file states an index without end.
     """
+    if part is None:
+        with path.open("rb") as file:
+            tracks.check_index(file, path)
+            with opened(path, Watched(file)) as source:
+                yield source
+        return
     import av
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
-    options = _OPTIONS | codec_options()
     try:
-        with path.open("rb") as file:
-            if not part:
-                tracks.check_index(file, path)
-            with av.open(part or file, options=options, **lenient) as source:
-                yield source
-    except av.error.FFmpegError as error:
+        with av.open(part, options=_OPTIONS | codec_options(), **lenient) as source:
+            yield source
+    except Exception as error:
+        part.check()
+        if not isinstance(error, av.error.FFmpegError):
+            raise
+        if isinstance(error, (LookupError, NotImplementedError, av.error.PatchWelcomeError)):
+            raise Unsupported(f"{path}: of a format that FFmpeg cannot decode; convert it") from error
         reason = (
             error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
         )
-        raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
+        raise Unreadable(
+            f"{path}: cannot be decoded by FFmpeg ({reason}); replace or convert the file"
+        ) from error
+    part.check()
 
 
 def codec_options() -> dict[str, str]:
@@ -100,9 +112,9 @@ def frames(source: Any, stream: Any) -> Iterator[Any]:
     """Yield the frames of a stream up to where its file is damaged; skip damaged packets, as players do."""
     from av.error import FFmpegError
 
-    with suppress(FFmpegError):
+    with unless_passing(FFmpegError):
         for packet in packets(source, stream):
-            with suppress(FFmpegError):
+            with unless_passing(FFmpegError):
                 yield from packet.decode()
 
 
@@ -120,15 +132,11 @@ def duration_s(source: Any) -> float | None:
 
 
 def sound_tracks(path: Path, source: Any) -> list[Any]:
-    """Return the decodable audio streams, the default ones first. Raises Unreadable if there are none."""
+    """Return the decodable audio streams, the default ones first. Raises Unsupported if there are none."""
     from av.stream import Disposition
 
     streams = [stream for stream in source.streams.audio if stream.codec_context]
     if not streams:
-        reason = (
-            "unsupported audio codec; convert it"
-            if source.streams.audio
-            else "no audio; remove or replace it"
-        )
-        raise Unreadable(f"{path}: {reason}")
+        reason = "unsupported audio codec; convert it" if source.streams.audio else "no audio in it"
+        raise Unsupported(f"{path}: {reason}")
     return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)

@@ -20,8 +20,9 @@ from typing import IO
 
 import numpy as np
 
-from xsearch.errors import MissingPackage, Unreadable
+from xsearch.errors import MissingPackage, Unreadable, Unsupported
 from xsearch.media import npy
+from xsearch.media.faults import unless_passing
 from xsearch.media.image import check_exr, check_pixels, is_deep, opened, step, strided
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -39,7 +40,7 @@ def fits(path: Path, mime: str) -> bool:
     """Whether the format can hold depth: one channel of more than 8 bits, and no mask."""
     if mime in _FLOATS:
         return True
-    try:
+    with unless_passing(Exception):  # `read` reports damage
         if mime == "application/x-npy":
             with path.open("rb") as file:
                 axes, values = npy.sampled(file, 64)
@@ -47,9 +48,8 @@ def fits(path: Path, mime: str) -> bool:
         if mime in _IMAGES:
             with opened(path) as image:
                 return is_deep(image)
-    except Exception:  # damaged: `read` reports it
-        return True
-    return False
+        return False
+    return True
 
 
 def camera(path: Path) -> Path | None:
@@ -67,7 +67,7 @@ def read(file: MediaFile) -> Iterator[Sample]:
     values, (height, width) = _values(path, file.mime)
     if (turned := int(intrinsics.get("rotate_bits", 0))) and values.dtype.kind != "f":
         if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
-            raise Unreadable(f"{path}: rotate_bits is for maps of 16 bits; remove it from {CAMERA}")
+            raise Unsupported(f"{path}: rotate_bits is for maps of 16 bits; remove it from {CAMERA}")
         values = values.astype(np.uint16)
         values = values >> turned | values << (16 - turned)
     unit_m = np.float32(1.0 if values.dtype.kind == "f" else intrinsics.get("unit_m", 1e-3))
@@ -92,7 +92,7 @@ def _values(path: Path, mime: str) -> tuple[np.ndarray, tuple[int, ...]]:
     if mime.startswith("image/") and mime not in _FLOATS:
         with opened(path) as image:
             if not is_deep(image):
-                raise Unreadable(f"{path}: image mode {image.mode} cannot hold depth; {_SUPPORTED}")
+                raise Unsupported(f"{path}: image mode {image.mode} cannot hold depth; {_SUPPORTED}")
             return strided(image), (image.height, image.width)
     with path.open("rb") as file:
         if mime == "image/x-exr":
@@ -100,7 +100,7 @@ def _values(path: Path, mime: str) -> tuple[np.ndarray, tuple[int, ...]]:
         else:
             values = npy.plane(file, path) if mime == "application/x-npy" else _pfm(file, path)
     if values.ndim != 2 or values.dtype.kind not in "fui":
-        raise Unreadable(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
+        raise Unsupported(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
     return strided(values), values.shape
 
 
@@ -131,7 +131,7 @@ def _pfm(file: IO[bytes], path: Path) -> np.ndarray:
     """Read a portable float map (pauldebevec.com/Research/HDR/PFM): bottom-up, little-endian if scale < 0."""
     kind, size, scale = (file.readline(80) for _ in range(3))
     if kind.strip() != b"Pf":
-        raise Unreadable(f"{path}: not a one-channel PFM; {_SUPPORTED}")
+        raise Unsupported(f"{path}: not a one-channel PFM; {_SUPPORTED}")
     width, height = map(int, size.split())
     check_pixels(path, width * height)
     data = file.read(max(0, 4 * width * height))

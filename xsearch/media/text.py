@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media.limits import MAX_ITEMS, MAX_TEXT_MB
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -49,7 +49,7 @@ def decode(path: Path) -> str:
         if len(_CONTROL.findall(text)) > len(text) / 100:
             raise ValueError("too many control characters")
     except ValueError:
-        raise Unreadable(
+        raise Unsupported(
             f"{path}: binary data or text in an unknown encoding; save it as UTF-8 if it is text"
         ) from None
     return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -19,7 +21,9 @@ WEIGHTS = 2 * np.arange(PAGE // WORD.itemsize, dtype=WORD) + 1  # odd: a changed
 
 
 def map_file(path: Path) -> pa.Buffer:
-    """Memory-map a file. The buffer survives deletion of the file and holds no descriptor."""
+    """Memory-map a regular file. The buffer survives deletion of the file and holds no descriptor."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))  # a pipe would block for ever
     with pa.memory_map(str(path)) as mapped:
         return mapped.read_buffer()
 

@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
-from xsearch.store.manifest import SegmentEntry
+from xsearch.store.manifest import FOLDERS, SegmentEntry
 from xsearch.store.mapped import MappedTable, scalar, view
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
-from xsearch.system.durable import digest, fsync
+from xsearch.system.durable import digest, read_file
+from xsearch.system.folder import Folder
 from xsearch.system.lookup import is_in
 from xsearch.types import Modality
 
@@ -66,14 +67,16 @@ ITEM_SCHEMA = pa.schema(
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
+LARGEST = 1 << 30  # bytes of a file that is read at once
 SCATTERED = 1024  # rows up to which reading them is faster than comparing a whole column
 ROWS_PER_GROUP = 8192  # of items.parquet: reading 10 scattered rows of a million decodes 10 MB
 
 
-def write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, folder: Folder, name: str) -> None:
     """Write a Parquet file and fsync it."""
-    pq.write_table(table, path, row_group_size=ROWS_PER_GROUP, compression="zstd")
-    fsync(path)
+    with folder.create(name) as file:
+        pq.write_table(table, file, row_group_size=ROWS_PER_GROUP, compression="zstd")
+    folder.fsync(name)
 
 
 def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | None) -> pa.Table:
@@ -82,7 +85,7 @@ def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | Non
     Raises Damaged if the digest or the columns differ. (Single-threaded: an Arrow thread that still holds
     the file's content when the interpreter exits aborts the process.)
     """
-    content = (collection / name).read_bytes()
+    content = read_file(collection / name, LARGEST)
     if sha256 and sha256 != hashlib.sha256(content).hexdigest():
         raise Damaged(collection, name, "a wrong sha256")
     try:
@@ -306,7 +309,7 @@ class Segment:
 
 def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[CheckedFile]) -> None:
     """Load the checksums of `files`, concatenated in file `name` of the segment."""
-    content = (collection / entry.folder / name).read_bytes()
+    content = read_file(collection / entry.folder / name, LARGEST)
     if hashlib.sha256(content).hexdigest() != entry.sha256[name]:
         raise Damaged(collection, f"{entry.folder}/{name}", "a wrong sha256")
     sums, ends = np.frombuffer(content, "<u8"), np.cumsum([file.pages for file in files])
@@ -316,45 +319,41 @@ def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[Ch
         file.expect(part)
 
 
-def write_segment(
-    parent: Path, items: pa.Table, vectors: np.ndarray, step: Callable[[str], None]
-) -> SegmentEntry:
+def write_segment(parent: Folder, items: pa.Table, vectors: np.ndarray) -> SegmentEntry:
     """Write and fsync items (sorted by `id`) and their vectors (float16 [n, dim]).
 
     The segment becomes part of the collection once a manifest references it.
     """
     uuid = uuid4().hex
-    folder = parent / uuid
-    folder.mkdir()
+    folder = parent.make(uuid)
     ids = items["id"].to_numpy()
     try:
-        step("items")
-        write_table(items, folder / ITEMS)
-        with pq.ParquetFile(folder / ITEMS) as written:
+        write_table(items, folder, ITEMS)
+        with pq.ParquetFile(folder.path / ITEMS) as written:
             batches = written.read().combine_chunks().to_batches()  # with the types that Parquet returns
         files: dict[str, tuple[str, ...]] = {CHECKSUMS: (ITEMS, VECTORS)}
         if len(batches) == 1:  # more if a string column exceeds the 2 GB of an Arrow array
             files[MAPPED_SUMS] = (MAPPED,)
-            _write_batch(batches[0], folder / MAPPED)
-        step("vectors")
+            _write_batch(batches[0], folder, MAPPED)
         column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        _write_batch(pa.record_batch({"id": pa.array(ids), "vector": column}), folder / VECTORS)
-        step("checksums")
+        _write_batch(pa.record_batch({"id": pa.array(ids), "vector": column}), folder, VECTORS)
         for name, summed in files.items():
-            contents = [np.frombuffer(map_file(folder / file), np.uint8) for file in summed]
-            (folder / name).write_bytes(np.concatenate([checksums(data) for data in contents]).tobytes())
-            fsync(folder / name)
-        fsync(folder)
-        fsync(parent)
-        sha256 = {path.name: digest(path) for path in sorted(folder.iterdir())}
+            contents = [np.frombuffer(map_file(folder.path / file), np.uint8) for file in summed]
+            with folder.create(name) as sums:
+                sums.write(np.concatenate([checksums(data) for data in contents]).tobytes())
+            folder.fsync(name)
+        folder.fsync()
+        parent.fsync()
+        sha256 = {name: digest(folder.path / name) for name in folder.names()}
     except BaseException:  # Ctrl-C too
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            parent.remove(uuid, FOLDERS["segments"][1])
         raise
     return SegmentEntry(uuid, len(ids), int(ids[0]), int(ids[-1]), sha256)
 
 
-def _write_batch(batch: pa.RecordBatch, path: Path) -> None:
+def _write_batch(batch: pa.RecordBatch, folder: Folder, name: str) -> None:
     """Write an uncompressed Arrow IPC file and fsync it."""
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+    with folder.create(name) as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
-    fsync(path)
+    folder.fsync(name)

@@ -11,7 +11,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged, NoCollection, StoreError
-from xsearch.store.manifest import COPY, QUARANTINE, Manifest, SegmentEntry, read_manifest
+from xsearch.store.manifest import (
+    COPY,
+    MARK,
+    QUARANTINE,
+    Manifest,
+    Mark,
+    SegmentEntry,
+    read_manifest,
+    read_mark,
+)
 from xsearch.store.nearest import NAME
 from xsearch.store.segments import ITEMS, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
@@ -38,12 +47,16 @@ class Finding:
 
 
 def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
-    """Read the manifest, or its copy if it is damaged; also return the problems of both.
+    """Read the manifest, or its copy if that is newer or the manifest damaged; also return their problems.
 
     Raises NoCollection if there is none, StoreError if neither can be read.
     """
-    read, problems = {}, {}
-    for name in (NAME, COPY):
+    read, problems, mark = {}, {}, Mark()
+    try:
+        mark = read_mark(collection)
+    except Damaged as error:
+        problems[MARK] = error.problem
+    for name in (COPY, NAME):  # a writer publishes the mark first, then the manifest, then its copy
         try:
             read[name] = read_manifest(collection, name)
         except Damaged as error:
@@ -55,11 +68,17 @@ def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
     if not read:
         reasons = "; ".join(f"{name}: {problem}" for name, problem in problems.items())
         raise StoreError(f"cannot read {collection}: {reasons}; restore one of them from a backup")
-    (manifest, *_) = read.values()
+    manifest = max(reversed(read.values()), key=lambda each: each.generation)
     if manifest.format == 1:  # has no copy
         problems.clear()
+    if NAME in read and read[NAME].generation < manifest.generation:
+        problems[NAME] = f"generation {read[NAME].generation}, older than its copy"
     remedy = f"rewritten from generation {manifest.generation}"
-    return manifest, [Finding(name, problem, remedy) for name, problem in problems.items()]
+    findings = [Finding(name, problem, remedy) for name, problem in problems.items()]
+    if mark.is_beyond(manifest):
+        problem = f"generation {manifest.generation}, but {mark.generation} has been committed: a backup?"
+        findings.append(Finding(NAME, problem, "kept; items added since are gone, their ids are not reused"))
+    return manifest, findings
 
 
 def verify_files(collection: Path, manifest: Manifest) -> Iterator[Finding]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+import logging
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,16 +17,30 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch.errors import Damaged, StoreError
-from xsearch.store.manifest import FOLDERS, FORMAT, QUARANTINE, Manifest, SegmentEntry, write_manifest
+from xsearch.store.generations import keep, still_read
+from xsearch.store.manifest import (
+    FOLDERS,
+    FORMAT,
+    PART,
+    QUARANTINE,
+    Manifest,
+    Mark,
+    SegmentEntry,
+    write_manifest,
+)
+from xsearch.store.merging import groups, joined
 from xsearch.store.segments import MAPPED, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
-from xsearch.system.durable import digest, fsync
+from xsearch.system.durable import digest
+from xsearch.system.folder import Folder
 from xsearch.types import Modality
 
 __all__ = ["Compaction", "Writer"]
 
+LOG = logging.getLogger("xsearch")
+
 UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
-SEGMENT_ROWS = 131_072  # target of compaction: 256 MB of float16 at 1024 dimensions
+MOST_TABLES = 8  # of tombstones, and of skipped files, before they are merged into one
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +50,8 @@ class Compaction:
     segments_before: int
     segments_after: int
     freed_bytes: int
+    kept_bytes: int = 0  # of older generations, which are deleted once nobody reads them
+    readers: tuple[int, ...] = ()  # process ids of those who do; 0: unknown
 
 
 class Writer:
@@ -43,16 +60,18 @@ class Writer:
     `add` assigns ids. They are permanent: the id of a removed item is never reused.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, step: Callable[[str], None]) -> None:
-        self.path = path
-        self._step = step
+    def __init__(self, folder: Folder, manifest: Manifest, mark: Mark) -> None:
+        """mark: what has been committed before, if a manifest from a backup has taken its place."""
+        self.path = folder.path
+        self._folder, self._mark = folder, mark
+        self._is_linked = True
+        self._snapshot: Snapshot | None = None
         self._start(manifest)
 
     def _start(self, manifest: Manifest) -> None:
         """Start from `manifest` with no pending changes."""
         self.manifest = manifest
-        self.next_id = manifest.next_id
-        self._snapshot: Snapshot | None = None
+        self._first_id = self.next_id = max(manifest.next_id, self._mark.next_id)
         self._items: list[pa.Table] = []
         self._vectors: list[np.ndarray] = []
         self._removed: set[int] = set()
@@ -65,8 +84,8 @@ class Writer:
     @property
     def snapshot(self) -> Snapshot:
         """Snapshot of the last commit."""
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self.path, self.manifest)
+        if self._snapshot is None or self._snapshot.manifest is not self.manifest:
+            self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
         return self._snapshot
 
     def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:
@@ -116,7 +135,7 @@ class Writer:
     def remove(self, ids: Iterable[int] | np.ndarray) -> int:
         """Remove items and return how many were removed; ids that are not live are ignored."""
         requested = np.unique(np.fromiter(ids, np.int64))
-        pending = (requested >= self.manifest.next_id) & (requested < self.next_id)
+        pending = (requested >= self._first_id) & (requested < self.next_id)
         new = set(requested[self.snapshot.contains(requested) | pending].tolist()) - self._removed
         self._removed |= new
         return len(new)
@@ -135,9 +154,8 @@ class Writer:
 
     def new_index_folder(self) -> Path:
         """Create a folder to save an index into, for `set_index`."""
-        folder = self.path / "index" / uuid4().hex
-        folder.mkdir(parents=True)
-        return folder
+        with self._writing():
+            return self._open("index").make(uuid4().hex).path
 
     def set_index(self, folder: Path | None) -> None:
         """Use the complete index in `folder`, from `new_index_folder`; None removes the index."""
@@ -145,19 +163,20 @@ class Writer:
             self._index = None
             return
         try:
-            for path in (*folder.iterdir(), folder, folder.parent):
-                fsync(path)
+            parent = self._open("index")
+            saved = parent.open(folder.name)
+            for name in saved.names():
+                saved.fsync(name)
+            saved.fsync()
+            parent.fsync()
         except OSError as error:
             raise StoreError(f"cannot use the index in {folder}: {error}; build it again") from error
         self._index = folder.name
 
     def new_words_file(self) -> Path:
         """Return a path to write a full-text index to, for `set_words`."""
-        folder = self.path / "words"
-        if not folder.exists():  # before format 3
-            folder.mkdir()
-            fsync(self.path)
-        return folder / f"{uuid4().hex}.sqlite"
+        with self._writing():
+            return self._open("words").path / f"{uuid4().hex}.sqlite"
 
     def set_words(self, path: Path | None) -> None:
         """Use the complete full-text index at `path`, from `new_words_file`; None removes it."""
@@ -165,8 +184,9 @@ class Writer:
             self._words = None
             return
         try:
-            fsync(path)
-            fsync(path.parent)
+            folder = self._open("words")
+            folder.fsync(path.name)
+            folder.fsync()
         except OSError as error:
             raise StoreError(f"cannot use the words in {path}: {error}") from error
         self._words = path.stem
@@ -181,11 +201,12 @@ class Writer:
         Raises StoreError if the disk is full or fails; the collection is unchanged, retrying is safe.
         """
         with self._writing():
+            segments = tuple(self._add_items())
             manifest = replace(
                 self.manifest,
                 next_id=self.next_id,
-                segments=(*self.manifest.segments, *self._write_items()),
-                tombstones=(*self.manifest.tombstones, *self._write_tombstones()),
+                segments=segments,
+                tombstones=self._write_tombstones(segments),
                 skipped=self._write_skips(),
                 index=self._index,
                 words=self._words,
@@ -198,7 +219,7 @@ class Writer:
     def compact(self) -> Compaction:
         """Commit, merge small segments, drop removed items and delete unreferenced files.
 
-        Files of the previous generation are kept for its readers until the next compaction.
+        Files of older generations are kept only while other processes read them.
         """
         self.commit()
         before = self.manifest
@@ -209,9 +230,10 @@ class Writer:
                 tombstones=(),
                 skipped=self._write_skips(merge=True),
             )
-            if merged != before or before.previous:
+            if merged != before:
                 self._publish(merged)
-            return Compaction(len(before.segments), len(merged.segments), self._delete_garbage())
+        freed, kept, readers = self.tidy(keep_previous=not self._is_linked)
+        return Compaction(len(before.segments), len(merged.segments), freed, kept, readers)
 
     def quarantine(self, names: Collection[str]) -> None:
         """Move `names` of `manifest.files()` to `quarantine/`, commit without them, calibration and words.
@@ -220,13 +242,11 @@ class Writer:
         """
         with self._writing():
             for name in names:
-                source, target = self.path / name, self.path / QUARANTINE / name
-                if source.exists():
-                    self._step("quarantine")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    source.rename(target)
-                    for folder in (target.parent, target.parents[1], self.path, source.parent):
-                        fsync(folder)
+                kind, name = name.split("/")
+                folder = self._open(kind)
+                if folder.exists(name):
+                    aside = self._folder.open(QUARANTINE, create=True).open(kind, create=True)
+                    folder.move(name, aside)
             old = self.manifest
             manifest = replace(
                 old,
@@ -243,21 +263,24 @@ class Writer:
     def _writing(self) -> Iterator[None]:
         try:
             yield
+        except NotADirectoryError as error:
+            raise StoreError(f"{error.filename} {error.strerror}") from error
         except OSError as error:
             raise StoreError(
                 f"cannot write to {self.path}: {error}; the collection is as it was, make room and run again"
             ) from error
 
     def _publish(self, manifest: Manifest) -> None:
+        generation = self.manifest.generation + 1
         manifest = replace(
             manifest,
             format=FORMAT,
-            generation=self.manifest.generation + 1,
+            generation=self._mark.generation + 1 if self._mark.is_beyond(self.manifest) else generation,
             previous=tuple(sorted(self.manifest.files() - manifest.files())),
             digests=self._digests(manifest),
         )
-        write_manifest(self.path, manifest, self._step)
-        self._step("published")
+        self._is_linked = keep(self._folder, self.manifest.generation)
+        write_manifest(self._folder, manifest)
         self._start(manifest)
 
     def _digests(self, manifest: Manifest) -> dict[str, str]:
@@ -270,70 +293,114 @@ class Writer:
             names += indexed or [folder + path.name for path in (self.path / folder).glob("*")]
         return {name: known.get(name) or digest(self.path / name) for name in names}
 
-    def _write_items(self) -> list[SegmentEntry]:
-        if not self._items:
-            return []
-        schema = unify([table.schema for table in self._items])
-        items = pa.concat_tables(conform(table, schema) for table in self._items)
-        return [write_segment(self.path / "segments", items, np.concatenate(self._vectors), self._step)]
+    def _add_items(self) -> Iterator[SegmentEntry]:
+        """Yield the segments with the pending items, small ones merged; see `merging.groups`."""
+        entries = self.manifest.segments
+        sizes = [*(entry.rows for entry in entries), *filter(None, [sum(map(len, self._items))])]
+        for group in groups(sizes) if self._items else [[i] for i in range(len(entries))]:
+            old = [entries[i] for i in group if i < len(entries)]
+            if group == [i for i in group[:1] if i < len(entries)]:
+                yield old[0]
+                continue
+            ids = self._live(old)
+            try:
+                tables, vectors = self._read(old, ids)
+            except Damaged as damage:
+                LOG.warning("%s; segments are not merged", damage)
+                yield from old
+                tables, vectors = [], []
+            if group[-1] == len(entries):
+                tables, vectors = tables + self._items, vectors + self._vectors
+            if tables:
+                yield self._write_segment(tables, vectors)
 
-    def _write_tombstones(self) -> list[str]:
-        if not self._removed:
-            return []
-        ids = pa.table({"id": sorted(self._removed)}, schema=SCHEMAS["tombstones"])
-        return [self._write("tombstones", ids)]
+    def _live(self, entries: Sequence[SegmentEntry]) -> np.ndarray:
+        """Return the ids of adjacent segments that are not removed: int64, ascending."""
+        ids = self.snapshot.ids
+        if not entries:
+            return ids[:0]
+        live = ids[slice(*np.searchsorted(ids, [entries[0].first_id, entries[-1].last_id + 1]))]
+        return live[~np.isin(live, list(self._removed))] if self._removed else live
+
+    def _read(
+        self, entries: Sequence[SegmentEntry], ids: np.ndarray
+    ) -> tuple[list[pa.Table], list[np.ndarray]]:
+        """Return these items of adjacent segments and their vectors, both in parts. Raises Damaged."""
+        for entry in entries:  # copied damage would get valid checksums
+            for name, sha256 in entry.sha256.items():
+                if digest(self.path / entry.folder / name) != sha256:
+                    raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
+        if not len(ids):
+            return [], []
+        return [self.snapshot.items(ids)], [block for _, block in self.snapshot.blocks(ids)]
+
+    def _write_segment(self, tables: Sequence[pa.Table], vectors: Sequence[np.ndarray]) -> SegmentEntry:
+        schema = unify([table.schema for table in tables])
+        items = pa.concat_tables(conform(table, schema) for table in tables)
+        return write_segment(self._open("segments"), items, np.concatenate(vectors))
+
+    def _write_tombstones(self, segments: Collection[SegmentEntry]) -> tuple[str, ...]:
+        """Return the tables of removed items after this commit, which has these segments."""
+        uuids, ids = self.manifest.tombstones, np.array(sorted(self._removed), np.int64)
+        if not len(ids):
+            return uuids
+        if len(uuids) >= MOST_TABLES:
+            uuids, ids = (), self.snapshot.removed(segments, ids)
+        table = pa.table({"id": ids}, schema=SCHEMAS["tombstones"])
+        return (*uuids, self._write("tombstones", table)) if len(ids) else uuids
 
     def _write_skips(self, *, merge: bool = False) -> tuple[str, ...]:
+        """Return the tables of skipped files after this commit; `merge` them into one."""
         new = pa.Table.from_pylist(list(self._skips.values()), SCHEMAS["skipped"])
         uuids = self.manifest.skipped
         old = self.snapshot.skipped(everything=True) if uuids else SCHEMAS["skipped"].empty_table()
         kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._unskipped), pa.string()))))
+        merge = merge or (len(new) > 0 and len(uuids) >= MOST_TABLES)
         if len(kept) < len(old) or (merge and len(uuids) > 1):
             uuids, new = (), pa.concat_tables([kept, new])
         return (*uuids, self._write("skipped", new)) if len(new) else uuids
 
     def _write(self, kind: str, table: pa.Table) -> str:
-        uuid = uuid4().hex
-        self._step(kind)
-        write_table(table, self.path / kind / f"{uuid}.parquet")
-        fsync(self.path / kind)
+        uuid, folder = uuid4().hex, self._open(kind)
+        write_table(table, folder, f"{uuid}.parquet")
+        folder.fsync()
         return uuid
+
+    def _open(self, kind: str) -> Folder:
+        return self._folder.open(kind, create=True)
 
     def _merge(self) -> Iterator[SegmentEntry]:
         """Yield the segments without removed items, adjacent ones merged up to SEGMENT_ROWS rows."""
-        ids = self.snapshot.ids
-        groups: list[tuple[list[SegmentEntry], np.ndarray]] = []  # segments and their live ids
-        for entry in self.manifest.segments:
-            live = ids[slice(*np.searchsorted(ids, [entry.first_id, entry.last_id + 1]))]
-            if groups and len(groups[-1][1]) + len(live) <= SEGMENT_ROWS:
-                groups[-1] = ([*groups[-1][0], entry], np.concatenate([groups[-1][1], live]))
-            else:
-                groups.append(([entry], live))
-        for entries, live in groups:
-            if len(entries) == 1 and entries[0].rows == len(live) and MAPPED in entries[0].sha256:
-                yield entries[0]
-            elif len(live):
-                for entry in entries:
-                    self._check(entry)
-                vectors = np.concatenate([block for _, block in self.snapshot.blocks(live)])
-                yield write_segment(self.path / "segments", self.snapshot.items(live), vectors, self._step)
+        entries = self.manifest.segments
+        sizes = [len(self._live([entry])) for entry in entries]
+        for group in joined(sizes, range(len(entries))):
+            old = [entries[i] for i in group]
+            ids = self._live(old)
+            if len(old) == 1 and old[0].rows == len(ids) and MAPPED in old[0].sha256:
+                yield old[0]
+            elif len(ids):
+                yield self._write_segment(*self._read(old, ids))
 
-    def _check(self, entry: SegmentEntry) -> None:
-        """Verify all files of a segment: copied damage would get valid checksums. Raises Damaged."""
-        for name, sha256 in entry.sha256.items():
-            if digest(self.path / entry.folder / name) != sha256:
-                raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
+    def tidy(self, *, keep_previous: bool = True) -> tuple[int, int, tuple[int, ...]]:
+        """Delete what writers have written and neither this generation nor one that is read references.
 
-    def _delete_garbage(self) -> int:
-        """Delete files that neither this nor the previous generation references. Returns the bytes freed."""
-        keep = self.manifest.files() | set(self.manifest.previous)
-        freed = 0
-        for kind in FOLDERS:
-            for path in (self.path / kind).glob("*"):  # empty if the folder is missing
-                if f"{kind}/{path.name}" not in keep:
-                    self._step("garbage")
-                    freed += sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-        for path in self.path.glob(".*.part"):
-            path.unlink()
-        return freed
+        keep_previous: nor the previous one, for readers that are just opening it.
+        Returns the bytes freed, and those kept for readers of old generations, with their process ids.
+        """
+        with self._writing():
+            current = self.manifest.files()
+            reading = list(still_read(self._folder))
+            keep = current.union(self.manifest.previous if keep_previous else ())
+            needed = {name for each in reading for name in each.manifest.files()} - current
+            freed = kept = 0
+            for kind, (pattern, files) in FOLDERS.items():
+                folder = self._open(kind)
+                for name in folder.names():
+                    path = f"{kind}/{name}"
+                    if path in needed:
+                        kept += folder.size(name)
+                    elif path not in keep and re.fullmatch(pattern, name):
+                        freed += folder.remove(name, files)
+            for name in filter(PART.fullmatch, self._folder.names()):
+                freed += self._folder.remove(name)
+        return freed, kept, tuple(sorted({pid for each in reading for pid in each.readers}))

@@ -3,7 +3,7 @@
 durable      atomic, fsynced writes; digests     readahead   prefetching iterator
 cores        CPU cores available to us           memory      malloc tuning
 float16      float16 -> float32 conversion       crop        centre crop of images
-lookup       positions in ascending ids
+lookup       positions in ascending ids          folder      writes that stay inside a folder
 """
 
 __all__: list[str] = []

@@ -1,21 +1,42 @@
-"""Durable atomic writes (scratch file, fsync, rename, fsync of the folder) and file digests."""
+"""Durable atomic writes (scratch file, fsync, rename, fsync of the folder); reads of regular files only."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["digest", "fsync", "publish"]
+__all__ = ["digest", "fsync", "open_file", "publish", "read_file"]
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file for reading. Raises OSError for anything else: a pipe would block for ever."""
+    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: PTH123, SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return file
+
+
+def read_file(path: Path, most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes. Raises OSError."""
+    with open_file(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+    return content
 
 
 def digest(path: Path) -> str:
-    """Return the hex sha256 of a file."""
-    with path.open("rb") as file:
+    """Return the hex sha256 of a regular file."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

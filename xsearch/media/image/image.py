@@ -17,8 +17,9 @@ import numpy as np
 from PIL import Image, ImageStat, UnidentifiedImageError
 from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
-from xsearch.errors import MissingPackage, TooLarge, Unreadable
+from xsearch.errors import MissingPackage, TooLarge, Unreadable, Unsupported
 from xsearch.media import formats
+from xsearch.media.faults import unless_passing
 from xsearch.media.image import jxl, pillow, radiance, raw, tiff
 from xsearch.media.image.rgb import ORIENTATION, extent, levels, orientation, to_rgb, turned_upright
 from xsearch.types import MediaFile, Modality, Sample
@@ -61,7 +62,7 @@ def _shown(image: Image.Image, turns: int) -> Image.Image:
     frame = to_rgb(image)
     contrasts = [_contrast(frame)] if image.format in _ANIMATED and cast(Any, image).is_animated else []
     if contrasts and contrasts[0] < BLANK:
-        with suppress(EOFError, OSError, SyntaxError):  # the last frame, or a damaged one
+        with suppress(EOFError), unless_passing(OSError, SyntaxError):  # the last frame, or a damaged one
             for number in range(1, min(FRAMES, FRAME_PIXELS // (image.width * image.height))):
                 image.seek(number)
                 contrasts.append(_contrast(to_rgb(image)))
@@ -100,7 +101,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise TooLarge(f"{path}: the text in it is too large, {most}; remove its metadata") from error
     except OSError as error:
         problem = "truncated" if "truncated" in str(error) else "damaged"
-        raise Unreadable(f"{path}: {problem} image; replace the file") from error
+        raise Unreadable(f"{path}: a {problem} image; replace the file") from error
 
 
 def _opened(file: IO[bytes], path: Path) -> Image.Image:
@@ -131,7 +132,8 @@ def _opened(file: IO[bytes], path: Path) -> Image.Image:
     except (UnidentifiedImageError, RuntimeError) as error:  # the latter of JPEG XL
         if mime == "image/tiff":
             return _numbers(file, path)
-        raise Unreadable(f"{path}: {_unsupported(path, head, mime)}") from error
+        kind = Unreadable if mime.startswith("image/") else Unsupported
+        raise kind(f"{path}: {_unsupported(path, head, mime)}") from error
     if image.format == "JXL" and not getattr(image, "jpeg", None):
         image.getexif().pop(ORIENTATION, None)  # applied by the decoder: ISO/IEC 18181-2, box Exif
     return image
@@ -155,7 +157,8 @@ def _numbers(file: IO[bytes], path: Path) -> Image.Image:
     except TooLarge:
         raise
     except Exception as error:  # damaged, or of a compression or type that Pillow lacks
-        raise Unreadable(
+        kind = Unsupported if isinstance(error, ValueError) else Unreadable
+        raise kind(
             f"{path}: unsupported image format (a variant of TIFF, or damaged): convert it to PNG"
         ) from error
     if values.shape[2] < 3:  # grey, perhaps with opacity

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, BinaryIO, cast
 
 from PIL import Image
 from PIL.ContainerIO import ContainerIO
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import boxes
+from xsearch.media.faults import passing, unless_passing
 from xsearch.media.image import pillow, tiff
 from xsearch.media.image.pillow import check_pixels
 from xsearch.media.image.rgb import ORIENTATION
@@ -41,7 +41,7 @@ def opened(file: IO[bytes], path: Path) -> Image.Image:
     rgb = [each for each in rgb if not list(_named(each)) and tiff.WIDTH in each and tiff.HEIGHT in each]
     for each in sorted(rgb, key=_area, reverse=True)[:1]:
         if best is None or _area(each) > best.width * best.height:
-            with suppress(Exception):  # damaged, or a compression that Pillow lacks
+            with unless_passing(Exception):  # damaged, or a compression that Pillow lacks
                 best = tiff.page(file, each)
     if best is None or max(best.size) <= THUMBNAIL:
         sensor = {start for each in directories if tiff.is_mosaic(each) for start in tiff.segments(each)}
@@ -50,7 +50,7 @@ def opened(file: IO[bytes], path: Path) -> Image.Image:
         others = _jpegs(file, [*islice((start for start in found if start not in sensor), _MAX_JPEGS)])
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
-        return _developed(path, best)
+        return _developed(file, path, best)
     cr3 = boxes.content(file, b"moov", b"uuid", b"CMT1", end=file.seek(0, 2))
     directories += tiff.directories(BytesIO(cr3 or b""))
     orientation = next((each[ORIENTATION] for each in directories if ORIENTATION in each), None)
@@ -82,25 +82,30 @@ def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
     end = file.seek(0, 2)
     for start in starts:
         part = cast(IO[bytes], ContainerIO(file, start, end - start))
-        with suppress(OSError, ValueError, Image.DecompressionBombError):
+        with unless_passing(OSError, ValueError, Image.DecompressionBombError):
             file.seek(start)
             pillow.opened(BytesIO(file.read(_HEADER)), "JPEG")  # Pillow searches as far as it can
             yield pillow.opened(part, "JPEG")
 
 
-def _developed(path: Path, thumbnail: Image.Image | None) -> Image.Image:
+def _developed(file: IO[bytes], path: Path, thumbnail: Image.Image | None) -> Image.Image:
     """Return the sensor's values as a picture of half the size, or else the thumbnail."""
     import rawpy
 
+    file.seek(0)
     try:
-        with rawpy.imread(str(path)) as photo:
+        # LibRaw calls the end of a file an error of the disk
+        with rawpy.imread(cast(BinaryIO, file)) as photo:
             check_pixels(path, photo.sizes.raw_width * photo.sizes.raw_height)
             # Blocks of 2 x 2 values become pixels, which takes a quarter of the time
             return Image.fromarray(photo.postprocess(half_size=True, use_camera_wb=True))
     except rawpy.LibRawError as error:
+        if passing(error):
+            raise
         if thumbnail:
             return thumbnail
-        raise Unreadable(
+        kind = Unsupported if isinstance(error, rawpy.LibRawFileUnsupportedError) else Unreadable
+        raise kind(
             f"{path}: RAW photograph without a preview, of an unsupported camera or damaged: "
             "convert it to JPEG or DNG"
         ) from error
