@@ -44,7 +44,7 @@ def refused(path: Path, kind: Modality | None = None) -> str:
 
 def test_the_readme_lists_every_limit() -> None:
     rows = re.findall(r"^\| `(XSEARCH_M\w+)` \| ([\d,]+)", README.read_text(encoding="utf-8"), re.MULTILINE)
-    assert dict(rows) == {limit.setting: f"{limit.default:,}" for limit in limits.LIMITS}
+    assert {limit.setting: f"{limit.default:,}" for limit in limits.LIMITS}.items() <= dict(rows).items()
     constants = {name: limit for name, limit in vars(limits).items() if isinstance(limit, limits.Limit)}
     assert {f"XSEARCH_{name}" for name in constants} == {limit.setting for limit in constants.values()}
 

@@ -184,14 +184,15 @@ def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
 
 
 def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Set aside what is damaged.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild or set aside what is damaged.")] = False,
     json: options.Json = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Check every byte of a collection.
 
-    Exits with 1 if something is wrong. --repair moves what is damaged to the folder
-    `quarantine` of the collection; the next ingest embeds its files again.
+    Exits with 1 if something is wrong. --repair rebuilds files from others that have the
+    same, and keeps every intact item. Files that lost some move to the folder `quarantine`
+    of the collection; the next ingest embeds what they had, or `xsearch import` reads it.
     """
     from xsearch.integrity import verify
 
@@ -201,9 +202,9 @@ def verify(
     else:
         for finding in findings:
             remedy = finding.remedy if repair else f"with --repair: {finding.remedy}"
-            typer.echo(f"{finding.path}: {finding.problem}; {remedy}")
+            output.say(f"{finding.path}: {finding.problem}; {remedy}")
         for path in dict.fromkeys(path for finding in findings for path in finding.lost):
-            typer.echo(f"lost: {relative(path)}")
+            output.say(f"lost: {relative(path)}")
     if not findings:
         output.note(f"{folder}: nothing is wrong")
     elif not repair:

@@ -56,8 +56,11 @@ def fields(line: str, delimiter: str) -> list[str]:
     """Return the fields of a line."""
     if delimiter == " ":
         return line.split()
-    with cells_of_any_size():
-        return next(csv.reader([line], delimiter=delimiter), [])
+    try:
+        with cells_of_any_size():
+            return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:  # a line break between quotes that are none
+        return line.split(delimiter)
 
 
 class _Limit:
