@@ -15,14 +15,15 @@ LAYERS = {
     -1: ("errors",),
     0: ("english", "system", "types"),
     1: ("media", "models", "store", "index", "scenes"),
-    2: ("backend", "decoders", "metadata", "pairs", "preview", "words"),
-    3: ("gallery",),
-    4: ("query", "train", "evaluate", "generate", "locate"),
-    5: ("derive", "model"),
-    6: ("ingest", "exchange", "integrity"),
-    7: ("collection", "cluster"),
-    8: ("serve", "cli"),
-    9: ("__main__",),
+    2: ("backend", "decoders", "metadata", "pairs", "words"),
+    3: ("preview",),
+    4: ("gallery",),
+    5: ("query", "train", "evaluate", "generate", "locate"),
+    6: ("derive", "model"),
+    7: ("ingest", "exchange", "integrity"),
+    8: ("collection", "cluster"),
+    9: ("serve", "cli"),
+    10: ("__main__",),
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

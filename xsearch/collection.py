@@ -18,16 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsearch import exchange, integrity, media
+from xsearch import decoders, exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
-from xsearch.decoders import Decoders
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Removal, Report, ingest
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store, default_collection
-from xsearch.system.cores import CORES
-from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, MediaFile, Modality, Rank, Sample, Sort
+from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
 
 if TYPE_CHECKING:
@@ -96,7 +94,6 @@ class Collection:
         self._view: View | None = None
         self._index: tuple[Path | None, Index | None] = None, None
         self._words: tuple[str | None, WordReader] = None, WordReader()
-        self._decoders: Decoders | None = None
         fingerprint = self.snapshot().fingerprint
         if backend is not None:
             self._check(backend.fingerprint, fingerprint)
@@ -185,11 +182,8 @@ class Collection:
             load(as_modalities(modalities) or list(Modality))
 
     def close(self) -> None:
-        """End the decoder processes, if any have been started."""
-        with self._lock:
-            if self._decoders is not None:
-                self._decoders.__exit__(None, None, None)
-                self._decoders = None
+        """End the decoder processes that are idle; they start again when needed."""
+        decoders.shared().rest()
 
     def __enter__(self) -> Collection:
         return self
@@ -237,7 +231,7 @@ class Collection:
         """
         snapshot = self.snapshot()
         backend = self._on_demand(snapshot)
-        embedded = embed(parse_each(queries), backend, snapshot=snapshot, guarded=self._decode, anyway=True)
+        embedded = embed(parse_each(queries), backend, snapshot=snapshot, anyway=True)
         return np.stack([query.vector for query in embedded])
 
     def search(
@@ -285,18 +279,10 @@ class Collection:
         Unknown words are the `problem` of the hits of their query alone.
         """
         view, requested = self.view(), Options(top=top, **options)
-        return answer(view, parse_each(queries), self._on_demand(view.snapshot), requested, self._decode)
+        return answer(view, parse_each(queries), self._on_demand(view.snapshot), requested)
 
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)
-
-    def _decode(self, file: MediaFile) -> Iterator[Sample]:
-        """The samples of a file that may come from anybody, decoded in another process."""
-        with self._lock:
-            if self._decoders is None:
-                self._decoders = Decoders(CORES, side=self.backend.capabilities().image_side)
-            decoders = self._decoders
-        return decoders.read(file)
 
     def remove(
         self,
@@ -372,12 +358,16 @@ class Collection:
         return pa.Table.from_pylist(sorted(rows, key=lambda row: row["paths"]), pa.schema(schema))
 
     def skipped(self, *, everything: bool = False) -> pa.Table:
-        """The files that could not be read: path, reason, error, when.
+        """The files that could not be read: path, reason, error, when, kind (see `errors.SkipKind`).
 
         everything: also those that are not media, excluded, or removed with `ignore`. Of many of a type the
             first ones are listed, and the others counted in a row with the path `folder/**/*.type`.
         """
-        return self.snapshot().skipped(everything=everything)
+        import pyarrow as pa
+
+        rows = self.snapshot().skipped(everything=everything)
+        kinds = (Reason.recorded(row["error"], row["reason"]).kind for row in rows.to_pylist())
+        return rows.append_column("kind", pa.array(kinds, pa.string()))
 
     def export(
         self,

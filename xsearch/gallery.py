@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
-from xsearch import media, preview
+from xsearch import decoders, media, preview
 from xsearch.errors import XsearchError
 from xsearch.media.files import guess
 from xsearch.preview import Item, Piece, Preview
@@ -246,8 +246,8 @@ def _text(piece: Piece, *, players: bool) -> View:
     text = preview.text(piece).data.decode()
     if isinstance(piece, Hit) and guess(Path(piece.path)) in (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO):
         try:
-            with media.at_hand(piece.path) as path:
-                kind = media.identify(path).modality
+            with media.at_hand(piece.path, decoders.identify) as path:
+                kind = decoders.identify(path).modality
         except XsearchError:
             return View(text=text)
         described = view(replace(piece, modality=kind, text=None), players=players)
@@ -281,7 +281,7 @@ def _piece(part: Part) -> Piece:
 
 def _player(piece: Hit | Item) -> View:
     """Return a video's poster and, if browsers play it and up to PLAYER_BYTES, the file itself."""
-    with media.at_hand(piece.path) as path:
+    with media.at_hand(piece.path, decoders.identify) as path:
         poster = _picture(preview.thumbnail(Item(piece.modality, str(path), piece.start_s, piece.end_s)))
         if path.stat().st_size > PLAYER_BYTES or not (mime := preview.playable(path)):
             return poster

@@ -11,6 +11,7 @@ from xsearch.errors import Reason
 from xsearch.ingest.known import Known
 from xsearch.ingest.survey import Survey, survey
 from xsearch.ingest.work import Action
+from xsearch.media import identify
 from xsearch.store import Store
 from xsearch.types import Modality
 
@@ -25,7 +26,8 @@ def store(tmp_path: Path) -> Store:
 
 def look(store: Store, *roots: Path) -> Survey:
     known = Known(store.snapshot())
-    return survey(known, roots, kinds=(), metadata=None, collection=store.path, scratch=store.path)
+    paths = {"collection": store.path, "scratch": store.path}
+    return survey(known, roots, kinds=(), metadata=None, identify=identify, **paths)
 
 
 def record(store: Store, path: Path, error: str, when: str = LATER) -> None:

@@ -44,7 +44,7 @@ def test_the_vector_of_a_recording_is_the_mean_of_its_windows(recording):
     whole = FakeBackend().embed(list(media.read(media.identify(recording)))).mean(axis=0)
     with Decoders(1) as decoders:
         for query in (parse(recording), xsearch.audio(recording.read_bytes())):
-            [embedded] = embed([query], backend, guarded=decoders.read)
+            [embedded] = embed([query], backend, decode=decoders.read)
             np.testing.assert_allclose(embedded.vector, whole / np.linalg.norm(whole), atol=1e-6)
             assert embedded.windows == (40,)
     assert max(backend.sizes) == BATCH
@@ -65,7 +65,7 @@ def test_the_sound_of_a_video_is_not_decoded_for_its_pictures(tmp_path):
     pictures = list(media.read(media.identify(tmp_path / "a.mp4")))
     decoded = []
 
-    def guarded(file):
+    def decode(file):
         for sample in [
             *pictures,
             Sample(Modality.AUDIO, np.zeros(16_000, np.float32), rate_hz=16_000),
@@ -74,5 +74,5 @@ def test_the_sound_of_a_video_is_not_decoded_for_its_pictures(tmp_path):
             decoded.append(sample.modality)
             yield sample
 
-    embed([xsearch.video((tmp_path / "a.mp4").read_bytes())], Counting(), guarded=guarded)
+    embed([xsearch.video((tmp_path / "a.mp4").read_bytes())], Counting(), decode=decode)
     assert decoded == [Modality.VIDEO] * len(pictures) + [Modality.AUDIO]

@@ -5,9 +5,10 @@ __all__ = ["main"]
 
 def main() -> None:
     """The `xsearch` program."""
+    from xsearch.cli.signals import ending
     from xsearch.cli.streams import guarded
 
-    with guarded():
+    with ending(), guarded():
         from xsearch.cli.app import app
 
         app(prog_name="xsearch")

@@ -1,7 +1,7 @@
 """The program `xsearch`: its commands, and how problems reach the user.
 
 Results go to stdout, everything else to stderr. A problem is one line, "error: what, where, what to do".
-Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted.
+Exit codes: 0 done, 1 failure, 2 wrong usage, 130 interrupted, 143 and 129 by SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -13,7 +13,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from xsearch.cli import collection, demo, doctor, eval, exchange, index, ingest, models, options, query, train
+from xsearch.cli import (
+    collection,
+    demo,
+    doctor,
+    eval,
+    exchange,
+    index,
+    ingest,
+    models,
+    options,
+    query,
+    signals,
+    train,
+)
 from xsearch.cli.group import Group, WrongOption
 from xsearch.cli.streams import OUTPUT
 from xsearch.errors import UnknownWords, UsageError, XsearchError
@@ -44,7 +57,9 @@ class Commands(Group):
             command = problem.ctx.command_path if problem.ctx else "xsearch"
             message = problem.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's prefix
             _fail(f"{message}; see {command} --help", code=2)
-        except typer.Abort:
+        except typer.Abort as problem:
+            if isinstance(problem.__cause__, KeyboardInterrupt):  # while options were parsed
+                raise problem.__cause__ from None
             _fail("not confirmed, nothing was done")
         except OSError as problem:
             _fail(_reason(problem))
@@ -54,7 +69,7 @@ class Commands(Group):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            typer.echo("\ninterrupted: nothing is lost, run the same command again to continue", err=True)
+            signals.report()
             raise typer.Exit(130) from None
         except XsearchError as problem:
             is_usage = isinstance(problem, UsageError) and not isinstance(problem, UnknownWords)

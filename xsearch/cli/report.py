@@ -17,7 +17,7 @@ from xsearch.cli.table import relative, relative_paths
 if TYPE_CHECKING:
     from xsearch.ingest import Progress, Report
 
-__all__ = ["json_lines", "news", "print_report", "progress_bar"]
+__all__ = ["json_lines", "json_report", "news", "print_report", "progress_bar"]
 
 SHOWN = 10  # skipped files that are listed
 TYPES = 4  # extensions of files that are not media
@@ -98,9 +98,18 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
     for note in report.notes:
         output.note(relative_paths(note))
     for skip in report.skipped[:SHOWN]:
-        output.note(f"skipped {relative(skip.path)}: {skip.reason}")
+        output.note(f"skipped {relative(skip.path)}: {skip.reason} ({skip.kind})")
     if len(report.skipped) > SHOWN:
         output.note(f"and {len(report.skipped) - SHOWN:,} more: xsearch skipped --collection {folder}")
+    if report.passing:
+        again = output.plural(report.passing, "file")
+        output.note(f"the next ingest tries {again} again, which could not be read for now")
+
+
+def json_report(report: Report) -> str:
+    """Return a report as the last of the `json_lines`."""
+    skipped = [{**asdict(skip), "kind": skip.kind} for skip in report.skipped]
+    return json.dumps({"event": "report", **asdict(report), "skipped": skipped}, default=str)
 
 
 def _types(counts: Mapping[str, int]) -> str:

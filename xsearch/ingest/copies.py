@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -45,10 +44,14 @@ class Copies:
     """An index of content, over the files of the store and of this run."""
 
     def __init__(
-        self, files: Mapping[str, KnownFile], vanished: Collection[str], recaptioned: Collection[str]
+        self,
+        files: Mapping[str, KnownFile],
+        vanished: Collection[str],
+        recaptioned: Collection[str],
+        facts: Callable[[MediaFile], dict[str, Any]],
     ) -> None:
-        """recaptioned: files to embed again although their content is stored."""
-        self._vanished, self._recaptioned = vanished, recaptioned
+        """recaptioned: files to embed again although their content is stored. facts: see `media.facts`."""
+        self._vanished, self._recaptioned, self._facts = vanished, recaptioned, facts
         self._stored: dict[tuple[str, Modality], list[str]] = {}
         for name, file in files.items():
             self._stored.setdefault((file.sha256, file.kind), []).append(name)
@@ -58,7 +61,7 @@ class Copies:
         self.of_new: list[Copy] = []  # of files that this run embeds
 
     def claim(self, task: Task) -> bool:
-        """Return whether a prepared file must be embedded; otherwise record it as a copy."""
+        """Return whether a prepared file must be embedded; otherwise record a copy. Raises Transient."""
         name, content = task.file.name, (task.sha256, task.file.modality)
         if name in self._recaptioned:
             return True
@@ -70,20 +73,19 @@ class Copies:
                 self.moved.add(old)
                 copy = Copy(task, old, is_moved=True)
             else:
-                copy = Copy(_with_facts(task), stored[0])
+                copy = Copy(self._with_facts(task), stored[0])
             self.of_stored.append(copy)
             return False
         first = self._first.setdefault(content, name)
         if first != name:
-            self.of_new.append(Copy(_with_facts(task), first))
+            self.of_new.append(Copy(self._with_facts(task), first))
         return first == name
 
+    def _with_facts(self, task: Task) -> Task:
+        return replace(task, about=self._facts(cast(MediaFile, task.file)))
+
     def _is_gone(self, name: str) -> bool:
-        return name in self._vanished or not (media.is_url(name) or os.path.lexists(name))
-
-
-def _with_facts(task: Task) -> Task:
-    return replace(task, about=facts.facts(cast(MediaFile, task.file)))
+        return name in self._vanished or (not media.is_url(name) and media.is_gone(name))
 
 
 def moves(tasks: Iterable[Task], vanished: Mapping[str, KnownFile]) -> dict[str, Task]:

@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from xsearch.decoders import MAX_DECODERS, Decoders
 from xsearch.derive import derive
 from xsearch.ingest import local
 from xsearch.ingest.known import Known
 from xsearch.ingest.ledger import COMMIT_ITEMS, COMMIT_S, Ledger
 from xsearch.ingest.report import Clock, Progress, Report
 from xsearch.ingest.survey import survey
+from xsearch.system import scratch
+from xsearch.system.cores import CORES
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -58,7 +60,10 @@ def ingest(
     if not dry_run and (store is None or backend is None):
         raise ValueError("store and backend are required unless dry_run")
     with ExitStack() as stack:
-        scratch = stack.enter_context(TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True))
+        copies = stack.enter_context(scratch.folder())
+        side = backend.capabilities().image_side if backend else None
+        count = min(CORES, MAX_DECODERS) if decoders is None else decoders
+        pool = stack.enter_context(Decoders(count, side=side, with_facts=True, is_background=True))
         writer = stack.enter_context(store.writer()) if store and not dry_run else None
         with clock.timed("look"):
             known = Known(writer.snapshot if writer else store.snapshot() if store else None)
@@ -69,14 +74,22 @@ def ingest(
                 exclude=exclude,
                 metadata=metadata,
                 collection=store.path if store else None,
-                scratch=Path(scratch).resolve(),
+                scratch=copies,
+                identify=pool.identify,
             )
         if writer is None or backend is None:
             return replace(plan.preview(prune), seconds=clock.seconds, spent=clock.spent)
         with Ledger(
-            writer, known, plan, clock, commit_items=commit_items, commit_s=commit_s, progress=progress
+            writer,
+            known,
+            plan,
+            clock,
+            facts=pool.facts,
+            commit_items=commit_items,
+            commit_s=commit_s,
+            progress=progress,
         ) as ledger:
-            local.run(plan, ledger, backend, clock, decoders, captions=captions)
+            local.run(plan, ledger, backend, clock, pool, captions=captions)
             ledger.finish(prune)
         with clock.timed("index"):
             derive(writer)

@@ -1,4 +1,4 @@
-"""Deferred SIGINT for critical sections."""
+"""Deferred signals for critical sections."""
 
 from __future__ import annotations
 
@@ -7,20 +7,29 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["deferred_sigint"]
+__all__ = ["deferred_interrupts"]
+
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 @contextmanager
-def deferred_sigint() -> Iterator[None]:
-    """Defer SIGINT until the block has finished. No-op outside the main thread, which handles signals."""
+def deferred_interrupts() -> Iterator[None]:
+    """Defer the Python handlers of NAMES until the block has finished.
+
+    No-op outside the main thread, which handles signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+    previous = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
     pending: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
+    for number in previous:
+        signal.signal(number, lambda number, frame: pending.append(number))
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if previous is None else previous)  # None: set by C code
-        if pending:
-            signal.raise_signal(signal.SIGINT)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        for number in pending:
+            signal.raise_signal(number)

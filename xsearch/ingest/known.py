@@ -143,4 +143,5 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
 
 def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
     for row in snapshot.skipped(everything=True).to_pylist():
-        yield KnownSkip(Skipped(row["path"], row["reason"], Reason(row["error"])), row["when"])
+        reason = Reason.recorded(row["error"], row["reason"])
+        yield KnownSkip(Skipped(row["path"], row["reason"], reason), row["when"])

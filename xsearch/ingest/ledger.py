@@ -20,7 +20,7 @@ from xsearch import media
 from xsearch.errors import Reason
 from xsearch.ingest.columns import as_text, table
 from xsearch.ingest.copies import Copies, Copy, copied
-from xsearch.ingest.interrupts import deferred_sigint
+from xsearch.ingest.interrupts import deferred_interrupts
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
@@ -62,14 +62,16 @@ class Ledger:
         survey: Survey,
         clock: Clock,
         *,
+        facts: Callable[[MediaFile], dict[str, Any]],
         commit_items: int = COMMIT_ITEMS,
         commit_s: float = COMMIT_S,
         progress: Callable[[Progress], None] | None = None,
     ) -> None:
+        """facts: what a file states; see `media.facts`."""
         self._writer, self._known, self._survey, self._clock = writer, known, survey, clock
         self._commit_items, self._commit_s, self._progress = commit_items, commit_s, progress
         self._before: Snapshot = writer.snapshot
-        self._copies = Copies(known.files, survey.vanished, survey.recaptioned)
+        self._copies = Copies(known.files, survey.vanished, survey.recaptioned, facts)
         skips = (*survey.skipped, *survey.others)
         self._pending = [_Change(dropped=survey.outdated, skipped=skips, recovered=survey.recovered)]
         self._committed_s = time.perf_counter()
@@ -80,6 +82,7 @@ class Ledger:
         self._counts: dict[str, Any] = dict.fromkeys(("changed", "duplicates", "moved", "removed"), 0)
         self._counts |= {"unchanged": survey.report.unchanged, "notes": survey.report.notes}
         self._not_media = Counter(survey.report.not_media_types)
+        self._failing = {skip.path for skip in survey.report.skipped}
         self._done = self._bytes = self._pending_items = 0  # files, their bytes, items to commit
 
     def __enter__(self) -> Ledger:
@@ -131,11 +134,14 @@ class Ledger:
             after = self._writer.snapshot
             current = Known(after).files
             problems = {skip.path: skip for skip in self._skipped}
+            embedded = []
             for copy in copies.of_new:
-                if copy.source not in current:  # same bytes, same problem
-                    file = copy.task.file
+                source, file = current.get(copy.source), copy.task.file
+                if source and source.sha256 == copy.task.sha256:
+                    embedded.append(copy)
+                else:  # same bytes, same problem; items of earlier bytes may have stayed
                     self.refuse(replace(problems[copy.source], path=file.name), file)
-            self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
+            self._copy(after, current, embedded)
         pruned = self._survey.pruned(prune, copies.moved)
         self._counts["removed"] = pruned.items
         self._counts["notes"] += pruned.notes
@@ -148,7 +154,7 @@ class Ledger:
 
     def commit(self) -> None:
         """Commit all pending changes."""
-        with deferred_sigint(), self._clock.timed("write"):
+        with deferred_interrupts(), self._clock.timed("write"):
             changes, self._pending, self._pending_items = self._pending, [], 0
             writer, files = self._writer, self._known.files
             dropped = [files[name].ids for change in changes for name in change.dropped if name in files]
@@ -200,7 +206,7 @@ class Ledger:
                 rows=embedded.rows,
                 vectors=embedded.vectors,
                 skipped=(Skipped(sidecar(file.name), problem, Reason.SIDECAR),) if problem else (),
-                recovered=self._known.resolved(file.name, problem),
+                recovered=[*{*self._known.resolved(file.name, problem)} - self._failing],
             ),
             file.name,
             file,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
 from pathlib import Path
 
@@ -31,16 +30,20 @@ class Listing:
         exclude: Sequence[str],
         collection: Path | None,
         scratch: Path,
+        identify: Callable[..., MediaFile],
     ) -> None:
         self.roots, self._kinds = Roots(roots), kinds
         self._unmatched = list(dict.fromkeys(kinds))
         self._exclusion = Exclusion(exclude, known.removed - known.files.keys())
         names = self.roots.names
-        self.remotes = {name: Remote(name, scratch, kinds=kinds) for name in names if media.is_url(name)}
+        urls = filter(media.is_url, names)
+        self.remotes = {url: Remote(url, scratch, kinds=kinds, identify=identify) for url in urls}
         local = [Path(name) for name in names if name not in self.remotes]
         self._folders = [*local, *(remote.folder for remote in self.remotes.values())]
         remote_files = [file for each in self.remotes.values() for file in each.files(self._exclusion)]
-        local_files = media.walk(local, kinds=kinds, known=known.unchanged, exclusion=self._exclusion)
+        local_files = media.walk(
+            local, kinds=kinds, known=known.unchanged, exclusion=self._exclusion, identify=identify
+        )
         ours = Roots([collection] if collection else [])
         self.files: deque[MediaFile | RemoteFile | Skipped] = deque(
             file
@@ -71,13 +74,20 @@ class Listing:
             yield f"{rule} matches nothing; a glob is compared with names and with paths below PATH"
         yield from self._exclusion.problems
 
-    def missing(self, names: Iterable[str], visited: Set[str]) -> Iterator[str]:
-        """Yield the names below the roots of files that do not exist, of URLs not listed, or excluded."""
+    def missing(self, names: Iterable[str], visited: Set[str], unreached: Roots) -> Iterator[str]:
+        """Yield the names below the roots of files that do not exist, of URLs not listed, or excluded.
+
+        unreached: files and folders that exist, but could not be read or listed.
+        """
         for name in names:
-            is_below = name not in visited and name in self.roots
-            if is_below and (
-                media.is_url(name) or not os.path.lexists(name) or self._is_excluded(Path(name))
-            ):
+            is_below = name not in visited and name in self.roots and name not in unreached
+            if is_below and (media.is_url(name) or media.is_gone(name) or self._is_excluded(Path(name))):
+                yield name
+
+    def listed(self, names: Iterable[str], visited: Set[str], unreached: Roots) -> Iterator[str]:
+        """Yield the names of folders, which have been listed."""
+        for name in names:
+            if name not in visited and name in self.roots and name not in unreached and Path(name).is_dir():
                 yield name
 
     def metadata(self, requested: str | Path | None) -> Metadata:

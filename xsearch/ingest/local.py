@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from xsearch.decoders import MAX_DECODERS, Decoders
+from xsearch import media
+from xsearch.decoders import Decoders
 from xsearch.errors import MediaError
 from xsearch.ingest.ledger import Ledger
 from xsearch.ingest.report import Clock
@@ -53,21 +54,17 @@ def run(
     ledger: Ledger,
     backend: Backend,
     clock: Clock,
-    decoders: int | None,
+    pool: Decoders,
     *,
     captions: bool = True,
 ) -> None:
     """Decode and embed the surveyed files, reporting each to the ledger as soon as it is finished.
 
-    decoders: number of processes, default one per core; 0 decodes in this process. captions: see `pieces`.
+    captions: see `pieces`.
     """
     keep_memory()
-    if decoders is None:
-        decoders = min(CORES, MAX_DECODERS, sum(survey.report.new.values()))
-    with (
-        Decoders(decoders, side=backend.capabilities().image_side, with_facts=True) as pool,
-        ReadAhead(_decoded(survey.tasks(Action.EMBED), ledger, pool), AHEAD_BYTES, _size) as events,
-    ):
+    decoded = _decoded(survey.tasks(Action.EMBED), ledger, pool)
+    with ReadAhead(decoded, AHEAD_BYTES, _size) as events:
 
         def free_cores() -> int:
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
@@ -126,7 +123,12 @@ def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[
                 failed.append((task, prepared))
                 continue
             file = cast(MediaFile, prepared.file)
-            if ledger.claim(prepared):
+            try:
+                is_new = ledger.claim(prepared)
+            except MediaError as problem:
+                failed.append((task, problem))
+                is_new = False
+            if is_new:
                 decoding[file] = _File(prepared)
                 yield file
             else:
@@ -174,7 +176,13 @@ class _Batches:
             file.is_decoded, file.problem = True, file.problem or what
             self._finish(file)
             return
-        for piece in pieces(what, self._backend, captions=self._captions):
+        try:
+            with media.reading(file.task.file.path):
+                windows = [*pieces(what, self._backend, captions=self._captions)] if not file.problem else []
+        except MediaError as problem:
+            file.problem = problem
+            return
+        for piece in windows:
             if file.problem:
                 return
             batch = self._waiting.setdefault(piece.modality, [])

@@ -20,7 +20,6 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -31,6 +30,7 @@ from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
 from xsearch.media.http import http_options
 from xsearch.media.imu import recordings
+from xsearch.system import scratch
 from xsearch.system.settings import setting
 from xsearch.system.transfer import OutOfTime, TooLong, TooSlow, Transfer, max_bytes, max_seconds
 from xsearch.types import MediaFile, Modality
@@ -99,7 +99,7 @@ class RemoteFile:
         """Copy the file and identify it; the caller deletes the copy. Raises MediaError naming `path`."""
         try:
             self.source.copy(self)
-            file = identify(self.path, root=self.source.folder, kinds=self.source.kinds)
+            file = self.source.identify(self.path, root=self.source.folder, kinds=self.source.kinds)
             return replace(file, url=self.url)
         except Exception as problem:  # file systems raise exceptions of their own
             for path in filter(None, (self.path, self.companion)):
@@ -111,26 +111,28 @@ class RemoteFile:
 
 
 @contextmanager
-def at_hand(name: str | Path) -> Iterator[Path]:
+def at_hand(name: str | Path, identify: Callable[..., MediaFile] = identify) -> Iterator[Path]:
     """Yield a local path of a file; a URL is copied for the duration of the block.
 
+    identify: see `Remote`.
     Raises UsageError unless a URL is a single file, Unreadable if it is unsupported or cannot be fetched.
     """
     if not is_url(name):
         yield Path(name)
         return
-    with listed(str(name)) as file:
+    with listed(str(name), identify) as file:
         yield fetched(file).path
 
 
 @contextmanager
-def listed(url: str) -> Iterator[RemoteFile]:
+def listed(url: str, identify: Callable[..., MediaFile] = identify) -> Iterator[RemoteFile]:
     """Yield the file at a URL, not fetched yet; a copy of it lasts as long as the block.
 
+    identify: see `Remote`.
     Raises UsageError unless the URL is a single file, Unreadable if it is unsupported.
     """
-    with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
-        files = list(Remote(url, Path(scratch).resolve()).files())
+    with scratch.folder() as folder:
+        files = list(Remote(url, folder, identify=identify).files())
         if len(files) != 1:
             raise UsageError(f"{url}: expected one file, got {len(files)}")
         if isinstance(files[0], Skipped):
@@ -149,14 +151,22 @@ def fetched(file: RemoteFile) -> MediaFile:
 class Remote:
     """A file or folder at a URL.
 
-    scratch: folder for local copies, deleted by the caller. kinds: see `identify`.
+    scratch: folder for local copies, deleted by the caller. kinds: see `identify`, which may also be one that
+    does the same in another process.
     Raises UsageError if the URL cannot be listed or fsspec needs another package.
     """
 
-    def __init__(self, url: str, scratch: Path, *, kinds: Sequence[tuple[Modality, str]] = ()) -> None:
+    def __init__(
+        self,
+        url: str,
+        scratch: Path,
+        *,
+        kinds: Sequence[tuple[Modality, str]] = (),
+        identify: Callable[..., MediaFile] = identify,
+    ) -> None:
         from fsspec.core import url_to_fs
 
-        self.url, self.kinds, self._scratch = url, kinds, scratch
+        self.url, self.kinds, self.identify, self._scratch = url, kinds, identify, scratch
         self.tables: list[Path] = []  # metadata tables, fetched by `files`
         try:
             self._fs, self._root = url_to_fs(url, **http_options(url))

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from xsearch.errors import MediaError, Reason, UsageError
+from xsearch.errors import MediaError, Reason, Transient, UsageError
 from xsearch.media.exclusion import Exclusion, IgnoreFile, Skipped, is_hidden
+from xsearch.media.faults import unavailable
 from xsearch.media.files import absolute, identify, match_kind
 from xsearch.media.imu import oxts
 from xsearch.types import MediaFile, Modality
@@ -23,6 +24,7 @@ def walk(
     kinds: Sequence[tuple[Modality, str]] = (),
     known: Callable[[Path], MediaFile | None] = lambda path: None,
     exclusion: Exclusion | None = None,
+    identify: Callable[..., MediaFile] = identify,
 ) -> Iterator[MediaFile | Skipped]:
     """Yield every file under the roots once: roots that are files, then folders depth first, sorted by name.
 
@@ -31,6 +33,7 @@ def walk(
     Symlinked folders are walked last and only if not visited yet, so loops terminate. The files of an
     IMU recording are yielded as one.
     kinds: see `identify`; files that match none of them and are `known` are not opened.
+    identify: may do the same in another process.
     Raises UsageError if a root does not exist.
     """
     exclusion = exclusion or Exclusion()
@@ -41,7 +44,7 @@ def walk(
     yielded: set[Path] = set()  # roots that are files
     for root in tops:
         if not root.is_dir():
-            file = exclusion.skip(root, root) or _examine(root, root.parent, kinds, known)
+            file = exclusion.skip(root, root) or _examine(root, root.parent, kinds, known, identify)
             if (path := Path(file.path)) not in yielded:
                 yielded.add(path)
                 yield file
@@ -60,7 +63,7 @@ def walk(
                     if path not in yielded:
                         yield skip
                 elif not is_folder:
-                    file = _examine(path, root, kinds, known)
+                    file = _examine(path, root, kinds, known, identify)
                     if str(file.path) == name and path not in yielded:  # skips gyroscope files of pairs
                         yield file
                 elif is_link:
@@ -78,9 +81,9 @@ def walk(
                             if not is_hidden(entry.name)
                         )
             except UnicodeEncodeError:
-                yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNREADABLE)
+                yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNSUPPORTED)
             except OSError as error:
-                yield Skipped(str(path), f"cannot be opened: {error.strerror}", Reason.UNREADABLE)
+                yield Skipped.of(name, path, Transient(unavailable(error)))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -91,7 +94,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _examine(
-    path: Path, root: Path, kinds: Sequence[tuple[Modality, str]], known: Callable[[Path], MediaFile | None]
+    path: Path,
+    root: Path,
+    kinds: Sequence[tuple[Modality, str]],
+    known: Callable[[Path], MediaFile | None],
+    identify: Callable[..., MediaFile],
 ) -> MediaFile | Skipped:
     try:
         if not kinds or not match_kind(path, root, kinds):
@@ -100,7 +107,7 @@ def _examine(
                     return file
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
-        return Skipped(str(path), str(error).removeprefix(f"{path}: "), error.reason)
+        return Skipped.of(str(path), path, error)
 
 
 def _printable(path: Path) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import numpy as np
 from xsearch import media
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import imu
+from xsearch.system import scratch
 from xsearch.types import Modality, Sample
 
 __all__ = ["NOT_NUMBERS", "Pair", "Source", "to_number"]
@@ -80,7 +80,7 @@ def _decode(source: Source, modality: Modality, extra: dict[str, Any]) -> Sample
 def _as_file(source: Path | bytes, camera: dict[str, float]) -> Iterator[Path]:
     """Yield a file for the readers of `media`, with `camera.json` beside it if `camera` is not empty."""
     if camera:
-        with tempfile.TemporaryDirectory(prefix="xsearch-") as folder:
+        with scratch.folder() as folder:
             path = Path(folder, source.name if isinstance(source, Path) else "bytes")
             if isinstance(source, Path):
                 path.symlink_to(source.absolute())
@@ -91,10 +91,8 @@ def _as_file(source: Path | bytes, camera: dict[str, float]) -> Iterator[Path]:
     elif isinstance(source, Path):
         yield source
     else:
-        with tempfile.NamedTemporaryFile(prefix="xsearch-") as file:  # five times faster than a folder
-            file.write(source)
-            file.flush()
-            yield Path(file.name)
+        with scratch.file(source) as path:
+            yield path
 
 
 def _numbers(source: Source) -> np.ndarray | None:

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from xsearch import decoders
 from xsearch.media import container
 from xsearch.preview import colours, markdown
-from xsearch.preview.window import Piece, decoded
+from xsearch.preview.window import Piece, decoded, picture
 from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
 __all__ = ["Preview", "playable", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
@@ -66,9 +67,7 @@ def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = No
 
     Of a video, the frame at `at_s` seconds of the file, or the middle of the window.
     """
-    from PIL import Image
-
-    with decoded(piece, at_s=at_s) as sample:
+    with decoded(piece, at_s=at_s, size=size) as sample:
         match sample.modality:
             case Modality.TEXT:
                 return text(sample)
@@ -76,15 +75,7 @@ def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = No
                 return waveform(sample)
             case Modality.IMU:
                 return plot(sample)
-            case Modality.IMAGE:
-                image = sample.data.convert("RGB")
-            case Modality.VIDEO:
-                image = Image.fromarray(_frame(sample, at_s))
-            case Modality.DEPTH:
-                image = Image.fromarray(colours.of_depth(sample.data))
-            case Modality.THERMAL:
-                image = Image.fromarray(colours.of_heat(sample.data))
-        image.thumbnail((size, size))
+        image = picture(sample, size, at_s).data
         return _encoded(image, "JPEG", **(SHARP if max(image.size) <= SMALL_PX else {"quality": 82}))
 
 
@@ -143,13 +134,18 @@ def playable(path: Path) -> str:
 
     QuickTime files play as MP4. Measured with Chromium 150; of HEVC, ProRes and MPEG-2 it plays none.
     """
+    format, codec = decoders.shared().call(_format, path)
+    types = PLAYABLE.get(format, {})
+    return next((mime for mime, codecs in types.items() if codec in codecs), "")
+
+
+def _format(path: Path) -> tuple[str, str]:
+    """Return FFmpeg's names of a container and of its pictures' codec; "" if browsers lack their colours."""
     with container.opened(path) as source:
         track = container.picture_track(source)
-        codec = track.codec_context if track else None
-        if codec is None or codec.pix_fmt not in ("yuv420p", "yuvj420p"):
-            return ""
-        types = PLAYABLE.get(source.format.name, {})
-        return next((mime for mime, codecs in types.items() if codec.codec.canonical_name in codecs), "")
+        if track is None or track.codec_context.pix_fmt not in ("yuv420p", "yuvj420p"):
+            return source.format.name, ""
+        return source.format.name, track.codec_context.codec.canonical_name
 
 
 def text(piece: Piece) -> Preview:
@@ -160,13 +156,6 @@ def text(piece: Piece) -> Preview:
         if not isinstance(piece, Sample) and markdown.is_markdown(piece.path):
             shown = markdown.plain(shown)
         return Preview(f"{shown}{'…' * cut}".encode(errors="replace"), "text/plain;charset=utf-8")
-
-
-def _frame(sample: Sample, at_s: float | None) -> np.ndarray:
-    """Return the frame nearest to `at_s`, or the middle one, uint8 [H, W, 3]."""
-    middle = len(sample.data) // 2
-    at = middle if at_s is None else np.abs(np.array(sample.times_s) - at_s).argmin()
-    return np.ascontiguousarray(sample.data[at])
 
 
 def _resampled(sample: Sample, rate_hz: int) -> np.ndarray:

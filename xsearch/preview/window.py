@@ -11,16 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from xsearch import media
+from xsearch import decoders, media
 from xsearch.errors import MediaError, NotMedia, Unreadable
 from xsearch.media import audio, container
 from xsearch.media.audio import chained, mono
 from xsearch.media.frame import Screen, Shown
+from xsearch.preview import colours
 from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
 
-__all__ = ["Item", "Piece", "decoded", "load"]
+__all__ = ["Item", "Piece", "decoded", "load", "picture"]
 
 SOUND_S = 10.0  # length of the preview of a whole recording
+DRAWN = (Modality.IMAGE, Modality.VIDEO, Modality.DEPTH, Modality.THERMAL)
 PREROLL_S = 0.2  # decoder warm-up before a window: Opus takes 80 ms (RFC 7845, section 4.6)
 
 
@@ -49,8 +51,13 @@ def load(piece: Piece, *, at_s: float | None = None) -> Sample:
 
 
 @contextmanager
-def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterator[Sample]:
-    """Yield `load(piece)`, which must be of one of `kinds`. Errors inside the block become MediaError too."""
+def decoded(
+    piece: Piece, *kinds: Modality, at_s: float | None = None, size: int | None = None
+) -> Iterator[Sample]:
+    """Yield `load(piece)`, which must be of one of `kinds`. Errors inside the block become MediaError too.
+
+    A file is decoded in another process, which draws what can be seen as a picture of at most `size` pixels.
+    """
     names = [] if isinstance(piece, Sample) else [piece.path]
     try:
         if kinds and piece.modality not in kinds:
@@ -60,9 +67,10 @@ def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterat
         elif piece.modality is Modality.TEXT and piece.text is not None:
             yield Sample(Modality.TEXT, piece.text)
         else:
-            with media.at_hand(piece.path) as path:
+            with media.at_hand(piece.path, decoders.identify) as path:
                 names.append(str(path.absolute()))
-                sample = _decode(piece, path.absolute(), at_s)
+                item = Item(piece.modality, piece.path, piece.start_s, piece.end_s)
+                sample = decoders.shared().call(_decode, path.absolute(), item, at_s, size)
             yield sample
     except Exception as problem:  # decoders raise undocumented exceptions on damaged input
         reason = (str(problem) or type(problem).__name__).splitlines()[0]
@@ -71,17 +79,42 @@ def decoded(piece: Piece, *kinds: Modality, at_s: float | None = None) -> Iterat
         raise (type(problem) if isinstance(problem, MediaError) else Unreadable)(reason) from problem
 
 
-def _decode(piece: Hit | Item, path: Path, at_s: float | None) -> Sample:
+def picture(sample: Sample, size: int, at_s: float | None = None) -> Sample:
+    """Return an image, video frame, depth map or thermal image as an image of at most `size` pixels a side.
+
+    Of a video, the frame nearest to `at_s`, or the middle one.
+    """
+    from PIL import Image
+
+    match sample.modality:
+        case Modality.VIDEO:
+            middle = len(sample.data) // 2
+            at = middle if at_s is None else np.abs(np.array(sample.times_s) - at_s).argmin()
+            image = Image.fromarray(np.ascontiguousarray(sample.data[at]))
+        case Modality.DEPTH:
+            image = Image.fromarray(colours.of_depth(sample.data))
+        case Modality.THERMAL:
+            image = Image.fromarray(colours.of_heat(sample.data))
+        case _:
+            image = sample.data.convert("RGB")
+    image.thumbnail((size, size))
+    return Sample(Modality.IMAGE, image)
+
+
+def _decode(path: Path, item: Item, at_s: float | None, size: int | None) -> Sample:
+    """Decode the window of an item whose file, or its copy, is at `path`; see `decoded`."""
     if not path.exists():
         raise Unreadable("the file no longer exists")
-    start_s = piece.start_s or 0.0
-    if piece.modality is Modality.AUDIO:
-        return _sound(path, start_s, start_s + SOUND_S if piece.end_s is None else piece.end_s)
-    if piece.modality is Modality.VIDEO:
-        middle_s = 0.0 if piece.end_s is None else (start_s + piece.end_s) / 2
-        return _frame(path, middle_s if at_s is None else at_s)
-    file = media.identify(path, kinds=[(piece.modality, "*")])
-    return min(media.read(file), key=lambda sample: abs((sample.start_s or 0.0) - start_s))
+    start_s = item.start_s or 0.0
+    if item.modality is Modality.AUDIO:
+        return _sound(path, start_s, start_s + SOUND_S if item.end_s is None else item.end_s)
+    if item.modality is Modality.VIDEO:
+        middle_s = 0.0 if item.end_s is None else (start_s + item.end_s) / 2
+        sample = _frame(path, middle_s if at_s is None else at_s)
+    else:
+        file = media.identify(path, kinds=[(item.modality, "*")])
+        sample = min(media.read(file), key=lambda sample: abs((sample.start_s or 0.0) - start_s))
+    return sample if size is None or item.modality not in DRAWN else picture(sample, size, at_s)
 
 
 def _sound(path: Path, start_s: float, end_s: float) -> Sample:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsearch import media
 from xsearch.errors import UsageError
-from xsearch.query.embedding import Read, embed
+from xsearch.query.embedding import embed
 from xsearch.query.fusion import match_words, text_of
 from xsearch.query.hits import Hits
 from xsearch.query.options import Options
@@ -28,13 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["answer", "search", "search_many"]
 
 
-def answer(
-    view: View, queries: Sequence[Query], backend: Backend, options: Options, guarded: Read = media.read
-) -> list[Hits]:
+def answer(view: View, queries: Sequence[Query], backend: Backend, options: Options) -> list[Hits]:
     """The hits of each query.
 
     A text of which the model has learned no word is answered by its words, if they are to be matched and
-    some items have enough of them; else its hits are none, with the problem. backend, guarded: see `embed`.
+    some items have enough of them; else its hits are none, with the problem. backend: see `embed`.
     """
     if options.matching is Match.WORDS:
         return _by_words(view, queries, options)
@@ -52,7 +49,6 @@ def answer(
         backend,
         snapshot=view.snapshot,
         target=kinds[0] if kinds is not None and len(kinds) == 1 else None,
-        guarded=guarded,
         anyway=options.anyway,
     )
     answers |= zip(rest, _by_vectors(view, embedded, options), strict=True)

@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, reduce
+from functools import cache, partial, reduce
 from hashlib import sha256
 from itertools import chain, islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xsearch import media
+from xsearch import decoders, media
 from xsearch.errors import EmptyQuery, MediaError, UsageError
 from xsearch.query.expression import Part, Query
 from xsearch.query.stored import NONE, Vector, of_file, of_item
 from xsearch.query.texts import read_text
+from xsearch.system import scratch
 from xsearch.types import MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ def embed(
     *,
     snapshot: Snapshot | None = None,
     target: Modality | None = None,
-    guarded: Read = media.read,
+    decode: Read | None = None,
     anyway: bool = False,
 ) -> list[Embedded]:
     """Embed all parts of all queries in one call of the backend; long recordings in batches.
 
     snapshot: where stored items and files are looked up. target: the only modality that may answer.
-    guarded: decodes the parts that are bytes, which are untrusted. anyway: also embed a text of which the
-    model has learned no word.
+    decode: reads files, by default in another process. anyway: also embed a text of which the model has
+    learned no word.
     Raises UnknownWords for such a text, MediaError for a part that cannot be decoded as its kind, and
     EmptyQuery when nothing is left of a sum: a direction made of rounding errors would be a random answer.
     """
@@ -117,7 +117,8 @@ def embed(
     parts = [part for query in queries for part in query.parts]
     if not parts:
         return []
-    taken = [_taken(part, backend, snapshot, guarded, target, anyway=anyway) for part in parts]
+    decode = decode or partial(_elsewhere, backend)
+    taken = [_taken(part, backend, snapshot, decode, target, anyway=anyway) for part in parts]
     units = _units(parts, _vectors(taken, backend, target))
     embedded, first = [], 0
     for query in queries:
@@ -130,7 +131,7 @@ def _taken(
     part: Part,
     backend: Backend,
     snapshot: Snapshot | None,
-    guarded: Read,
+    decode: Read,
     target: Modality | None,
     *,
     anyway: bool,
@@ -144,7 +145,7 @@ def _taken(
             return _Taken(kind, NONE, vector=vector)
         case str() | tuple():
             return _sampled(iter(read(part)), NONE, backend, target, anyway=anyway)
-    with _opened(part, guarded) as file:
+    with _opened(part, decode, snapshot) as file:
         own, stored = NONE, None
         if snapshot is not None:
             own, stored = of_file(part, snapshot, file.state, file.digest)
@@ -184,45 +185,61 @@ def _given(part: Part, vector: np.ndarray, dim: int) -> Vector:
     return part.modality, vector
 
 
-def read(part: Part, guarded: Read = media.read) -> list[Sample]:
+def _elsewhere(backend: Backend | None, file: MediaFile) -> Iterator[Sample]:
+    """Decode a file in another process, which starts while the model is loaded."""
+    pool = decoders.shared()
+    if file.modality is not Modality.TEXT:
+        pool.warm()
+    return pool.read(file, side=backend.capabilities().image_side if backend else None)
+
+
+def read(part: Part) -> list[Sample]:
     """The samples of a part that is a text or a medium, at least one, all of one modality; a text is one."""
     match part.source:
         case str():
             return [Sample(Modality.TEXT, part.source)]
         case tuple():
             return list(part.source)
-    with _opened(part, guarded) as file:
+    with _opened(part, partial(_elsewhere, None), None) as file:
         return list(file.samples())
 
 
 @contextmanager
-def _opened(part: Part, guarded: Read) -> Iterator[_File]:
-    """The file of a part, to be read while the block lasts; fetched when it is."""
+def _opened(part: Part, decode: Read, snapshot: Snapshot | None) -> Iterator[_File]:
+    """The file of a part, to be read while the block lasts; identified, or fetched, when it is needed."""
     match part.source:
-        case Path():
-            file = _identified(part, part.source)
+        case Path() as path:
+            file = cache(lambda: _identified(part, path))
             yield _File(
-                (str(file.path), file.bytes, file.mtime_ns),
-                lambda: media.sha256(file.path, file.companion),
-                lambda: _decoded(part, file, media.read),
+                _stored_state(path, snapshot) or (str(file().path), file().bytes, file().mtime_ns),
+                lambda: media.sha256(file().path, file().companion),
+                lambda: _decoded(part, file(), decode),
             )
         case Url(address):
-            with media.listed(address) as remote:
+            with media.listed(address, decoders.identify) as remote:
                 copy = cache(lambda: media.fetched(remote))
                 yield _File(
                     (remote.name, remote.bytes, remote.mtime_ns),
                     lambda: media.sha256(copy().path, copy().companion),
-                    lambda: _decoded(part, _identified(part, copy().path), media.read),
+                    lambda: _decoded(part, _identified(part, copy().path), decode),
                 )
         case bytes() as content:
 
             def samples() -> Iterator[Sample]:
-                with TemporaryDirectory(prefix="xsearch-", ignore_cleanup_errors=True) as scratch:
-                    path = Path(scratch).resolve() / "upload"
-                    path.write_bytes(content)
-                    yield from _decoded(part, _identified(part, path), guarded)
+                with scratch.file(content) as path:
+                    yield from _decoded(part, _identified(part, path), decode)
 
             yield _File(("", len(content), 0), lambda: sha256(content).hexdigest(), samples)
+
+
+def _stored_state(path: Path, snapshot: Snapshot | None) -> tuple[str, int, int] | None:
+    """The state of a file that is stored as it is, without a companion, so that it need not be opened."""
+    with suppress(OSError):
+        status = path.stat()
+        state = str(media.absolute(path)), status.st_size, status.st_mtime_ns
+        if snapshot is not None and len(snapshot.of_file(*state)):
+            return state
+    return None
 
 
 def _identified(part: Part, path: Path) -> MediaFile:
@@ -230,7 +247,7 @@ def _identified(part: Part, path: Path) -> MediaFile:
     if not path.is_file():
         raise UsageError(media.why_no_file(path))
     try:
-        return media.identify(path.absolute(), kinds=[(part.modality, "*")] if part.modality else ())
+        return decoders.identify(path.absolute(), kinds=[(part.modality, "*")] if part.modality else ())
     except MediaError as problem:
         raise _of_query(part, path, problem) from problem
 
@@ -254,12 +271,12 @@ def _decoded(part: Part, file: MediaFile, decode: Read) -> Iterator[Sample]:
 def _of_query(part: Part, path: Path, problem: MediaError) -> MediaError:
     """The same problem, without the advice that only an ingest can follow."""
     with suppress(MediaError, OSError):
-        kind = media.identify(path.absolute()).modality
+        kind = decoders.identify(path.absolute()).modality
         if part.modality not in (None, kind) and not (
             kind is Modality.VIDEO and part.modality in (Modality.AUDIO, Modality.IMU)
         ):
             return type(problem)(f"{part.label}: is of kind {kind} and cannot be read as {part.modality}")
-    message = str(problem).partition(", or name its kind with --as")[0]
+    message = str(problem).partition(", or name its kind with --as")[0].partition("; the next ingest")[0]
     if isinstance(part.source, bytes):
         message = message.replace(str(path), part.label)
     return type(problem)(message)

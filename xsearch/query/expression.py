@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xsearch import media
+from xsearch import decoders, media
 from xsearch.errors import EmptyQuery, NotMedia, UsageError
 from xsearch.types import AUDIO_RATE_HZ, Modality, Sample, Url
 
@@ -274,7 +274,7 @@ def parse(what: str | Path | Query) -> Query:
         return text(what)
     path = Path(what)
     try:
-        return _file(media.identify(path.absolute()).modality, path)
+        return _file(decoders.identify(path.absolute()).modality, path)
     except NotMedia:
         kinds = ", ".join(f"--{kind}" for kind in Modality if kind is not Modality.TEXT)
         raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch.errors import Reason, StoreError
-from xsearch.store.filters import evaluate
+from xsearch.store.filters import SharedColumns, evaluate
 from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.mapped import array, view
 from xsearch.store.pages import check_all
@@ -66,6 +66,7 @@ class Snapshot:
         dead = [view(chunk, np.int64) for chunk in self._tables("tombstones")["id"].chunks]
         self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
         self._skipped = self._tables("skipped")
+        self._shared = SharedColumns()
         if lease is not None:
             weakref.finalize(self, lease.close)
 
@@ -272,7 +273,7 @@ class Snapshot:
         """Return all live items in the order of `ids`; `columns` as for `items`."""
         schema = self._select_schema(columns)
         parts = (segment.columns(schema) for segment in self._segments)
-        table = pa.concat_tables([schema.empty_table(), *parts])
+        table = pa.concat_tables([pa.Table.from_batches([], schema), *parts])
         return table.filter(pa.array(self._alive)) if len(self._dead) else table
 
     def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
@@ -281,7 +282,7 @@ class Snapshot:
         where: SQL boolean expression over the columns of `self.schema`. modalities: modalities to keep.
         Raises BadFilter for anything but a single read-only expression.
         """
-        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table)
+        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table, self._shared)
         if modalities is None:
             return ids
         kept = np.isin(self.kinds, [KINDS.index(modality) for modality in modalities])

@@ -1,13 +1,38 @@
-"""malloc tuning for processes that allocate and free large arrays at a high rate."""
+"""The memory of the machine, and malloc tuning for processes that handle large arrays at a high rate."""
 
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 import sys
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["keep_memory"]
+__all__ = ["is_short", "keep_memory", "total_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_ of glibc's malloc.h
+SPARE = 256 << 20  # bytes; a thread reserves 128 MB for malloc and 8 MB for its stack
+
+
+def total_memory(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process may use: of the machine, or of its control groups if less.
+
+    root: where `proc` and `sys` are.
+    """
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with suppress(OSError):  # but on Linux
+        for line in (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers not in ("", "memory"):
+                continue
+            base, file = ("memory", "memory.limit_in_bytes") if controllers else ("", "memory.max")
+            folder = root / "sys/fs/cgroup" / base
+            for path in (folder / group.lstrip("/"), *(folder / group.lstrip("/")).parents):
+                if path.is_relative_to(folder):
+                    with suppress(OSError, ValueError):  # "max", or a group outside the container
+                        sizes.append(int((path / file).read_text(encoding="ascii")))
+    return min(sizes)
 
 
 def keep_memory() -> None:
@@ -19,3 +44,12 @@ def keep_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)  # maximum in glibc
         libc.mallopt(_TRIM_THRESHOLD, 256 << 20)
+
+
+def is_short() -> bool:
+    """Whether the limits of this process (`ulimit -v`) or of the machine refuse it SPARE more bytes."""
+    try:
+        mmap.mmap(-1, SPARE).close()
+    except (OSError, MemoryError):
+        return True
+    return False
