@@ -163,7 +163,7 @@ class Exclusion:
                 return Skipped(name, f"excluded by --exclude {glob}", Reason.EXCLUDED)
         if path == root:
             return None
-        if name in self._removed:
+        if name in self._removed and not is_folder:  # an import may call a folder a file
             return Skipped(name, REMOVED, Reason.REMOVED)
         if rule := _excluding(path, ignore_files, is_folder):
             return Skipped(name, f"excluded by {rule}", Reason.EXCLUDED)
