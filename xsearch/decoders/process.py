@@ -21,6 +21,7 @@ from typing import Any
 import xsearch
 from xsearch.decoders import settings
 from xsearch.decoders.wire import PREFIX, Garbage, OutOfMemory, Ready, decode, sizes
+from xsearch.system.confine import OVERHEAD
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["LENGTH", "Job", "Process", "Trouble"]
@@ -190,7 +191,7 @@ class Process:
             if len(message.parts) == 3:
                 self._message = _Message()
                 return decode(*message.parts[1:])
-            message.parts.append(bytearray(sizes(message.parts[0], self.memory)[len(message.parts) - 1]))
+            message.parts.append(bytearray(sizes(message.parts[0], self.memory + OVERHEAD)[len(message.parts) - 1]))
             message.filled = 0
 
     def kill(self) -> None:
