@@ -399,13 +399,14 @@ def test_an_item_is_found_by_its_id(collection: Collection, folder: Path) -> Non
     np.testing.assert_allclose(vectors[0], vectors[2], atol=1e-3)  # stored as float16
 
 
-def test_segments_stay_few(collection: Collection, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xsearch.derive.MOST_SEGMENTS", 3)
-    for number in range(5):
+def test_segments_and_files_stay_few(collection: Collection, folder: Path) -> None:
+    for number in range(16):
         (folder / f"{number}.txt").write_text(f"green {number}")
-        collection.ingest(folder)
-        assert len(collection.snapshot().manifest.segments) <= 3
-    assert len(collection) == 11
+        (folder / f"{number - 2}.txt").unlink(missing_ok=True)
+        collection.ingest(folder, prune=True)
+        assert len(collection.snapshot().manifest.segments) <= 6
+        assert len(list(collection.path.rglob("*"))) < 100
+    assert len(collection) == 8
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ def answers(path: Path) -> list[Any]:
 
 def files(path: Path) -> list[str]:
     return sorted(
-        str(file.relative_to(path)) for file in path.rglob("*") if file.is_file() and file.stat().st_size
+        str(file.relative_to(path))
+        for file in path.rglob("*")
+        if file.is_file() and file.stat().st_size and file.parent.name != "generations"
     )
 
 

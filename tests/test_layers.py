@@ -12,7 +12,8 @@ import xsearch
 
 PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
-    0: ("english", "errors", "system", "types"),
+    -1: ("errors",),
+    0: ("english", "system", "types"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("backend", "decoders", "metadata", "pairs", "words"),
     3: ("preview",),

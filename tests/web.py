@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,6 +18,8 @@ class Web:
         self.statuses: list[int | None] = []  # the next answers are these errors, None is a good one
         self.cuts: list[int] = []  # the next answers end after so many bytes
         self.redirects: dict[str, str] = {}
+        # What is sent for a path, headers included
+        self.scripts: dict[str, Callable[[], Iterable[bytes]]] = {}
         self.ranges = True
         self.versions = True  # send an ETag
         self.lengths = True
@@ -51,6 +54,10 @@ class _Handler(BaseHTTPRequestHandler):
         web, asked = self.server.web, self.headers["Range"]
         web.asked.append((self.path, asked))
         web.open.wait()
+        if self.path in web.scripts:
+            for piece in web.scripts[self.path]():
+                self.wfile.write(piece)
+            return
         if self.path in web.redirects:
             self.send_response(302)
             self.send_header("Location", web.redirects[self.path])

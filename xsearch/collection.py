@@ -125,12 +125,15 @@ class Collection:
         path: str | Path | None = None,
         model: str | None = None,
         *,
+        trust_paths: bool = False,
         dry_run: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Imported:
         """Add items with vectors from an export or from clip-retrieval; see `xsearch.exchange.import_`."""
         path = default_collection() if path is None else path
-        return exchange.import_(source, path, model, dry_run=dry_run, progress=progress)
+        return exchange.import_(
+            source, path, model, trust_paths=trust_paths, dry_run=dry_run, progress=progress
+        )
 
     @property
     def path(self) -> Path:
@@ -358,12 +361,16 @@ class Collection:
         return pa.Table.from_pylist(sorted(rows, key=lambda row: row["paths"]), pa.schema(schema))
 
     def skipped(self, *, everything: bool = False) -> pa.Table:
-        """The files that could not be read: path, reason, error, when.
+        """The files that could not be read: path, reason, error, when, kind (see `errors.SkipKind`).
 
         everything: also those that are not media, excluded, or removed with `ignore`. Of many of a type the
             first ones are listed, and the others counted in a row with the path `folder/**/*.type`.
         """
-        return self.snapshot().skipped(everything=everything)
+        import pyarrow as pa
+
+        rows = self.snapshot().skipped(everything=everything)
+        kinds = (Reason.recorded(row["error"], row["reason"]).kind for row in rows.to_pylist())
+        return rows.append_column("kind", pa.array(kinds, pa.string()))
 
     def export(
         self,
@@ -372,12 +379,15 @@ class Collection:
         modality: Kinds | None = None,
         where: str | None = None,
         float32: bool = False,
+        keep_formulas: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Write items and vectors to a Parquet file, or a folder of them; see `xsearch.exchange.export`."""
         snapshot = self.snapshot()
         ids = snapshot.select(where, as_modalities(modality))
-        return exchange.export(snapshot, Path(path), ids, float32=float32, progress=progress)
+        return exchange.export(
+            snapshot, Path(path), ids, float32=float32, keep_formulas=keep_formulas, progress=progress
+        )
 
     def summary(self) -> dict[str, Any]:
         """Facts that cost nothing to know: path, items, modalities, model, dim, index, generation."""
@@ -430,7 +440,6 @@ class Collection:
             snapshot = writer.snapshot
             index = new_index(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
             keep_index(writer, index)
-            writer.commit()
         if index is not None:
             return index.plan
         return plan_for(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
@@ -448,7 +457,6 @@ class Collection:
                 self._required_index(writer.snapshot), writer.snapshot, target=recall, latency_ms=latency_ms
             )[0]
             keep_index(writer, tuned)
-            writer.commit()
         return tuned.plan
 
     def index_info(self) -> dict[str, Any]:

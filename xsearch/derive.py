@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from xsearch.errors import StoreError
 from xsearch.index import Index, update
 from xsearch.query.calibration import Calibration, calibrate
+from xsearch.store.manifest import read_manifest
 from xsearch.words import WordIndex, load
 
 if TYPE_CHECKING:
@@ -18,24 +20,22 @@ __all__ = ["derive", "keep_index", "load_index"]
 
 LOG = logging.getLogger("xsearch")
 
-MOST_SEGMENTS = 64  # a search visits all that hold candidates: some 3 us each (measured)
-
 
 def derive(writer: Writer) -> None:
-    """Update all derived data to the current items, and commit; compact above MOST_SEGMENTS segments."""
+    """Update all derived data to the current items, commit, and delete what nobody reads."""
     snapshot = writer.snapshot
     previous = None
     with suppress(StoreError):  # rebuilt
         previous = load_index(snapshot)
-    index = update(previous, snapshot)
-    if index is None or index is not previous:
-        keep_index(writer, index)
-    _update_words(writer)
-    if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
-        writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
-    writer.commit()
-    if len(writer.manifest.segments) > MOST_SEGMENTS:
-        writer.compact()
+    with _all_or_nothing(writer):
+        index = update(previous, snapshot)
+        if index is None or index is not previous:
+            _save(writer, index)
+        _update_words(writer)
+        if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
+            writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
+        writer.commit()
+    writer.tidy()
 
 
 def _update_words(writer: Writer) -> None:
@@ -48,8 +48,8 @@ def _update_words(writer: Writer) -> None:
     if not len(snapshot):
         writer.set_words(None)
     elif words is None or words.missing(snapshot):
-        path = writer.new_words_file()
         try:
+            path = writer.new_words_file()
             WordIndex.write(path, snapshot, words)
             writer.set_words(path)
         except StoreError as problem:
@@ -58,12 +58,36 @@ def _update_words(writer: Writer) -> None:
 
 
 def keep_index(writer: Writer, index: Index | None) -> None:
-    """Save `index` and use it from the next commit on; None removes the index."""
+    """Save `index` and commit; None removes the index."""
+    with _all_or_nothing(writer):
+        _save(writer, index)
+        writer.commit()
+
+
+def _save(writer: Writer, index: Index | None) -> None:
     folder = None
     if index is not None:
-        folder = writer.new_index_folder()
-        index.save(folder)
+        try:
+            folder = writer.new_index_folder()
+            index.save(folder)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write the index to {folder or writer.path}: {error.strerror or error}; the items "
+                f"are safe: make room, then xsearch index build --collection {writer.path}"
+            ) from error
     writer.set_index(folder)
+
+
+@contextmanager
+def _all_or_nothing(writer: Writer) -> Iterator[None]:
+    """Delete what the block has written to `index/` and `words/` if it fails before it is committed."""
+    try:
+        yield
+    except BaseException:  # Ctrl-C too
+        with suppress(OSError, StoreError):
+            if read_manifest(writer.path).generation == writer.manifest.generation:  # else it was committed
+                writer.tidy()
+        raise
 
 
 def load_index(snapshot: Snapshot) -> Index | None:

@@ -11,8 +11,9 @@
     │   ├── Transient         not the file's fault: memory, a killed decoder, a time-out, I/O, access
     │   │   └── NotFetched        a remote file could not be fetched
     │   └── Unreadable        supported type, but damaged, empty or incomplete
-    │       ├── MissingPackage    readable once an optional package is installed
-    │       └── TooLarge          readable with a higher limit
+    │       ├── TooLarge          readable with a higher limit
+    │       └── Unsupported       sound, but of a variant, codec or layout that cannot be read
+    │           └── MissingPackage    readable once an optional package is installed
     ├── ModelError            weights are missing, damaged or of another shape
     │   └── ModelMismatch     query and collection use different models
     └── StoreError            a collection cannot be read or written
@@ -21,9 +22,11 @@
         └── Locked            another process is writing
 
 A message states the problem, its place, the offending value and the next step. A MediaError also carries a
-`Reason`, by which ingest decides whether to retry the file.
+`Reason`, by which ingest decides whether to retry the file. Only a message about damage may advise to replace
+the file.
 """
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
@@ -45,11 +48,13 @@ __all__ = [
     "NotFetched",
     "NotMedia",
     "Reason",
+    "SkipKind",
     "StoreError",
     "TooLarge",
     "Transient",
     "UnknownWords",
     "Unreadable",
+    "Unsupported",
     "UsageError",
     "XsearchError",
     "optional_module",
@@ -92,6 +97,15 @@ class BadFilter(UsageError):
     """A filter is not a read-only expression over the items."""
 
 
+class SkipKind(StrEnum):
+    """What is wrong where a file should have had items."""
+
+    DAMAGED = "damaged"  # the bytes, or those of its sidecar
+    UNSUPPORTED = "unsupported"  # sound, but nothing here reads it
+    TOO_LARGE = "too large"  # for a limit that can be set
+    PASSING = "passing"  # not the file's fault: the next ingest tries it again
+
+
 class Reason(StrEnum):
     """Why a file was skipped, as stored in the collection.
 
@@ -101,6 +115,7 @@ class Reason(StrEnum):
 
     NOT_MEDIA = "NotMedia"
     UNREADABLE = "Unreadable"
+    UNSUPPORTED = "Unsupported"
     TRANSIENT = "Transient"
     MISSING_PACKAGE = "MissingPackage"
     TOO_LARGE = "TooLarge"
@@ -114,6 +129,21 @@ class Reason(StrEnum):
     def _missing_(cls, value: object) -> "Reason":
         return cls.NOT_EMBEDDED  # exceptions of models were stored by class name
 
+    @classmethod
+    def recorded(cls, error: str, message: str) -> "Reason":
+        """Return the reason of a stored record. Earlier releases recorded passing troubles as damage.
+
+        >>> Reason.recorded("Unreadable", "decoder crashed (SIGKILL); file may be damaged")
+        <Reason.TRANSIENT: 'Transient'>
+        """
+        reason = cls(error)
+        return cls.TRANSIENT if reason in _MIXED and _PASSING.match(message) else reason
+
+    @property
+    def kind(self) -> SkipKind | None:
+        """What is wrong; None of a file that should have no items."""
+        return _KINDS.get(self)
+
     @property
     def is_retried(self) -> bool:
         """Whether a retry may succeed with the same bytes."""
@@ -122,12 +152,32 @@ class Reason(StrEnum):
     @property
     def is_passing(self) -> bool:
         """Whether the fault was not the file's: its stored items stay, and the next ingest retries it."""
-        return self in (Reason.TRANSIENT, Reason.NOT_FETCHED)
+        return self.kind is SkipKind.PASSING
 
     @property
     def is_failure(self) -> bool:
         """Whether the file should have had items."""
-        return self not in (Reason.NOT_MEDIA, Reason.EXCLUDED, Reason.REMOVED)
+        return self.kind is not None
+
+
+_KINDS = {
+    Reason.UNREADABLE: SkipKind.DAMAGED,
+    Reason.SIDECAR: SkipKind.DAMAGED,
+    Reason.UNSUPPORTED: SkipKind.UNSUPPORTED,
+    Reason.MISSING_PACKAGE: SkipKind.UNSUPPORTED,
+    Reason.NOT_EMBEDDED: SkipKind.UNSUPPORTED,
+    Reason.TOO_LARGE: SkipKind.TOO_LARGE,
+    Reason.TRANSIENT: SkipKind.PASSING,
+    Reason.NOT_FETCHED: SkipKind.PASSING,
+}
+# Messages of releases before `Transient`, which no later one records under these reasons
+_MIXED = (Reason.UNREADABLE, Reason.NOT_EMBEDDED)
+_PASSING = re.compile(
+    r"out of memory|decoder crashed \(|decoding timed out|cannot be opened: |modified or deleted while|"
+    r"(unexpected )?(MemoryError|OutOfMemoryError)|unexpected .*(allocate|out of memory)|"
+    r"cannot be decoded as .*: damaged, or an|(truncated|damaged) (image|table); replace the file|"
+    r"cannot be decoded \(|neither video nor audio stream|no decodable frame; replace"
+)
 
 
 class MediaError(XsearchError):
@@ -149,7 +199,10 @@ class NotEmbedded(MediaError):
 
 
 class Transient(MediaError):
-    """Out of memory, a killed decoder, a time-out, an I/O error, no permission: not the file's fault."""
+    """Out of memory, a killed decoder, a time-out, an I/O error, no permission: not the file's fault.
+
+    The message says what the user can do, and not that the next ingest retries: queries raise it too.
+    """
 
     reason = Reason.TRANSIENT
 
@@ -164,16 +217,22 @@ class Unreadable(MediaError):
     """Supported type, but damaged, empty or incomplete."""
 
 
-class MissingPackage(Unreadable):
-    """Readable once an optional package is installed."""
-
-    reason = Reason.MISSING_PACKAGE
-
-
 class TooLarge(Unreadable):
     """Readable with a higher limit; the message states the limit and the name of its setting."""
 
     reason = Reason.TOO_LARGE
+
+
+class Unsupported(Unreadable):
+    """Sound, but of a variant, codec or layout that cannot be read."""
+
+    reason = Reason.UNSUPPORTED
+
+
+class MissingPackage(Unsupported):
+    """Readable once an optional package is installed."""
+
+    reason = Reason.MISSING_PACKAGE
 
 
 class ModelError(XsearchError):

@@ -1,10 +1,14 @@
 """`info`, `ls`, `rm`, `skipped`, `compact`, `verify`."""
 
+import csv
+import io
 import json
 import re
 import shutil
 
 import pytest
+
+from xsearch.store import Store
 
 
 @pytest.fixture
@@ -86,7 +90,22 @@ def test_rm_of_nothing(run, copy):
 def test_skipped_says_why(run, index):
     assert "broken.png" in run("skipped", "--collection", index).stdout
     (row,) = json.loads(run("skipped", "--json", "--collection", index).stdout)
-    assert set(row) == {"path", "reason", "error", "when"}
+    assert set(row) == {"path", "reason", "error", "when", "kind"}
+
+
+def test_skipped_says_what_kind_of_trouble_it_is(run, index, copy):
+    assert re.search(r"damaged .*broken\.png ", run("skipped", "-c", index).stdout)
+    store = Store(copy)
+    with store.writer() as writer:
+        writer.skip([{"path": "/a.jpg", "reason": "not enough memory", "error": "Transient"}])
+        writer.commit()
+    result = run("skipped", "-c", copy)
+    assert re.search(r"passing +/a\.jpg ", result.stdout)
+    assert result.stderr.startswith("the next ingest tries 1 file again\n")
+    rows = json.loads(run("skipped", "--json", "-c", copy).stdout)
+    assert [row["kind"] for row in rows] == ["damaged", "passing"]
+    assert list(csv.DictReader(io.StringIO(run("skipped", "--csv", "-c", copy).stdout))) == rows
+    assert "exclude each other" in run("skipped", "--csv", "--json", "-c", copy, code=2).stderr
 
 
 def test_compact_keeps_every_item(run, copy):

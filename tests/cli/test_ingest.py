@@ -35,6 +35,19 @@ def test_strict_fails_on_skips(run, media, index):
     run("ingest", media, "--collection", index, "--strict", code=1)
 
 
+def test_what_passes_is_announced_and_tried_again(run, media, tmp_path):
+    folder, words = tmp_path / "m", ["-c", tmp_path / "c", "--strict"]
+    folder.mkdir()
+    (folder / "link.png").symlink_to(folder / "picture.png")
+    result = run("ingest", folder, *words, code=1)
+    assert "link.png: cannot be opened: No such file or directory; it is a link to a file" in result.stderr
+    assert result.stderr.endswith("\nthe next ingest tries 1 file again, which could not be read for now\n")
+    report = json.loads(run("ingest", folder, *words, "--json-progress", code=1).stdout.splitlines()[-1])
+    assert [(skip["kind"], skip["error"]) for skip in report["skipped"]] == [("passing", "Transient")]
+    (folder / "picture.png").write_bytes((media / "one.png").read_bytes())
+    assert "tries" not in run("ingest", folder, *words).stderr
+
+
 def test_a_dry_run_writes_nothing(run, media, tmp_path):
     result = run("ingest", media, "--collection", tmp_path / "c", "--dry-run")
     assert "would embed 6 files" in result.stdout

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import subprocess
 import sys
+from contextlib import suppress
 
 import faiss
 import numpy as np
@@ -270,3 +272,105 @@ def test_gpu_and_cpu_agree(data, tmp_path):
 def test_an_exact_scan_does_not_import_faiss():
     program = "import sys, xsearch.index; sys.exit('faiss' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+LIES = {
+    "n": [-1, "6000", True, 10**30, 1.5, None],
+    "dim": [0, 16, 10**9],
+    "lists": [0, 63, 10**9],
+    "nprobe": [0, -1, 10**9, "4"],
+    "refine": [0, 10**9],
+    "growth": [-1, 1e9, float("nan")],
+    "recall": ["1", float("inf")],
+    "why": ["w" * 10_000_000, 3],
+    "recipe": [None, ["Flat"]],
+    "device": ["tpu", 3],
+    "given": ["yes"],
+    "points": [[{"nprobe": 0}], 3, [[1]], [{"nprobe": "1", "refine": 1, "recall": 1, "ms_per_query": 1}]],
+    "covered": [
+        [],
+        [[100, 90]],
+        [["100", "200"]],
+        [[0, 10**12]],
+        [[0, 2**63 - 1]],
+        [[-5, 5_994]],
+        [[0, 4_000], [2_000, 3_998]],
+        [[0, 5_998], [5_998, 5_998]],
+        [[0.0, 5_999.0]],
+        [[0]],
+        3,
+        {"0": 5_999},
+    ],
+    "unknown": [1],
+}
+
+
+@pytest.mark.parametrize("field", LIES)
+def test_a_plan_that_lies_is_refused(field, index, tmp_path):
+    index.save(tmp_path)
+    plan = json.loads((tmp_path / "plan.json").read_text())
+    for lie in LIES[field]:
+        (tmp_path / "plan.json").write_text(json.dumps({**plan, field: lie}))
+        with pytest.raises(StoreError, match=r"cannot read the index in .*; build it again") as caught:
+            Index.load(tmp_path)
+        assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "[" * 100_000, "9" * 5_000, " " * 3_000_000, "\0"])
+def test_what_is_no_plan_is_refused(text, index, tmp_path):
+    index.save(tmp_path)
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(StoreError, match="build it again"):
+        Index.load(tmp_path)
+
+
+def test_an_index_that_claims_to_be_huge_takes_no_memory(index, tmp_path):
+    """Sizes in the file of 2**30 and 2**39 elements, wherever there is one."""
+    index.save(tmp_path)
+    content = (tmp_path / "index.faiss").read_bytes()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for at in range(4, 300, 23):
+        for size in (2**30, 2**39):
+            (tmp_path / "index.faiss").write_bytes(
+                content[:at] + size.to_bytes(8, "little") + content[at + 8 :]
+            )
+            with suppress(StoreError):
+                Index.load(tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
+
+
+def test_an_index_of_other_lists_is_refused(data, index, tmp_path):
+    ids, vectors, _ = data
+    plan = make_plan(N, D, device="cpu", recipe="PCAR16,IVF32,PQ8x4fs")
+    other = build(plan, vectors[:4_000].astype(np.float32), blocks(ids, vectors))
+    index.save(tmp_path)
+    faiss.write_index(other.faiss, str(tmp_path / "index.faiss"))
+    with pytest.raises(StoreError, match=r"dimensions in 32 lists, expected .* in 64"):
+        Index.load(tmp_path)
+    flat = faiss.IndexFlatL2(D)
+    flat.add(vectors.astype(np.float32))
+    faiss.write_index(flat, str(tmp_path / "index.faiss"))
+    with pytest.raises(StoreError, match="6,000 vectors of 32 dimensions in None lists"):
+        Index.load(tmp_path)
+
+
+def test_every_byte_that_cannot_be_written_is_an_error(index, tmp_path):
+    """At each size of the disk: the last bytes are written when the file is closed."""
+    (tmp_path / "whole").mkdir()
+    index.save(tmp_path / "whole")
+    size = (tmp_path / "whole/index.faiss").stat().st_size
+    program = (
+        "import resource, sys; from pathlib import Path; from xsearch.index import Index\n"
+        "index = Index.load(Path(sys.argv[1]))\n"
+        "for size in map(int, sys.argv[3:]):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (size, -1))\n"
+        "    try:\n"
+        "        index.save(Path(sys.argv[2]))\n"
+        "        print('saved')\n"
+        "    except OSError as error:\n"
+        "        print(error.strerror)\n"
+    )
+    sizes = [0, 1, 4096, size // 2, size - 1, 10**9]
+    command = [sys.executable, "-c", program, str(tmp_path / "whole"), str(tmp_path), *map(str, sizes)]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert printed == ["File too large"] * 5 + ["saved"]

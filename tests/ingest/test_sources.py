@@ -198,10 +198,10 @@ def test_what_does_not_come_stays_as_it_was(memory, collection, monkeypatch):
     system.pipe("/media/note.txt", b"another note")
     get_file = system.get_file
 
-    def refuse(key: str, local: str) -> None:
+    def refuse(key: str, local: str, **options: object) -> None:
         if key.endswith("note.txt"):
             raise PermissionError("no")
-        get_file(key, local)
+        get_file(key, local, **options)
 
     with monkeypatch.context() as broken:
         broken.setattr(system, "get_file", refuse)

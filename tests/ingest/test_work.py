@@ -14,7 +14,7 @@ import pytest
 
 from tests.fakes import FakeBackend
 from xsearch import media
-from xsearch.errors import MediaError, ModelError, NotEmbedded, NotFetched, Reason, Unreadable
+from xsearch.errors import MediaError, ModelError, NotEmbedded, NotFetched, Reason, Transient, Unreadable
 from xsearch.ingest.work import (
     WORK,
     Action,
@@ -73,17 +73,19 @@ def test_a_file_is_done_step_by_step_in_other_processes(tmp_path: Path) -> None:
 
 def test_problems_can_be_sent_with_their_reasons(tmp_path: Path) -> None:
     task = Task(Action.EMBED, MediaFile(tmp_path / "gone.txt", Modality.TEXT, 1, 0), {})
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(Transient) as caught:
         prepare(task)
     skip = sent(skipped(task, sent(caught.value)))
-    assert (skip.path, skip.error) == (str(tmp_path / "gone.txt"), Reason.UNREADABLE)
+    assert (skip.path, skip.error) == (str(tmp_path / "gone.txt"), Reason.TRANSIENT)
     assert skip.reason.startswith("cannot be opened: ")
     (problem,) = sent(embed(texts("bad"), Choosy()))
     assert skipped(task, problem).reason == "unexpected ValueError: no such word"
     assert problem.reason is Reason.NOT_EMBEDDED
 
 
-@pytest.mark.parametrize("kind", [NotFetched, NotEmbedded, Unreadable, *Unreadable.__subclasses__()])
+@pytest.mark.parametrize(
+    "kind", [NotFetched, NotEmbedded, Transient, Unreadable, *Unreadable.__subclasses__()]
+)
 def test_a_reason_is_stored_by_its_value(kind: type[MediaError]) -> None:
     assert sent(kind("why")).reason is Reason(str(kind.reason))
 

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from xsearch.errors import MediaError, NotMedia, Unreadable, UsageError
+from xsearch.errors import MediaError, NotMedia, Transient, UsageError
 from xsearch.media import Skipped, identify, read, sha256, walk
 from xsearch.types import MediaFile, Modality
 
@@ -176,7 +176,7 @@ def test_the_extension_decides_where_content_says_nothing(tmp_path):
 
 def test_a_link_to_nothing_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").symlink_to("gone.jpg")
-    with pytest.raises(Unreadable, match=r"a\.jpg: cannot be opened: .* a link to a file that is gone"):
+    with pytest.raises(Transient, match=r"a\.jpg: cannot be opened: .* a link to a file that is gone"):
         identify(tmp_path / "a.jpg")
 
 
@@ -186,9 +186,9 @@ def test_facts_of_a_file(tmp_path):
     assert (file.path, file.bytes, file.mtime_ns) == (path, 4, path.stat().st_mtime_ns)
     assert file.mime == "text/plain"
     assert sha256(path) == hashlib.sha256(b"four").hexdigest()
-    with pytest.raises(Unreadable, match="cannot be opened"):
+    with pytest.raises(Transient, match="cannot be opened"):
         sha256(tmp_path / "b.txt")
-    with pytest.raises(Unreadable, match="cannot be opened"):
+    with pytest.raises(Transient, match="cannot be opened"):
         identify(tmp_path / "b.txt")
 
 
@@ -198,7 +198,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_taken(tmp_path, happens):
     samples = read(identify(path))
     next(samples)
     write(path, "other words") if happens == "grows" else path.unlink()
-    with pytest.raises(Unreadable, match=r"a\.txt: modified or deleted while being read; ingest again"):
+    with pytest.raises(Transient, match=r"a\.txt: modified or deleted while being read; ingest again"):
         list(samples)
 
 
@@ -206,7 +206,7 @@ def test_a_file_that_vanishes_before_it_is_read_is_not_called_damaged(tmp_path):
     path = colour(tmp_path / "a.png")
     file = identify(path)
     path.unlink()
-    with pytest.raises(Unreadable, match="modified or deleted"):
+    with pytest.raises(Transient, match="modified or deleted"):
         list(read(file))
 
 

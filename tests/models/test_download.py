@@ -3,8 +3,10 @@
 import hashlib
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
@@ -230,3 +232,90 @@ def test_a_full_disk_says_how_much_is_missing_and_keeps_the_part(web, small_disk
     get()
     assert (small_disk / "file").read_bytes() == CONTENT
     assert ranges(web) == [None, f"bytes={here}-"]
+
+
+OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"Transfer-Encoding: chunked\r\n"
+MEGABYTE = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+
+
+def drip(before: bytes, drop: bytes) -> Iterator[bytes]:
+    """`before`, then `drop` every 10 ms, until the client has gone."""
+    yield before
+    for _ in range(1_000):
+        yield drop
+        time.sleep(0.01)
+
+
+ENDLESS = {
+    "more than the published size": (
+        lambda: chain([OK, CHUNKED, b"\r\n"], repeat(MEGABYTE)),
+        {"bytes": 3 << 20},
+        "the server sends more than 3,145,728 bytes",
+    ),
+    "more than the upper bound": (
+        lambda: chain([OK, CHUNKED, b"\r\n"], repeat(MEGABYTE)),
+        {"most": 3 << 20},
+        "the server sends more than 3,145,728 bytes; check the address",
+    ),
+    "no length at all": (
+        lambda: chain([OK, b"\r\n"], repeat(MEGABYTE)),
+        {},
+        "more than 5,000,000 bytes; if you trust it, raise XSEARCH_MAX_DOWNLOAD_GB",
+    ),
+    "an announced length": (
+        lambda: [OK, b"Content-Length: 1" + b"0" * 400 + b"\r\n\r\n"],
+        {},
+        "bytes; if you trust it, raise XSEARCH_MAX_DOWNLOAD_GB",
+    ),
+    "trailers": (
+        lambda: chain([OK, CHUNKED, b"\r\n0\r\n"], repeat(b"X: 1\r\n" * 1_000)),
+        {},
+        "more than 2,097,152 bytes",
+    ),
+    "informational answers": (
+        lambda: repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000),
+        {},
+        "more than 1,048,576 bytes",
+    ),
+    "the body of a redirect": (
+        lambda: chain([b"HTTP/1.1 302 Found\r\nLocation: /file\r\n\r\n"], repeat(MEGABYTE)),
+        {},
+        "more than 1,048,576 bytes",
+    ),
+    "headers, slowly": (lambda: drip(OK, b"X: 1\r\n"), {}, "not complete after 0 s"),
+    "a chunk's size, slowly": (lambda: drip(OK + CHUNKED + b"\r\n", b"0"), {}, "not complete after 0 s"),
+    "bytes, slowly": (
+        lambda: drip(OK + b"Content-Length: 9000000\r\n\r\n", b"."),
+        {"bytes": 9_000_000},
+        r"slower than 1,000 bytes/s \(XSEARCH_MIN_BYTES_PER_S\); \d+ bytes of it are kept: run",
+    ),
+}
+
+
+@pytest.mark.parametrize("form", ENDLESS)
+def test_an_answer_without_end_ends(form, web, path, monkeypatch):
+    monkeypatch.setenv("XSEARCH_MAX_DOWNLOAD_GB", "0.005")
+    script, known, message = ENDLESS[form]
+    web.scripts = {"/file": script}
+    with pytest.raises(ModelError, match=message):
+        fetch(source(f"{web.url}/file", **known), path, tries=1, pause_s=0, window_s=0.2)
+    written = path.with_name("file.part")
+    assert not written.exists() or written.stat().st_size < 5_000_000
+
+
+def test_tries_with_progress_are_limited_too(web, path, get):
+    web.cuts = [10_000] * 30
+    with pytest.raises(ModelError, match=r"200\.0 kB of it are kept"):
+        get(most_tries=20)
+    assert len(web.asked) == 20
+    get()
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("field", ["url", "bytes", "version"])
+def test_a_record_of_other_types_is_none(field, web, path, get):
+    path.with_name("file.part").write_bytes(CONTENT[:1_000])
+    record = {"url": f"{web.url}/file", "bytes": 300_000, "version": None, field: [1]}
+    path.with_name("file.part.json").write_text(json.dumps(record))
+    get()
+    assert ranges(web) == [None]

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -211,3 +214,51 @@ def test_a_full_disk_is_reported(store, small_disk):
     snapshot = add(store, [" ".join(f"w{i}x{j}" for j in range(60)) for i in range(3000)])
     with pytest.raises(StoreError, match="cannot write the words"):
         WordIndex.write(small_disk / "w.sqlite", snapshot)
+
+
+STRANGE = {
+    "a view": "DROP TABLE about; CREATE VIEW about AS SELECT 1 AS next_id, 1 AS items",
+    "a trigger": "CREATE TRIGGER t AFTER INSERT ON about BEGIN DELETE FROM about; END",
+    "another table": "CREATE TABLE other(x)",
+    "words that are none": "DROP TABLE words; CREATE TABLE words(text)",
+    "no rows": "DELETE FROM about",
+    "two rows": "INSERT INTO about VALUES (1, 1)",
+    "a text": "UPDATE about SET next_id = 'all'",
+    "a negative number": "UPDATE about SET items = -1",
+    "nothing": "UPDATE about SET next_id = NULL",
+}
+
+
+@pytest.mark.parametrize("form", STRANGE)
+def test_a_file_of_another_schema_is_refused(form, store, tmp_path):
+    path = tmp_path / "w.sqlite"
+    WordIndex.write(path, add(store, ["a dog"]))
+    with sqlite3.connect(path) as connection:
+        connection.executescript(STRANGE[form])
+    with pytest.raises(StoreError, match=r"cannot read the words in .*; they are indexed again"):
+        WordIndex.open(path, "")
+
+
+@pytest.mark.parametrize("cut", [0, 100, 5_000])
+def test_a_file_that_shrinks_while_it_is_read_is_an_error(cut, store, tmp_path):
+    path = tmp_path / "w.sqlite"
+    snapshot = add(store, [" ".join(f"w{i}x{j}" for j in range(20)) for i in range(1_000)])
+    WordIndex.write(path, snapshot)
+    index = WordIndex.open(path, "")
+    os.truncate(path, cut)
+    queries = (f"w{word}x3" for word in range(1_000))
+    with pytest.raises(StoreError, match="cannot read the words in"):
+        list(map(partial(index.search, passing=snapshot.contains), queries))
+
+
+def test_a_file_that_is_not_complete_is_deleted(store, tmp_path, monkeypatch):
+    snapshot = add(store, ["a dog"])
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WordIndex, "add", interrupted)
+    (tmp_path / "words").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        WordIndex.write(tmp_path / "words/w.sqlite", snapshot)
+    assert list((tmp_path / "words").iterdir()) == []

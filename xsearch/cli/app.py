@@ -23,12 +23,15 @@ from xsearch.cli import (
     ingest,
     models,
     options,
+    output,
     query,
     signals,
     train,
 )
 from xsearch.cli.group import Group, WrongOption
+from xsearch.cli.streams import OUTPUT
 from xsearch.errors import UnknownWords, UsageError, XsearchError
+from xsearch.system.terminal import escaped_output
 
 __all__ = ["Commands", "app"]
 
@@ -49,6 +52,10 @@ class Commands(Group):
                 groups += [command] if isinstance(command, Group) else []
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
+        with escaped_output():
+            self._run(*args, **extra)
+
+    def _run(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
@@ -60,6 +67,8 @@ class Commands(Group):
             if isinstance(problem.__cause__, KeyboardInterrupt):  # while options were parsed
                 raise problem.__cause__ from None
             _fail("not confirmed, nothing was done")
+        except OSError as problem:
+            _fail(_reason(problem))
         sys.exit(code or 0)
 
     def invoke(self, ctx: Any) -> Any:
@@ -74,7 +83,15 @@ class Commands(Group):
         except OSError as problem:
             if problem.errno == errno.EPIPE:  # the reader, such as `head`, has closed the pipe: end silently
                 raise
-            _fail(f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem))
+            _fail(_reason(problem))
+        except MemoryError:
+            _fail("out of memory; what is committed is safe: end other programs, then run it again")
+
+
+def _reason(problem: OSError) -> str:
+    if problem.filename == OUTPUT:
+        return f"cannot write the output: {problem.strerror}"
+    return f"{problem.strerror or problem}: {problem.filename}" if problem.filename else str(problem)
 
 
 def _name_only(argument: Any) -> None:
@@ -85,7 +102,7 @@ def _name_only(argument: Any) -> None:
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:
-    typer.echo("error: " + " ".join(message.split()), err=True)
+    output.note("error: " + " ".join(message.split()))
     sys.exit(code)
 
 
@@ -95,6 +112,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a tenth of a second faster, and narrow enough for any terminal
     pretty_exceptions_enable=False,
     context_settings={
+        "color": True,  # escape sequences are escaped, and not taken out
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda name: options.ALIASES.get(name, name),
     },

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
+from csv import DictWriter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xsearch.cli import options, output
+from xsearch.cli import hits, options, output
 from xsearch.cli.table import print_table, relative, relative_paths, seconds
-from xsearch.errors import UsageError
+from xsearch.errors import SkipKind, UsageError
 from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
@@ -141,19 +143,33 @@ def skipped(
         bool, typer.Option("--all", help="Also files that are not media, excluded, or removed with --ignore.")
     ] = False,
     json: options.Json = False,
+    csv: options.Csv = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """List the files that could not be read, and why."""
+    """List the files that could not be read, and why.
+
+    Kinds: damaged, unsupported, too large, and passing, which the next ingest tries again: lack of
+    memory or permission, an error of a disk or network, a decoder that was killed or late.
+    """
+    form = hits.choose_form(json=json, csv=csv, paths=False)
     collection = _open(folder)
-    rows = collection.skipped(everything=everything).to_pylist()
-    if json:
+    table = collection.skipped(everything=everything)
+    rows = table.to_pylist()
+    if form is hits.Form.JSON:
         output.print_json(rows)
-    elif rows:
-        cells = [(relative(row["path"]), relative_paths(row["reason"])) for row in rows]
-        print_table(("path", "reason"), cells)
-    else:
+        return
+    if form is hits.Form.CSV:
+        lines = DictWriter(sys.stdout, table.column_names, lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(rows)
+        return
+    cells = [(row["kind"] or "", relative(row["path"]), relative_paths(row["reason"])) for row in rows]
+    print_table(("kind", "path", "reason"), cells)
+    if not rows:
         output.note("nothing was skipped")
-    if not everything and not json and (others := len(collection.skipped(everything=True)) - len(rows)):
+    if again := sum(row["kind"] == SkipKind.PASSING for row in rows):
+        output.note(f"the next ingest tries {output.plural(again, 'file')} again")
+    if not everything and (others := len(collection.skipped(everything=True)) - len(rows)):
         output.note(f"--all lists {others:,} more that are not media, excluded or removed")
 
 
@@ -162,6 +178,9 @@ def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
     done = _open(folder).compact()
     segments = f"segments {done.segments_before} -> {done.segments_after}"
     typer.echo(f"{folder}: {segments}, {done.freed_bytes:,} bytes freed")
+    if done.kept_bytes:
+        who = ", ".join(f"process {pid}" if pid else "another process" for pid in done.readers)
+        output.note(f"{done.kept_bytes:,} bytes more once {who} no longer reads them: run it again then")
 
 
 def verify(
@@ -182,9 +201,9 @@ def verify(
     else:
         for finding in findings:
             remedy = finding.remedy if repair else f"with --repair: {finding.remedy}"
-            typer.echo(f"{finding.path}: {finding.problem}; {remedy}")
+            output.say(f"{finding.path}: {finding.problem}; {remedy}")
         for path in dict.fromkeys(path for finding in findings for path in finding.lost):
-            typer.echo(f"lost: {relative(path)}")
+            output.say(f"lost: {relative(path)}")
     if not findings:
         output.note(f"{folder}: nothing is wrong")
     elif not repair:

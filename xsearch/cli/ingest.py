@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xsearch.cli import options, output
-from xsearch.cli.report import json_lines, news, print_report, progress_bar
+from xsearch.cli.report import json_lines, json_report, news, print_report, progress_bar
 from xsearch.cli.watch import changes
 from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Modality
@@ -106,7 +104,7 @@ def ingest(
 
     def show(report: Report) -> None:
         if json_progress:
-            typer.echo(json.dumps({"event": "report", **asdict(report)}, default=str))
+            typer.echo(json_report(report))
         else:
             print_report(report, folder, dry_run=dry_run)
 

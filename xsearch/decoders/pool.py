@@ -19,7 +19,7 @@ from xsearch.decoders import settings
 from xsearch.decoders.process import Job, Process, Trouble
 from xsearch.decoders.wire import End
 from xsearch.decoders.worker import once, samples
-from xsearch.errors import MediaError, Transient
+from xsearch.errors import MediaError, Transient, Unreadable
 from xsearch.system.cores import CORES
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -126,10 +126,10 @@ class Decoders:
         return cast(T, value)
 
     def facts(self, file: MediaFile) -> dict[str, Any]:
-        """Return `media.facts.facts` of a file; none if a worker fails."""
+        """Return `media.facts.facts` of a file; none if a worker fails. Raises Transient."""
         try:
             return self.call(media.facts.facts, file)
-        except MediaError:
+        except Unreadable:
             return {}
 
     def identify(
@@ -310,10 +310,8 @@ def _readable(processes: Sequence[Process]) -> list[Process]:
 
 def _here(job: Job) -> Iterator[Any]:
     """Yield the values of a job, done in this process."""
-    try:
+    with media.reading(job.path):
         yield from job.function(*job.args)
-    except MemoryError:
-        raise Transient(f"{job.path}: out of memory; the next ingest tries it again") from None
 
 
 @cache

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import mmap
 import os
 import pickle
 import socket
@@ -16,15 +14,13 @@ from typing import Any
 from xsearch import media
 from xsearch.decoders.process import LENGTH
 from xsearch.decoders.wire import End, OutOfMemory, Ready, encode
-from xsearch.errors import MediaError, NotMedia, TooLarge, Unreadable
+from xsearch.errors import MediaError, NotMedia, TooLarge, Transient, Unreadable
 from xsearch.system.confine import forbid_programs
 from xsearch.system.crop import centre_square
 from xsearch.system.memory import keep_memory
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["once", "samples", "serve"]
-
-RESERVE = 256 << 20  # bytes; if they cannot be had, a failure is for lack of memory
 
 
 def serve(descriptor: int, *, is_background: bool) -> None:
@@ -46,11 +42,10 @@ def serve(descriptor: int, *, is_background: bool) -> None:
             except ConnectionError:
                 raise
             except Exception as problem:  # decoders raise undocumented exceptions on damaged input
-                if _is_short_of_memory(problem):
+                if not isinstance(problem, NotMedia | TooLarge) and media.lacks_memory(problem):
                     _send(parent, OutOfMemory())
                     return
-                is_known = isinstance(problem, MediaError)
-                _send(parent, problem if is_known else Unreadable(f"{type(problem).__name__}: {problem}"))
+                _send(parent, problem if isinstance(problem, MediaError) else _known(problem))
 
 
 def samples(file: MediaFile, side: int | None, with_facts: bool) -> Iterator[Sample]:
@@ -70,20 +65,10 @@ def once(function: Callable[..., Any], *args: Any) -> Iterator[Any]:
     yield function(*args)
 
 
-def _is_short_of_memory(problem: BaseException) -> bool:
-    """Whether an exception comes of it; C libraries report it as damage, or not at all."""
-    cause: BaseException | None = problem
-    while cause is not None:
-        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
-            return True
-        cause = cause.__cause__ or cause.__context__
-    if isinstance(problem, NotMedia | TooLarge):
-        return False
-    try:
-        mmap.mmap(-1, RESERVE).close()
-    except OSError:
-        return True
-    return False
+def _known(problem: Exception) -> MediaError:
+    if passing := media.passing(problem):
+        return Transient(passing)
+    return Unreadable(f"{type(problem).__name__}: {problem}")
 
 
 def _send(parent: socket.socket, value: Any) -> None:

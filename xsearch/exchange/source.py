@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import UsageError
-from xsearch.media.facts import COLUMNS
+from xsearch.exchange.columns import stored
 from xsearch.metadata import user_column
 from xsearch.store.segments import conform, unify
 from xsearch.types import Fingerprint, Modality
@@ -29,7 +29,7 @@ KEY = "xsearch"  # in the file metadata
 # Items are duplicates if file, modality, window and text agree.
 FILE, ITEM = ("sha256", "bytes", "mtime_ns"), ("modality", "start_s", "end_s", "text")
 IDENTITY = pa.schema([unify([]).field(name) for name in ("path", *FILE, *ITEM)])
-DATES = {name for name, kind in COLUMNS.items() if kind is datetime}  # which JSON has as texts
+MAX_COLUMNS = 1_000  # of a source
 
 Batches = Iterator[tuple[pa.Table, np.ndarray]]  # items without `id`, and their vectors [n, dim]
 Parts = list[Callable[[], Batches]]  # one per file of vectors
@@ -61,12 +61,18 @@ def read(path: Path) -> Source:
     return Source(rows, None if first is None else first.shape[1], fingerprint, model, parts)
 
 
+_UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
+    pa.ArrowException,
+)  # fmt: skip
+
+
 @contextmanager
 def _reading(file: Path) -> Iterator[None]:
     """Convert read errors to a UsageError that names the file."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+    except _UNREADABLE as error:
         raise UsageError(f"{file}: cannot be read: {error}; replace or remove it") from None
 
 
@@ -97,12 +103,20 @@ def _header(file: Path, *required: str) -> tuple[int, Fingerprint | None, str | 
     with _reading(file):
         parquet = _open(file)
         header = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
-        made_by = (Fingerprint(**header["model"]), header["source"]) if header else (None, None)
+        made_by = (_fingerprint(header["model"]), header["source"]) if header else (None, None)
     names = [name.lower() for name in parquet.schema_arrow.names]
     if not set(required) <= set(names):
         expected = f"{', '.join(required[:-1])} and {required[-1]}"
         raise UsageError(f"{file}: expected columns {expected}; found {', '.join(names)}")
     return parquet.metadata.num_rows, *made_by
+
+
+def _fingerprint(content: dict[str, Any]) -> Fingerprint:
+    made_by = Fingerprint(**content)
+    texts = (made_by.name, made_by.digest, made_by.preprocessing)
+    if not all(isinstance(text, str) for text in texts) or type(made_by.dim) is not int:
+        raise ValueError(f"not a model: {content}")
+    return made_by
 
 
 def _batches(file: Path) -> Iterator[pa.Table]:
@@ -139,9 +153,6 @@ def _json_batches(file: Path) -> Iterator[pa.Table]:
         while rows := [json.loads(line) for line in islice(filled, GROUP_ROWS)]:
             names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
             columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
-            for name in DATES & columns.keys():
-                with suppress(pa.ArrowInvalid):  # a column of the user may be called so
-                    columns[name] = columns[name].cast(pa.timestamp("us"))
             vectors = pa.array([row.get("vector") for row in rows], pa.list_(pa.float32()))
             yield pa.table(columns | {"vector": vectors})
 
@@ -166,6 +177,9 @@ def _array_and_items(file: Path) -> tuple[int, Parts, Fingerprint | None, str | 
 
 
 def _checked(file: Path, items: pa.Table) -> pa.Table:
+    if items.num_columns > MAX_COLUMNS:
+        raise UsageError(f"{file}: {items.num_columns:,} columns; at most {MAX_COLUMNS:,} can be imported")
+    items = stored(items)
     key = conform(items, IDENTITY)
     unknown = set(key["modality"].unique().to_pylist()) - set(Modality)
     if unknown or key["path"].null_count:

@@ -13,7 +13,7 @@ from xsearch.index.gpu import to_gpu
 from xsearch.index.index import Index
 from xsearch.index.plan import Plan
 
-__all__ = ["build"]
+__all__ = ["build", "failure"]
 
 
 def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Index:
@@ -45,15 +45,19 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
             index = faiss.index_gpu_to_cpu(gpu)
         _free_covariance(index)
     except (RuntimeError, MemoryError) as error:
-        reason = str(error).rsplit(": ", 1)[-1]
-        raise UsageError(
-            f"recipe {plan.recipe}: FAISS fails on a sample of {len(sample):,} ({reason.strip()}); "
-            "use fewer lists or a smaller code, or Flat"
-        ) from error
+        raise failure(plan, f"a sample of {len(sample):,}", error) from error
     if not index.ntotal:
         raise UsageError(f"recipe {plan.recipe}: no items to index; ingest some, or use Flat")
     built = Index(plan, np.sort(np.concatenate(added)), index, gpu)
     return built.tuned(error=built.error_of(sample))
+
+
+def failure(plan: Plan, what: str, error: Exception) -> UsageError:
+    """Return the error to raise when FAISS fails on `what`."""
+    reason = str(error).rsplit(": ", 1)[-1].strip() or "not enough memory"
+    return UsageError(
+        f"recipe {plan.recipe}: FAISS fails on {what} ({reason}); use fewer lists or a smaller code, or Flat"
+    )
 
 
 def _free_covariance(index: Any) -> None:

@@ -27,6 +27,10 @@ __all__ = ["SCAN", "Index", "Subset"]
 INDEX, PLAN = "index.faiss", "plan.json"
 SCAN = 1_000  # items up to which a scan is as fast as the index (measured)
 MEASURED = 2_000  # vectors to estimate the quantisation error from
+ID_BYTES, RUN_BYTES = 8, 48  # of an id in `index.faiss`; of a run of ids in `plan.json`, at most
+PLAN_BYTES = 1 << 20  # of `plan.json` without these
+# Bytes of tables that FAISS computes from an index: at most 256 for each in the file, and its own limit
+TABLES, MOST_TABLES = 256, 2 << 30
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
@@ -154,10 +158,13 @@ class Index:
         return result
 
     def save(self, folder: Path) -> None:
-        """Write `index.faiss` and `plan.json`, without fsync: `Writer.set_index` does that."""
-        import faiss
+        """Write `index.faiss` and `plan.json`, without fsync: `Writer.set_index` does that. Raises OSError.
 
-        faiss.write_index(self.faiss, str(folder / INDEX))
+        Through Python: FAISS ignores errors of closing a file, which concern its last bytes.
+        """
+        faiss: Any = import_module("faiss")
+        with (folder / INDEX).open("wb") as file:
+            faiss.write_index(self.faiss, faiss.PyCallbackIOWriter(file.write))
         self.save_plan(folder)
 
     def save_plan(self, folder: Path) -> None:
@@ -176,7 +183,8 @@ class Index:
         """Load an index from `folder`, to a GPU if it was built on one and one is available.
 
         Not memory-mapped: FAISS 1.15 copies 4-bit codes out of a map, which would double their memory.
-        sha256: file name -> digest, verified first because FAISS may crash on damaged files.
+        sha256: file name -> digest, verified first. A digest does not make a file trustworthy, so nothing is
+        allocated that the size of `index.faiss` does not justify.
         Raises StoreError if the index is missing or damaged.
         """
         import faiss
@@ -185,19 +193,16 @@ class Index:
             for name, expected in (sha256 or {}).items():
                 if digest(folder / name) != expected:
                     raise ValueError(f"{name} has a wrong sha256")
-            content = json.loads((folder / PLAN).read_text(encoding="utf-8"))
-            runs = [np.arange(first, last + 1, dtype=np.int64) for first, last in content.pop("covered")]
-            points = tuple(OperatingPoint(**point) for point in content.pop("points", ()))
+            bytes = (folder / INDEX).stat().st_size
+            plan, ids = _read_plan(folder / PLAN, bytes)
+            if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # FAISS 1.15
+                faiss.set_deserialization_vector_byte_limit(bytes + min(TABLES * bytes, MOST_TABLES))
             index = faiss.read_index(str(folder / INDEX))
-            plan, ids = Plan(**content, points=points), np.concatenate(runs)
+            _check_fits(index, plan, len(ids))
+            gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
-            raise StoreError(f"cannot read the index in {folder}: {error}; build it again") from error
-        if (index.ntotal, index.d) != (len(ids), plan.dim):
-            raise StoreError(
-                f"the index in {folder} has {index.ntotal} vectors of {index.d} dimensions, expected "
-                f"{len(ids)} of {plan.dim}; build it again"
-            )
-        gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
+            reason = str(error).rsplit("Error: ", 1)[-1] or "not enough memory"
+            raise StoreError(f"cannot read the index in {folder}: {reason}; build it again") from error
         return Index(plan, ids, index, gpu)
 
     def _on_gpu(
@@ -312,6 +317,37 @@ class Index:
     def _centroids(self) -> np.ndarray:
         """List centroids: float32 [lists, dimensions after the rotation]."""
         return self._ivf.quantizer.reconstruct_n(0, self.plan.lists)
+
+
+def _read_plan(path: Path, bytes: int) -> tuple[Plan, np.ndarray]:
+    """Return the plan and the ids in `plan.json` of an `index.faiss` of so many bytes. Raises ValueError."""
+    if path.stat().st_size > PLAN_BYTES + RUN_BYTES * bytes // ID_BYTES:
+        raise ValueError(f"{path.name} is too large for its index")
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"{path.name} is no object")
+    runs = np.array(content.pop("covered"))  # ValueError for ragged lists
+    if runs.dtype != np.int64 or runs.ndim != 2 or runs.shape[1] != 2:
+        raise ValueError("covered is not a list of pairs of whole numbers")
+    firsts, lasts = runs.T
+    if (firsts < 0).any() or (firsts > lasts).any() or (firsts[1:] <= lasts[:-1]).any():
+        raise ValueError("covered ids do not ascend")
+    if (lasts.astype(float) - firsts + 1).sum() > bytes / ID_BYTES:
+        raise ValueError("more ids are covered than its index can hold")
+    points = tuple(OperatingPoint(**point) for point in content.pop("points", ()))
+    ids = [np.arange(first, last + 1) for first, last in runs.tolist()]
+    return Plan(**content, points=points), np.concatenate(ids)
+
+
+def _check_fits(index: Any, plan: Plan, n: int) -> None:
+    """Raise ValueError unless `index` has n vectors and the structure of `plan`."""
+    ivf = import_module("faiss").try_extract_index_ivf(index)
+    lists = ivf.nlist if ivf is not None and ivf.quantizer.ntotal == ivf.nlist else None
+    if (index.ntotal, index.d, lists) != (n, plan.dim, plan.lists):
+        raise ValueError(
+            f"it has {index.ntotal:,} vectors of {index.d:,} dimensions in {lists} lists, expected {n:,} of "
+            f"{plan.dim:,} in {plan.lists:,}"
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from xsearch.index.build import build
+from xsearch.index.build import build, failure
 from xsearch.index.gpu import to_gpu
 from xsearch.index.index import MEASURED, Index
 from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
@@ -139,11 +139,14 @@ def _drifted(index: Index, items: Items, new: np.ndarray) -> bool:
 def _refilled(index: Index, items: Items, new: np.ndarray, *, reset: bool) -> Index:
     """Return a copy with the new items added or, with `reset`, refilled with exactly these items."""
     faiss: Any = import_module("faiss")
-    copy = faiss.clone_index(index.faiss)  # readers keep using the original
-    if reset:  # FAISS 1.15 corrupts 4-bit lists when adding after remove_ids
-        copy.reset()
-    for ids, vectors in items.blocks(None if reset else new):
-        copy.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+    try:
+        copy = faiss.clone_index(index.faiss)  # readers keep using the original
+        if reset:  # FAISS 1.15 corrupts 4-bit lists when adding after remove_ids
+            copy.reset()
+        for ids, vectors in items.blocks(None if reset else new):
+            copy.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+        gpu = to_gpu(copy) if index.plan.device == "cuda" and faiss.get_num_gpus() else None
+    except (RuntimeError, MemoryError) as error:
+        raise failure(index.plan, f"adding {len(new):,} items", error) from error
     ids = items.ids if reset else np.sort(np.concatenate([index.ids, new]))
-    gpu = to_gpu(copy) if index.plan.device == "cuda" and faiss.get_num_gpus() else None
     return Index(index.plan, ids, copy, gpu)

@@ -21,6 +21,8 @@ PROBED = 16  # nprobe = lists / PROBED until tuned
 REFINE = 8  # candidates per result, until tuned
 GROWTH = 0.5  # `Plan.growth` until tuned; sufficient for 512 equal dimensions (measured)
 EASY = 0.3  # `Plan.growth` if the codes are GOOD (measured)
+MOST = 1 << 53  # of any number
+MOST_REFINE, MOST_GROWTH, MOST_TEXT = 1_000, 10, 10_000  # more than any plan has; indexes are shared
 CODE_BYTES = 64  # maximum per item; longer codes cost more than they save in the re-rank (measured)
 
 
@@ -34,6 +36,10 @@ class OperatingPoint:
     ms_per_query: float  # batched
     latency_ms: float = 0.0  # single query, median
     recalls: dict[str, float] = field(default_factory=dict)  # by sort of query: same, cross, all
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "nprobe", "refine", whole=True, least=1)
+        _check_numbers(self, "recall", "ms_per_query", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,30 @@ class Plan:
     growth: float = GROWTH
     filtered: float | None = None  # recall@10 with filters, likewise
     given: bool = False  # user-specified recipe, kept on rebuild
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for values that no index has: a plan may come from anybody's collection."""
+        _check_numbers(self, "n", "sample", whole=True)
+        _check_numbers(self, "dim", "lists", "nprobe", "refine", whole=True, least=1)
+        _check_numbers(self, "recall", "filtered", "error", "growth")
+        if not isinstance(self.why, str) or len(self.why) > MOST_TEXT:
+            raise ValueError(f"why is not a text of at most {MOST_TEXT:,} characters")
+        if not isinstance(self.recipe, str) or len(self.recipe) > MOST_TEXT:
+            raise ValueError(f"recipe is not a text of at most {MOST_TEXT:,} characters")
+        if self.device not in ("cpu", "cuda") or not isinstance(self.given, bool):
+            raise ValueError(f"device {self.device!r}, given {self.given!r}")
+        if self.nprobe > self.lists or self.refine > MOST_REFINE or self.growth > MOST_GROWTH:
+            raise ValueError(f"nprobe {self.nprobe:,}, refine {self.refine:,}, growth {self.growth:g}")
+
+
+def _check_numbers(plan: Plan | OperatingPoint, *names: str, whole: bool = False, least: int = 0) -> None:
+    """Raise ValueError unless these fields are finite numbers of at least `least`, or None by default."""
+    for name in names:
+        value = getattr(plan, name)
+        kind = int if whole else int | float
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        if not (is_number and least <= value < MOST) and (whole or value is not None):
+            raise ValueError(f"{name} is {str(value)[:40]}")
 
 
 def make_plan(

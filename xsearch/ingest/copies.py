@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -62,7 +61,7 @@ class Copies:
         self.of_new: list[Copy] = []  # of files that this run embeds
 
     def claim(self, task: Task) -> bool:
-        """Return whether a prepared file must be embedded; otherwise record it as a copy."""
+        """Return whether a prepared file must be embedded; otherwise record a copy. Raises Transient."""
         name, content = task.file.name, (task.sha256, task.file.modality)
         if name in self._recaptioned:
             return True
@@ -86,7 +85,7 @@ class Copies:
         return replace(task, about=self._facts(cast(MediaFile, task.file)))
 
     def _is_gone(self, name: str) -> bool:
-        return name in self._vanished or not (media.is_url(name) or os.path.lexists(name))
+        return name in self._vanished or (not media.is_url(name) and media.is_gone(name))
 
 
 def moves(tasks: Iterable[Task], vanished: Mapping[str, KnownFile]) -> dict[str, Task]:
@@ -139,7 +138,8 @@ def copied(
             rows = items[span]
             if not (copy.is_same_file or copy.is_moved):
                 rows = [{name: row[name] for name in ITEM_COLUMNS[1:]} for row in rows]
-            columns = {"path": file.name, "mtime_ns": file.mtime_ns}
+            columns = {"path": file.name, "bytes": file.bytes, "mtime_ns": file.mtime_ns}
+            columns |= {"imported_from": None}  # this ingest has read it
             for row in rows:
                 about = {name: row[name] for name in facts.COLUMNS if row.get(name) is not None}
                 row |= {**columns, "mime": file.mime or row["mime"]}

@@ -36,9 +36,11 @@ class KnownFile:
     mtime_ns: int
     ids: np.ndarray  # int64, ascending
     kind: Modality  # of the file, which may have items of others too
+    is_imported: bool = False  # known from an import: not read on this machine
 
     def is_same(self, file: MediaFile | RemoteFile) -> bool:
-        return (self.bytes, self.mtime_ns, self.kind) == (file.bytes, file.mtime_ns, file.modality)
+        state = (self.bytes, self.mtime_ns, self.kind)
+        return not self.is_imported and state == (file.bytes, file.mtime_ns, file.modality)
 
     def differs(self, path: str) -> bool:
         """Whether a file exists at `path` with another size or mtime."""
@@ -93,7 +95,7 @@ class Known:
 
     def unchanged(self, path: Path) -> MediaFile | None:
         """Return a stored file if it is unchanged on disk, without opening it."""
-        if known := self.files.get(str(path)):
+        if (known := self.files.get(str(path))) and not known.is_imported:
             file = MediaFile(path, known.kind, known.bytes, known.mtime_ns)
             return media.unchanged(file)
         for owner in media.owners(path):
@@ -133,14 +135,16 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
     lists = files["ids"].combine_chunks()
     ids, ends = lists.flatten().to_numpy(), lists.offsets.to_numpy().tolist()
     kinds = snapshot.modalities[np.searchsorted(snapshot.ids, ids)].tolist()
+    origins = snapshot.table(["imported_from"])["imported_from"]
+    imported = set(snapshot.ids[origins.is_valid().to_numpy()].tolist())
     for row, (start, end) in zip(files.drop_columns("ids").to_pylist(), pairwise(ends), strict=True):
         file_ids, kind = np.sort(ids[start:end]), kind_of_file(kinds[start:end])
-        yield (
-            row["path"],
-            KnownFile(row["sha256"], row["bytes"], row["mtime_ns"], file_ids, kind),
-        )
+        is_imported = bool(imported) and not imported.isdisjoint(file_ids.tolist())
+        state = row["sha256"], row["bytes"], row["mtime_ns"]
+        yield row["path"], KnownFile(*state, file_ids, kind, is_imported)
 
 
 def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
     for row in snapshot.skipped(everything=True).to_pylist():
-        yield KnownSkip(Skipped(row["path"], row["reason"], Reason(row["error"])), row["when"])
+        reason = Reason.recorded(row["error"], row["reason"])
+        yield KnownSkip(Skipped(row["path"], row["reason"], reason), row["when"])

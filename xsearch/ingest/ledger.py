@@ -82,6 +82,7 @@ class Ledger:
         self._counts: dict[str, Any] = dict.fromkeys(("changed", "duplicates", "moved", "removed"), 0)
         self._counts |= {"unchanged": survey.report.unchanged, "notes": survey.report.notes}
         self._not_media = Counter(survey.report.not_media_types)
+        self._failing = {skip.path for skip in survey.report.skipped}
         self._done = self._bytes = self._pending_items = 0  # files, their bytes, items to commit
 
     def __enter__(self) -> Ledger:
@@ -133,11 +134,14 @@ class Ledger:
             after = self._writer.snapshot
             current = Known(after).files
             problems = {skip.path: skip for skip in self._skipped}
+            embedded = []
             for copy in copies.of_new:
-                if copy.source not in current:  # same bytes, same problem
-                    file = copy.task.file
+                source, file = current.get(copy.source), copy.task.file
+                if source and source.sha256 == copy.task.sha256:
+                    embedded.append(copy)
+                else:  # same bytes, same problem; items of earlier bytes may have stayed
                     self.refuse(replace(problems[copy.source], path=file.name), file)
-            self._copy(after, current, [copy for copy in copies.of_new if copy.source in current])
+            self._copy(after, current, embedded)
         pruned = self._survey.pruned(prune, copies.moved)
         self._counts["removed"] = pruned.items
         self._counts["notes"] += pruned.notes
@@ -202,7 +206,7 @@ class Ledger:
                 rows=embedded.rows,
                 vectors=embedded.vectors,
                 skipped=(Skipped(sidecar(file.name), problem, Reason.SIDECAR),) if problem else (),
-                recovered=self._known.resolved(file.name, problem),
+                recovered=[*{*self._known.resolved(file.name, problem)} - self._failing],
             ),
             file.name,
             file,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from itertools import chain
@@ -75,13 +74,20 @@ class Listing:
             yield f"{rule} matches nothing; a glob is compared with names and with paths below PATH"
         yield from self._exclusion.problems
 
-    def missing(self, names: Iterable[str], visited: Set[str]) -> Iterator[str]:
-        """Yield the names below the roots of files that do not exist, of URLs not listed, or excluded."""
+    def missing(self, names: Iterable[str], visited: Set[str], unreached: Roots) -> Iterator[str]:
+        """Yield the names below the roots of files that do not exist, of URLs not listed, or excluded.
+
+        unreached: files and folders that exist, but could not be read or listed.
+        """
         for name in names:
-            is_below = name not in visited and name in self.roots
-            if is_below and (
-                media.is_url(name) or not os.path.lexists(name) or self._is_excluded(Path(name))
-            ):
+            is_below = name not in visited and name in self.roots and name not in unreached
+            if is_below and (media.is_url(name) or media.is_gone(name) or self._is_excluded(Path(name))):
+                yield name
+
+    def listed(self, names: Iterable[str], visited: Set[str], unreached: Roots) -> Iterator[str]:
+        """Yield the names of folders, which have been listed."""
+        for name in names:
+            if name not in visited and name in self.roots and name not in unreached and Path(name).is_dir():
                 yield name
 
     def metadata(self, requested: str | Path | None) -> Metadata:

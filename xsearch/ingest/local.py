@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from xsearch import media
 from xsearch.decoders import Decoders
 from xsearch.errors import MediaError
 from xsearch.ingest.ledger import Ledger
@@ -122,7 +123,12 @@ def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[
                 failed.append((task, prepared))
                 continue
             file = cast(MediaFile, prepared.file)
-            if ledger.claim(prepared):
+            try:
+                is_new = ledger.claim(prepared)
+            except MediaError as problem:
+                failed.append((task, problem))
+                is_new = False
+            if is_new:
                 decoding[file] = _File(prepared)
                 yield file
             else:
@@ -170,7 +176,13 @@ class _Batches:
             file.is_decoded, file.problem = True, file.problem or what
             self._finish(file)
             return
-        for piece in pieces(what, self._backend, captions=self._captions):
+        try:
+            with media.reading(file.task.file.path):
+                windows = [*pieces(what, self._backend, captions=self._captions)] if not file.problem else []
+        except MediaError as problem:
+            file.problem = problem
+            return
+        for piece in windows:
             if file.problem:
                 return
             batch = self._waiting.setdefault(piece.modality, [])

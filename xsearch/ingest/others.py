@@ -47,10 +47,10 @@ class Others:
             root = next((top for top in self._tops if skip.path.startswith(top)), self._tops[-1])
             self._more[root, kind, skip.error] += 1
 
-    def changes(self, stored: Mapping[str, Skipped]) -> tuple[list[Skipped], set[str]]:
+    def changes(self, stored: Mapping[str, Skipped], unreached: Roots) -> tuple[list[Skipped], set[str]]:
         """Return the lines to add to those of earlier ingests, and the paths of those to drop."""
         lines = self._lines()
-        old = {path for path in stored if path in self._roots}
+        old = {path for path in stored if path in self._roots and path not in unreached}
         return [skip for path, skip in lines.items() if stored.get(path) != skip], old - lines.keys()
 
     def _lines(self) -> dict[str, Skipped]:

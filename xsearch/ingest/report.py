@@ -91,5 +91,10 @@ class Report:
             object.__setattr__(self, name, dict(getattr(self, name)))
 
     @property
+    def passing(self) -> int:
+        """The number of skipped files that are not to blame, which the next ingest tries again."""
+        return sum(skip.error.is_passing for skip in self.skipped)
+
+    @property
     def items_per_s(self) -> float:
         return sum(self.items.values()) / self.seconds if self.seconds else 0.0

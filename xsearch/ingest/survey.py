@@ -5,7 +5,6 @@ Files whose name, size and mtime match the store are neither opened nor fetched.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch import media
-from xsearch.errors import Reason, UsageError
+from xsearch.errors import Reason, Transient, UsageError
 from xsearch.ingest.copies import moves
 from xsearch.ingest.known import Known, KnownFile
 from xsearch.ingest.listing import Listing
@@ -31,6 +30,7 @@ from xsearch.types import PICTURES, MediaFile, Modality
 __all__ = ["Survey", "survey"]
 
 CAPTION = {"title", "description", "keywords"}
+_PLAIN = (str, int, float)  # values that a task can carry
 
 
 class Pruned(NamedTuple):
@@ -64,7 +64,7 @@ class Survey:
         files = {name for name in gone if prune is True or name in tops}
         kept = Counter[str]()
         for name in gone - files:
-            kept["excluded" if os.path.lexists(name) else "vanished"] += len(self.vanished[name].ids)
+            kept["vanished" if media.is_gone(name) else "excluded"] += len(self.vanished[name].ids)
         notes = tuple(
             f"{count:,} item{'s' * (count != 1)} of {what} files kept; --prune removes them"
             for what, count in sorted(kept.items(), reverse=True)
@@ -121,7 +121,8 @@ def survey(
     described = listing.metadata(metadata)
     sorter = _Sorter(known, listing, described)
     work = table_of(task for file in listing.drain() if (task := sorter.sort(file)))
-    others, skipped = sorter.all_others(), (*sorter.still_skipped, *sorter.skipped)
+    others, skipped = sorter.all_others(), tuple({**sorter.still_skipped, **sorter.skipped}.values())
+    failing, unreached = {skip.path for skip in skipped}, Roots(sorter.unreached)
     report = Report(
         files=sorter.files,
         new=sorter.new,
@@ -135,18 +136,22 @@ def survey(
         ignored=others.counts[Reason.REMOVED],
         notes=(*described.notes(), *listing.notes()),
     )
-    added, dropped = others.changes(known.others)
-    deleted = listing.missing(known.skips.keys() - {skip.path for skip in skipped}, sorter.visited)
+    added, dropped = others.changes(known.others, unreached)
+    skips = known.skips.keys() - failing
+    deleted = listing.missing(skips, sorter.visited, unreached)
+    listed = listing.listed(skips, sorter.visited, unreached)
     return Survey(
         work,
         listing.remotes,
         report,
-        skipped=sorter.skipped,
+        skipped=tuple(sorter.skipped.values()),
         others=added,
         outdated=sorter.outdated,
-        recovered=sorter.recovered.union(deleted, dropped),
+        recovered=sorter.recovered.union(deleted, listed, dropped) - failing,
         recaptioned=sorter.recaptioned,
-        vanished={name: known.files[name] for name in listing.missing(known.files, sorter.visited)},
+        vanished={
+            name: known.files[name] for name in listing.missing(known.files, sorter.visited, unreached)
+        },
     )
 
 
@@ -161,8 +166,10 @@ class _Sorter:
         self.files: Counter[Modality] = Counter()
         self.new: Counter[Modality] = Counter()
         self.changed = self.unchanged = self.described = 0
-        self.skipped: list[Skipped] = []
-        self.still_skipped: list[Skipped] = []  # by an earlier run, unchanged since
+        self.skipped: dict[str, Skipped] = {}  # by path
+        self.still_skipped: dict[str, Skipped] = {}  # by an earlier run, unchanged since
+        self.unreached: set[str] = set()  # files and folders that could not be read, for reasons that pass
+        self._lacks_table = bool(metadata.unread)
         self.outdated: set[str] = set()
         self.recovered: set[str] = set()
         self.recaptioned: set[str] = set()
@@ -185,32 +192,47 @@ class _Sorter:
             or self._listing.has_rule(file.path)
             or skip.has_changed(file.mtime_ns)
         ):
-            self.still_skipped.append(skip.skipped)
+            self.still_skipped[file.name] = skip.skipped
             return None
-        return self._embed(file, *self._user_columns(file.path, self._stated(file.path)))
+        return self._embed(file, *self._user_columns(file, self._stated(file.path)))
 
     def _skip(self, skip: Skipped) -> None:
         known, before = self._known.files.get(skip.path), self._known.skips.get(skip.path)
         if skip.error in LEFT_OUT:
             self._rest.append(skip)
             return
+        if problem := self._metadata.unread.get(skip.path):
+            skip = Skipped.of(skip.path, Path(skip.path), Transient(problem))
+        if skip.error.is_passing:
+            self._listing.match(Path(skip.path))
+            self._fail(skip)
+            return
         if known and known.differs(skip.path):
             self.outdated.add(skip.path)
         if skip.error is not Reason.NOT_MEDIA and skip.path not in self._metadata.tables:
             self._listing.match(Path(skip.path))
-            is_known = before is not None and before.skipped.reason == skip.reason
-            (self.still_skipped if is_known else self.skipped).append(skip)
+            self._fail(skip)
             return
         if skip.path not in self._metadata.used:
             self._rest.append(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
         if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
             self.recovered.add(skip.path)
 
+    def _fail(self, skip: Skipped) -> None:
+        """Note a failure, as one of an earlier run if that has recorded the same."""
+        before = self._known.skips.get(skip.path)
+        is_known = before is not None and before.skipped.reason == skip.reason
+        (self.still_skipped if is_known else self.skipped)[skip.path] = skip
+        if skip.error.is_passing:
+            self.unreached.add(skip.path)
+            self._lacks_table |= media.is_metadata(Path(skip.path))
+
     def all_others(self) -> Others:
         """Return the files without items, other than failures, once all have been sorted."""
         others = Others(self._listing.roots)
+        told = self._sidecars | self._metadata.sidecars | self.unreached
         for skip in self._rest:
-            if skip.path not in self._sidecars and skip.path not in self._metadata.sidecars:
+            if skip.path not in told:
                 others.add(skip)
         return others
 
@@ -218,7 +240,7 @@ class _Sorter:
         count = media.count(file)
         self.new[file.modality] += count
         self.changed += count * (file.name in self._known.files)
-        return Task(Action.EMBED, file, extra, problem)
+        return Task(Action.EMBED, file, {**self._kept(file.name), **extra}, problem)
 
     def _compare_columns(self, file: MediaFile | RemoteFile, known: KnownFile, count: int) -> Task | None:
         """Return a task if the user columns of an unchanged file differ from the stored ones.
@@ -226,7 +248,7 @@ class _Sorter:
         A picture whose XMP sidecar has other words is embedded again: they are items.
         """
         stated = self._stated(file.path, known)
-        extra, problem = self._user_columns(file.path, stated)
+        extra, problem = self._user_columns(file, stated)
         self.recovered.update(self._known.resolved(file.name, problem))
         is_described = self._known.describes(known, extra)
         if not is_described and file.modality in PICTURES:
@@ -251,9 +273,25 @@ class _Sorter:
             stated["taken_at"] = str(stated["taken_at"])  # as in JSON
         return stated
 
-    def _user_columns(self, path: Path, stated: dict[str, Any]) -> tuple[dict[str, Any], str | None]:
+    def _user_columns(
+        self, file: MediaFile | RemoteFile, stated: dict[str, Any]
+    ) -> tuple[dict[str, Any], str | None]:
         """Return the columns from beside a file and what is wrong with its JSON sidecar, if anything."""
+        path = sidecar(str(file.path))
         try:
-            return replaced(stated, self._metadata.of(path)), None
-        except UsageError as problem:
-            return stated, " ".join(str(problem).removeprefix(f"{sidecar(str(path))}: ").split())
+            return replaced(stated, self._metadata.of(file.path)), None
+        except Exception as error:
+            if problem := media.passing(error):
+                self._fail(Skipped.of(sidecar(file.name), Path(path), Transient(problem)))
+                return stated, None
+            if isinstance(error, UsageError):
+                return stated, " ".join(str(error).removeprefix(f"{path}: ").split())
+            raise
+
+    def _kept(self, name: str) -> dict[str, Any]:
+        """Return the stored user columns of a changed file whose sidecar or table could not be read."""
+        known = self._known.files.get(name)
+        if known is None or not (self._lacks_table or {sidecar(name), f"{name}.json"} & self.unreached):
+            return {}
+        stored, others = self._known.stated(known).items(), {"id", *facts.COLUMNS}
+        return {key: value for key, value in stored if key not in others and isinstance(value, _PLAIN)}

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch import media
-from xsearch.errors import MediaError, ModelError, NotEmbedded, Unreadable
+from xsearch.errors import MediaError, ModelError, NotEmbedded, Transient, Unreadable
 from xsearch.media import Remote, RemoteFile, Skipped, facts
 from xsearch.types import PICTURES, MediaFile, Modality, Sample
 
@@ -101,21 +101,24 @@ def embed(
     """Return a float32 [dim] vector or an error for each sample.
 
     samples: of one kind. verified: whether the model has embedded this kind before; if not, raises ModelError
-    when each of MIN_FAILURES or more samples fails.
+    when each of MIN_FAILURES or more samples fails. Without memory for a batch, its samples are tried singly.
     """
     try:
         vectors = backend.embed(samples)
-    except (ModelError, MemoryError):
+    except ModelError:
         raise
     except Exception as problem:  # models raise undocumented exceptions
         text = f"{type(problem).__name__}: {str(problem) or 'no message'}"
+        passing = media.passing(problem)
         if len(samples) == 1:
+            if passing:
+                return [Transient(f"cannot be embedded: {passing}")]
             return [problem if isinstance(problem, MediaError) else NotEmbedded(f"unexpected {text}")]
         each = [embed([sample], backend)[0] for sample in samples]
         if len(samples) >= MIN_FAILURES and not verified and all(isinstance(one, MediaError) for one in each):
+            hint = passing or "check its files and the device, or use another model"
             raise ModelError(
-                f"the model fails for each of {len(samples)} {samples[0].modality} samples: {text}; "
-                "check its files and the device, or use another model"
+                f"the model fails for each of {len(samples)} {samples[0].modality} samples: {text}; {hint}"
             ) from problem
         return each
     finite = np.isfinite(vectors).all(axis=1)
@@ -145,8 +148,7 @@ def replaced(about: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, An
 
 def skipped(task: Task, problem: MediaError) -> Skipped:
     """Return the skip record of a file that failed."""
-    text = " ".join(str(problem).removeprefix(f"{task.file.path}: ").split())
-    return Skipped(task.file.name, text or "no message", problem.reason)
+    return Skipped.of(task.file.name, task.file.path, problem)
 
 
 def table_of(tasks: Iterable[Task]) -> pa.Table:

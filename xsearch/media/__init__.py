@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from xsearch.errors import MediaError, Unreadable
+from xsearch.errors import MediaError, Transient, Unreadable
 from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
-from xsearch.media.files import absolute, count, identify, is_metadata, match_kind, sha256, unchanged
+from xsearch.media.faults import lacks_memory, passing, reading
+from xsearch.media.files import absolute, count, identify, is_gone, is_metadata, match_kind, sha256, unchanged
 from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.imu.recordings import owners
 from xsearch.media.names import looks_like_path, why_no_file
@@ -39,16 +40,20 @@ __all__ = [
     "fetched",
     "fits",
     "identify",
+    "is_gone",
     "is_hidden",
     "is_metadata",
     "is_url",
+    "lacks_memory",
     "listed",
     "looks_like_path",
     "match_kind",
     "matches",
     "nfc",
     "owners",
+    "passing",
     "read",
+    "reading",
     "sha256",
     "unchanged",
     "walk",
@@ -82,22 +87,23 @@ def read(file: MediaFile, *, with_facts: bool = False) -> Iterator[Sample]:
     Windows are decoded lazily, so memory does not grow with duration. A video yields its frames, then its
     sound track as audio samples, then a GoPro's motion as IMU samples. with_facts: each sample is `about`
     what the file states, which opens it once more. Raises Unreadable if the file is damaged, empty or
-    truncated, possibly after some samples have been yielded.
+    truncated, Transient if something else is to blame, possibly after some samples have been yielded.
     """
-    about = facts.facts(file) if with_facts else {}
     try:
-        for sample in _READERS[file.modality](file):
-            yield replace(sample, about=about) if about else sample
+        with reading(file.path):
+            about = facts.facts(file) if with_facts else {}
+            for sample in _READERS[file.modality](file):
+                yield replace(sample, about=about) if about else sample
         problem = None
     except Exception as error:  # decoders raise undocumented exceptions on damaged input
         problem = error
     if files.has_changed(file):
-        raise Unreadable(f"{file.path}: modified or deleted while being read; ingest again") from problem
+        raise Transient(f"{file.path}: modified or deleted while being read; ingest again") from problem
     if isinstance(problem, MediaError):
         raise problem
     if problem:
         name = f" ({formats.title(file.mime)})" if file.mime else ""
         raise Unreadable(
-            f"{file.path}: cannot be decoded as {file.modality}{name}: damaged, or an unsupported variant; "
+            f"{file.path}: {file.modality}{name} that cannot be decoded: damaged, or an unsupported variant; "
             f"convert it to {_COMMON[file.modality]}, or name its kind with --as KIND=GLOB"
         ) from problem

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
+from xsearch.media.faults import Watched, unless_passing
 
 __all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "has_pictures", "may_restart", "opened"]
 __all__ += ["picture_track", "sound_tracks", "start_s"]
@@ -31,23 +32,36 @@ _RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside;
 
 
 @contextmanager
-def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
+def opened(path: Path, part: Watched | None = None) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
 
-    part: a part of the file, to be opened in its place.
+    part: a part of the file, to be opened in its place. Raises OSError if the disk fails, which FFmpeg takes
+    for the end of the file.
     """
+    if part is None:
+        with path.open("rb") as file, opened(path, Watched(file)) as source:
+            yield source
+        return
     import av
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(part or str(path), options=_OPTIONS, **lenient) as source:
+        with av.open(part, options=_OPTIONS, **lenient) as source:
             yield source
-    except av.error.FFmpegError as error:
+    except Exception as error:
+        part.check()
+        if not isinstance(error, av.error.FFmpegError):
+            raise
+        if isinstance(error, (LookupError, NotImplementedError, av.error.PatchWelcomeError)):
+            raise Unsupported(f"{path}: of a format that FFmpeg cannot decode; convert it") from error
         reason = (
             error.strerror if isinstance(error, OSError) else "damaged, encrypted or an unsupported format"
         )
-        raise Unreadable(f"{path}: cannot be decoded ({reason}); replace or convert the file") from error
+        raise Unreadable(
+            f"{path}: cannot be decoded by FFmpeg ({reason}); replace or convert the file"
+        ) from error
+    part.check()
 
 
 def formats(source: Any) -> set[str]:
@@ -71,9 +85,9 @@ def frames(source: Any, stream: Any) -> Iterator[Any]:
     """Yield the frames of a stream up to where its file is damaged; skip damaged packets, as players do."""
     from av.error import FFmpegError
 
-    with suppress(FFmpegError):
+    with unless_passing(FFmpegError):
         for packet in source.demux(stream):
-            with suppress(FFmpegError):
+            with unless_passing(FFmpegError):
                 yield from packet.decode()
 
 
@@ -91,24 +105,18 @@ def duration_s(source: Any) -> float | None:
 
 
 def sound_tracks(path: Path, source: Any) -> list[Any]:
-    """Return the decodable audio streams, the default ones first. Raises Unreadable if there are none."""
+    """Return the decodable audio streams, the default ones first. Raises Unsupported if there are none."""
     from av.stream import Disposition
 
     streams = [stream for stream in source.streams.audio if stream.codec_context]
     if not streams:
-        reason = (
-            "unsupported audio codec; convert it"
-            if source.streams.audio
-            else "no audio; remove or replace it"
-        )
-        raise Unreadable(f"{path}: {reason}")
+        reason = "unsupported audio codec; convert it" if source.streams.audio else "no audio in it"
+        raise Unsupported(f"{path}: {reason}")
     return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
 
 
 def has_pictures(path: Path) -> bool:
     """Return False only for a readable, audio-only container."""
-    try:
-        with opened(path) as source:
-            return picture_track(source) is not None or not source.streams.audio
-    except Exception:  # damaged: `read` reports it
-        return True
+    with unless_passing(Exception), opened(path) as source:  # `read` reports damage
+        return picture_track(source) is not None or not source.streams.audio
+    return True

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xsearch.errors import MissingPackage, Unreadable
+from xsearch.errors import MissingPackage, Unreadable, Unsupported
+from xsearch.media.faults import unless_passing
 from xsearch.media.image import check_pixels, is_deep, opened
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -36,16 +37,15 @@ def fits(path: Path, mime: str) -> bool:
     """Whether the format can hold depth: one channel of more than 8 bits, and no mask."""
     if mime in ("image/x-exr", "image/x-portable-floatmap"):
         return True
-    try:
+    with unless_passing(Exception):  # `read` reports damage
         if mime == "application/x-npy":
             array = _plane(np.load(path, mmap_mode="r", allow_pickle=False))
             return array.ndim == 2 and array.dtype.kind in "fui" and not _is_mask(array)
         if mime in _IMAGES:
             with opened(path) as image:
                 return is_deep(image)
-    except Exception:  # damaged: `read` reports it
-        return True
-    return False
+        return False
+    return True
 
 
 def camera(path: Path) -> Path | None:
@@ -70,13 +70,13 @@ def read(file: MediaFile) -> Iterator[Sample]:
     else:
         with opened(path) as image:
             if not is_deep(image):
-                raise Unreadable(f"{path}: image mode {image.mode} cannot hold depth; {_SUPPORTED}")
+                raise Unsupported(f"{path}: image mode {image.mode} cannot hold depth; {_SUPPORTED}")
             values = np.asarray(image)
     if values.ndim != 2 or values.dtype.kind not in "fui":
-        raise Unreadable(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
+        raise Unsupported(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
     if (turned := int(intrinsics.get("rotate_bits", 0))) and values.dtype.kind != "f":
         if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
-            raise Unreadable(f"{path}: rotate_bits is for maps of 16 bits; remove it from {CAMERA}")
+            raise Unsupported(f"{path}: rotate_bits is for maps of 16 bits; remove it from {CAMERA}")
         values = values.astype(np.uint16)
         values = values >> turned | values << (16 - turned)
     unit_m = np.float32(1.0 if values.dtype.kind == "f" else intrinsics.get("unit_m", 1e-3))
@@ -129,7 +129,7 @@ def _pfm(path: Path) -> np.ndarray:
     with path.open("rb") as file:
         kind, size, scale = (file.readline(80) for _ in range(3))
         if kind.strip() != b"Pf":
-            raise Unreadable(f"{path}: not a one-channel PFM; {_SUPPORTED}")
+            raise Unsupported(f"{path}: not a one-channel PFM; {_SUPPORTED}")
         width, height = map(int, size.split())
         check_pixels(path, width * height)
         data = file.read(max(0, 4 * width * height))

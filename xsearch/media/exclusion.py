@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 
-from xsearch.errors import Reason, Unreadable, UsageError
+from xsearch.errors import MediaError, Reason, SkipKind, UsageError
 from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.text import decode
 
@@ -37,6 +37,19 @@ class Skipped:
     path: str  # or URL; undecodable bytes of a name are escaped as \\xNN
     reason: str  # message without the path
     error: Reason
+
+    @classmethod
+    def of(cls, name: str, path: Path, problem: MediaError) -> Skipped:
+        """Return the record of a file or folder that failed. path: of the file, as the message starts."""
+        reason = " ".join(str(problem).removeprefix(f"{path}: ").split()) or "no message"
+        if problem.reason.is_passing and not reason.endswith((" ingest again", " tries it again")):
+            reason += "; the next ingest tries it again"
+        return cls(name, reason, problem.reason)
+
+    @property
+    def kind(self) -> SkipKind | None:
+        """What is wrong; None of a file that should have no items."""
+        return self.error.kind
 
 
 def is_hidden(name: str) -> bool:
@@ -149,7 +162,7 @@ class Exclusion:
                 return Skipped(name, f"excluded by --exclude {glob}", Reason.EXCLUDED)
         if path == root:
             return None
-        if name in self._removed:
+        if name in self._removed and not is_folder:  # an import may call a folder a file
             return Skipped(name, REMOVED, Reason.REMOVED)
         if rule := _excluding(path, ignore_files, is_folder):
             return Skipped(name, f"excluded by {rule}", Reason.EXCLUDED)
@@ -186,7 +199,7 @@ class Exclusion:
                 ignore = IgnoreFile(path, decode(path))
                 self.problems += ignore.problems
                 yield ignore
-        except Unreadable as problem:
+        except MediaError as problem:
             self.problems.append(f"{problem}; it excludes nothing")
         except OSError as problem:
             self.problems.append(f"{path}: cannot be read: {problem.strerror}; it excludes nothing")

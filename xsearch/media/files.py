@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media import container, conventions, depth, formats, text, thermal
+from xsearch.media.faults import reading
 from xsearch.media.formats import HEAD
 from xsearch.media.globs import matches
 from xsearch.media.imu import oxts, recordings
@@ -30,6 +31,7 @@ __all__ = [
     "guess",
     "has_changed",
     "identify",
+    "is_gone",
     "is_metadata",
     "match_kind",
     "sha256",
@@ -59,10 +61,11 @@ def identify(
     a depth map's is its `camera.json`. The size is the sum of both, the mtime the later one.
     A text file is a recording if its first HEAD bytes have a header with sensors, or its folder is an `oxts`.
     elsewhere: identifies, in another process, a file that has to be opened as what it is.
-    Raises NotMedia for an unsupported file, Unreadable if it is empty, incomplete or cannot be opened.
+    Raises NotMedia for an unsupported file, Unreadable if it is empty or incomplete, Transient if it cannot
+    be opened.
     """
     path = absolute(path)
-    try:
+    with reading(path):
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise NotMedia(f"{path}: not a regular file")
@@ -85,9 +88,6 @@ def identify(
         size, mtime_ns = _size_mtime(path, companion)
         if kind is Modality.TEXT:
             text.check_size(path, size)
-    except OSError as error:
-        gone = "it is a link to a file that is gone" if path.is_symlink() else "check its permissions"
-        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; {gone}") from error
     return MediaFile(path, kind, size, mtime_ns, mime, companion)
 
 
@@ -134,6 +134,17 @@ def count(file: MediaFile | RemoteFile) -> int:
     return 1 + (len(oxts.frames(file.companion)) if file.companion.is_dir() else 1)
 
 
+def is_gone(name: str) -> bool:
+    """Whether a file was deleted; not if it only cannot be reached, as in a folder without permission."""
+    try:
+        os.lstat(name)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def is_metadata(path: Path) -> bool:
     """Whether a file is called like a table of user columns."""
     return METADATA.fullmatch(path.name) is not None
@@ -147,12 +158,10 @@ def match_kind(path: Path, root: Path | None, kinds: Sequence[tuple[Modality, st
 def sha256(path: Path, companion: Path | None = None) -> str:
     """Return the SHA-256 hex digest of a file; with a companion, that of both digests.
 
-    Raises Unreadable if one cannot be opened.
+    Raises Transient if one cannot be opened.
     """
-    try:
+    with reading(path):
         digests = [digest(part) for part in _parts(path, companion)]
-    except OSError as error:
-        raise Unreadable(f"{path}: cannot be opened: {error.strerror}; check its permissions") from error
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 

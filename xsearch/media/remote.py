@@ -1,12 +1,16 @@
 """Remote files on any fsspec file system: listed and fetched in parallel, with retries.
 
 Files are copied into a scratch folder that mirrors their paths, so that names, folders and neighbouring files
-mean the same as for local files.
+mean the same as for local files. A server is a stranger: a file ends at its listed size, has a least rate and
+a longest time (see `transfer`), and a listing has bounds.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
@@ -16,16 +20,19 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from xsearch.errors import MediaError, NotFetched, Reason, Unreadable, UsageError
+from xsearch.errors import MediaError, NotFetched, Reason, TooLarge, Unreadable, UsageError
 from xsearch.media.depth import CAMERA
 from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
+from xsearch.media.http import http_options
 from xsearch.media.imu import recordings
 from xsearch.system import scratch
+from xsearch.system.settings import setting
+from xsearch.system.transfer import OutOfTime, TooLong, TooSlow, Transfer, max_bytes, max_seconds
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
@@ -33,8 +40,15 @@ __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url"
 CONNECTIONS = 16
 SIDECARS = (".json", ".xmp")
 BACKOFF_S = (0.3, 1.0, 3.0, 10.0)  # delay before each retry
-FATAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError)
+PATIENCE_S = 60  # time after which a failed attempt is the last one
+FATAL = (
+    *(FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError),
+    *(TooLong, TooSlow),
+)
+MAX_LISTED, MAX_FOLDERS, MAX_DEPTH = 1_000_000, 100_000, 32  # files of a URL, its folders, and their nesting
+MAX_NAME = 200  # bytes of a local name; file systems take 255
 EAGER_BYTES = 256 << 20  # of a file that describes others: the most that a table may have
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of this machine
 TRANSIENT_STATUSES = (408, 429)  # besides 5xx
 MTIME_FIELDS = ("mtime", "LastModified", "last_modified", "modified", "updated", "Last-Modified", "created")
 
@@ -88,7 +102,8 @@ class RemoteFile:
             file = self.source.identify(self.path, root=self.source.folder, kinds=self.source.kinds)
             return replace(file, url=self.url)
         except Exception as problem:  # file systems raise exceptions of their own
-            self.path.unlink(missing_ok=True)
+            for path in filter(None, (self.path, self.companion)):
+                path.unlink(missing_ok=True)
             if isinstance(problem, MediaError):
                 raise
             reason = _reason(problem)
@@ -154,7 +169,7 @@ class Remote:
         self.url, self.kinds, self.identify, self._scratch = url, kinds, identify, scratch
         self.tables: list[Path] = []  # metadata tables, fetched by `files`
         try:
-            self._fs, self._root = url_to_fs(url)
+            self._fs, self._root = url_to_fs(url, **http_options(url))
             self._is_folder = _retried(self._detect_folder)
         except Exception as problem:
             raise self._not_listed(problem) from problem
@@ -192,10 +207,10 @@ class Remote:
         yield from skipped
         files: dict[Path, RemoteFile] = {}
         for file, kind in zip(listed.values(), kinds, strict=True):
-            if kind:
-                files[file.path] = replace(file, modality=kind)
+            if isinstance(kind, Skipped):
+                yield kind
             else:
-                yield Skipped(file.url, "unsupported file type", Reason.NOT_MEDIA)
+                files[file.path] = replace(file, modality=kind)
         for path in list(files):
             accel = next((other for other in recordings.partners(path, "gyro") if other in files), None)
             if accel:
@@ -206,11 +221,43 @@ class Remote:
         yield from (files[path] for path in sorted(files))
 
     def copy(self, file: RemoteFile) -> None:
-        """Fetch a file and its companion. Exceptions of the file system are passed on."""
+        """Fetch a file and its companion.
+
+        Raises TooLarge or NotFetched beyond the limits. Exceptions of the file system are passed on.
+        """
+        if file.bytes > max_bytes():
+            raise _too_large(file, f"{file.bytes:,} bytes")
         file.path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(file.path.parent).free
+        if file.bytes > free:
+            raise NotFetched(
+                f"{file.path}: {file.bytes:,} bytes, the disk of {self._scratch} has {free:,} free; make "
+                "room, or set TMPDIR to a folder on another disk"
+            )
+        end_s = monotonic() + max_seconds()
         for key, path in zip(file.keys, filter(None, (file.path, file.companion)), strict=True):
-            _retried(partial(self._fs.get_file, key, str(path)))
+            try:
+                _retried(partial(self._get, key, path, file.bytes or min(max_bytes(), free // 2), end_s))
+            except TooLong as problem:
+                if not file.bytes:
+                    raise _too_large(file, str(problem)) from problem
+                raise NotFetched(f"{file.path}: {problem}, as listed; ingest again") from problem
+            except OutOfTime as problem:
+                minutes = f"{max_seconds() / 60:g} minutes (XSEARCH_FETCH_MINUTES)"
+                raise NotFetched(f"{file.path}: not complete after {minutes}; ingest again") from problem
+            except TooSlow as problem:
+                raise NotFetched(f"{file.path}: {problem}; ingest again") from problem
             os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
+
+    def _get(self, key: str, path: Path, most: int, end_s: float) -> None:
+        from fsspec.callbacks import Callback
+
+        transfer = Transfer(most, seconds=end_s - monotonic())
+
+        def check(size: int | None, done: int) -> None:
+            transfer.reach(done)
+
+        self._fs.get_file(key, str(path), callback=Callback(hooks={"bounds": check}))
 
     def _fetch(self, file: RemoteFile) -> Skipped | None:
         """Fetch a file that describes others; return why it is left out."""
@@ -218,6 +265,9 @@ class Remote:
             return Skipped(file.url, f"over {EAGER_BYTES >> 20} MB; split it", Reason.TOO_LARGE)
         try:
             self.copy(file)
+        except MediaError as problem:
+            file.path.unlink(missing_ok=True)
+            return Skipped(file.url, str(problem).removeprefix(f"{file.path}: "), problem.reason)
         except Exception as problem:  # file systems raise exceptions of their own
             file.path.unlink(missing_ok=True)
             reason = f"cannot be fetched: {_reason(problem)}; ingest again"
@@ -243,6 +293,7 @@ class Remote:
             yield {"name": self._root}
             return
         visited: set[str] = set()
+        folders, most = 0, setting("XSEARCH_MAX_LISTED", MAX_LISTED)
         top = self.folder
         pending = {pool.submit(self._list, self._root)}
         while pending:
@@ -253,7 +304,16 @@ class Remote:
                 if relative in visited or any(name[:1] in ("", "?") or is_hidden(name) for name in names):
                     continue
                 visited.add(relative)
+                folders += is_folder
+                if len(visited) > most or folders > MAX_FOLDERS:
+                    raise TooLong(
+                        f"more than {most:,.0f} files (XSEARCH_MAX_LISTED) or {MAX_FOLDERS:,} folders; name "
+                        "folders below it"
+                    )
                 url = self._url(relative)
+                if is_folder and len(names) > MAX_DEPTH:
+                    excluded.append(Skipped(url, f"more than {MAX_DEPTH} folders deep", Reason.TOO_LARGE))
+                    continue
                 path = self.place(url)
                 ignore_files = exclusion.ignore_files(path.parent, top, is_copy=True)
                 if skip := exclusion.skip(path, top, ignore_files, is_folder=is_folder, name=url):
@@ -298,30 +358,57 @@ class Remote:
         folder = self._scratch / f"%{sha256(archive.encode()).hexdigest()[:16]}" if archive else self._scratch
         if parts == [""]:
             return folder
-        return folder.joinpath(*(f"%{part}" if part in ("", ".", "..") else part for part in parts))
+        return folder.joinpath(*map(_file_name, parts))
 
-    def _kind(self, file: RemoteFile) -> Modality | None:
+    def _kind(self, file: RemoteFile) -> Modality | Skipped:
         """Guess the kind by rules, then by name, then, without an extension, by the first bytes."""
         if kind := match_kind(file.path, self.folder, self.kinds):
             return kind
-        if file.path.suffix:
-            return guess(file.path)
-        return guess(file.path, _retried(lambda: self._fs.cat_file(file.keys[0], start=0, end=HEAD)))
+        head = b""
+        if not file.path.suffix:
+            try:
+                head = _retried(lambda: self._fs.cat_file(file.keys[0], start=0, end=HEAD))
+            except Exception as problem:  # file systems raise exceptions of their own
+                reason = f"cannot be fetched: {_reason(problem)}; ingest again"
+                return Skipped(file.url, reason, Reason.NOT_FETCHED)
+        unsupported = Skipped(file.url, "unsupported file type", Reason.NOT_MEDIA)
+        return guess(file.path, head) or unsupported
+
+
+def _file_name(part: str) -> str:
+    r"""Return a local name for one part of a URL.
+
+    >>> _file_name("a b.jpg"), _file_name(".."), _file_name("a\0b.jpg")
+    ('a b.jpg', '%..', 'a%00b.jpg')
+    """
+    name = f"%{part}" if part in ("", ".", "..") else part.replace("\0", "%00")
+    if len(name.encode(errors="replace")) > MAX_NAME:
+        extension = re.search(r"\.\w{1,8}$", name, re.ASCII)
+        name = f"%{sha256(name.encode(errors='replace')).hexdigest()}{extension[0] if extension else ''}"
+    return name
+
+
+def _too_large(file: RemoteFile, size: str) -> TooLarge:
+    most = f"XSEARCH_MAX_DOWNLOAD_GB={max_bytes() / 1e9:g}"
+    return TooLarge(f"{file.path}: {size}, the limit is {most}; raise it, or make room")
 
 
 def _retried(call: Callable[[], T]) -> T:
     """Return `call()`, retrying after transient errors."""
+    start_s = monotonic()
     for delay_s in BACKOFF_S:
         try:
             return call()
         except Exception as problem:  # file systems raise exceptions of their own
-            if not _is_transient(problem):
+            if not _is_transient(problem) or monotonic() - start_s > PATIENCE_S:
                 raise
         sleep(delay_s)
     return call()
 
 
 def _is_transient(problem: BaseException) -> bool:
+    if isinstance(problem, OSError) and problem.errno in DISK:
+        return False
     if status := getattr(problem, "status", None) or getattr(problem.__cause__, "status", None):  # HTTP
         return bool(status >= 500 or status in TRANSIENT_STATUSES)
     return not isinstance(problem, FATAL)
@@ -330,6 +417,8 @@ def _is_transient(problem: BaseException) -> bool:
 def _reason(problem: Exception) -> str:
     if isinstance(problem, FileNotFoundError):
         return "no such file or folder"
+    if isinstance(problem, TimeoutError) and not str(problem):
+        return "the server does not answer in time"
     if isinstance(problem, ImportError):
         return f"{problem}; pip install 'xsearch[remote]'"
     return f"{type(problem).__name__}: {problem}".splitlines()[0].rstrip(": ")
@@ -344,7 +433,9 @@ def _mtime_ns(entry: dict[str, Any]) -> int:
             value = datetime.fromisoformat(value) if iso else parsedate_to_datetime(value)
         if isinstance(value, datetime):
             value = value if value.tzinfo else value.replace(tzinfo=UTC)
-            return int(value.timestamp()) * 10**9 + value.microsecond * 1000
-        return int(value * 1e9)
+            value = int(value.timestamp()) * 10**9 + value.microsecond * 1000
+        else:
+            value = int(value * 1e9)
+        return value if abs(value) < 1 << 63 else 0
     except (ValueError, TypeError, OverflowError):
         return 0

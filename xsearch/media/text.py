@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["check_size", "decode", "encoding", "read"]
@@ -48,7 +48,7 @@ def decode(path: Path) -> str:
         if len(_CONTROL.findall(text)) > len(text) / 100:
             raise ValueError("too many control characters")
     except ValueError:
-        raise Unreadable(
+        raise Unsupported(
             f"{path}: binary data or text in an unknown encoding; save it as UTF-8 if it is text"
         ) from None
     return text

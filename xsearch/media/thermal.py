@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ImageChops, ImageOps
 
+from xsearch.media.faults import unless_passing
 from xsearch.media.image import is_deep, opened, to_rgb
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -26,17 +27,15 @@ def fits(path: Path, mime: str) -> bool:
     """Whether the format can hold thermal data: one channel, or three equal ones."""
     if mime not in _IMAGES:
         return False
-    try:
-        with opened(path) as image:
-            if is_deep(image) or image.mode == "L":
-                return True
-            image.draft(None, _DRAFT)
-            if image.width * image.height > _LARGEST:
-                return False
-            pairs = combinations(to_rgb(image).split(), 2)
-            return all(np.asarray(ImageChops.difference(*pair)).max() <= _EQUAL for pair in pairs)
-    except Exception:  # damaged: `read` reports it
-        return False
+    with unless_passing(Exception), opened(path) as image:  # `read` reports damage
+        if is_deep(image) or image.mode == "L":
+            return True
+        image.draft(None, _DRAFT)
+        if image.width * image.height > _LARGEST:
+            return False
+        pairs = combinations(to_rgb(image).split(), 2)
+        return all(np.asarray(ImageChops.difference(*pair)).max() <= _EQUAL for pair in pairs)
+    return False
 
 
 def read(file: MediaFile) -> Iterator[Sample]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import audio, container, imu
+from xsearch.media.faults import passing
 from xsearch.media.frame import Screen, Shown
 from xsearch.media.imu import gpmf
 from xsearch.types import MediaFile, Modality, Sample
@@ -39,7 +40,9 @@ def read(file: MediaFile) -> Iterator[Sample]:
     with container.opened(file.path) as source:
         stream = container.picture_track(source)
         if stream is None:
-            raise Unreadable(f"{file.path}: neither video nor audio stream; remove or replace the file")
+            raise Unsupported(f"{file.path}: no video in it, and no audio")
+        if stream.codec_context is None:
+            raise Unsupported(f"{file.path}: unsupported video codec; convert it")
         stream.thread_type = "AUTO"
         has_sound, has_telemetry, duration_s = bool(source.streams.audio), gpmf.is_in(source), 0.0
         for sample in _frame_windows(file, source, stream):
@@ -50,11 +53,15 @@ def read(file: MediaFile) -> Iterator[Sample]:
             for sample in audio.track(file.path):
                 yield replace(sample, duration_s=max(sample.duration_s or 0.0, duration_s))
         except Exception as error:  # decoders raise undocumented exceptions on damaged input
+            if passing(error):
+                raise
             log.warning("skipping sound track: %s", error)
     if has_telemetry:
         try:
             yield from imu.telemetry(file.path)
         except Exception as error:  # as above
+            if passing(error):
+                raise
             log.warning("skipping motion telemetry: %s", error)
 
 
@@ -62,7 +69,7 @@ def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample
     duration_s = _duration_s(file, source, stream)
     display = _Display(source, stream)
     if display.upcoming is None:
-        raise Unreadable(f"{file.path}: no decodable frame; replace the file")
+        raise Unreadable(f"{file.path}: no frame can be decoded; replace the file")
     frame_s = float(1 / (stream.average_rate or 25))
     shown: Shown | None = None  # the last converted frame, and its pixels
     image: np.ndarray = np.empty((0, 0, 3), np.uint8)

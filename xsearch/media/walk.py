@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from xsearch.errors import MediaError, Reason, UsageError
+from xsearch.errors import MediaError, Reason, Transient, UsageError
 from xsearch.media.exclusion import Exclusion, IgnoreFile, Skipped, is_hidden
+from xsearch.media.faults import unavailable
 from xsearch.media.files import absolute, identify, match_kind
 from xsearch.media.imu import oxts
 from xsearch.types import MediaFile, Modality
@@ -80,9 +81,9 @@ def walk(
                             if not is_hidden(entry.name)
                         )
             except UnicodeEncodeError:
-                yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNREADABLE)
+                yield Skipped(_printable(path), "file name is not valid UTF-8; rename it", Reason.UNSUPPORTED)
             except OSError as error:
-                yield Skipped(str(path), f"cannot be opened: {error.strerror}", Reason.UNREADABLE)
+                yield Skipped.of(name, path, Transient(unavailable(error)))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -106,7 +107,7 @@ def _examine(
                     return file
         return identify(path, root=root, kinds=kinds)
     except MediaError as error:
-        return Skipped(str(path), str(error).removeprefix(f"{path}: "), error.reason)
+        return Skipped.of(str(path), path, error)
 
 
 def _printable(path: Path) -> str:

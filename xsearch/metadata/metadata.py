@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from xsearch import media
 from xsearch.errors import UsageError
 from xsearch.metadata.columns import MAX_VALUE, columns
 from xsearch.metadata.files import Files, Match
@@ -32,12 +33,13 @@ class Metadata:
     ) -> None:
         """Read the tables. Raises UsageError if the requested one cannot be used.
 
-        tables: beside the media; one that cannot be used is noted.
+        tables: beside the media; one that cannot be used is noted; one that cannot be read for now, `unread`.
         requested: the user's table, of any name and place. All paths are absolute.
         shown: the name of a path in notes.
         """
         tables = sorted(tables, key=lambda table: (len(table.parts), table))  # inner ones last
         self.tables, self.used = {str(table) for table in tables}, set[str]()  # paths
+        self.unread: dict[str, str] = {}  # tables beside the media that cannot be read for now, and why
         self.sidecars: set[str] = set()  # paths of those that have been read
         self._files, self._shown = files, shown
         self._tables: list[tuple[str, Table]] = []  # as shown
@@ -51,8 +53,13 @@ class Metadata:
             if requested is None or os.path.realpath(table) != os.path.realpath(requested):
                 try:
                     notes += self._add(table)
-                except UsageError as problem:
-                    notes.append(f"not used: {problem}")
+                except Exception as error:
+                    if problem := media.passing(error):
+                        self.unread[str(table)] = problem
+                    elif isinstance(error, UsageError):
+                        notes.append(f"not used: {error}")
+                    else:
+                        raise
         if requested:
             self._notes += self._add(requested, anywhere=True)
         self._notes += notes[:_SHOWN]

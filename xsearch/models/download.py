@@ -1,7 +1,7 @@
 """Resumable downloads of files with a known checksum.
 
 A download grows in `NAME.part`; `NAME.part.json` beside it identifies the file, so that the same command, run
-again, resumes.
+again, resumes. It ends as soon as the server sends more than the file has, or too slowly.
 """
 
 from __future__ import annotations
@@ -13,13 +13,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from http.client import HTTPException, HTTPResponse, InvalidURL
+from io import BufferedReader, RawIOBase
 from pathlib import Path
+from typing import Any, cast
 from urllib import request
 from urllib.error import HTTPError
 
 from xsearch.errors import ModelError, UsageError
 from xsearch.system.durable import digest
+from xsearch.system.transfer import WINDOW_S, TooLong, TooSlow, Transfer, max_bytes
 
 __all__ = ["Part", "Progress", "Say", "Source", "disk_error", "fetch", "need_room", "size", "unfinished"]
 
@@ -27,6 +31,7 @@ Say = Callable[[str], object]  # called with a line of text
 Progress = Callable[[int, int | None], object]  # bytes so far, total bytes if known
 
 CHUNK = 1 << 20
+FRAMING = 1 << 20  # bytes that headers, or the frames around one chunk, may take
 TRANSIENT = (408, 429, 500, 502, 503, 504)  # HTTP statuses worth a retry
 
 
@@ -37,6 +42,7 @@ class Source:
     place: str  # an http(s) URL, or a local path
     sha256: str
     bytes: int | None = None  # if known beforehand
+    most: int | None = None  # else an upper bound; None: XSEARCH_MAX_DOWNLOAD_GB
     option: str = ""  # the command line option that accepts another sha256
 
     @property
@@ -62,6 +68,11 @@ class Part:
     bytes: int | None = None  # of the whole file
     version: str | None = None  # its ETag or Last-Modified
 
+    def __post_init__(self) -> None:
+        kinds = (self.url, str), (self.bytes, int | None), (self.version, str | None)
+        if not all(isinstance(value, kind) for value, kind in kinds):
+            raise TypeError("not the record of a download")
+
 
 class _Cut(Exception):
     """The connection failed; a retry may succeed."""
@@ -79,14 +90,18 @@ def fetch(
     say: Say = lambda line: None,
     progress: Progress = lambda done, total: None,
     tries: int = 4,
+    most_tries: int = 100,
     pause_s: float = 0.5,
     timeout_s: float = 30.0,
+    window_s: float = WINDOW_S,
 ) -> None:
     """Download `source` to `path`, unless the file is there already.
 
     spare: additional disk space to require, relative to the size of the file. tries: consecutive attempts
-    without progress; the pause between them doubles. Raises ModelError: disk full, no connection, wrong
-    checksum. A partial download is kept for the next call, a complete one with the wrong checksum is not.
+    without progress; the pause between them doubles. most_tries: attempts with and without progress.
+    timeout_s: silence that ends an attempt. window_s: time over which the rate is measured, and the longest
+    for headers. Raises ModelError: disk full, no connection, too slow, too long, wrong checksum. A partial
+    download is kept for the next call, one that is too long or has the wrong checksum is not.
     """
     if path.exists():
         say(f"checking {path}")
@@ -94,22 +109,24 @@ def fetch(
             source.check(path)
             return
     file = _part(path)
-    longest, failed = 0, 0
+    longest, failed, made = 0, 0, 0
     while True:
         try:
-            _transfer(source, path, spare, progress, timeout_s)
+            _transfer(source, path, spare, progress, timeout_s, window_s)
             break
+        except TooLong as problem:
+            _discard(path)
+            raise ModelError(f"{source.place}: the server sends {problem}; {_trust(source)}") from problem
+        except TooSlow as problem:
+            raise ModelError(f"{source.place}: {problem}; {_kept(file)}") from problem
         except _Cut as cut:
             if isinstance(cut, _Stale):
                 _discard(path)
             here = file.stat().st_size if file.exists() else 0
             failed = 0 if here > longest else failed + 1
-            longest = max(here, longest)
-            if failed >= tries:
-                raise ModelError(
-                    f"{source.place}: {cut}; {size(here)} of it are kept: run the same command again to "
-                    "resume, or pass a local file with --from or --vocab"
-                ) from cut
+            longest, made = max(here, longest), made + 1
+            if failed >= tries or made >= most_tries:
+                raise ModelError(f"{source.place}: {cut}; {_kept(file)}") from cut
             say(f"{cut}; trying again")
             time.sleep(pause_s * 2**failed)
     say(f"checking {path.name}")
@@ -160,6 +177,20 @@ def size(bytes: int) -> str:
     return f"{bytes} bytes"
 
 
+def _kept(file: Path) -> str:
+    here = size(file.stat().st_size if file.exists() else 0)
+    return (
+        f"{here} of it are kept: run the same command again to resume, or pass a local file with --from or "
+        "--vocab"
+    )
+
+
+def _trust(source: Source) -> str:
+    if source.bytes is not None and source.option:
+        return f"if you trust it, give its sha256 with {source.option}"
+    return "check the address" if source.most else "if you trust it, raise XSEARCH_MAX_DOWNLOAD_GB"
+
+
 def _part(path: Path) -> Path:
     return path.with_name(f"{path.name}.part")
 
@@ -173,19 +204,25 @@ def _discard(path: Path) -> None:
     _record(path).unlink(missing_ok=True)
 
 
-def _transfer(source: Source, path: Path, spare: float, progress: Progress, timeout_s: float) -> None:
+def _transfer(
+    source: Source, path: Path, spare: float, progress: Progress, timeout_s: float, window_s: float
+) -> None:
     """Request the missing bytes. Raises _Cut if the connection ends before the last one."""
     part, here = unfinished(path) or (Part(source.place), 0)
     if part.url != source.place:
         part, here = Part(source.place), 0
     if here and here == part.bytes:
         return
-    with _ask(part, here, timeout_s) as answer:
+    with _ask(part, here, timeout_s, window_s) as answer:
         here = here if answer.status == 206 else 0
         total = source.bytes if answer.length is None else here + answer.length
         if total != (source.bytes or total):
-            trust = f"; if you trust it, give its sha256 with {source.option}" if source.option else ""
-            raise ModelError(f"{source.place}: expected {source.bytes:,} bytes, it has {total:,}{trust}")
+            raise ModelError(
+                f"{source.place}: expected {source.bytes:,} bytes, it has {total:,}; {_trust(source)}"
+            )
+        most = total or source.most or max_bytes()
+        if source.bytes is None and most > (source.most or max_bytes()):
+            raise TooLong(f"{most:,} bytes")
         if here and total != part.bytes:
             raise _Stale("the remote file has changed")
 
@@ -193,6 +230,9 @@ def _transfer(source: Source, path: Path, spare: float, progress: Progress, time
             return 0 if total is None else total - here + int(spare * total)
 
         need_room(path.parent, room())
+        if total is None:  # leave others some of the disk
+            most = min(most, here + shutil.disk_usage(path.parent).free // 2)
+        transfer = Transfer(most, done=here, window_s=window_s)
         try:
             if not here:
                 _discard(path)
@@ -202,6 +242,7 @@ def _transfer(source: Source, path: Path, spare: float, progress: Progress, time
             with _part(path).open("ab") as file:
                 progress(here, total)
                 while chunk := _read(answer):
+                    transfer.add(len(chunk))
                     file.write(chunk)
                     here += len(chunk)
                     progress(here, total)
@@ -211,7 +252,7 @@ def _transfer(source: Source, path: Path, spare: float, progress: Progress, time
         raise _Cut("the connection was cut")
 
 
-def _ask(part: Part, here: int, timeout_s: float) -> HTTPResponse:
+def _ask(part: Part, here: int, timeout_s: float, window_s: float) -> _Response:
     """The response with the bytes after the first `here`, or with all if the server ignores ranges."""
     headers = {"User-Agent": "xsearch", "Accept-Encoding": "identity"}
     if here:
@@ -221,8 +262,8 @@ def _ask(part: Part, here: int, timeout_s: float) -> HTTPResponse:
     opener = request.OpenerDirector()  # urlopen would follow redirects to FTP
     for handler in (
         request.ProxyHandler(),
-        request.HTTPHandler(),
-        request.HTTPSHandler(),
+        _HTTPHandler(window_s),
+        _HTTPSHandler(window_s),
         request.HTTPRedirectHandler(),
         request.HTTPDefaultErrorHandler(),
         request.HTTPErrorProcessor(),
@@ -241,18 +282,79 @@ def _ask(part: Part, here: int, timeout_s: float) -> HTTPResponse:
         raise ModelError(f"{part.url}: {status}; check the address") from error
     except (InvalidURL, ValueError) as error:
         raise UsageError(f"{part.url} is not a URL: {error}") from error
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, TooLong, TooSlow) as error:
         raise _Cut(_reason(error)) from error
     if answer.status == 206 and not (answer.headers["Content-Range"] or "").startswith(f"bytes {here}-"):
         answer.close()
         raise _Stale("the server sent another range than requested")
-    return answer
+    return cast(_Response, answer)
 
 
-def _read(answer: HTTPResponse) -> bytes:
+class _Response(HTTPResponse):
+    """A response whose headers, redirects and chunks each take a bounded number of bytes and seconds."""
+
+    def __init__(self, sock: Any, *args: Any, window_s: float, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self._window_s = window_s
+        self._wire = _Wire(self.fp.detach())
+        self.fp = BufferedReader(self._wire)
+        self.allow(FRAMING)
+
+    def allow(self, count: int) -> None:
+        """Accept `count` bytes from now on."""
+        self._wire.transfer = Transfer(count, seconds=self._window_s)
+
+
+class _Wire(RawIOBase):
+    """The bytes of a socket, counted."""
+
+    transfer: Transfer
+
+    def __init__(self, raw: RawIOBase) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        count = cast(Any, self._raw).readinto(buffer)
+        self.transfer.add(count or 0)
+        return cast("int | None", count)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Bounded:
+    """An opener of connections with `_Response`s."""
+
+    def __init__(self, window_s: float) -> None:
+        super().__init__()
+        self._window_s = window_s
+
+    def do_open(self, http_class: Any, req: Any, **options: Any) -> HTTPResponse:
+        def connection(host: str, **more: Any) -> Any:
+            made = http_class(host, **more)
+            made.response_class = partial(_Response, window_s=self._window_s)
+            return made
+
+        return cast(HTTPResponse, cast(Any, super()).do_open(connection, req, **options))
+
+
+class _HTTPHandler(_Bounded, request.HTTPHandler):
+    pass
+
+
+class _HTTPSHandler(_Bounded, request.HTTPSHandler):
+    pass
+
+
+def _read(answer: _Response) -> bytes:
+    answer.allow(CHUNK + FRAMING)
     try:
         return answer.read1(CHUNK)
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, TooLong, TooSlow) as error:
         raise _Cut(_reason(error)) from error
 
 

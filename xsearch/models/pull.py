@@ -49,6 +49,7 @@ CHECKPOINT = Source(
 VOCABULARY = Source(
     "https://github.com/facebookresearch/ImageBind/raw/main/imagebind/bpe/bpe_simple_vocab_16e6.txt.gz",
     "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+    most=16 << 20,
 )
 LICENCE = "CC-BY-NC-4.0"  # of the weights, as an SPDX identifier
 

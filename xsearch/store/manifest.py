@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Damaged, NoCollection, StoreError
 from xsearch.store.nearest import NAME, default_collection, user_collection
-from xsearch.system.durable import read_file
+from xsearch.system.durable import open_file, read_file
 from xsearch.system.folder import Folder
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint
 
@@ -27,6 +30,7 @@ __all__ = [
     "Manifest",
     "Mark",
     "SegmentEntry",
+    "open_manifest",
     "read_manifest",
     "read_mark",
     "write_manifest",
@@ -146,8 +150,26 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
 
     Raises NoCollection if it does not exist, StoreError if it is damaged or from a newer xsearch.
     """
+    manifest, file = open_manifest(folder, name)
+    file.close()
+    return manifest
+
+
+def open_manifest(folder: Path, name: str = NAME) -> tuple[Manifest, BufferedReader]:
+    """`read_manifest`, and the open file with a shared lock, which keeps the files of that generation."""
+    file = _opened(folder, name)
     try:
-        written = read_file(folder / name, LARGEST)
+        with suppress(OSError):  # not supported, or about to be deleted: a file that is missing then shows it
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _read(folder, name, file), file
+    except BaseException:
+        file.close()
+        raise
+
+
+def _opened(folder: Path, name: str) -> BufferedReader:
+    try:
+        return open_file(folder / name)
     except (FileNotFoundError, NotADirectoryError):
         if name == NAME and (folder / COPY).exists():
             raise Damaged(folder, name, "missing") from None
@@ -159,7 +181,18 @@ def read_manifest(folder: Path, name: str = NAME) -> Manifest:
             f"create one with `xsearch ingest MEDIA --collection {folder}`"
         ) from None
     except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise Damaged(folder, name, "not a regular file") from error
         raise StoreError(f"cannot read {folder / name}: {error}") from error
+
+
+def _read(folder: Path, name: str, file: BufferedReader) -> Manifest:
+    try:
+        written = file.read(LARGEST + 1)
+    except OSError as error:
+        raise StoreError(f"cannot read {folder / name}: {error}") from error
+    if len(written) > LARGEST:
+        raise Damaged(folder, name, f"larger than {LARGEST:,} bytes")
     content = _parsed(folder, name, written)
     try:
         return _manifest(content)
@@ -178,10 +211,11 @@ def _parsed(folder: Path, name: str, written: bytes) -> dict[str, Any]:
     version = content.get("format", FORMAT)
     if version != 1 and written != _sealed(written.rpartition(SEAL)[0]):
         raise Damaged(folder, name, "a wrong checksum")
-    if version not in (1, 2, FORMAT) or isinstance(version, bool):
+    if type(version) is not int:
+        raise Damaged(folder, name, "not a manifest: no format")
+    if version not in (1, 2, FORMAT):
         raise StoreError(
-            f"{folder} has format {str(version)[:20]}, this xsearch supports up to {FORMAT}; "
-            "install a newer xsearch"
+            f"{folder} has format {version}, this xsearch supports up to {FORMAT}; install a newer xsearch"
         )
     if version != 1:
         del content["sha256"]
@@ -191,10 +225,12 @@ def _parsed(folder: Path, name: str, written: bytes) -> dict[str, Any]:
 def _manifest(content: dict[str, Any]) -> Manifest:
     """Build a manifest, checking each value: collections come from strangers. Raises ValueError etc."""
     model = Fingerprint(**content.pop("model"))
-    _count(content["format"])
     if not 0 < _count(model.dim) <= MAX_DIM:
         raise ValueError(f"{model.dim} dimensions")
     _names((model.name, model.digest, model.preprocessing), ".*")
+    _count(content["format"])
+    if not all(isinstance(content[name], list) for name in ("segments", "tombstones", "skipped", "previous")):
+        raise TypeError("expected lists")
     segments = tuple(_segment(entry) for entry in content.pop("segments"))
     manifest = Manifest(
         model,
@@ -244,9 +280,11 @@ def _names(values: Iterable[Any], pattern: str) -> tuple[str, ...]:
 
 
 def _digests(content: Any, pattern: str) -> dict[str, str]:
+    if not isinstance(content, dict):
+        raise TypeError("expected digests")
     _names(content.keys(), pattern)
     _names(content.values(), _SHA256)
-    return dict(content)
+    return content
 
 
 def write_manifest(folder: Folder, manifest: Manifest) -> None:

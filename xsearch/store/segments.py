@@ -63,6 +63,7 @@ ITEM_SCHEMA = pa.schema(
         pa.field("duration_s", pa.float64()),
         pa.field("text", pa.string()),
         pa.field("unknown_share", pa.float32()),
+        pa.field("imported_from", pa.string()),
     ]
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)

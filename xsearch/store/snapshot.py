@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, cached_property
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch.errors import Reason, StoreError
-from xsearch.store.filters import evaluate
-from xsearch.store.manifest import Manifest
+from xsearch.store.filters import SharedColumns, evaluate
+from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.mapped import array, view
 from xsearch.store.pages import check_all
 from xsearch.store.segments import Segment, read_table, unify
@@ -39,8 +41,17 @@ class Snapshot:
     Files are memory-mapped up front and decoded on access. An item's row is its position in `ids`.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, previous: Snapshot | None = None) -> None:
-        """previous: an earlier snapshot of the same collection, to reuse its open segments."""
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        previous: Snapshot | None = None,
+        lease: BufferedReader | None = None,
+    ) -> None:
+        """previous: an earlier snapshot of the same collection, to reuse its open segments.
+
+        lease: the locked file of the manifest, see `open_manifest`; open as long as the snapshot is used.
+        """
         self.path = folder
         self.manifest = manifest
         self._open: dict[str, Segment] = {} if previous is None else previous._open
@@ -55,6 +66,9 @@ class Snapshot:
         dead = [view(chunk, np.int64) for chunk in self._tables("tombstones")["id"].chunks]
         self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
         self._skipped = self._tables("skipped")
+        self._shared = SharedColumns()
+        if lease is not None:
+            weakref.finalize(self, lease.close)
 
     def _tables(self, kind: str) -> pa.Table:
         """Concatenate the tables of `kind`: tombstones or skipped files."""
@@ -103,6 +117,12 @@ class Snapshot:
     def _alive(self) -> np.ndarray:
         """Whether each row of the segments has not been removed: bool."""
         return ~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)
+
+    def removed(self, entries: Collection[SegmentEntry], ids: np.ndarray) -> np.ndarray:
+        """Return the removed ids, with those in `ids`, that rows of these of its segments have: int64."""
+        kept = [self._open[entry.folder].ids for entry in entries if entry.folder in self._open]
+        dead = np.union1d(self._dead, ids)
+        return dead[is_in(dead, np.concatenate([np.empty(0, np.int64), *kept]))]
 
     @property
     def modalities(self) -> np.ndarray:
@@ -253,7 +273,7 @@ class Snapshot:
         """Return all live items in the order of `ids`; `columns` as for `items`."""
         schema = self._select_schema(columns)
         parts = (segment.columns(schema) for segment in self._segments)
-        table = pa.concat_tables([schema.empty_table(), *parts])
+        table = pa.concat_tables([pa.Table.from_batches([], schema), *parts])
         return table.filter(pa.array(self._alive)) if len(self._dead) else table
 
     def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
@@ -262,7 +282,7 @@ class Snapshot:
         where: SQL boolean expression over the columns of `self.schema`. modalities: modalities to keep.
         Raises BadFilter for anything but a single read-only expression.
         """
-        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table)
+        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table, self._shared)
         if modalities is None:
             return ids
         kept = np.isin(self.kinds, [KINDS.index(modality) for modality in modalities])

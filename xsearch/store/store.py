@@ -14,13 +14,16 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from xsearch.errors import Damaged, Locked, StoreError
+from xsearch.store.generations import GENERATIONS
 from xsearch.store.manifest import (
     COPY,
     FOLDERS,
     MARK,
     PART,
+    QUARANTINE,
     Manifest,
     Mark,
+    open_manifest,
     read_manifest,
     read_mark,
     write_manifest,
@@ -37,7 +40,7 @@ __all__ = ["Store"]
 
 LOCK, HOLDER = "lock", "lock.json"
 CREATION_S = 30.0  # longest wait for another process that creates the same collection
-LEFT_BEHIND = {*FOLDERS, LOCK, HOLDER, MARK}  # by a killed `create`, besides scratch files
+LEFT_BEHIND = {*FOLDERS, GENERATIONS, LOCK, HOLDER, MARK}  # by a killed `create`, besides scratch files
 SEALED = 80  # bytes at the end of a manifest that hold its checksum
 
 
@@ -97,7 +100,7 @@ class Store:
         apart, repeat if commits are faster than the clock of the file system (measured).
         """
         try:
-            descriptor = os.open(self._manifest, os.O_RDONLY)
+            descriptor = os.open(self._manifest, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             read_manifest(self.path)  # raises with the reason
             raise
@@ -113,14 +116,18 @@ class Store:
 
         previous: an earlier snapshot, to reuse its open files.
         """
-        manifest = read_manifest(self.path)
+        failed = None
         while True:
+            manifest, lease = open_manifest(self.path)
             try:
-                return Snapshot(self.path, manifest, previous)
-            except (OSError, pa.ArrowException) as error:
+                return Snapshot(self.path, manifest, previous, lease)
+            except BaseException as error:
+                lease.close()
+                if not isinstance(error, OSError | pa.ArrowException):
+                    raise
                 # Two commits and a compact may pass between reading the manifest and mapping its files.
-                failed, manifest = manifest.generation, read_manifest(self.path)
-                if manifest.generation == failed:
+                failed, before = manifest.generation, failed
+                if failed == before:
                     raise StoreError(
                         f"cannot read {self.path}: {error}; run `xsearch verify --collection {self.path}`"
                     ) from error
@@ -141,7 +148,17 @@ class Store:
             with suppress(Damaged):  # a finding of `verify`; the manifest says less, but enough
                 mark = read_mark(self.path)
             manifest = recover_manifest(self.path)[0] if repair else _last_manifest(self.path)
-            yield Writer(Folder(self.path, step), manifest, mark)
+            yield Writer(_checked(Folder(self.path, step)), manifest, mark)
+
+
+def _checked(folder: Folder) -> Folder:
+    """The same folder. Raises StoreError if a writer could leave it."""
+    try:
+        for name in {*FOLDERS, GENERATIONS, QUARANTINE}.intersection(folder.names()):
+            folder.open(name)
+    except NotADirectoryError as error:
+        raise StoreError(f"{error.filename} {error.strerror}") from error
+    return folder
 
 
 def _last_manifest(path: Path) -> Manifest:

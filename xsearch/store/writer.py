@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch.errors import Damaged, StoreError
+from xsearch.store.generations import keep, still_read
 from xsearch.store.manifest import (
     FOLDERS,
     FORMAT,
@@ -26,6 +28,7 @@ from xsearch.store.manifest import (
     SegmentEntry,
     write_manifest,
 )
+from xsearch.store.merging import groups, joined
 from xsearch.store.segments import MAPPED, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
 from xsearch.system.durable import digest
@@ -34,8 +37,10 @@ from xsearch.types import Modality
 
 __all__ = ["Compaction", "Writer"]
 
+LOG = logging.getLogger("xsearch")
+
 UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
-SEGMENT_ROWS = 131_072  # target of compaction: 256 MB of float16 at 1024 dimensions
+MOST_TABLES = 8  # of tombstones, and of skipped files, before they are merged into one
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,8 @@ class Compaction:
     segments_before: int
     segments_after: int
     freed_bytes: int
+    kept_bytes: int = 0  # of older generations, which are deleted once nobody reads them
+    readers: tuple[int, ...] = ()  # process ids of those who do; 0: unknown
 
 
 class Writer:
@@ -57,13 +64,14 @@ class Writer:
         """mark: what has been committed before, if a manifest from a backup has taken its place."""
         self.path = folder.path
         self._folder, self._mark = folder, mark
+        self._is_linked = True
+        self._snapshot: Snapshot | None = None
         self._start(manifest)
 
     def _start(self, manifest: Manifest) -> None:
         """Start from `manifest` with no pending changes."""
         self.manifest = manifest
         self._first_id = self.next_id = max(manifest.next_id, self._mark.next_id)
-        self._snapshot: Snapshot | None = None
         self._items: list[pa.Table] = []
         self._vectors: list[np.ndarray] = []
         self._removed: set[int] = set()
@@ -76,8 +84,8 @@ class Writer:
     @property
     def snapshot(self) -> Snapshot:
         """Snapshot of the last commit."""
-        if self._snapshot is None:
-            self._snapshot = Snapshot(self.path, self.manifest)
+        if self._snapshot is None or self._snapshot.manifest is not self.manifest:
+            self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
         return self._snapshot
 
     def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:
@@ -193,11 +201,12 @@ class Writer:
         Raises StoreError if the disk is full or fails; the collection is unchanged, retrying is safe.
         """
         with self._writing():
+            segments = tuple(self._add_items())
             manifest = replace(
                 self.manifest,
                 next_id=self.next_id,
-                segments=(*self.manifest.segments, *self._write_items()),
-                tombstones=(*self.manifest.tombstones, *self._write_tombstones()),
+                segments=segments,
+                tombstones=self._write_tombstones(segments),
                 skipped=self._write_skips(),
                 index=self._index,
                 words=self._words,
@@ -210,7 +219,7 @@ class Writer:
     def compact(self) -> Compaction:
         """Commit, merge small segments, drop removed items and delete unreferenced files.
 
-        Files of the previous generation are kept for its readers until the next compaction.
+        Files of older generations are kept only while other processes read them.
         """
         self.commit()
         before = self.manifest
@@ -221,9 +230,10 @@ class Writer:
                 tombstones=(),
                 skipped=self._write_skips(merge=True),
             )
-            if merged != before or before.previous:
+            if merged != before:
                 self._publish(merged)
-            return Compaction(len(before.segments), len(merged.segments), self._delete_garbage())
+        freed, kept, readers = self.tidy(keep_previous=not self._is_linked)
+        return Compaction(len(before.segments), len(merged.segments), freed, kept, readers)
 
     def quarantine(self, names: Collection[str]) -> None:
         """Move `names` of `manifest.files()` to `quarantine/`, commit without them, calibration and words.
@@ -269,6 +279,7 @@ class Writer:
             previous=tuple(sorted(self.manifest.files() - manifest.files())),
             digests=self._digests(manifest),
         )
+        self._is_linked = keep(self._folder, self.manifest.generation)
         write_manifest(self._folder, manifest)
         self._start(manifest)
 
@@ -282,24 +293,69 @@ class Writer:
             names += indexed or [folder + path.name for path in (self.path / folder).glob("*")]
         return {name: known.get(name) or digest(self.path / name) for name in names}
 
-    def _write_items(self) -> list[SegmentEntry]:
-        if not self._items:
-            return []
-        schema = unify([table.schema for table in self._items])
-        items = pa.concat_tables(conform(table, schema) for table in self._items)
-        return [write_segment(self._open("segments"), items, np.concatenate(self._vectors))]
+    def _add_items(self) -> Iterator[SegmentEntry]:
+        """Yield the segments with the pending items, small ones merged; see `merging.groups`."""
+        entries = self.manifest.segments
+        sizes = [*(entry.rows for entry in entries), *filter(None, [sum(map(len, self._items))])]
+        for group in groups(sizes) if self._items else [[i] for i in range(len(entries))]:
+            old = [entries[i] for i in group if i < len(entries)]
+            if group == [i for i in group[:1] if i < len(entries)]:
+                yield old[0]
+                continue
+            ids = self._live(old)
+            try:
+                tables, vectors = self._read(old, ids)
+            except Damaged as damage:
+                LOG.warning("%s; segments are not merged", damage)
+                yield from old
+                tables, vectors = [], []
+            if group[-1] == len(entries):
+                tables, vectors = tables + self._items, vectors + self._vectors
+            if tables:
+                yield self._write_segment(tables, vectors)
 
-    def _write_tombstones(self) -> list[str]:
-        if not self._removed:
-            return []
-        ids = pa.table({"id": sorted(self._removed)}, schema=SCHEMAS["tombstones"])
-        return [self._write("tombstones", ids)]
+    def _live(self, entries: Sequence[SegmentEntry]) -> np.ndarray:
+        """Return the ids of adjacent segments that are not removed: int64, ascending."""
+        ids = self.snapshot.ids
+        if not entries:
+            return ids[:0]
+        live = ids[slice(*np.searchsorted(ids, [entries[0].first_id, entries[-1].last_id + 1]))]
+        return live[~np.isin(live, list(self._removed))] if self._removed else live
+
+    def _read(
+        self, entries: Sequence[SegmentEntry], ids: np.ndarray
+    ) -> tuple[list[pa.Table], list[np.ndarray]]:
+        """Return these items of adjacent segments and their vectors, both in parts. Raises Damaged."""
+        for entry in entries:  # copied damage would get valid checksums
+            for name, sha256 in entry.sha256.items():
+                if digest(self.path / entry.folder / name) != sha256:
+                    raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
+        if not len(ids):
+            return [], []
+        return [self.snapshot.items(ids)], [block for _, block in self.snapshot.blocks(ids)]
+
+    def _write_segment(self, tables: Sequence[pa.Table], vectors: Sequence[np.ndarray]) -> SegmentEntry:
+        schema = unify([table.schema for table in tables])
+        items = pa.concat_tables(conform(table, schema) for table in tables)
+        return write_segment(self._open("segments"), items, np.concatenate(vectors))
+
+    def _write_tombstones(self, segments: Collection[SegmentEntry]) -> tuple[str, ...]:
+        """Return the tables of removed items after this commit, which has these segments."""
+        uuids, ids = self.manifest.tombstones, np.array(sorted(self._removed), np.int64)
+        if not len(ids):
+            return uuids
+        if len(uuids) >= MOST_TABLES:
+            uuids, ids = (), self.snapshot.removed(segments, ids)
+        table = pa.table({"id": ids}, schema=SCHEMAS["tombstones"])
+        return (*uuids, self._write("tombstones", table)) if len(ids) else uuids
 
     def _write_skips(self, *, merge: bool = False) -> tuple[str, ...]:
+        """Return the tables of skipped files after this commit; `merge` them into one."""
         new = pa.Table.from_pylist(list(self._skips.values()), SCHEMAS["skipped"])
         uuids = self.manifest.skipped
         old = self.snapshot.skipped(everything=True) if uuids else SCHEMAS["skipped"].empty_table()
         kept = old.filter(pc.invert(pc.is_in(old["path"], pa.array(sorted(self._unskipped), pa.string()))))
+        merge = merge or (len(new) > 0 and len(uuids) >= MOST_TABLES)
         if len(kept) < len(old) or (merge and len(uuids) > 1):
             uuids, new = (), pa.concat_tables([kept, new])
         return (*uuids, self._write("skipped", new)) if len(new) else uuids
@@ -315,41 +371,36 @@ class Writer:
 
     def _merge(self) -> Iterator[SegmentEntry]:
         """Yield the segments without removed items, adjacent ones merged up to SEGMENT_ROWS rows."""
-        ids = self.snapshot.ids
-        groups: list[tuple[list[SegmentEntry], np.ndarray]] = []  # segments and their live ids
-        for entry in self.manifest.segments:
-            live = ids[slice(*np.searchsorted(ids, [entry.first_id, entry.last_id + 1]))]
-            if groups and len(groups[-1][1]) + len(live) <= SEGMENT_ROWS:
-                groups[-1] = ([*groups[-1][0], entry], np.concatenate([groups[-1][1], live]))
-            else:
-                groups.append(([entry], live))
-        for entries, live in groups:
-            if len(entries) == 1 and entries[0].rows == len(live) and MAPPED in entries[0].sha256:
-                yield entries[0]
-            elif len(live):
-                for entry in entries:
-                    self._check(entry)
-                vectors = np.concatenate([block for _, block in self.snapshot.blocks(live)])
-                yield write_segment(self._open("segments"), self.snapshot.items(live), vectors)
+        entries = self.manifest.segments
+        sizes = [len(self._live([entry])) for entry in entries]
+        for group in joined(sizes, range(len(entries))):
+            old = [entries[i] for i in group]
+            ids = self._live(old)
+            if len(old) == 1 and old[0].rows == len(ids) and MAPPED in old[0].sha256:
+                yield old[0]
+            elif len(ids):
+                yield self._write_segment(*self._read(old, ids))
 
-    def _check(self, entry: SegmentEntry) -> None:
-        """Verify all files of a segment: copied damage would get valid checksums. Raises Damaged."""
-        for name, sha256 in entry.sha256.items():
-            if digest(self.path / entry.folder / name) != sha256:
-                raise Damaged(self.path, f"{entry.folder}/{name}", "a wrong sha256")
+    def tidy(self, *, keep_previous: bool = True) -> tuple[int, int, tuple[int, ...]]:
+        """Delete what writers have written and neither this generation nor one that is read references.
 
-    def _delete_garbage(self) -> int:
-        """Delete what a writer has written and neither this nor the previous generation references.
-
-        Returns the bytes freed.
+        keep_previous: nor the previous one, for readers that are just opening it.
+        Returns the bytes freed, and those kept for readers of old generations, with their process ids.
         """
-        keep = self.manifest.files() | set(self.manifest.previous)
-        freed = 0
-        for kind, (pattern, files) in FOLDERS.items():
-            folder = self._open(kind)
-            for name in folder.names():
-                if f"{kind}/{name}" not in keep and re.fullmatch(pattern, name):
-                    freed += folder.remove(name, files)
-        for name in filter(PART.fullmatch, self._folder.names()):
-            freed += self._folder.remove(name)
-        return freed
+        with self._writing():
+            current = self.manifest.files()
+            reading = list(still_read(self._folder))
+            keep = current.union(self.manifest.previous if keep_previous else ())
+            needed = {name for each in reading for name in each.manifest.files()} - current
+            freed = kept = 0
+            for kind, (pattern, files) in FOLDERS.items():
+                folder = self._open(kind)
+                for name in folder.names():
+                    path = f"{kind}/{name}"
+                    if path in needed:
+                        kept += folder.size(name)
+                    elif path not in keep and re.fullmatch(pattern, name):
+                        freed += folder.remove(name, files)
+            for name in filter(PART.fullmatch, self._folder.names()):
+                freed += self._folder.remove(name)
+        return freed, kept, tuple(sorted({pid for each in reading for pid in each.readers}))

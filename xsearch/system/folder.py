@@ -95,6 +95,11 @@ class Folder:
         target.fsync()
         self.fsync()
 
+    def link(self, name: str, target: Folder, new: str) -> None:
+        """Give a file a second name, in `target`. Not durable."""
+        self._step(f"link {target._inside(new)}")
+        os.link(name, new, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor, follow_symlinks=False)
+
     def publish(self, name: str, content: bytes) -> None:
         """Write a file durably; readers see its old content or the new, never a mixture."""
         part = f".{name}.{uuid4().hex}.part"
@@ -109,6 +114,14 @@ class Folder:
             with suppress(OSError):
                 self.remove(part)
             raise
+
+    def size(self, name: str) -> int:
+        """The bytes of a file, or of the files in a folder."""
+        status = os.stat(name, dir_fd=self._descriptor, follow_symlinks=False)
+        if not S_ISDIR(status.st_mode):
+            return status.st_size
+        folder = self.open(name)
+        return sum(map(folder.size, folder.names()))
 
     def remove(self, name: str, files: Collection[str] = ()) -> int:
         """Delete a file or link, or of a folder the named `files`, and the folder if it is empty then.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["keep_memory", "total_memory"]
+__all__ = ["is_short", "keep_memory", "total_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_ of glibc's malloc.h
+SPARE = 256 << 20  # bytes; a thread reserves 128 MB for malloc and 8 MB for its stack
 
 
 def total_memory(root: Path = Path("/")) -> int:
@@ -42,3 +44,12 @@ def keep_memory() -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_MMAP_THRESHOLD, 32 << 20)  # maximum in glibc
         libc.mallopt(_TRIM_THRESHOLD, 256 << 20)
+
+
+def is_short() -> bool:
+    """Whether the limits of this process (`ulimit -v`) or of the machine refuse it SPARE more bytes."""
+    try:
+        mmap.mmap(-1, SPARE).close()
+    except (OSError, MemoryError):
+        return True
+    return False

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from xsearch.errors import Unreadable
 from xsearch.media import container
 from xsearch.media.audio import chained, mono
 from xsearch.media.audio.mono import Block
+from xsearch.media.faults import Watched, unless_passing
 from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
 __all__ = ["read", "track"]
@@ -73,7 +74,7 @@ def track(path: Path) -> Iterator[Sample]:
 
 
 def _is_audible(path: Path, number: int) -> bool:
-    with suppress(Exception):  # decoders raise undocumented exceptions on damaged input
+    with unless_passing(Exception):  # decoders raise undocumented exceptions on damaged input
         return any(
             np.abs(sample.data).max() > SILENCE for sample in islice(_track(path, number), SILENT_WINDOWS)
         )
@@ -109,7 +110,7 @@ def _duration_s(path: Path, source: Any, number: int) -> float | None:
     return total_s if is_wrong else duration_s
 
 
-def _sndfile(file: Path | IO[bytes]) -> Any | None:
+def _sndfile(file: Path | Watched) -> Any | None:
     """Return a `soundfile.SoundFile`, or None if FFmpeg should decode the file."""
     import soundfile
 
@@ -129,7 +130,7 @@ def _peak(sound: Any) -> float:
     return highest
 
 
-def _blocks(path: Path, sound: Any, part: IO[bytes] | None = None) -> Iterator[Block]:
+def _blocks(path: Path, sound: Any, part: Watched | None = None) -> Iterator[Block]:
     """Yield what libsndfile decodes of a file, or a part of it; where it gives up, FFmpeg continues."""
     done = 0
     for values in _values(sound):
@@ -182,10 +183,11 @@ def _link(path: Path, span: tuple[int, int]) -> Iterator[tuple[Iterator[Block], 
     """Yield the blocks of a link and its duration."""
     start, end = span
     with path.open("rb") as file:
-        part = chained.Link(file, start, end - start)
+        part = Watched(chained.Link(file, start, end - start))
         if sound := _sndfile(part):
             with sound:
                 yield _blocks(path, sound, part), sound.frames / sound.samplerate
+            part.check()
         else:
             part.seek(0)
             with container.opened(path, part) as source:

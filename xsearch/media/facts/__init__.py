@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from xsearch.media.facts import captions, still, tags, takeout, values, xmp
+from xsearch.media.faults import reading, unless_passing
 from xsearch.types import PICTURES, MediaFile, Modality
 
 __all__ = ["COLUMNS", "SPOKEN", "Stated", "facts", "of_sidecar", "of_takeout", "unstated", "words"]
@@ -72,9 +73,12 @@ class Stated(NamedTuple):
 
 
 def facts(file: MediaFile) -> dict[str, Any]:
-    """Return what a file and its XMP sidecar state: a value for each such column. Never raises."""
+    """Return what a file and its sidecars state: a value for each such column.
+
+    Whatever is damaged states nothing. Raises Transient for what is not the fault of the file.
+    """
     stated: dict[str, Any] = {}
-    with suppress(Exception), warnings.catch_warnings():  # whatever is damaged states nothing
+    with reading(file.path), unless_passing(Exception), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if file.modality in PICTURES:
             stated = still.columns(file.path)

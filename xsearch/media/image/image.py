@@ -18,8 +18,9 @@ from typing import IO, Any, cast
 import numpy as np
 from PIL import Image, ImageOps, ImageStat, UnidentifiedImageError
 
-from xsearch.errors import MissingPackage, TooLarge, Unreadable
+from xsearch.errors import MissingPackage, TooLarge, Unreadable, Unsupported
 from xsearch.media import formats
+from xsearch.media.faults import unless_passing
 from xsearch.media.image import raw, tiff
 from xsearch.types import MediaFile, Modality, Sample
 
@@ -63,7 +64,7 @@ def _shown(image: Image.Image) -> Image.Image:
     contrasts = [_contrast(frame)] if image.format in _ANIMATED and cast(Any, image).is_animated else []
     if not contrasts or contrasts[0] >= BLANK:
         return frame
-    with suppress(EOFError, OSError, SyntaxError):  # the last frame, or a damaged one
+    with suppress(EOFError), unless_passing(OSError, SyntaxError):  # the last frame, or a damaged one
         for number in range(1, FRAMES):
             image.seek(number)
             contrasts.append(_contrast(to_rgb(ImageOps.exif_transpose(image))))
@@ -97,7 +98,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise Unreadable(f"{path}: the text in it is too large; remove its metadata") from error
     except OSError as error:
         problem = "truncated" if "truncated" in str(error) else "damaged"
-        raise Unreadable(f"{path}: {problem} image; replace the file") from error
+        raise Unreadable(f"{path}: a {problem} image; replace the file") from error
 
 
 def _opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
@@ -127,7 +128,8 @@ def _opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
     except (UnidentifiedImageError, RuntimeError) as error:  # the latter of JPEG XL
         if mime == "image/tiff":
             return _numbers(file, path, limit)
-        raise Unreadable(f"{path}: {_unsupported(path, head, mime)}") from error
+        kind = Unreadable if mime.startswith("image/") else Unsupported
+        raise kind(f"{path}: {_unsupported(path, head, mime)}") from error
     if image.format == "JXL" and not getattr(image, "jpeg", None):
         image.getexif().pop(raw.ORIENTATION, None)  # applied by the decoder: ISO/IEC 18181-2, box Exif
     return image
@@ -151,7 +153,8 @@ def _numbers(file: IO[bytes], path: Path, limit: float) -> Image.Image:
     except Image.DecompressionBombError:
         raise
     except Exception as error:  # damaged, or of a compression or type that Pillow lacks
-        raise Unreadable(
+        kind = Unsupported if isinstance(error, ValueError) else Unreadable
+        raise kind(
             f"{path}: unsupported image format (a variant of TIFF, or damaged): convert it to PNG"
         ) from error
     if values.shape[2] < 3:  # grey, perhaps with opacity

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, BinaryIO, cast
 
 from PIL import Image
 from PIL.ContainerIO import ContainerIO
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import boxes
+from xsearch.media.faults import passing, unless_passing
 from xsearch.media.image import tiff
 from xsearch.media.occurrences import occurrences
 
@@ -40,7 +40,7 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
     rgb = [each for each in rgb if not list(_named(each)) and tiff.WIDTH in each and tiff.HEIGHT in each]
     for each in sorted(rgb, key=_area, reverse=True)[:1]:
         if best is None or _area(each) > best.width * best.height:
-            with suppress(Exception):  # damaged, or a compression that Pillow lacks
+            with unless_passing(Exception):  # damaged, or a compression that Pillow lacks
                 best = tiff.page(file, each)
     if best is None or max(best.size) <= THUMBNAIL:
         sensor = {start for each in directories if tiff.is_mosaic(each) for start in tiff.segments(each)}
@@ -49,7 +49,7 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
         others = _jpegs(file, [*islice((start for start in found if start not in sensor), _MAX_JPEGS)])
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
-        return _developed(path, best, limit)
+        return _developed(file, path, best, limit)
     cr3 = boxes.content(file, b"moov", b"uuid", b"CMT1", end=file.seek(0, 2))
     directories += tiff.directories(BytesIO(cr3 or b""))
     orientation = next((each[ORIENTATION] for each in directories if ORIENTATION in each), None)
@@ -81,26 +81,32 @@ def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
     end = file.seek(0, 2)
     for start in starts:
         part = cast(IO[bytes], ContainerIO(file, start, end - start))
-        with suppress(OSError, ValueError, Image.DecompressionBombError):
+        with unless_passing(OSError, ValueError, Image.DecompressionBombError):
             file.seek(start)
             Image.open(BytesIO(file.read(_HEADER)), formats=["JPEG"])  # Pillow searches as far as it can
             yield Image.open(part, formats=["JPEG"])
 
 
-def _developed(path: Path, thumbnail: Image.Image | None, limit: float) -> Image.Image:
+def _developed(file: IO[bytes], path: Path, thumbnail: Image.Image | None, limit: float) -> Image.Image:
     """Return the sensor's values as a picture of half the size, or else the thumbnail."""
     import rawpy
 
+    file.seek(0)
     try:
-        with rawpy.imread(str(path)) as photo:
+        with rawpy.imread(
+            cast(BinaryIO, file)
+        ) as photo:  # LibRaw calls the end of a file an error of the disk
             if photo.sizes.raw_width * photo.sizes.raw_height > limit:
                 raise Image.DecompressionBombError
             # Blocks of 2 x 2 values become pixels, which takes a quarter of the time
             return Image.fromarray(photo.postprocess(half_size=True, use_camera_wb=True))
     except rawpy.LibRawError as error:
+        if passing(error):
+            raise
         if thumbnail:
             return thumbnail
-        raise Unreadable(
+        kind = Unsupported if isinstance(error, rawpy.LibRawFileUnsupportedError) else Unreadable
+        raise kind(
             f"{path}: RAW photograph without a preview, of an unsupported camera or damaged: "
             "convert it to JPEG or DNG"
         ) from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterator
-from contextlib import suppress
 from typing import IO
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
+
+from xsearch.media.faults import unless_passing
 
 __all__ = [
     "Directory",
@@ -38,8 +39,11 @@ _MAX_DIRECTORIES = 64
 
 def directories(file: IO[bytes]) -> Iterator[Directory]:
     """Yield the directories of a file like TIFF, sub-directories behind their parents; stop at damage."""
+    file.seek(0)
+    if file.read(2) not in (b"II", b"MM"):
+        return
     offsets, visited = deque[int | None]([None]), {0}
-    with suppress(Exception):  # damaged: Pillow raises what it meets
+    with unless_passing(Exception):  # damaged: Pillow raises what it meets
         while offsets and len(visited) <= _MAX_DIRECTORIES:
             if (offset := offsets.popleft()) not in visited:
                 each = directory(file, offset)

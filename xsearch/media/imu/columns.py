@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import text
 from xsearch.media.delimited import Layout, fields, layout
+from xsearch.media.faults import unless_passing
 from xsearch.media.imu import layouts
 
 __all__ = ["Header", "floats", "header", "load", "numbers_of"]
@@ -116,10 +117,9 @@ def numbers_of(column: Any, decimal_point: str = ".") -> np.ndarray | None:
     if pyarrow.types.is_string(column.type):
         column = compute.utf8_trim_whitespace(column)
         column = compute.replace_substring(column, ",", ".") if decimal_point == "," else column
-    try:
+    with unless_passing(pyarrow.ArrowException):
         return floats(column)
-    except pyarrow.ArrowException:
-        return None
+    return None
 
 
 def floats(column: Any) -> np.ndarray:
@@ -172,7 +172,7 @@ def _npz(of: Header, columns: Collection[int]) -> dict[int, Any]:
             rows = array if array.shape[0] == count else array.T
             if array.dtype.kind not in "biufM" or array.ndim > 2 or len(rows) != count > 1:
                 actual = f"{array.dtype}{list(array.shape)}"
-                raise Unreadable(f"{of.path}: {key} is {actual}; expected numbers [N, {count}]")
+                raise Unsupported(f"{of.path}: {key} is {actual}; expected numbers [N, {count}]")
             rows = rows.astype(np.float64)
             loaded.update(zip(span, rows if count > 1 else [rows], strict=True))
     return loaded

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media.imu import clock, gpmf, oxts, sensors
 from xsearch.media.imu.layouts import SENSORS, Series
 from xsearch.types import MediaFile, Modality, Sample
@@ -29,7 +29,7 @@ def read(file: MediaFile) -> Iterator[Sample]:
     if file.mime.startswith("video/"):
         samples = telemetry(file.path)
         if (first := next(samples, None)) is None:
-            raise Unreadable(f"{file.path}: a video without motion telemetry (GPMF of a GoPro)")
+            raise Unsupported(f"{file.path}: a video without motion telemetry (GPMF of a GoPro)")
         yield first
         yield from samples
     elif oxts.is_part(file.path):
@@ -58,7 +58,7 @@ def _windows(path: Path, accel: Series, gyro: Series, *, origin_s: float | None 
     channels = [(accel_s, channel) for channel in accel_xyz.T] + [(gyro_s, channel) for channel in gyro_xyz.T]
     rate_hz = float(1 / np.diff(accel_s)[~_is_gap(accel_s)].mean())
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise Unreadable(
+        raise Unsupported(
             f"{path}: sample rate {rate_hz:.3g} Hz is implausible; name the unit of its time, as time_ms"
         )
     runs = _runs(accel_s, gyro_s)

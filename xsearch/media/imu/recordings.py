@@ -8,7 +8,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-from xsearch.errors import NotMedia, Unreadable
+from xsearch.errors import NotMedia, Unreadable, Unsupported
 from xsearch.media.imu import layouts, oxts, sensors
 
 __all__ = ["may_be_table", "owners", "partners", "recording"]
@@ -40,18 +40,18 @@ def recording(path: Path, *, requested: bool = False) -> tuple[Path, Path | None
     Two files are one recording if their names differ only in the sensor, and in its rate: `X_accel.csv` and
     `X_gyro.csv`. Of several such files, those with gravity and the calibrated ones are read. The folder
     `data` of an `oxts` is the companion of its `timestamps.txt`.
-    Raises NotMedia (Unreadable if `requested`) without IMU columns, Unreadable if one sensor is missing.
+    Raises NotMedia (Unsupported if `requested`) without IMU columns, Unsupported if one sensor is missing.
     """
     if oxts.is_part(path):
         return oxts.recording(path)
     try:
         of = sensors.header(path)
     except Exception as error:  # whatever pyarrow and zipfile raise on damaged input
-        raise Unreadable(f"{path}: damaged table; replace the file") from error
+        raise Unreadable(f"{path}: a damaged table; replace the file") from error
     present = sensors.axes(of)
     if len(present) == 2:
         return path, None
-    refused = Unreadable if requested else NotMedia
+    refused = Unsupported if requested else NotMedia
     sensor = next((sensor for sensor in WORDS if _pattern(sensor).fullmatch(path.stem)), "")
     if axes := sensors.axes(of, sensor).get(sensor):
         present = {sensor: axes}
@@ -64,7 +64,7 @@ def recording(path: Path, *, requested: bool = False) -> tuple[Path, Path | None
     if len(present) == 1 and layouts.clocks(of.names, *present):
         (sensor,) = present
         missing, word = ("gyro", "gyroscope") if sensor == "accel" else ("accel", "accelerometer")
-        raise Unreadable(
+        raise Unsupported(
             f"{path}: no {word} columns; only {sensor} columns in {sensors.listed(of)}; add {missing}_x, "
             f"{missing}_y, {missing}_z, here or in the other table of a pair *_accel.csv and *_gyro.csv"
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.errors import Unreadable
+from xsearch.errors import Unreadable, Unsupported
 from xsearch.media.imu import clock, columns, layouts
 from xsearch.media.imu.columns import Header
 from xsearch.media.imu.layouts import SENSORS, Axes, Clock, Series
@@ -53,7 +53,7 @@ def read(path: Path, sensor: str, *, bare: bool) -> Series:
     of = header(path)
     sensors = axes(of, sensor if bare else "")
     if sensor not in sensors:
-        raise Unreadable(
+        raise Unsupported(
             f"{path}: no {sensor} columns; found {listed(of)}; name them {sensor}_x, {sensor}_y, {sensor}_z"
         )
     its, clocks = sensors[sensor], layouts.clocks(of.names, sensor)
@@ -71,7 +71,7 @@ def read(path: Path, sensor: str, *, bare: bool) -> Series:
     if len({len(values) for values in table.values()}) > 1:
         raise Unreadable(f"{path}: {sensor} and time columns have different lengths; replace the file")
     if device is not None and len(devices := _distinct(table[device])) > 1:
-        raise Unreadable(
+        raise Unsupported(
             f"{path}: rows of {len(devices)} devices in column {of.names[device]}; write a table for each"
         )
     with np.errstate(over="ignore"):
@@ -112,7 +112,7 @@ def _seconds(
     if problem and rate_hz is None:
         raise Unreadable(f"{of.path}: {problem}")
     if rate_hz is None:
-        raise Unreadable(f"{of.path}: neither a time column nor rate_hz; add one")
+        raise Unsupported(f"{of.path}: neither a time column nor rate_hz; add one")
     return np.arange(len(next(iter(table.values())))) / rate_hz
 
 
@@ -123,7 +123,7 @@ def _rows(of: Header, values: Any, sensor: str) -> tuple[np.ndarray, float]:
     known = [(each[0], text, each[2]) for text, each in measured.items() if each and each[1] == sensor]
     if not known:
         names = ", ".join([*measured][:SHOWN])
-        raise Unreadable(f"{of.path}: no rows of {sensor}, only of {names}; add them")
+        raise Unsupported(f"{of.path}: no rows of {sensor}, only of {names}; add them")
     _, text, factor = min(known)
     return np.flatnonzero(texts == text), factor
 

@@ -1,0 +1,112 @@
+"""Derived data is written whole or not at all, whatever fails."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from xsearch.derive import derive, keep_index
+from xsearch.errors import StoreError
+from xsearch.index import Index, new_index
+from xsearch.store import Store
+from xsearch.types import Fingerprint
+
+RECIPE = "IVF16,Flat"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """2,000 items, and all that derives from them but an index."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((2_000, 32)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    store = Store.create(tmp_path / "c", Fingerprint("fake", "0", "1", 32))
+    with store.writer() as writer:
+        writer.add(pa.table({"path": [f"/{i}" for i in range(2_000)], "modality": ["image"] * 2_000}), rows)
+        writer.commit()
+        derive(writer)
+    return store
+
+
+def state(store: Store) -> tuple[bytes, set[Path]]:
+    """The commit, and all files and folders but the lock."""
+    return store.version(), {path for path in store.path.rglob("*") if "lock" not in path.name}
+
+
+def test_an_index_is_committed_with_its_files(store):
+    with store.writer() as writer:
+        keep_index(writer, new_index(writer.snapshot, recipe=RECIPE))
+    assert {path.name for path in store.snapshot().index_path.iterdir()} == {"index.faiss", "plan.json"}
+    with store.writer() as writer:
+        keep_index(writer, None)
+    assert store.snapshot().index_path is None
+
+
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("problem", [FULL, KeyboardInterrupt(), MemoryError()])
+@pytest.mark.parametrize("where", ["save", "save_plan"])
+def test_a_failure_leaves_nothing(where, problem, store, monkeypatch):
+    before = state(store)
+
+    def fail(*args: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(Index, where, fail)
+    expected = StoreError if isinstance(problem, OSError) else type(problem)
+    with store.writer() as writer, pytest.raises(expected) as caught:
+        keep_index(writer, new_index(writer.snapshot, recipe=RECIPE))
+    assert state(store) == before
+    if expected is StoreError:
+        step = f"make room, then xsearch index build --collection {store.path}"
+        assert str(caught.value).endswith(f"No space left on device; the items are safe: {step}")
+
+
+def test_a_commit_that_fails_leaves_nothing(store):
+    before = state(store)
+
+    def full(name: str) -> None:
+        if name == "rename manifest.json":
+            raise FULL
+
+    with store.writer(step=full) as writer, pytest.raises(StoreError, match="No space left"):
+        keep_index(writer, new_index(writer.snapshot, recipe=RECIPE))
+    assert state(store) == before
+
+
+def test_a_commit_that_fails_once_it_is_published_keeps_the_index(store):
+    steps: list[str] = []
+
+    def late(name: str) -> None:
+        if "rename manifest.json" in steps:
+            raise KeyboardInterrupt
+        steps.append(name)
+
+    with store.writer(step=late) as writer, pytest.raises(KeyboardInterrupt):
+        keep_index(writer, new_index(writer.snapshot, recipe=RECIPE))
+    assert Index.load(store.snapshot().index_path).plan.recipe == RECIPE
+
+
+def test_a_disk_of_any_size_leaves_the_old_state_or_the_new(store, tmp_path):
+    """`RLIMIT_FSIZE` fails the first write beyond so many bytes of a file."""
+    program = (
+        "import resource, sys; from xsearch.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), -1)); main()"
+    )
+    before = state(store)
+    command = ["index", "build", "--recipe", RECIPE, "--collection", str(store.path)]
+    for size in (0, 100, 10_000, 200_000):
+        ended = subprocess.run(
+            [sys.executable, "-c", program, str(size), *command], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 1
+        (line,) = ended.stderr.splitlines()
+        assert line.startswith("error: cannot write")
+        assert "File too large" in line
+        assert state(store) == before

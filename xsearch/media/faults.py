@@ -1,0 +1,131 @@
+"""Faults that are not a file's: lack of memory, of access, errors of a disk or network.
+
+Libraries wrap such exceptions in their own, or report damage; this is the one place that tells them apart.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from xsearch.errors import MissingPackage, NotMedia, TooLarge, Transient, Unreadable
+from xsearch.system.memory import is_short
+
+__all__ = ["Watched", "lacks_memory", "passing", "reading", "unavailable", "unless_passing"]
+
+MEMORY = "not enough memory; close other programs"
+_MEMORY = re.compile(
+    r"(out of|not enough|insufficient|unsufficient) memory|memory (allocation|exhausted)|"
+    r"(can ?not|can't|could not|failed to|unable to) (allocate|map)|[bm]ad.?alloc|malloc|alloc_failed|"
+    r"failed to map segment|can't start new thread|errno 12\b|error -4\b",
+    re.IGNORECASE,
+)
+_OFFSETS = {errno.EBADF, errno.EFBIG, errno.EINVAL, errno.EOVERFLOW, errno.ESPIPE}  # of damaged files
+_NAMES = {errno.ELOOP, errno.ENAMETOOLONG}
+_HINTS = {
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
+    errno.ENOENT: "it was moved or deleted",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.ELOOP: "it is a link that leads to itself",
+    errno.ENAMETOOLONG: "shorten its name",
+}
+
+
+def passing(error: BaseException) -> str | None:
+    """Return what else than the file is to blame for an exception, and what to do; None if nothing is.
+
+    An exception is judged with those that it was raised from. Where memory is short it is to blame for all:
+    decoders report failed allocations as damage.
+    """
+    is_optional = isinstance(error, MissingPackage)
+    each: BaseException | None = error
+    while each is not None:
+        if isinstance(each, MemoryError) or _MEMORY.search(getattr(each, "strerror", None) or str(each)):
+            return MEMORY
+        if isinstance(each, OSError) and each.errno:
+            if type(each).__module__ != "builtins":  # of FFmpeg, which uses the numbers for damage too
+                if each.errno in (errno.EAGAIN, errno.ENOMEM):
+                    return MEMORY
+            elif each.errno not in _OFFSETS | _NAMES:
+                return unavailable(each)
+        if isinstance(each, ImportError) and not is_optional:
+            return f"{each}; repair the installation"
+        each = each.__cause__ or each.__context__
+    return MEMORY if is_short() else None
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether lack of memory is to blame for an exception."""
+    return passing(error) == MEMORY
+
+
+def unavailable(error: OSError) -> str:
+    """Return what the system says of a file or folder, and what to do."""
+    if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        return MEMORY
+    verb = "read" if error.filename is None else "opened"
+    hint = _HINTS.get(error.errno or 0, "check its disk or network")
+    return f"cannot be {verb}: {error.strerror or error}; {hint}"
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the exceptions inside the block that are not the fault of a file into Transient."""
+    try:
+        yield
+    except (NotMedia, TooLarge, Transient):
+        raise
+    except Exception as error:
+        if problem := passing(error):
+            if isinstance(error, FileNotFoundError) and path.is_symlink():
+                problem = f"cannot be opened: {error.strerror}; it is a link to a file that is gone"
+            raise Transient(f"{path}: {problem}") from error
+        if isinstance(error, OSError) and error.errno in _NAMES:
+            raise Unreadable(f"{path}: {unavailable(error)}") from error
+        raise
+
+
+@contextmanager
+def unless_passing(*kinds: type[Exception]) -> Iterator[None]:
+    """Suppress exceptions of these classes, as `contextlib.suppress` does, but not those that are passing."""
+    try:
+        yield
+    except kinds as error:
+        if passing(error):
+            raise
+
+
+class Watched:
+    """A file for libraries that take an error of the disk for the end of the file: it is kept in `error`."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self.name = file, getattr(file, "name", "")
+        self.error: OSError | None = None
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return b"" if self.error else self._file.read(size)
+        except OSError as error:
+            self.error = error
+            return b""
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Return the new position, -1 if there is none."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):  # of a damaged file
+            return -1
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def check(self) -> None:
+        """Raise the error of the disk, if there was one."""
+        if self.error:
+            raise self.error
