@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from xsearch.errors import UsageError
 from xsearch.exchange.sheet import write_csv
-from xsearch.exchange.source import GROUP_ROWS, KEY, Progress
+from xsearch.exchange.source import GROUP_ROWS, Progress
+from xsearch.store.segments import KEY
 from xsearch.system.durable import fsync, publish
 
 if TYPE_CHECKING:

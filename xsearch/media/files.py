@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import container, conventions, depth, formats, text, thermal
+from xsearch.media import conventions, depth, formats, text, thermal, tracks
 from xsearch.media.faults import reading
 from xsearch.media.formats import HEAD
 from xsearch.media.globs import matches
 from xsearch.media.imu import oxts, recordings
+from xsearch.media.limits import check_settings
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
@@ -64,6 +65,8 @@ def identify(
     Raises NotMedia for an unsupported file, Unreadable if it is empty or incomplete, Transient if it cannot
     be opened.
     """
+    if root is None:
+        check_settings()  # `walk` has
     path = absolute(path)
     with reading(path):
         status = path.stat()
@@ -206,7 +209,7 @@ def _kind_by_content(path: Path, mime: str, head: bytes) -> tuple[Modality, str]
             f"{path}: array of unknown content; if it is a depth map, pass --as 'depth=*{path.suffix}'"
         )
     family, _, format = mime.partition("/")
-    if family == "video" and not container.has_pictures(path):
+    if family == "video" and not tracks.has_pictures(path, mime):
         return Modality.AUDIO, f"audio/{format}"
     if family in ("image", "text", "audio", "video"):
         return Modality(family), mime

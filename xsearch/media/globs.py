@@ -34,7 +34,7 @@ def matches(path: Path, root: Path | None, glob: str) -> bool:
     )
 
 
-def fits(path: Sequence[str], glob: Sequence[str]) -> bool:
+def fits(path: Sequence[str], glob: tuple[str, ...]) -> bool:
     """Whether the parts of a path are those of a glob, where `**` stands for any number of them.
 
     >>> fits(("a", "b.jpg"), ("a", "*.jpg")), fits(("a", "b", "c.jpg"), ("a", "*.jpg"))
@@ -42,11 +42,22 @@ def fits(path: Sequence[str], glob: Sequence[str]) -> bool:
     >>> fits(("a", "b", "c.jpg"), ("a", "**", "*.jpg")), fits(("a", "c.jpg"), ("a", "**", "*.jpg"))
     (True, True)
     """
-    if not path or not glob:
-        return not path and set(glob) <= {"**"}
-    if glob[0] == "**":
-        return fits(path, glob[1:]) or fits(path[1:], glob)
-    return fnmatchcase(path[0], glob[0]) and fits(path[1:], glob[1:])
+    reached = _passed({0}, glob)  # positions in the glob: time is bounded by their number, whatever it is
+    for part in path:
+        stays = {at for at in reached if glob[at : at + 1] == ("**",)}
+        moves = {at + 1 for at in reached - stays if at < len(glob) and fnmatchcase(part, glob[at])}
+        reached = _passed(stays | moves, glob)
+    return len(glob) in reached
+
+
+def _passed(reached: set[int], glob: tuple[str, ...]) -> set[int]:
+    """Return positions and those behind each `**` there, which may stand for nothing."""
+    passed = set(reached)
+    for at in reached:
+        while glob[at : at + 1] == ("**",):
+            at += 1
+            passed.add(at)
+    return passed
 
 
 def nfc(text: str) -> str:

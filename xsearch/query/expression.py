@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import math
 import os.path
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,8 +90,12 @@ class Query:
     def __mul__(self, weight: float) -> Query:
         if not isinstance(weight, int | float | np.number):
             return NotImplemented
-        if not np.isfinite(weight):
-            raise UsageError(f"weight of {self!r}: expected a finite number, got {weight}")
+        try:
+            is_finite = math.isfinite(weight)
+        except OverflowError:  # an integer beyond all floats
+            is_finite = False
+        if not is_finite:
+            raise UsageError(f"weight of {self!r}: expected a finite number, got {str(weight)[:20]}")
         return Query(tuple(replace(part, weight=part.weight * float(weight)) for part in self.parts))
 
     __rmul__ = __mul__
@@ -175,7 +180,7 @@ def _from_wire(content: Any, where: str) -> Query:
         case {"vector": list(numbers), **rest} if not rest and kind is not None:
             try:
                 part = vector(np.array(numbers, np.float32), kind)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 raise UsageError(f"{where}: vector: expected numbers") from None
         case _:
             names = ", ".join(map(str, content)) or "none"

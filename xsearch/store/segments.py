@@ -32,6 +32,8 @@ __all__ = [
     "ITEMS",
     "ITEM_COLUMNS",
     "ITEM_SCHEMA",
+    "KEY",
+    "LARGEST",
     "MAPPED",
     "MAPPED_SUMS",
     "VECTORS",
@@ -39,6 +41,7 @@ __all__ = [
     "conform",
     "read_table",
     "unify",
+    "vector_batch",
     "write_segment",
     "write_table",
 ]
@@ -68,6 +71,7 @@ ITEM_SCHEMA = pa.schema(
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
+KEY = "xsearch"  # in the schema metadata of items: the model of their vectors
 LARGEST = 1 << 30  # bytes of a file that is read at once
 SCATTERED = 1024  # rows up to which reading them is faster than comparing a whole column
 ROWS_PER_GROUP = 8192  # of items.parquet: reading 10 scattered rows of a million decodes 10 MB
@@ -336,8 +340,7 @@ def write_segment(parent: Folder, items: pa.Table, vectors: np.ndarray) -> Segme
         if len(batches) == 1:  # more if a string column exceeds the 2 GB of an Arrow array
             files[MAPPED_SUMS] = (MAPPED,)
             _write_batch(batches[0], folder, MAPPED)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        _write_batch(pa.record_batch({"id": pa.array(ids), "vector": column}), folder, VECTORS)
+        _write_batch(vector_batch(pa.array(ids), vectors), folder, VECTORS)
         for name, summed in files.items():
             contents = [np.frombuffer(map_file(folder.path / file), np.uint8) for file in summed]
             with folder.create(name) as sums:
@@ -351,6 +354,12 @@ def write_segment(parent: Folder, items: pa.Table, vectors: np.ndarray) -> Segme
             parent.remove(uuid, FOLDERS["segments"][1])
         raise
     return SegmentEntry(uuid, len(ids), int(ids[0]), int(ids[-1]), sha256)
+
+
+def vector_batch(ids: pa.Array, vectors: np.ndarray) -> pa.RecordBatch:
+    """Return ids and vectors (float16 [n, dim]) as in `vectors.arrow`."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    return pa.record_batch({"id": ids, "vector": column})
 
 
 def _write_batch(batch: pa.RecordBatch, folder: Folder, name: str) -> None:

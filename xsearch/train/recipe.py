@@ -163,7 +163,7 @@ class Recipe:
         except FileNotFoundError:
             known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
             raise UsageError(f"no recipe {choice}: neither a .toml file nor one of {known}") from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(f"recipe {choice}: {error}") from None
         return Recipe.of({"name": path.stem, **content}, str(choice))
 

@@ -82,8 +82,8 @@ def read(path: Path, sensor: str, *, bare: bool) -> Series:
 
 
 def listed(of: Header) -> str:
-    """Return the names of the columns, for a message."""
-    names = [name for name in of.names if name]
+    """Return the names of the columns on one line, for a message."""
+    names = [" ".join(name.split()) for name in of.names if name.strip()]
     return ", ".join(names[:SHOWN]) + ", ..." * (len(names) > SHOWN)
 
 

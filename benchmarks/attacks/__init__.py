@@ -1,0 +1,1 @@
+"""The attacks of `benchmarks.torture`, one class of them per file."""
