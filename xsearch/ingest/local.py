@@ -203,7 +203,8 @@ class _Batches:
         use_threads(self._free_cores())
         with self._clock.timed("embed"):
             samples = [sample for *_, sample in batch]
-            vectors = embed(samples, self._backend, verified=modality in self._embedded_kinds)
+            kinds = self._embedded_kinds
+            vectors = embed(samples, self._backend, verified=modality in kinds, works=bool(kinds))
         for (file, row, _), vector in zip(batch, vectors, strict=True):
             file.pending -= 1
             if isinstance(vector, MediaError):
