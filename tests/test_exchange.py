@@ -518,3 +518,148 @@ def test_a_named_model_vouches_for_vectors_without_one(
         Collection.import_(tmp_path / "x.parquet", tmp_path / "new", str(tiny_model))
     new = Collection(Store.open(tmp_path / "new"))
     assert len(new.search("red dog")) == 2  # the collection knows where its model is
+
+
+# ---------------------------------------------------------------- strangers
+
+
+def origins(store: Store) -> list[str | None]:
+    return store.snapshot().table(["imported_from"])["imported_from"].to_pylist()
+
+
+def test_the_mark_of_an_import_cannot_be_forged_and_lasts(collection: Collection, tmp_path: Path) -> None:
+    collection.export(tmp_path / "all.parquet")
+    forged = pq.read_table(tmp_path / "all.parquet").drop_columns("imported_from")
+    forged = forged.append_column("Imported_From", pa.array(["", None, "x"]))
+    pq.write_table(forged, tmp_path / "forged.parquet")
+    Collection.import_(tmp_path / "forged.parquet", tmp_path / "new")
+    new = Collection(Store.open(tmp_path / "new"), backend=FakeBackend())
+    new.compact()
+    assert origins(new.store) == ["forged.parquet"] * 3
+    assert all(hit.is_imported for hit in new.search("red"))
+    assert not any(hit.is_imported for hit in new.search("red").trusted())
+    new.export(tmp_path / "again.parquet")
+    Collection.import_(tmp_path / "again.parquet", tmp_path / "other")
+    assert origins(Store.open(tmp_path / "other")) == ["again.parquet"] * 3
+
+
+def test_an_ingest_reads_what_an_import_has_named(
+    collection: Collection, folder: Path, tmp_path: Path
+) -> None:
+    collection.export(tmp_path / "all.parquet")
+    table = pq.read_table(tmp_path / "all.parquet")
+    (folder / "red.png").write_bytes((folder / "deep" / "blue.png").read_bytes())  # of the same size
+    mtimes = [Path(path).stat().st_mtime_ns for path in table["path"].to_pylist()]
+    at = table.schema.get_field_index("mtime_ns")
+    pq.write_table(table.set_column(at, "mtime_ns", pa.array(mtimes)), tmp_path / "all.parquet")
+    Collection.import_(tmp_path / "all.parquet", tmp_path / "new")
+    new = Collection(Store.open(tmp_path / "new"), backend=FakeBackend())
+    report = new.ingest(folder)
+    assert (report.unchanged, report.changed, report.duplicates) == (2, 1, 1)
+    assert origins(new.store) == [None] * 3
+    by_path = {row["path"]: row["vector"] for row in contents(new.snapshot())}
+    assert by_path[str(folder / "red.png")] == by_path[str(folder / "deep" / "blue.png")]
+    assert new.ingest(folder).unchanged == 3
+
+
+def test_trusted_paths_are_those_of_files_as_they_are_now(tmp_path: Path, folder: Path) -> None:
+    rows = table(path=[str(folder / "red.png"), "https://x.org/a.png"], modality=["image"] * 2)
+    pq.write_table(rows.replace_schema_metadata(None), tmp_path / "x.parquet")
+    store = Store.create(tmp_path / "c", STAMP)
+    for _ in range(2):
+        take(store, tmp_path / "x.parquet", origin=None)
+    status = (folder / "red.png").stat()
+    stated = [(row["bytes"], row["mtime_ns"], row["imported_from"]) for row in contents(store.snapshot())]
+    assert stated == [(status.st_size, status.st_mtime_ns, None), (None, None, None)]
+
+
+def test_the_folder_of_a_model_is_trusted_like_other_paths(collection: Collection, tmp_path: Path) -> None:
+    collection.export(tmp_path / "all.parquet")
+    table = pq.read_table(tmp_path / "all.parquet")
+    header = json.loads(table.schema.metadata[b"xsearch"]) | {"source": "/evil/model"}
+    pq.write_table(table.replace_schema_metadata({"xsearch": json.dumps(header)}), tmp_path / "x.parquet")
+    for trust, stored in ((False, None), (True, "/evil/model")):
+        path = tmp_path / f"trust {trust}"
+        Collection.import_(tmp_path / "x.parquet", path, trust_paths=trust)
+        assert Store.open(path).snapshot().manifest.source == stored
+
+
+def test_columns_of_strangers_become_plain(tmp_path: Path) -> None:
+    columns = {
+        "taken_at": pa.array([10**18, 0], pa.timestamp("us")),
+        "old": pa.array([-(2**62), 0], pa.timestamp("ns", "Mars/Phobos")),
+        "day": pa.array([2**31 - 1, 0], pa.int32()).cast(pa.date32()),
+        "lasts": pa.array([2**62, 1], pa.duration("s")),
+        "large": pa.array([2**64 - 1, 1], pa.uint64()),
+        "nested": [[[{"a": [1]}]], None],
+        "content": [b"\xff\x1b", b"a"],
+        "mood": pa.array(["up", None]).dictionary_encode(),
+        "tags": [["a", "b"], []],
+        "track": ["one", "2"],
+        "Rating": ["4", None],
+        " ": ["x", "x"],
+        "start_s": [float("inf"), 1.5],
+        "end_s": ["nan", "2"],
+        "duration_s": [-1e308, float("nan")],
+    }
+    pq.write_table(table(**columns), tmp_path / "x.parquet")
+    store = Store.create(tmp_path / "c", STAMP)
+    take(store, tmp_path / "x.parquet")
+    first, second = contents(store.snapshot())
+    assert (first["taken_at"], second["taken_at"]) == (None, datetime(1970, 1, 1))
+    assert (first["old"].year, first["large"]) == (1823, 2.0**64)
+    assert (first["day"], first["lasts"], first["mood"], first["tags"]) == (None, 2**62, "up", ["a", "b"])
+    assert (first["nested"], second["nested"]) == ('[[{"a": [1]}]]', None)
+    assert isinstance(second["content"], str)
+    assert (first["track_"], first["Rating"]) == ("one", 4)
+    assert " " not in first
+    assert [first[name] for name in ("start_s", "end_s", "duration_s")] == [None, None, -1e308]
+    assert [second[name] for name in ("start_s", "end_s", "duration_s")] == [1.5, 2.0, None]
+
+
+@pytest.mark.parametrize(
+    ("columns", "problem"),
+    [
+        ({"text": pa.array([b"\xff", b"a"]).cast(pa.string(), safe=False)}, "cannot be read: .*UTF8"),
+        ({f"column {i}": [0, 0] for i in range(source.MAX_COLUMNS)}, "at most 1,000"),
+    ],
+)
+def test_damaged_and_too_many_columns_are_refused(
+    tmp_path: Path, columns: dict[str, Any], problem: str
+) -> None:
+    pq.write_table(table(**columns), tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match=problem):
+        read(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'{{"path": "/a", "modality": "text", "vector": [1.0], "x": {2**70}}}',
+        f'{{"path": "/a", "modality": "text", "vector": [1.0], "x": {"[" * 5000}{"]" * 5000}}}',
+        '{"path": "/a", "modality": "text", "vector": [1.0], "x": "\\ud800"}',
+        "5",
+        '["path"]',
+        '"path"',
+    ],
+)
+def test_monstrous_json_lines_are_refused(tmp_path: Path, line: str) -> None:
+    (tmp_path / "x.jsonl").write_text(line + "\n")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"model": {"name": "x", "digest": ["d"], "preprocessing": "p", "dim": 8}, "source": None},
+        {"model": {"name": 5, "digest": "d", "preprocessing": "p", "dim": 8}, "source": None},
+        {"model": {"name": "x", "digest": "d", "preprocessing": "p", "dim": "8"}, "source": None},
+        {"model": 5, "source": None},
+        [1],
+    ],
+)
+def test_a_header_that_names_no_model_is_refused(tmp_path: Path, header: Any) -> None:
+    pq.write_table(table().replace_schema_metadata({"xsearch": json.dumps(header)}), tmp_path / "x.parquet")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read(tmp_path / "x.parquet")

@@ -4,7 +4,9 @@ import base64
 import io
 import os
 import re
+import shutil
 import struct
+import subprocess
 from dataclasses import replace
 from datetime import datetime
 from html import escape
@@ -20,6 +22,7 @@ from PIL import Image
 
 from tests.odd_files import encode_frames
 from tests.small_files import one_of_each
+from tests.web import Web
 from xsearch import gallery, preview, query
 from xsearch.query import Embedded, Hits
 from xsearch.types import Hit, Modality, Sample
@@ -313,3 +316,75 @@ def test_a_pair_of_kinds_without_a_baseline_has_no_balanced_figure(files):
     for html in (gallery.page([alone]), gallery.table([alone])):
         assert "–" in parsed(html).text
         assert "None" not in html
+
+
+# ---------------------------------------------------------------- strangers
+
+EVIL = "\x1b[31m\u202e<script>alert(1)</script>\x00'\" onload=\udcff"
+PATHS = [
+    "", ".", "..", "a/b.jpg", "../../etc/passwd", "~root", "a\0b", "new\nline.png", EVIL, "x" * 100_000,
+    "/" + "y/" * 50_000, "javascript:alert(1)", "javascript://%0aalert(1)", "data:text/html,<script>",
+    "\ud800", "//host/share/x.jpg", "\\\\host\\share\\x.jpg", "file:///etc/passwd", "file://host/x.jpg",
+    "zip://x::/y.zip", "https://u:p@h/<x>", "http://[::1", "https://h/" + "z" * 100_000, "s3://bucket/x.png",
+    "/dev/zero", "/dev/stdin",
+]  # fmt: skip
+NUMBERS = [float("nan"), float("inf"), float("-inf"), 1e308, -1e308, 0.0]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: ascii(path[:20]))
+def test_a_path_of_an_import_makes_a_card_without_a_link(path, monkeypatch):
+    def opened(*args, **options):
+        raise AssertionError("a file or URL was opened")
+
+    for name in ("at_hand", "identify", "read", "sha256", "unchanged"):
+        monkeypatch.setattr(f"xsearch.media.{name}", opened)
+    for kind in Modality:
+        strange = hit(path, kind, is_imported=True)
+        for html in (gallery.page([strange]), gallery.table([strange])):
+            page = parsed(html)
+            assert page.addresses == []
+            assert "only an import names its file" in page.text
+            assert "script" not in page.tags
+            assert len(html.encode()) < 20_000
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: ascii(path[:20]))
+def test_no_path_breaks_a_page_or_makes_a_link_that_runs(path):
+    page = parsed(gallery.page([hit(path, "text", text="a dog")]))
+    assert all(address.startswith(("file:", "https://", "http://")) for address in page.addresses)
+    assert sum(map(len, page.addresses)) <= gallery.LINK
+    assert "a dog" in page.text
+
+
+def test_a_page_shows_the_beginning_of_what_is_long_and_numbers_that_are_none():
+    extra = {"title": EVIL * 100_000, "keywords": [EVIL] * 100_000, "latitude": float("nan")}
+    extra |= {f"column {i}": "x" for i in range(10_000)}
+    long = hit("/a.md", "text", text="<b>" + "[" * 1_000_000, extra=extra)
+    hits = [replace(long, path="/a", start_s=first, end_s=last) for first in NUMBERS for last in NUMBERS]
+    hits.append(long)
+    page = gallery.page(hits)
+    assert len(page) / len(hits) < 30_000
+    assert not {"nan", "inf", "nan–nan"} & set(parsed(page).text.split())
+
+
+def test_of_a_text_that_is_not_stored_the_file_is_not_read(files):
+    page = parsed(gallery.page([hit(files["text"], "text")]))
+    assert "cannot be shown: no text is stored" in page.text
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_browser_runs_and_fetches_nothing_that_gets_into_a_page(files, tmp_path):
+    loads = (
+        "<script>document.title='run'</script><img src='{0}/i' onerror='document.title=1'><video src='{0}/v'>"
+        "</video><link rel=stylesheet href='{0}/s'><iframe src='{0}/f'></iframe><object data='{0}/o'>"
+        "</object><style>body {{ background: url({0}/b) }}</style><p style='background: url({0}/p)'>"
+    )
+    with Web({}) as web:
+        html = gallery.page([hit(files["image"], "image")], query.text("a dog"))
+        (tmp_path / "page.html").write_text(html.replace("<main>", "<main>" + loads.format(web.url)))
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=1000", "--dump-dom"]
+        options += [f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "page.html").as_uri()]
+        dumped = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, check=True, timeout=60)
+    assert "<title>“a dog” – xsearch</title>" in dumped.stdout
+    assert web.asked == []

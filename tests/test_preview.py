@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import xml.etree.ElementTree as ElementTree
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import librosa
@@ -371,3 +373,26 @@ def test_what_a_drawing_raises_is_a_media_error():
 def test_a_picture_has_no_sound(files):
     with pytest.raises(NotMedia, match=r"^expected audio, got image$"):
         preview.sound(files["image"])
+
+
+def hit(item: Item, **extra: object) -> Hit:
+    return Hit(1, 1.0, 1.0, None, None, 1, item.path, item.modality, extra=extra)
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "video", "depth", "thermal", "imu"])
+def test_a_hit_is_read_only_while_its_file_is_the_one_that_was_ingested(files, kind):
+    path = Path(files[kind].path)
+    state = {"bytes": path.stat().st_size, "mtime_ns": path.stat().st_mtime_ns, "sha256": media.sha256(path)}
+    preview.thumbnail(hit(files[kind], **state))
+    preview.thumbnail(hit(files[kind], **state | {"mtime_ns": 1}))  # copied since
+    for other in ({"bytes": 1}, {"mtime_ns": 1, "sha256": "0" * 64}, {"mtime_ns": 1, "sha256": None}):
+        with pytest.raises(Unreadable, match="has changed since it was ingested"):
+            preview.thumbnail(hit(files[kind], **state | other))
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "/dev", "fifo"])
+@pytest.mark.parametrize("kind", ["image", "audio", "video", "imu"])
+def test_what_is_no_file_is_not_opened(name, kind, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(Unreadable, match="has changed"):
+        preview.thumbnail(hit(Item(Modality(kind), str(tmp_path / name)), bytes=0, mtime_ns=1, sha256="0"))

@@ -125,12 +125,15 @@ class Collection:
         path: str | Path | None = None,
         model: str | None = None,
         *,
+        trust_paths: bool = False,
         dry_run: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> Imported:
         """Add items with vectors from an export or from clip-retrieval; see `xsearch.exchange.import_`."""
         path = default_collection() if path is None else path
-        return exchange.import_(source, path, model, dry_run=dry_run, progress=progress)
+        return exchange.import_(
+            source, path, model, trust_paths=trust_paths, dry_run=dry_run, progress=progress
+        )
 
     @property
     def path(self) -> Path:
@@ -365,7 +368,7 @@ class Collection:
         """
         import pyarrow as pa
 
-        rows = self.snapshot().skipped(everything=everything)
+        rows = self.snapshot().skipped(everything=everything).drop_columns("state")
         kinds = (Reason.recorded(row["error"], row["reason"]).kind for row in rows.to_pylist())
         return rows.append_column("kind", pa.array(kinds, pa.string()))
 
@@ -376,12 +379,15 @@ class Collection:
         modality: Kinds | None = None,
         where: str | None = None,
         float32: bool = False,
+        keep_formulas: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> int:
         """Write items and vectors to a Parquet file, or a folder of them; see `xsearch.exchange.export`."""
         snapshot = self.snapshot()
         ids = snapshot.select(where, as_modalities(modality))
-        return exchange.export(snapshot, Path(path), ids, float32=float32, progress=progress)
+        return exchange.export(
+            snapshot, Path(path), ids, float32=float32, keep_formulas=keep_formulas, progress=progress
+        )
 
     def summary(self) -> dict[str, Any]:
         """Facts that cost nothing to know: path, items, modalities, model, dim, index, generation."""

@@ -1,17 +1,20 @@
 """Render hits as HTML: a table for notebooks, and a self-contained page for browsers.
 
 Images, players and drawings are embedded in the document. A hit that cannot be shown (file deleted or
-damaged) displays its error and never fails the page.
+damaged) displays its error and never fails the page. A page loads nothing, runs nothing, and has no link to
+what only an import names.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import cache
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +22,7 @@ from xsearch import decoders, media, preview
 from xsearch.errors import XsearchError
 from xsearch.media.files import guess
 from xsearch.preview import Item, Piece, Preview
+from xsearch.system.terminal import printable
 from xsearch.types import Hit, Modality, Sample, Url
 
 if TYPE_CHECKING:
@@ -41,6 +45,8 @@ __all__ = [
 PLAYER_BYTES = 3 << 20  # larger videos are represented by their poster frame
 SMALL_PX = 128  # smaller pictures are enlarged, by a whole factor, to at most this
 NAME, TITLE, FACT = 60, 120, 1000  # letters: of a text in a query's name, a page's title, a fact on a card
+LINK = 4096  # letters of a link; longer than any path of Linux
+VALUES = 100  # of a list that a card shows
 # Metadata that a card shows, by the names that tables, sidecars and files use, the first of each line that an
 # item has.
 CAPTIONS = (("title", "headline"), ("caption", "captions", "description"))
@@ -113,7 +119,10 @@ def album(answers: Sequence[tuple[Query | None, Sequence[Hit]]], headings: Seque
         () if query is None or (_is_stated(query) and not headings) else query.parts for query in queries
     ]
     sections = zip(names, shown, (hits for _, hits in answers), strict=True)
-    return _rendered("album.html.jinja", sections=list(sections), title=title)
+    style = _style()
+    digest = b64encode(sha256(style.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'sha256-{digest}'"
+    return _rendered("album.html.jinja", sections=list(sections), title=title, style=style, policy=policy)
 
 
 def name(query: Query) -> str:
@@ -163,8 +172,16 @@ def _resolved(query: Query | None, hits: Sequence[Hit]) -> Query | None:
 
 
 def _rendered(template: str, **content: Any) -> str:
-    """Render a template, without the surrogates in names that are not UTF-8, so that it can be encoded."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", environment().get_template(template).render(**content))
+    """Render a template, without control characters and the surrogates in names that are not UTF-8."""
+    html = environment().get_template(template).render(**content)
+    return re.sub("(?![\t\n])[\x00-\x1f\x7f-\x9f\ud800-\udfff]", "\ufffd", html)
+
+
+@cache
+def _style() -> str:
+    loader = environment().loader
+    assert loader is not None
+    return loader.get_source(environment(), "page.css")[0]
 
 
 @cache
@@ -176,11 +193,12 @@ def environment() -> Environment:
         loader=PackageLoader("xsearch"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     templates.globals |= {
-        "Path": Path,
         "address": _address,
         "captions": captions,
         "details": details,
+        "place": _place,
         "view": view,
+        "window": _window,
     }
     templates.filters["cut"] = lambda text: _cut(text, TITLE)
     return templates
@@ -213,9 +231,9 @@ def _formatted(value: Any) -> str:
         case date():
             value = value.isoformat()
         case float():
-            return "" if math.isnan(value) else f"{value:.6g}"
+            return f"{value:.6g}" if math.isfinite(value) else ""
         case list() | tuple():
-            return ", ".join(filter(None, map(_formatted, value)))
+            return _cut(", ".join(filter(None, map(_formatted, value[:VALUES]))), FACT)
     text = _cut(" ".join(str(value).split()), FACT)
     if time := re.fullmatch(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d.*)?", text):
         return time[1] if time[2] == "00:00" else f"{time[1]} {time[2]}"
@@ -226,6 +244,8 @@ def view(item: Hit | Part, *, players: bool = True) -> View:
     """Decode a hit or query part into a View. Without `players`, sounds and videos are images only."""
     piece = item if isinstance(item, Hit) else _piece(item)
     try:
+        if isinstance(piece, Hit) and piece.text is None:
+            preview.check(piece)
         if piece.modality is Modality.TEXT:
             return _text(piece, players=players)
         if piece.modality is Modality.AUDIO and players:
@@ -246,6 +266,7 @@ def _text(piece: Piece, *, players: bool) -> View:
     text = preview.text(piece).data.decode()
     if isinstance(piece, Hit) and guess(Path(piece.path)) in (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO):
         try:
+            preview.check(piece)
             with media.at_hand(piece.path, decoders.identify) as path:
                 kind = decoders.identify(path).modality
         except XsearchError:
@@ -290,6 +311,31 @@ def _player(piece: Hit | Item) -> View:
     return replace(poster, video=video + window)
 
 
-def _address(path: str | Path) -> str:
-    """Return the link target of a path or URL."""
-    return str(path) if media.is_url(path) else Path(path).absolute().as_uri()
+def _address(item: Hit | Path) -> str:
+    """Return the link to a file or web page; "" for other URLs, and for what only an import names."""
+    if isinstance(item, Hit) and item.is_imported:
+        return ""
+    path = item.path if isinstance(item, Hit) else str(item)
+    is_web = path.lower().startswith(("http://", "https://"))
+    if is_web or media.is_url(path) or not path:
+        return path if is_web and len(path) <= LINK else ""
+    try:
+        link = Path(path).absolute().as_uri()
+    except (OSError, ValueError):  # no current folder, or no path
+        return ""
+    return link if len(link) <= LINK and "%00" not in link else ""
+
+
+def _place(path: str) -> tuple[str, str, str]:
+    """Return the whole of a path or URL, its folder, and its name, as they are shown."""
+    parts = Path(path)
+    whole, folder, name = (_cut(printable(text), FACT) for text in (path, parts.parent.name, parts.name))
+    return whole, folder, name or whole or "no path"
+
+
+def _window(hit: Hit) -> str:
+    """Return where in its file a hit is, if it is a window."""
+    start_s, end_s = hit.start_s or 0.0, hit.end_s
+    if end_s is None or not (math.isfinite(start_s) and math.isfinite(end_s)):
+        return ""
+    return f"{round(start_s, 1):.7g}–{round(end_s, 1):.7g} s"

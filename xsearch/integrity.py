@@ -12,7 +12,8 @@ from xsearch.derive import derive
 from xsearch.errors import StoreError
 from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
-from xsearch.store.verify import recover_manifest, verify_files
+from xsearch.store.nearest import NAME
+from xsearch.store.verify import Diagnosis, diagnose, recover_manifest
 from xsearch.words import WordIndex
 
 if TYPE_CHECKING:
@@ -33,25 +34,27 @@ def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
     store = Store(Path(path))
     if repair:
         with store.writer(repair=True) as writer:
-            _, findings = _check(store.path)
-            if findings:
-                names, paths = writer.manifest.files(), [finding.path for finding in findings]
-                damaged = {name for name in names for path in paths if path.startswith(name)}
-                index = f"index/{writer.manifest.index}"
-                if index in damaged:
+            _, diagnosis = _check(store.path)
+            if diagnosis.findings:
+                damaged = {finding.path for finding in diagnosis.findings}
+                if NAME in damaged:
+                    writer.set_calibration(None)
+                if f"index/{writer.manifest.index}" in damaged:
                     writer.set_index(None)
-                writer.quarantine(damaged - {index, writer.manifest.words_file})
+                if writer.manifest.words_file in damaged - diagnosis.moves.keys():
+                    writer.set_words(None)
+                writer.repair(diagnosis.moves, diagnosis.rebuilt, diagnosis.aside, diagnosis.removed)
                 derive(writer)
-        return findings
+        return diagnosis.findings
     while True:
-        manifest, findings = _check(store.path)
-        if not findings or recover_manifest(store.path)[0].generation == manifest.generation:
-            return findings  # else a compaction may have replaced the files
+        manifest, diagnosis = _check(store.path)
+        if not diagnosis.findings or recover_manifest(store.path)[0].generation == manifest.generation:
+            return diagnosis.findings  # else a compaction may have replaced the files
 
 
-def _check(path: Path) -> tuple[Manifest, list[Finding]]:
+def _check(path: Path) -> tuple[Manifest, Diagnosis]:
     manifest, findings = recover_manifest(path)
-    return manifest, [*findings, *verify_files(path, manifest), *_verify_derived(path, manifest)]
+    return manifest, diagnose(path, manifest, findings, list(_verify_derived(path, manifest)))
 
 
 def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:

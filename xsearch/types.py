@@ -162,6 +162,7 @@ class Hit:
     text: str | None = None
     bm25: float | None = None  # how well its words match those of the query, above 0; None if they do not
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
+    is_imported: bool = False  # only an import names its file, which nothing opens therefore
 
     @property
     def by_chance(self) -> bool:
@@ -183,4 +184,4 @@ class Hit:
         )
 
 
-HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name != "extra")
+HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name not in ("extra", "is_imported"))

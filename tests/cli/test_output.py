@@ -7,7 +7,7 @@ from xsearch.cli.output import note, print_fields, print_json
 
 def test_a_note_is_one_line(capsys):
     note("skipped two\nlines.txt: \x1b[31mred")
-    assert capsys.readouterr().err == "skipped two lines.txt:  [31mred\n"
+    assert capsys.readouterr().err == "skipped two\\x0alines.txt: \\x1b[31mred\n"
 
 
 def test_json_has_no_nan(capsys):

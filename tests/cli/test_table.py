@@ -125,9 +125,9 @@ def test_numbers_are_to_the_right(capsys):
     assert capsys.readouterr().out.splitlines() == ["    n    of  name", "    1     -  1", "1,000  +2.5  1b"]
 
 
-def test_empty_columns_are_left_out_and_control_characters_harmless(capsys):
+def test_empty_columns_are_left_out_and_control_characters_escaped(capsys):
     print_table(HEADER, [("1", "text", "", "a\n\x1b[31mb")])
-    assert capsys.readouterr().out.splitlines() == ["#  kind  text", "1  text  a  [31mb"]
+    assert capsys.readouterr().out.splitlines() == ["#  kind  text", r"1  text  a\x0a\x1b[31mb"]
 
 
 def test_paths_below_here_are_relative(tmp_path, monkeypatch):

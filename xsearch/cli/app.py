@@ -23,6 +23,7 @@ from xsearch.cli import (
     ingest,
     models,
     options,
+    output,
     query,
     signals,
     train,
@@ -30,6 +31,7 @@ from xsearch.cli import (
 from xsearch.cli.group import Group, WrongOption
 from xsearch.cli.streams import OUTPUT
 from xsearch.errors import UnknownWords, UsageError, XsearchError
+from xsearch.system.terminal import escaped_output
 
 __all__ = ["Commands", "app"]
 
@@ -50,6 +52,10 @@ class Commands(Group):
                 groups += [command] if isinstance(command, Group) else []
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
+        with escaped_output():
+            self._run(*args, **extra)
+
+    def _run(self, *args: Any, **extra: Any) -> NoReturn:
         extra["standalone_mode"] = False
         try:
             code = super().main(*args, **extra)
@@ -96,7 +102,7 @@ def _name_only(argument: Any) -> None:
 
 
 def _fail(message: str, *, code: int = 1) -> NoReturn:
-    typer.echo("error: " + " ".join(message.split()), err=True)
+    output.note("error: " + " ".join(message.split()))
     sys.exit(code)
 
 
@@ -106,6 +112,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # plain help: a tenth of a second faster, and narrow enough for any terminal
     pretty_exceptions_enable=False,
     context_settings={
+        "color": True,  # escape sequences are escaped, and not taken out
         "help_option_names": ["-h", "--help"],
         "token_normalize_func": lambda name: options.ALIASES.get(name, name),
     },

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from csv import DictWriter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,6 +143,7 @@ def skipped(
     ] = False,
     json: options.Json = False,
     csv: options.Csv = False,
+    keep_formulas: options.KeepFormulas = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """List the files that could not be read, and why.
@@ -159,9 +159,10 @@ def skipped(
         output.print_json(rows)
         return
     if form is hits.Form.CSV:
-        lines = DictWriter(sys.stdout, table.column_names, lineterminator="\n")
-        lines.writeheader()
-        lines.writerows(rows)
+        from xsearch.exchange import write_csv
+
+        lines = (list(row.values()) for row in rows)
+        write_csv(sys.stdout, table.column_names, lines, keep_formulas=keep_formulas)
         return
     cells = [(row["kind"] or "", relative(row["path"]), relative_paths(row["reason"])) for row in rows]
     print_table(("kind", "path", "reason"), cells)
@@ -184,14 +185,15 @@ def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
 
 
 def verify(
-    repair: Annotated[bool, typer.Option("--repair", help="Set aside what is damaged.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Rebuild or set aside what is damaged.")] = False,
     json: options.Json = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Check every byte of a collection.
 
-    Exits with 1 if something is wrong. --repair moves what is damaged to the folder
-    `quarantine` of the collection; the next ingest embeds its files again.
+    Exits with 1 if something is wrong. --repair rebuilds files from others that have the
+    same, and keeps every intact item. Files that lost some move to the folder `quarantine`
+    of the collection; the next ingest embeds what they had, or `xsearch import` reads it.
     """
     from xsearch.integrity import verify
 
@@ -201,9 +203,9 @@ def verify(
     else:
         for finding in findings:
             remedy = finding.remedy if repair else f"with --repair: {finding.remedy}"
-            typer.echo(f"{finding.path}: {finding.problem}; {remedy}")
+            output.say(f"{finding.path}: {finding.problem}; {remedy}")
         for path in dict.fromkeys(path for finding in findings for path in finding.lost):
-            typer.echo(f"lost: {relative(path)}")
+            output.say(f"lost: {relative(path)}")
     if not findings:
         output.note(f"{folder}: nothing is wrong")
     elif not repair:

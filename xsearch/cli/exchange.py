@@ -32,6 +32,7 @@ def export(
     float32: Annotated[
         bool, typer.Option("--float32", help="Write the vectors in Parquet as float32, not float16.")
     ] = False,
+    keep_formulas: options.KeepFormulas = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Write items and their vectors: Parquet, JSON lines, CSV or NumPy."""
@@ -39,9 +40,16 @@ def export(
 
     collection = xsearch.open(folder)
     with output.progress_bar("items") as progress:
-        count = collection.export(out, modality=modality, where=where, float32=float32, progress=progress)
+        count = collection.export(
+            out,
+            modality=modality,
+            where=where,
+            float32=float32,
+            keep_formulas=keep_formulas,
+            progress=progress,
+        )
     size = sum(file.stat().st_size for file in [out, *out.rglob("*")] if file.is_file())
-    typer.echo(f"{out}: {count:,} items from {folder}, {size:,} bytes")
+    output.say(f"{out}: {count:,} items from {folder}, {size:,} bytes")
     if out.suffix.lower() == ".npy":
         output.note(f"the columns of its rows are in {out.with_suffix('.parquet')}")
 
@@ -59,21 +67,25 @@ def import_(
         str | None,
         typer.Option("--model", metavar="NAME", help="Model of the vectors, if SOURCE does not name it."),
     ] = None,
+    trust_paths: options.TrustPaths = False,
     dry_run: options.DryRun = False,
 ) -> None:
     """Add items with vectors from an export, Parquet or clip-retrieval.
 
-    May be interrupted at any time; run it again to continue.
+    May be interrupted at any time; run it again to continue. Files that SOURCE names are not opened, unless
+    --trust-paths or an ingest names them too.
     """
     import xsearch
 
     with output.progress_bar("items") as progress:
-        done = xsearch.Collection.import_(source, folder, model, dry_run=dry_run, progress=progress)
+        done = xsearch.Collection.import_(
+            source, folder, model, trust_paths=trust_paths, dry_run=dry_run, progress=progress
+        )
     new = output.counts(done.new, "item")
     if dry_run:
-        typer.echo(f"would add {new}; nothing was written")
+        output.say(f"would add {new}; nothing was written")
     else:
-        typer.echo(f"{folder}: added {new} from {source} in {done.seconds:.1f} s")
+        output.say(f"{folder}: added {new} from {source} in {done.seconds:.1f} s")
     for count, what in (
         (done.known, "there already"),
         (done.other, "of files that are there with another content or time, left as they are"),
@@ -81,4 +93,4 @@ def import_(
         (done.scaled, "vectors scaled to length 1"),
     ):
         if count:
-            typer.echo(f"{count:>7,}  {what}")
+            output.say(f"{count:>7,}  {what}")

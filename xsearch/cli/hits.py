@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -35,23 +34,34 @@ def choose_form(*, json: bool, csv: bool, paths: bool) -> Form:
     return requested[0] if requested else Form.TABLE
 
 
-def print_hits(hits: Hits, form: Form = Form.TABLE, *, dated: bool = False) -> None:
-    """dated: whether a table shows when the items were taken."""
+def print_hits(
+    hits: Hits, form: Form = Form.TABLE, *, dated: bool = False, keep_formulas: bool = False
+) -> None:
+    """dated: whether a table shows when the items were taken. keep_formulas: in CSV, see `write_csv`."""
     if form is Form.PATHS:
         for path in dict.fromkeys(hit.path for hit in hits):
-            typer.echo(path)
+            _print_path(path)
     elif form is Form.JSON:
         parts = hits.query.query.parts if hits.query else ()
         kinds = " + ".join(dict.fromkeys(str(part.modality) for part in parts)) or "text"
         output.print_json([{**row, "query": row.get("query", kinds)} for row in hits.to_dicts()])
     elif form is Form.CSV:
+        from xsearch.exchange import write_csv
+
         rows = hits.to_dicts()
         columns = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
-        lines = csv.DictWriter(sys.stdout, list(columns), restval="", lineterminator="\n")
-        lines.writeheader()
-        lines.writerows(rows)
+        lines = ([row.get(name) for name in columns] for row in rows)
+        write_csv(sys.stdout, list(columns), lines, keep_formulas=keep_formulas)
     else:
         _print_table(hits, dated=dated)
+
+
+def _print_path(path: str) -> None:
+    """Print a path: its very bytes for a program at the other end of a pipe, escaped for a terminal."""
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        output.say(path)
+    else:
+        typer.echo(path.encode(errors="surrogateescape"))
 
 
 def _print_table(hits: Hits, *, dated: bool) -> None:

@@ -18,6 +18,7 @@ from xsearch.cli import options, output
 from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
 from xsearch.errors import ModelError, UsageError
+from xsearch.system.terminal import unescaped
 
 __all__ = ["app"]
 
@@ -229,7 +230,7 @@ def _reports() -> Iterator[tuple[Callable[[str], None], Callable[[int, int | Non
         nonlocal bar
         if bar is None:
             shown = {"unit": "B", "unit_scale": True, "disable": None, "leave": False, "dynamic_ncols": True}
-            bar = tqdm(total=total, initial=done, **shown)
+            bar = tqdm(total=total, initial=done, file=unescaped(sys.stderr), **shown)
         bar.update(done - bar.n)
         if done == total:
             bar.close()

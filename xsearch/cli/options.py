@@ -22,6 +22,7 @@ __all__ = [
     "Html",
     "Json",
     "JsonObject",
+    "KeepFormulas",
     "MatchBy",
     "MaxExpected",
     "MinCosine",
@@ -31,6 +32,7 @@ __all__ = [
     "RankBy",
     "SortBy",
     "Top",
+    "TrustPaths",
     "Unique",
     "Where",
     "Yes",
@@ -160,6 +162,13 @@ ExcludeSelf = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print a JSON list of objects.")]
 JsonObject = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the same columns as CSV.")]
+KeepFormulas = Annotated[
+    bool,
+    typer.Option("--keep-formulas", help="In CSV, do not escape texts that begin with = + - @."),
+]
+TrustPaths = Annotated[
+    bool, typer.Option("--trust-paths", help="Let pages open the files and URLs that only an import names.")
+]
 Paths = Annotated[bool, typer.Option("--paths", help="Print one path per line, for xargs.")]
 Html = Annotated[
     Path | None,

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import typer
 
-from xsearch.cli.table import printable
+from xsearch.system.terminal import json_escaped, printable, unescaped
 from xsearch.types import Modality
 
-__all__ = ["counts", "note", "plural", "print_fields", "print_json", "progress_bar", "to_json"]
+__all__ = ["counts", "note", "plural", "print_fields", "print_json", "progress_bar", "say", "to_json"]
+
+
+def say(text: str) -> None:
+    """Print a result: to stdout, on one line."""
+    typer.echo(printable(text))
 
 
 def note(text: str) -> None:
@@ -40,7 +46,7 @@ def print_fields(fields: Mapping[str, object], *, width: int = 11) -> None:
     """Print a name and its value per line; None is left out."""
     for name, value in fields.items():
         if value is not None:
-            typer.echo(f"{name:<{width}} {f'{value:,}' if isinstance(value, int) else value}")
+            say(f"{name:<{width}} {f'{value:,}' if isinstance(value, int) else value}")
 
 
 def print_json(value: object) -> None:
@@ -48,8 +54,9 @@ def print_json(value: object) -> None:
 
 
 def to_json(value: object) -> str:
-    """JSON in which NaN and the infinities, which JSON does not have, are null."""
-    return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    """JSON that is safe to print; NaN and the infinities, which it does not have, are null."""
+    text = json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return json_escaped(text)
 
 
 def _finite(value: object) -> object:
@@ -72,7 +79,8 @@ def progress_bar(unit: str) -> Iterator[Progress]:
     """A callback that shows progress on stderr if that is a terminal."""
     from tqdm import tqdm
 
-    with tqdm(unit=f" {unit}", unit_scale=True, disable=None, leave=False, dynamic_ncols=True) as bar:
+    shown: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
+    with tqdm(unit=f" {unit}", unit_scale=True, file=unescaped(sys.stderr), **shown) as bar:
 
         def show(done: int, total: int | None = None) -> None:
             bar.total = total

@@ -70,8 +70,10 @@ def query(
     anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
+    keep_formulas: options.KeepFormulas = False,
     paths: options.Paths = False,
     html: options.Html = None,
+    trust_paths: options.TrustPaths = False,
     folder: options.Collection = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
@@ -133,8 +135,10 @@ def compose(
     anyway: options.Anyway = False,
     json: options.Json = False,
     csv: options.Csv = False,
+    keep_formulas: options.KeepFormulas = False,
     paths: options.Paths = False,
     html: options.Html = None,
+    trust_paths: options.TrustPaths = False,
     folder: options.Collection = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
@@ -202,13 +206,15 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     if params["html"] is not None:
         from xsearch import gallery
 
-        params["html"].write_text(gallery.page(answer, parsed), encoding="utf-8")
+        page = gallery.page(answer.trusted() if params["trust_paths"] else answer, parsed)
+        params["html"].write_text(page, encoding="utf-8")
         output.note(f"page: {params['html']}")
     LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
         _print_notes(answer, collection.snapshot().fingerprint.name)
     (hits.print_parts if composed else hits.print_query)(answer.query)
-    hits.print_hits(answer, form, dated=params["sort"] is not None)
+    dated, keep_formulas = params["sort"] is not None, params["keep_formulas"]
+    hits.print_hits(answer, form, dated=dated, keep_formulas=keep_formulas)
     if not answer:
         output.note("no items match")
     if answer.remark and (answer or params["max_expected"] is not None):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -13,6 +14,7 @@ import typer
 
 from xsearch.cli import output
 from xsearch.cli.table import relative, relative_paths
+from xsearch.system.terminal import unescaped
 
 if TYPE_CHECKING:
     from xsearch.ingest import Progress, Report
@@ -47,7 +49,8 @@ def progress_bar() -> Iterator[Any]:
     def show(now: Progress) -> None:
         nonlocal bar
         if bar is None:
-            bar = tqdm(total=now.total, unit=" files", disable=None, leave=False, dynamic_ncols=True)
+            shown: dict[str, Any] = {"disable": None, "leave": False, "dynamic_ncols": True}
+            bar = tqdm(total=now.total, unit=" files", file=unescaped(sys.stderr), **shown)
         bar.update(now.done - bar.n)
         rates = [f"{kind} {count / now.seconds:.0f}/s" for kind, count in now.items.items()]
         skipped = [f"{now.skipped} skipped"] * bool(now.skipped)
@@ -67,17 +70,17 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
     new = output.counts(report.new, "file")
     if dry_run:
         moved = f", move {output.plural(report.moved, 'file')}" if report.moved else ""
-        typer.echo(f"would embed {new}{moved}; {report.unchanged:,} unchanged; nothing was written")
+        output.say(f"would embed {new}{moved}; {report.unchanged:,} unchanged; nothing was written")
     elif report.items:
         rate = f"in {report.seconds:.1f} s, {report.items_per_s:.1f} items/s"
-        typer.echo(f"{folder}: {output.counts(report.items, 'item')} from {new}, {rate}")
+        output.say(f"{folder}: {output.counts(report.items, 'item')} from {new}, {rate}")
     elif not files:
-        typer.echo(f"{folder}: no media found")
+        output.say(f"{folder}: no media found")
     elif report.unchanged and not _touched(report):
         still = "file is as it was" if report.unchanged == 1 else "files are as they were"
-        typer.echo(f"{folder}: nothing changed, {report.unchanged:,} {still}")
+        output.say(f"{folder}: nothing changed, {report.unchanged:,} {still}")
     else:
-        typer.echo(f"{folder}: nothing embedded")
+        output.say(f"{folder}: nothing embedded")
     for count, what in (
         (report.unchanged if report.items else 0, "unchanged"),
         (report.changed, "changed since the last run"),
@@ -91,7 +94,7 @@ def print_report(report: Report, folder: Path, *, dry_run: bool = False) -> None
         (len(report.skipped), "skipped"),
     ):
         if count:
-            typer.echo(f"{count:>7,}  {what}")
+            output.say(f"{count:>7,}  {what}")
     if report.items:
         spent = [f"{what} {seconds:.1f} s" for what, seconds in report.spent.items() if seconds >= 0.05]
         output.note(f"time spent: {', '.join(spent)}")

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from xsearch.system.terminal import printable, unescaped
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.measure import Measurement
 
-__all__ = ["print_table", "printable", "relative", "relative_paths", "seconds"]
+__all__ = ["print_table", "relative", "relative_paths", "seconds"]
 
 GAP = 2  # columns between two cells
+WIDEST = 400  # of a cell that others are aligned with in a pipe
 TEXT = 80  # of a text in a pipe; JSON and CSV have all of it
 SHORTENED = {"path": 12, "text": 12}  # cells of one line, and the width that they keep at least
 UNBROKEN = {"taken_at"}  # cells with spaces that are not wrapped
@@ -37,7 +40,7 @@ def print_table(
     if not rows:
         return
     columns = [
-        [name, *(printable(row[i]) for row in rows)]
+        [printable(name), *(printable(row[i]) for row in rows)]
         for i, name in enumerate(header)
         if any(row[i] for row in rows)
     ]
@@ -48,11 +51,6 @@ def print_table(
             if column[0] == "text" and "text" in shortened:
                 column[1:] = [_shorten(cell, TEXT, middle=False) for cell in column[1:]]
         _print_plain(columns)
-
-
-def printable(text: str) -> str:
-    """`text` on one line, without control characters."""
-    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def relative(path: str) -> str:
@@ -80,7 +78,7 @@ def _print_plain(columns: list[list[str]]) -> None:
 
     aligned = []
     for column in columns:
-        width, right = max(map(cell_len, column)), _is_numeric(column)
+        width, right = min(max(map(cell_len, column)), WIDEST), _is_numeric(column)
         spaces = [" " * (width - cell_len(cell)) for cell in column]
         aligned.append([s + c if right else c + s for c, s in zip(column, spaces, strict=True)])
     lines = [(" " * GAP).join(row).rstrip() for row in zip(*aligned, strict=True)]
@@ -93,7 +91,7 @@ def _print_fitted(columns: list[list[str]], shortened: Mapping[str, int]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False)  # without colours where NO_COLOR is set
+    console = Console(file=unescaped(sys.stdout), highlight=False)  # without colours where NO_COLOR is set
     columns = _fitting(columns, console.width, shortened)
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
     spare = console.width + GAP - sum(max(map(cell_len, c)) + GAP for c in columns if c[0] != "text")

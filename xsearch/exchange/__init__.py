@@ -6,7 +6,7 @@ An export has one row per item, by suffix:
               records the model of the vectors as JSON under "xsearch". Without suffix: a folder of these
     .jsonl    the same as JSON lines, without the model
     .npy      the vectors, float32 [n, dim]; the columns of row i are row i of the Parquet file of that name
-    .csv      the columns only
+    .csv      the columns only; texts that a spreadsheet would run as formulas get a leading apostrophe
 
 `read` accepts these (but CSV), any Parquet and JSON lines with path, modality and vector, and the output of
 clip-retrieval:
@@ -17,6 +17,7 @@ clip-retrieval:
 
 from xsearch.exchange.exported import export
 from xsearch.exchange.imported import Imported, import_, load
+from xsearch.exchange.sheet import write_csv
 from xsearch.exchange.source import Source, read
 
-__all__ = ["Imported", "Source", "export", "import_", "load", "read"]
+__all__ = ["Imported", "Source", "export", "import_", "load", "read", "write_csv"]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xsearch.errors import UsageError
-from xsearch.exchange.source import GROUP_ROWS, KEY, Progress
+from xsearch.exchange.sheet import write_csv
+from xsearch.exchange.source import GROUP_ROWS, Progress
+from xsearch.store.segments import KEY
 from xsearch.system.durable import fsync, publish
 
 if TYPE_CHECKING:
@@ -32,11 +33,13 @@ def export(
     ids: np.ndarray | None = None,
     *,
     float32: bool = False,
+    keep_formulas: bool = False,
     progress: Progress | None = None,
 ) -> int:
     """Write items to `path`, in the format of its suffix or to a folder of Parquet; return their number.
 
     ids: int64, ascending; None for all. float32: in Parquet, widen the stored float16 vectors.
+    keep_formulas: in CSV, see `write_csv`.
     `path` is created atomically. Raises UsageError if it already exists, and for another suffix.
     """
     suffix = "" if path.is_dir() else path.suffix.lower()
@@ -73,6 +76,8 @@ def export(
             with publish(path.absolute()) as array:
                 _write_array(array, snapshot, ids)
                 _write_parquet(part, tables(ids), schema)
+        elif suffix == ".csv":
+            _write_csv(part, tables(ids), schema, keep_formulas=keep_formulas)
         else:
             _WRITERS[suffix](part, tables(ids), schema)
     return len(ids)
@@ -109,15 +114,12 @@ def _write_parquet(file: Path, tables: Iterator[pa.Table], schema: pa.Schema) ->
     fsync(file)
 
 
-def _write_csv(file: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:
-    def cell(value: Any) -> Any:
-        return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, list | dict) else value
-
+def _write_csv(
+    file: Path, tables: Iterator[pa.Table], schema: pa.Schema, *, keep_formulas: bool = False
+) -> None:
+    rows = (row.values() for table in tables for row in table.to_pylist())
     with file.open("w", encoding="utf-8", newline="") as out:
-        lines = csv.writer(out, lineterminator="\n")
-        lines.writerow(schema.names)
-        for table in tables:
-            lines.writerows(map(cell, row.values()) for row in table.to_pylist())
+        write_csv(out, schema.names, rows, keep_formulas=keep_formulas)
 
 
 def _write_json_lines(file: Path, tables: Iterator[pa.Table], schema: pa.Schema) -> None:

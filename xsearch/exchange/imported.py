@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -14,9 +15,10 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch.backend import full_name, load_backend, model_source
+from xsearch.backend.loading import NAMED
 from xsearch.derive import derive
 from xsearch.errors import ModelError, NoCollection, UsageError
-from xsearch.exchange.source import GROUP_ROWS, IDENTITY, Progress, Source, read
+from xsearch.exchange.source import GROUP_ROWS, IDENTITY, MAX_COLUMNS, Progress, Source, read
 from xsearch.store import Store
 from xsearch.store.segments import conform
 from xsearch.store.writer import UNIT_TOLERANCE
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Imported", "import_", "load"]
 
 COMMIT_ROWS = 4 * GROUP_ROWS  # per commit: upper bound on the work that an interrupted import repeats
+STATE = pa.schema([IDENTITY.field(name) for name in ("path", "bytes", "mtime_ns")])
 SHORTEST = 1e-6  # vector length below which rounding errors dominate
 
 
@@ -48,12 +51,16 @@ def import_(
     path: str | Path,
     model: str | None = None,
     *,
+    trust_paths: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Imported:
     """Add the new items of an export, or of other vectors, to the collection at `path`; create it if needed.
 
     source: as for `read`. model: the model of the vectors, if the source does not record it.
+    trust_paths: whether previews and pages may open the files and URLs that the source names, and a search
+        the folder of its model. Else the items have the name of the source in their column `imported_from`
+        until an ingest has read their files.
     progress: called with rows done and rows in total.
     An interrupted import can be rerun. Raises UsageError if `source` cannot be read, ModelError if its
     vectors come from another model than the collection's.
@@ -65,7 +72,8 @@ def import_(
         store = None
     snapshot = store.snapshot() if store else None
     stored = None if snapshot is None else snapshot.fingerprint
-    expected, location = content.fingerprint, content.model
+    expected = content.fingerprint
+    location = content.model if trust_paths or content.model in NAMED else None
     if model is not None:
         location = model_source(model)
         expected = load_backend(location, device="cpu").fingerprint
@@ -86,7 +94,8 @@ def import_(
         return load(content, snapshot, progress=progress)
     store = store or Store.create(path, expected, location, exist_ok=True)
     with store.writer() as writer:
-        imported = load(content, writer.snapshot, writer, progress=progress)
+        origin = None if trust_paths else Path(source).absolute().name
+        imported = load(content, writer.snapshot, writer, origin=origin, progress=progress)
         derive(writer)
     return imported
 
@@ -96,12 +105,14 @@ def load(
     snapshot: Snapshot | None,
     writer: Writer | None = None,
     *,
+    origin: str | None = None,
     progress: Progress | None = None,
     commit_rows: int = COMMIT_ROWS,
 ) -> Imported:
     """Add the new items of `source`, committing about every `commit_rows` rows.
 
     snapshot: existing items, None for an empty collection. writer: None for a dry run.
+    origin: value of their column `imported_from`; None for items whose files may be opened.
     Items whose path, modality, window and text exist already are skipped, so an interrupted import can be
     rerun. Duplicate rows within one file of the source all become items. Rows of a file that exists with
     other content or time are skipped.
@@ -109,13 +120,17 @@ def load(
     start_s = time.perf_counter()
     existing, new, states = _Existing(snapshot), Counter[Modality](), Counter[str]()
     done = pending = scaled = 0
+    names = set[str]()
     for part in source.parts:
         existing.begin_part()
         for items, vectors in part():
             done += len(items)
+            names.update(items.column_names)
+            if len(names) > MAX_COLUMNS:
+                raise UsageError(f"more than {MAX_COLUMNS:,} columns in all; import fewer at once")
             vectors, usable, rescaled = _normalise(vectors)
             scaled += rescaled
-            items, vectors = items.filter(pa.array(usable)), vectors[usable]
+            items, vectors = _marked(items.filter(pa.array(usable)), origin), vectors[usable]
             batch = existing.states(items)
             states.update(batch)
             rows = [row for row, state in enumerate(batch) if state == "new"]
@@ -133,6 +148,30 @@ def load(
         writer.commit()
     unusable = source.rows - states.total()
     return Imported(new, states["known"], states["other"], unusable, scaled, time.perf_counter() - start_s)
+
+
+def _marked(items: pa.Table, origin: str | None) -> pa.Table:
+    """With the column `imported_from` in the place of whatever the source says there.
+
+    Without an origin, files of which the source states no size get those that they have now.
+    """
+    if origin is None:
+        state = conform(items, STATE).to_pylist()
+        rows = [row if row["bytes"] is not None else row | _state(row["path"]) for row in state]
+        columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in STATE}
+    else:
+        columns = {"path": items["path"]}
+    columns["imported_from"] = pa.array([origin] * len(items), pa.string())
+    replaced = [name for name in items.column_names if name.lower() in columns]
+    rest = items.drop_columns(replaced)
+    return pa.table(columns | dict(zip(rest.column_names, rest.columns, strict=True)))
+
+
+def _state(path: str) -> dict[str, int]:
+    with suppress(OSError, ValueError):  # ValueError: no path
+        status = Path(path).stat()
+        return {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    return {}
 
 
 class _Existing:

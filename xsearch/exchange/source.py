@@ -6,30 +6,33 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from xsearch.errors import UsageError
-from xsearch.media.facts import COLUMNS
+from xsearch.errors import StoreError, UsageError
+from xsearch.exchange.columns import stored
 from xsearch.metadata import user_column
-from xsearch.store.segments import conform, unify
+from xsearch.store.manifest import read_manifest
+from xsearch.store.salvage import SEGMENT_FILES, Salvaged, salvage
+from xsearch.store.segments import KEY, VECTORS, conform, read_table, unify
+from xsearch.store.snapshot import SCHEMAS
+from xsearch.store.writer import REMOVED
 from xsearch.types import Fingerprint, Modality
 
-__all__ = ["GROUP_ROWS", "IDENTITY", "KEY", "Progress", "Source", "read"]
+__all__ = ["GROUP_ROWS", "IDENTITY", "Progress", "Source", "read"]
 
 GROUP_ROWS = 16_384  # per row group and per batch in memory: 32 MB of float16 at 1024 dimensions
-KEY = "xsearch"  # in the file metadata
 # Items are duplicates if file, modality, window and text agree.
 FILE, ITEM = ("sha256", "bytes", "mtime_ns"), ("modality", "start_s", "end_s", "text")
 IDENTITY = pa.schema([unify([]).field(name) for name in ("path", *FILE, *ITEM)])
-DATES = {name for name, kind in COLUMNS.items() if kind is datetime}  # which JSON has as texts
+MAX_COLUMNS = 1_000  # of a source
 
 Batches = Iterator[tuple[pa.Table, np.ndarray]]  # items without `id`, and their vectors [n, dim]
 Parts = list[Callable[[], Batches]]  # one per file of vectors
@@ -48,17 +51,28 @@ class Source:
 
 
 def read(path: Path) -> Source:
-    """Open an export, any Parquet of that form, or clip-retrieval output. Raises UsageError for others."""
+    """Open an export, any Parquet of that form, clip-retrieval output, or segments of a damaged collection.
+
+    Raises UsageError for others.
+    """
     if not path.exists():
         raise UsageError(f"{path}: no such file or folder; check the path")
     if path.suffix.lower() == ".csv":
         raise UsageError(f"{path}: CSV has no vectors; import a .parquet, .jsonl or .npy file")
     clip = (path / "img_emb").is_dir() or (path / "text_emb").is_dir()
     openers = {".jsonl": _json_lines, ".ndjson": _json_lines, ".npy": _array_and_items}
-    opener = _clip_retrieval if clip else openers.get(path.suffix.lower(), _exported)
+    stored = not clip and path.is_dir() and bool(_folders(path))
+    default = _clip_retrieval if clip else _segments if stored else _exported
+    opener = openers.get("" if path.is_dir() else path.suffix.lower(), default)
     rows, parts, fingerprint, model = opener(path)
     first = next((vectors for part in parts for _, vectors in part()), None)
     return Source(rows, None if first is None else first.shape[1], fingerprint, model, parts)
+
+
+_UNREADABLE = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError,
+    pa.ArrowException,
+)  # fmt: skip
 
 
 @contextmanager
@@ -66,7 +80,7 @@ def _reading(file: Path) -> Iterator[None]:
     """Convert read errors to a UsageError that names the file."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
+    except _UNREADABLE as error:
         raise UsageError(f"{file}: cannot be read: {error}; replace or remove it") from None
 
 
@@ -97,7 +111,7 @@ def _header(file: Path, *required: str) -> tuple[int, Fingerprint | None, str | 
     with _reading(file):
         parquet = _open(file)
         header = json.loads((parquet.metadata.metadata or {}).get(KEY.encode(), "null"))
-        made_by = (Fingerprint(**header["model"]), header["source"]) if header else (None, None)
+        made_by = (_fingerprint(header["model"]), header["source"]) if header else (None, None)
     names = [name.lower() for name in parquet.schema_arrow.names]
     if not set(required) <= set(names):
         expected = f"{', '.join(required[:-1])} and {required[-1]}"
@@ -105,9 +119,77 @@ def _header(file: Path, *required: str) -> tuple[int, Fingerprint | None, str | 
     return parquet.metadata.num_rows, *made_by
 
 
+def _fingerprint(content: dict[str, Any]) -> Fingerprint:
+    made_by = Fingerprint(**content)
+    texts = (made_by.name, made_by.digest, made_by.preprocessing)
+    if not all(isinstance(text, str) for text in texts) or type(made_by.dim) is not int:
+        raise ValueError(f"not a model: {content}")
+    return made_by
+
+
 def _batches(file: Path) -> Iterator[pa.Table]:
     for batch in _open(file).iter_batches(GROUP_ROWS):
         yield pa.Table.from_batches([batch])
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the folders of segments at `path` or a few levels below, unless that is a whole collection."""
+    with suppress(StoreError):
+        read_manifest(path)
+        return []
+    return sorted(file.parent for depth in range(4) for file in path.glob("*/" * depth + VECTORS))
+
+
+def _segments(path: Path) -> tuple[int, Parts, Fingerprint | None, str | None]:
+    """`_exported` for segments such as those that a repair has set aside: what can be read of them.
+
+    If they are below their collection, its removed items are left out.
+    """
+    rows, parts, models = 0, Parts(), dict[Fingerprint | None, str | None]()
+    removed, default = _collection_above(path)
+    for folder in _folders(path):
+        with _reading(folder):
+            salvaged = _salvaged(folder, removed)
+            rows += len(salvaged.items) + len(salvaged.others)
+            header = json.loads((salvaged.items.schema.metadata or {}).get(KEY.encode(), "null"))
+            fingerprint, model = (Fingerprint(**header["model"]), header["source"]) if header else default
+            models[fingerprint] = model
+        parts.append(partial(_segment, folder, removed))
+    if len(models) > 1:
+        raise UsageError(f"{path}: its segments are not all of one model; import them one by one")
+    return rows, parts, *(models or {None: None}).popitem()
+
+
+def _segment(folder: Path, removed: np.ndarray) -> Batches:
+    with _reading(folder):
+        salvaged = _salvaged(folder, removed)
+        for start in range(0, len(salvaged.items), GROUP_ROWS):
+            items = _items(folder, salvaged.items.slice(start, GROUP_ROWS))
+            yield items, salvaged.vectors[start : start + len(items)]
+
+
+def _salvaged(folder: Path, removed: np.ndarray) -> Salvaged:
+    files = {name: folder / name for name in SEGMENT_FILES}
+    ids = [removed, *_ids(folder, REMOVED, None)]
+    return salvage(files, SEGMENT_FILES, trust=True).without(np.unique(np.concatenate(ids)))
+
+
+def _ids(collection: Path, name: str, sha256: str | None) -> Iterator[np.ndarray]:
+    """Yield the ids in a table of tombstones, if it can be read."""
+    with suppress(StoreError, OSError):
+        yield read_table(collection, name, SCHEMAS["tombstones"], sha256)["id"].to_numpy()
+
+
+def _collection_above(path: Path) -> tuple[np.ndarray, tuple[Fingerprint | None, str | None]]:
+    """Return the removed ids of the collection that `path` is in, its model, and where that is."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        with suppress(StoreError):
+            manifest = read_manifest(folder)
+            tables = (name for name in manifest.tables() if name.startswith("tombstones"))
+            ids = (each for name in tables for each in _ids(folder, name, manifest.digests.get(name)))
+            removed = np.concatenate([np.empty(0, np.int64), *ids])
+            return removed, (manifest.fingerprint, manifest.source)
+    return np.empty(0, np.int64), (None, None)
 
 
 def _with_vectors(file: Path, batches: Callable[[Path], Iterator[pa.Table]]) -> Batches:
@@ -139,9 +221,6 @@ def _json_batches(file: Path) -> Iterator[pa.Table]:
         while rows := [json.loads(line) for line in islice(filled, GROUP_ROWS)]:
             names = dict.fromkeys(name for row in rows for name in row if row[name] is not None)
             columns = {name: pa.array([row.get(name) for row in rows]) for name in names}
-            for name in DATES & columns.keys():
-                with suppress(pa.ArrowInvalid):  # a column of the user may be called so
-                    columns[name] = columns[name].cast(pa.timestamp("us"))
             vectors = pa.array([row.get("vector") for row in rows], pa.list_(pa.float32()))
             yield pa.table(columns | {"vector": vectors})
 
@@ -166,6 +245,9 @@ def _array_and_items(file: Path) -> tuple[int, Parts, Fingerprint | None, str | 
 
 
 def _checked(file: Path, items: pa.Table) -> pa.Table:
+    if items.num_columns > MAX_COLUMNS:
+        raise UsageError(f"{file}: {items.num_columns:,} columns; at most {MAX_COLUMNS:,} can be imported")
+    items = stored(items)
     key = conform(items, IDENTITY)
     unknown = set(key["modality"].unique().to_pylist()) - set(Modality)
     if unknown or key["path"].null_count:

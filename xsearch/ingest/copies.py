@@ -138,7 +138,8 @@ def copied(
             rows = items[span]
             if not (copy.is_same_file or copy.is_moved):
                 rows = [{name: row[name] for name in ITEM_COLUMNS[1:]} for row in rows]
-            columns = {"path": file.name, "mtime_ns": file.mtime_ns}
+            columns = {"path": file.name, "bytes": file.bytes, "mtime_ns": file.mtime_ns}
+            columns |= {"imported_from": None}  # this ingest has read it
             for row in rows:
                 about = {name: row[name] for name in facts.COLUMNS if row.get(name) is not None}
                 row |= {**columns, "mime": file.mime or row["mime"]}

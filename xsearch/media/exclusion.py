@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +37,7 @@ class Skipped:
     path: str  # or URL; undecodable bytes of a name are escaped as \\xNN
     reason: str  # message without the path
     error: Reason
+    state: str | None = field(default=None, compare=False)  # of the file; see `ingest.known`
 
     @classmethod
     def of(cls, name: str, path: Path, problem: MediaError) -> Skipped:
@@ -162,7 +163,7 @@ class Exclusion:
                 return Skipped(name, f"excluded by --exclude {glob}", Reason.EXCLUDED)
         if path == root:
             return None
-        if name in self._removed:
+        if name in self._removed and not is_folder:  # an import may call a folder a file
             return Skipped(name, REMOVED, Reason.REMOVED)
         if rule := _excluding(path, ignore_files, is_folder):
             return Skipped(name, f"excluded by {rule}", Reason.EXCLUDED)

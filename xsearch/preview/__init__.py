@@ -8,12 +8,13 @@ without the path, for display in place of the item.
 """
 
 from xsearch.preview.preview import Preview, playable, plot, sound, spectrogram, text, thumbnail, waveform
-from xsearch.preview.window import Item, Piece, load
+from xsearch.preview.window import Item, Piece, check, load
 
 __all__ = [
     "Item",
     "Piece",
     "Preview",
+    "check",
     "load",
     "playable",
     "plot",

@@ -31,6 +31,7 @@ MELS, COLUMNS, FFT = 128, 400, 1024  # spectrogram: height, approximate width, 6
 RANGE_DB = 80.0  # dynamic range below the peak
 MIN_POWER = 1e-6  # floor of the peak mel power: white noise 80 dB below full scale
 BARS = 100  # of a waveform
+TEXT_LETTERS = 2_000  # that are shown
 _OPEN = ("vp8", "vp9", "av1")
 PLAYABLE: dict[str, dict[str, tuple[str, ...]]] = {  # codecs by FFmpeg's name of the container, and MIME type
     "mov,mp4,m4a,3gp,3g2,mj2": {"video/mp4": ("h264", *_OPEN)},
@@ -151,8 +152,10 @@ def _format(path: Path) -> tuple[str, str]:
 def text(piece: Piece) -> Preview:
     """Return a text, or the beginning of a text file, in UTF-8; of Markdown without its marks."""
     with decoded(piece, Modality.TEXT) as sample:
-        shown: str = sample.text or sample.data
-        cut = not isinstance(piece, Sample) and len(shown) < len(" ".join(sample.data.split()))
+        shown: str = (sample.text or sample.data)[:TEXT_LETTERS]
+        cut = len(sample.data) > TEXT_LETTERS or (
+            not isinstance(piece, Sample) and len(shown) < len(" ".join(sample.data.split()))
+        )
         if not isinstance(piece, Sample) and markdown.is_markdown(piece.path):
             shown = markdown.plain(shown)
         return Preview(f"{shown}{'…' * cut}".encode(errors="replace"), "text/plain;charset=utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,9 +18,9 @@ from xsearch.media import audio, container
 from xsearch.media.audio import chained, mono
 from xsearch.media.frame import Screen, Shown
 from xsearch.preview import colours
-from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
+from xsearch.types import AUDIO_RATE_HZ, Hit, MediaFile, Modality, Sample
 
-__all__ = ["Item", "Piece", "decoded", "load", "picture"]
+__all__ = ["Item", "Piece", "check", "decoded", "load", "picture"]
 
 SOUND_S = 10.0  # length of the preview of a whole recording
 DRAWN = (Modality.IMAGE, Modality.VIDEO, Modality.DEPTH, Modality.THERMAL)
@@ -38,6 +39,32 @@ class Item:
 
 
 Piece = Hit | Item | Sample
+
+
+def check(hit: Hit) -> None:
+    """Raise Unreadable unless the file of a hit may be opened, as the one that was ingested.
+
+    A collection may come from anybody, and name any file: one on disk must have the size, and the mtime or
+    the content, that the item states. One that only an import names is not looked for.
+    """
+    if hit.is_imported:
+        raise Unreadable("only an import names its file; ingest it, or trust the import: --trust-paths")
+    size, mtime_ns = hit.extra.get("bytes"), hit.extra.get("mtime_ns")
+    if size is None or mtime_ns is None or media.is_url(hit.path):
+        return
+    path = Path(hit.path)
+    try:
+        status = path.stat()
+    except OSError as problem:
+        gone = isinstance(problem, FileNotFoundError)
+        raise Unreadable("the file no longer exists" if gone else f"no access: {problem.strerror}") from None
+    kinds = (hit.modality, Modality.DEPTH, Modality.IMU)  # of a text, that of its file
+    files = (MediaFile(path, kind, size, mtime_ns) for kind in kinds)
+    is_whole = status.st_size == size  # without a companion
+    if not stat.S_ISREG(status.st_mode) or not (
+        any(map(media.unchanged, files)) or (is_whole and media.sha256(path) == hit.extra.get("sha256"))
+    ):
+        raise Unreadable("the file has changed since it was ingested; ingest it again")
 
 
 def load(piece: Piece, *, at_s: float | None = None) -> Sample:
@@ -67,6 +94,10 @@ def decoded(
         elif piece.modality is Modality.TEXT and piece.text is not None:
             yield Sample(Modality.TEXT, piece.text)
         else:
+            if isinstance(piece, Hit):
+                check(piece)
+                if piece.modality is Modality.TEXT:
+                    raise Unreadable("no text is stored")  # a file of any content could be called one
             with media.at_hand(piece.path, decoders.identify) as path:
                 names.append(str(path.absolute()))
                 item = Item(piece.modality, piece.path, piece.start_s, piece.end_s)

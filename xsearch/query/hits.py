@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from xsearch.errors import UnknownWords, UsageError
+from xsearch.media import is_url
+from xsearch.system.terminal import printable
 from xsearch.types import HIT_COLUMNS, Hit, Modality, Sort
 
 if TYPE_CHECKING:
@@ -83,6 +85,15 @@ class Hits(Sequence[Hit]):
         undated = [hit for hit in self._hits if hit.extra.get("taken_at") is None]
         return Hits([*dated, *undated], self.query, self.nearest_expected, self.kinds)
 
+    def trusted(self) -> Hits:
+        """Return the same hits; previews and pages also open the files and URLs that only an import names."""
+        state = ("bytes", "mtime_ns")  # as the import claims
+        hits = [
+            replace(hit, is_imported=False, extra={k: v for k, v in hit.extra.items() if k not in state})
+            for hit in self._hits
+        ]
+        return Hits(hits, self.query, self.nearest_expected, self.kinds, self.problem)
+
     @property
     def found(self) -> bool:
         """Whether some hit is nearer than by chance, over all modalities, or matches by its words."""
@@ -124,7 +135,9 @@ class Hits(Sequence[Hit]):
     __hash__ = None  # type: ignore[assignment]  # hits hold dictionaries
 
     def __repr__(self) -> str:
-        lines = [f"{hit.rank:>3}  {hit.score:.3f}  {hit.modality:<7}  {hit.path}" for hit in self._hits]
+        lines = [
+            f"{hit.rank:>3}  {hit.score:.3f}  {hit.modality:<7}  {printable(hit.path)}" for hit in self._hits
+        ]
         return "\n".join(lines) or "no hits"
 
     def to_dicts(self) -> list[dict[str, Any]]:
@@ -132,7 +145,7 @@ class Hits(Sequence[Hit]):
         rows = []
         for hit in self._hits:
             own = asdict(hit)
-            extra = own.pop("extra")
+            extra, _ = own.pop("extra"), own.pop("is_imported")
             rows.append(own | {name: value for name, value in extra.items() if name not in own})
         return rows
 
@@ -165,6 +178,8 @@ class Hits(Sequence[Hit]):
 def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
     """item: all columns, of which the user's may be called as the figures of a hit are."""
     cosine, balanced, expected, bm25 = map(_known, figures)
+    extra = {name: value for name, value in item.items() if value is not None and name not in FIELDS}
+    is_read = "bytes" in extra or is_url(item["path"])  # by an ingest; else an import of an earlier release
     return Hit(
         rank,
         score,
@@ -178,7 +193,8 @@ def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
         item["end_s"],
         item["text"],
         bm25,
-        {name: value for name, value in item.items() if value is not None and name not in FIELDS},
+        extra,
+        is_imported="imported_from" in extra or not is_read,
     )
 
 

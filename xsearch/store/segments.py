@@ -32,6 +32,8 @@ __all__ = [
     "ITEMS",
     "ITEM_COLUMNS",
     "ITEM_SCHEMA",
+    "KEY",
+    "LARGEST",
     "MAPPED",
     "MAPPED_SUMS",
     "VECTORS",
@@ -39,6 +41,7 @@ __all__ = [
     "conform",
     "read_table",
     "unify",
+    "vector_batch",
     "write_segment",
     "write_table",
 ]
@@ -63,11 +66,14 @@ ITEM_SCHEMA = pa.schema(
         pa.field("duration_s", pa.float64()),
         pa.field("text", pa.string()),
         pa.field("unknown_share", pa.float32()),
+        pa.field("imported_from", pa.string()),
     ]
 )
 ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
+KEY = "xsearch"  # in the schema metadata of items: the model of their vectors
 LARGEST = 1 << 30  # bytes of a file that is read at once
+OPTIONAL = "state"  # of skipped files; earlier releases did not write it
 SCATTERED = 1024  # rows up to which reading them is faster than comparing a whole column
 ROWS_PER_GROUP = 8192  # of items.parquet: reading 10 scattered rows of a million decodes 10 MB
 
@@ -89,7 +95,10 @@ def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | Non
     if sha256 and sha256 != hashlib.sha256(content).hexdigest():
         raise Damaged(collection, name, "a wrong sha256")
     try:
-        return pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False).cast(schema)
+        table = pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False)
+        if OPTIONAL in schema.names and OPTIONAL not in table.column_names:
+            table = table.append_column(OPTIONAL, pa.nulls(len(table), pa.string()))
+        return table.cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise Damaged(collection, name, error) from error
 
@@ -335,8 +344,7 @@ def write_segment(parent: Folder, items: pa.Table, vectors: np.ndarray) -> Segme
         if len(batches) == 1:  # more if a string column exceeds the 2 GB of an Arrow array
             files[MAPPED_SUMS] = (MAPPED,)
             _write_batch(batches[0], folder, MAPPED)
-        column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
-        _write_batch(pa.record_batch({"id": pa.array(ids), "vector": column}), folder, VECTORS)
+        _write_batch(vector_batch(pa.array(ids), vectors), folder, VECTORS)
         for name, summed in files.items():
             contents = [np.frombuffer(map_file(folder.path / file), np.uint8) for file in summed]
             with folder.create(name) as sums:
@@ -350,6 +358,12 @@ def write_segment(parent: Folder, items: pa.Table, vectors: np.ndarray) -> Segme
             parent.remove(uuid, FOLDERS["segments"][1])
         raise
     return SegmentEntry(uuid, len(ids), int(ids[0]), int(ids[-1]), sha256)
+
+
+def vector_batch(ids: pa.Array, vectors: np.ndarray) -> pa.RecordBatch:
+    """Return ids and vectors (float16 [n, dim]) as in `vectors.arrow`."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+    return pa.record_batch({"id": ids, "vector": column})
 
 
 def _write_batch(batch: pa.RecordBatch, folder: Folder, name: str) -> None:

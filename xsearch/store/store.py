@@ -69,6 +69,10 @@ class Store:
                 folder = Folder(path)
                 if [name for name in folder.names() if not (name in LEFT_BEHIND or PART.fullmatch(name))]:
                     raise StoreError(f"{path} is not empty and not a collection; choose another folder")
+                if "segments" in folder.names() and folder.open("segments").names():
+                    raise StoreError(
+                        f"{path} has lost its manifest; run `xsearch verify --repair --collection {path}`"
+                    )
                 with _locked(path, CREATION_S):
                     if not _exists(path):
                         _create(folder, Manifest(fingerprint, source=source))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,11 @@ from xsearch.store.manifest import (
     Manifest,
     Mark,
     SegmentEntry,
+    read_manifest,
     write_manifest,
 )
 from xsearch.store.merging import groups, joined
-from xsearch.store.segments import MAPPED, conform, unify, write_segment, write_table
+from xsearch.store.segments import KEY, MAPPED, conform, unify, write_segment, write_table
 from xsearch.store.snapshot import SCHEMAS, Snapshot
 from xsearch.system.durable import digest
 from xsearch.system.folder import Folder
@@ -40,6 +43,8 @@ __all__ = ["Compaction", "Writer"]
 LOG = logging.getLogger("xsearch")
 
 UNIT_TOLERANCE = 1e-3  # of a length: float16 rounds each component by at most 2**-11 of itself
+REMOVED = "removed.parquet"  # in a segment that has been set aside
+Rows = Callable[[], tuple[pa.Table, np.ndarray]]  # items, and their vectors (float16 [n, dim])
 MOST_TABLES = 8  # of tombstones, and of skipped files, before they are merged into one
 
 
@@ -75,7 +80,7 @@ class Writer:
         self._items: list[pa.Table] = []
         self._vectors: list[np.ndarray] = []
         self._removed: set[int] = set()
-        self._skips: dict[str, dict[str, str]] = {}
+        self._skips: dict[str, dict[str, str | None]] = {}
         self._unskipped: set[str] = set()
         self._index = manifest.index
         self._words = manifest.words
@@ -140,11 +145,11 @@ class Writer:
         self._removed |= new
         return len(new)
 
-    def skip(self, rows: Iterable[Mapping[str, str]]) -> None:
-        """Record files that could not be read: `path`, `reason`, `error` (class), `when` (default: now)."""
+    def skip(self, rows: Iterable[Mapping[str, str | None]]) -> None:
+        """Record files that could not be read: columns as of `Snapshot.skipped`; `when` is now by default."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for row in rows:
-            self._skips[row["path"]] = {"when": now, **row}
+            self._skips[str(row["path"])] = {"when": now, **row}
 
     def forget_skips(self, paths: Iterable[str]) -> None:
         """Drop these paths from the skipped files; unknown paths are ignored."""
@@ -235,29 +240,93 @@ class Writer:
         freed, kept, readers = self.tidy(keep_previous=not self._is_linked)
         return Compaction(len(before.segments), len(merged.segments), freed, kept, readers)
 
-    def quarantine(self, names: Collection[str]) -> None:
-        """Move `names` of `manifest.files()` to `quarantine/`, commit without them, calibration and words.
+    def repair(
+        self,
+        moves: Mapping[str, str],
+        rebuilt: Mapping[str, Rows],
+        aside: Mapping[str, str],
+        removed: np.ndarray,
+    ) -> None:
+        """Put misplaced files right, replace damaged segments, set damaged files aside, and commit.
 
-        If interrupted, the manifest references files that were moved; another repair completes it.
+        moves: path of a file -> path where it is. rebuilt: folder of a segment -> function that returns its
+        items and vectors, called when the files are in place. aside: folder of a segment or path of a table
+        -> path to move it to; the manifest keeps only those that are rebuilt. removed: ids, int64, which are
+        noted in segments that are set aside, so that an import leaves them out.
+        After a failure everything is where it was; an interrupted repair is completed by the next one.
         """
-        with self._writing():
-            for name in names:
-                kind, name = name.split("/")
-                folder = self._open(kind)
-                if folder.exists(name):
-                    aside = self._folder.open(QUARANTINE, create=True).open(kind, create=True)
-                    folder.move(name, aside)
-            old = self.manifest
+        old, new = self.manifest, dict[str, SegmentEntry]()
+        with self._writing(), ExitStack() as undo:
+
+            def move(source: str, target: str) -> None:
+                undo.callback(_unless_it_fails, self._move, target, source)
+                self._move(source, target)
+
+            here = {
+                path: f"{QUARANTINE}/misplaced/{uuid4().hex}/{path}" for path in moves if self._exists(path)
+            }
+            for path, place in here.items():  # first, since files may be swapped
+                move(path, place)
+            for path, source in moves.items():
+                move(here.get(source, source), path)
+            for folder, rows in rebuilt.items():
+                items, vectors = rows()
+                new[folder] = self._write_segment([items], [vectors])
+                remove = self._open("segments").remove
+                undo.callback(_unless_it_fails, remove, new[folder].uuid, FOLDERS["segments"][1])
+            for path, place in aside.items():
+                if self._exists(path):
+                    move(path, place)
+                    if path.startswith("segments") and len(removed):
+                        note = self._parents(f"{place}/{REMOVED}")[0][-1]
+                        undo.callback(_unless_it_fails, note.remove, REMOVED)
+                        if not note.exists(REMOVED):
+                            write_table(pa.table({"id": removed}), note, REMOVED)
+                            note.fsync()
+            gone = aside.keys() - new.keys()
             manifest = replace(
                 old,
-                segments=tuple(entry for entry in old.segments if entry.folder not in names),
-                tombstones=tuple(id for id in old.tombstones if f"tombstones/{id}.parquet" not in names),
-                skipped=tuple(id for id in old.skipped if f"skipped/{id}.parquet" not in names),
+                segments=tuple(
+                    new.get(each.folder, each) for each in old.segments if each.folder not in gone
+                ),
+                tombstones=tuple(uuid for uuid in old.tombstones if f"tombstones/{uuid}.parquet" not in gone),
+                skipped=tuple(uuid for uuid in old.skipped if f"skipped/{uuid}.parquet" not in gone),
                 index=self._index,
-                words=None,  # removed items may be back
-                calibration=None,
+                words=None if aside else self._words,  # removed items may be back
+                calibration=None if aside else self._calibration,
             )
-            self._publish(manifest)
+            try:
+                self._publish(manifest)
+            finally:
+                with suppress(StoreError):
+                    if read_manifest(self.path).generation > old.generation:
+                        undo.pop_all()
+        for path in (*moves.values(), *here.values()):
+            _unless_it_fails(self._remove_empty, path)
+
+    def _exists(self, path: str) -> bool:
+        return os.path.lexists(self.path / path)
+
+    def _move(self, source: str, target: str) -> None:
+        """Move a file or folder of the collection; the folders above `target` are created."""
+        start, name = self._parents(source)
+        end, new_name = self._parents(target)
+        start[-1].move(name, end[-1], new_name)
+
+    def _remove_empty(self, path: str) -> None:
+        """Remove the folders above `path` that are empty, but not those directly in the collection."""
+        parents, _ = self._parents(path)
+        while len(parents) > 2 and not parents[-1].names():
+            emptied = parents.pop()
+            parents[-1].remove(emptied.path.name)
+
+    def _parents(self, path: str) -> tuple[list[Folder], str]:
+        """Return the folders above `path`, created if missing, topmost first, and the last name of `path`."""
+        *parents, name = path.split("/")
+        folders = [self._folder]
+        for parent in parents:
+            folders.append(folders[-1].open(parent, create=True))
+        return folders, name
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -337,6 +406,12 @@ class Writer:
     def _write_segment(self, tables: Sequence[pa.Table], vectors: Sequence[np.ndarray]) -> SegmentEntry:
         schema = unify([table.schema for table in tables])
         items = pa.concat_tables(conform(table, schema) for table in tables)
+        stated = {
+            "model": asdict(self.manifest.fingerprint),
+            "source": self.manifest.source,
+            "generation": self.manifest.generation + 1,
+        }
+        items = items.replace_schema_metadata({KEY: json.dumps(stated)})  # for reading without a manifest
         return write_segment(self._open("segments"), items, np.concatenate(vectors))
 
     def _write_tombstones(self, segments: Collection[SegmentEntry]) -> tuple[str, ...]:
@@ -404,3 +479,8 @@ class Writer:
             for name in filter(PART.fullmatch, self._folder.names()):
                 freed += self._folder.remove(name)
         return freed, kept, tuple(sorted({pid for each in reading for pid in each.readers}))
+
+
+def _unless_it_fails(function: Callable[..., object], *arguments: object) -> None:
+    with suppress(OSError):
+        function(*arguments)

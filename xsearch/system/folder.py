@@ -88,10 +88,10 @@ class Folder:
         finally:
             os.close(descriptor)
 
-    def move(self, name: str, target: Folder) -> None:
-        """Move a file or folder into `target`, under the same name, durably."""
+    def move(self, name: str, target: Folder, new_name: str) -> None:
+        """Move a file or folder into `target`, which has none of that name, durably."""
         self._step(f"rename {self._inside(name)}")
-        os.rename(name, name, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
+        os.rename(name, new_name, src_dir_fd=self._descriptor, dst_dir_fd=target._descriptor)
         target.fsync()
         self.fsync()
 

@@ -6,6 +6,7 @@ As in ImageBind (arXiv:2305.05665, section 3), only pairs (picture, X) are contr
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from xsearch.models.imagebind import ImageBind
 from xsearch.models.precision import training_precision
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
+from xsearch.system.terminal import unescaped
 from xsearch.train.adapters import adapted, merged
 from xsearch.train.gradients import backward, broadcast, gather_rows, mean_statistics, rank, sum_gradients
 from xsearch.train.held_out import HeldOut
@@ -111,7 +113,8 @@ class _Stage:
         state, steps, saved, first = self.state, sources.steps, time.monotonic(), rank() == 0
         nonfinite = 0
         name = self.checkpoint.stem
-        bar = tqdm(total=steps, initial=state.step, desc=name, unit="step", disable=not first)
+        place = unescaped(sys.stderr)
+        bar = tqdm(total=steps, initial=state.step, desc=name, unit="step", file=place, disable=not first)
         with Log(self.checkpoint.parent, name, self.precision, silent=not first) as log, bar:
             for parts in sources.parts(state.step, steps, workers):
                 metrics = self._step(parts, self.stage.lr_at(state.step, steps))

@@ -6,6 +6,7 @@ A batch holds every subject in every place once, and every empty place, so that 
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,6 +22,7 @@ from xsearch.models.config import TOWER_OF, TOWERS, ImageBindConfig
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.models.transforms import Preprocess
 from xsearch.scenes import PLACES, SUBJECTS, Scene, caption, render, sample
+from xsearch.system.terminal import unescaped
 from xsearch.types import Modality
 
 __all__ = ["ScenePairs", "tower_inputs"]
@@ -74,7 +76,8 @@ class ScenePairs:
         todo = [r for r in range(rounds) if not (folder / f"{r:05d}.done").exists()]
         jobs = [(folder, r, scenes[r * ROUND : (r + 1) * ROUND], config, tokenizer) for r in todo]
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            list(tqdm(pool.map(_render_round, jobs), total=len(jobs), desc="scenes", unit="round"))
+            bar = {"desc": "scenes", "unit": "round", "file": unescaped(sys.stderr)}
+            list(tqdm(pool.map(_render_round, jobs), total=len(jobs), **bar))
         first = _open_round(folder, 0)
         arrays = {name: np.empty((rounds * ROUND, *a.shape[1:]), a.dtype) for name, a in first.items()}
         for r in range(rounds):
