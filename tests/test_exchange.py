@@ -590,6 +590,7 @@ def test_columns_of_strangers_become_plain(tmp_path: Path) -> None:
         "old": pa.array([-(2**62), 0], pa.timestamp("ns", "Mars/Phobos")),
         "day": pa.array([2**31 - 1, 0], pa.int32()).cast(pa.date32()),
         "lasts": pa.array([2**62, 1], pa.duration("s")),
+        "large": pa.array([2**64 - 1, 1], pa.uint64()),
         "nested": [[[{"a": [1]}]], None],
         "content": [b"\xff\x1b", b"a"],
         "mood": pa.array(["up", None]).dictionary_encode(),
@@ -606,7 +607,7 @@ def test_columns_of_strangers_become_plain(tmp_path: Path) -> None:
     take(store, tmp_path / "x.parquet")
     first, second = contents(store.snapshot())
     assert (first["taken_at"], second["taken_at"]) == (None, datetime(1970, 1, 1))
-    assert first["old"].year == 1823
+    assert (first["old"].year, first["large"]) == (1823, 2.0**64)
     assert (first["day"], first["lasts"], first["mood"], first["tags"]) == (None, 2**62, "up", ["a", "b"])
     assert (first["nested"], second["nested"]) == ('[[{"a": [1]}]]', None)
     assert isinstance(second["content"], str)

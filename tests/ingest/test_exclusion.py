@@ -8,8 +8,11 @@ import zipfile
 from pathlib import Path
 
 import fsspec
+import numpy as np
+import pyarrow as pa
 import pytest
 
+from tests.fakes import DIM
 from tests.ingest.conftest import fill
 from xsearch.collection import Collection
 from xsearch.errors import Reason
@@ -218,6 +221,16 @@ def test_only_files_without_items_are_ignored(collection: Collection, folder: Pa
     collection.remove(iter(ids[1:]), ignore=True)
     assert "long.txt" in lines(collection, folder)
     assert fill(collection, folder).new == {}
+
+
+def test_a_folder_that_an_import_calls_a_file_is_not_kept_out(collection: Collection, folder: Path) -> None:
+    items = pa.table({"path": [str(folder / "old")], "modality": ["text"]})
+    with collection.store.writer() as writer:
+        (id,) = writer.add(items, np.eye(1, DIM, dtype=np.float32))
+        writer.commit()
+    collection.remove([id], ignore=True)
+    assert fill(collection, folder).ignored == 0
+    assert "old/c.txt" in stored(collection, folder)
 
 
 def test_a_file_may_be_ignored_after_it_was_removed(collection: Collection, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from PIL import Image
 from tests.fakes import FakeBackend
 from xsearch import media
 from xsearch.collection import Collection
-from xsearch.errors import MediaError, ModelError, Reason, SkipKind, Transient
-from xsearch.ingest import Report, ingest
+from xsearch.errors import ModelError, Reason, SkipKind, Transient
+from xsearch.ingest import Report, ingest, local
 from xsearch.ingest.work import embed
 from xsearch.media import Skipped
 from xsearch.types import MediaFile, Modality, Sample
@@ -297,18 +298,43 @@ def test_a_model_without_memory_costs_samples_for_now_only(
 
 
 def test_a_model_that_lacks_memory_for_everything_ends_the_run(collection: Collection, folder: Path) -> None:
-    for number in range(8):
-        (folder / f"{number}.txt").write_text(f"red {number}")
-    with pytest.raises(ModelError, match=r"not enough memory; close other programs$"):
+    for number in range(30):
+        (folder / f"{number}.txt").write_text(f"large {number}")
+    with pytest.raises(ModelError, match=r"each of 32 text .*; not enough memory; close other programs$"):
         ingest(collection.store, [folder], Small(MemoryError(), most=0), decoders=0)
     assert recorded(collection) == {}
 
 
-def test_a_batch_without_memory_is_embedded_one_by_one() -> None:
-    samples = [Sample(Modality.TEXT, word, text=word) for word in ("red", "large")]
-    vector, problem = embed(samples, Small(MemoryError()))
-    assert isinstance(vector, np.ndarray)
-    assert isinstance(problem, Transient)
+def test_a_model_that_lacks_memory_for_a_kind_only_goes_on(
+    collection: Collection, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "BATCH", 8)
+    for number in range(8):
+        Image.new("RGB", (8, 8), (0, number, 0)).save(folder / f"{number}.png")
+        (folder / "deep" / f"{number}.txt").write_text(f"large {number}")
+    report = ingest(collection.store, [folder], Small(MemoryError()), decoders=0)
+    assert report.passing == 8
+    assert fill(collection, folder).skipped == ()
+
+
+def test_a_batch_without_memory_is_released_before_its_samples_are_tried() -> None:
+    alive: Callable[[], object] = object
+
+    class Tensor:
+        """What a batch has computed."""
+
+    class Holding(FakeBackend):
+        def embed(self, samples: Sequence[Sample]) -> np.ndarray:
+            nonlocal alive
+            if len(samples) == 1:
+                assert alive() is None
+                return super().embed(samples)
+            computed = Tensor()
+            alive = weakref.ref(computed)
+            raise MemoryError
+
+    vectors = embed([Sample(Modality.TEXT, word, text=word) for word in ("red", "green")], Holding())
+    assert [type(vector) for vector in vectors] == [np.ndarray, np.ndarray]
 
 
 # ---------------------------------------------------------------- words
@@ -326,4 +352,3 @@ def test_only_damage_may_be_advised_to_be_replaced(folder: Path) -> None:
     assert skip == Skipped(
         "a", "not enough memory; close other programs; the next ingest tries it again", Reason.TRANSIENT
     )
-    assert issubclass(Transient, MediaError)

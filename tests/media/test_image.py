@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from xsearch.backend.imagebind import ImageBindBackend
-from xsearch.errors import MissingPackage, TooLarge, Unreadable
+from xsearch.errors import MissingPackage, TooLarge, Unreadable, UsageError
 from xsearch.types import Modality
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
@@ -146,7 +146,7 @@ def test_the_limit_of_pixels_is_the_users(tmp_path, samples, monkeypatch):
             with nullcontext() if allowed else pytest.raises(TooLarge, match="over 6 pixels; downscale it"):
                 samples(tmp_path / name)
     monkeypatch.setenv("XSEARCH_MAX_PIXELS", "many")
-    with pytest.raises(TooLarge, match="XSEARCH_MAX_PIXELS is 'many'; expected a whole number"):
+    with pytest.raises(UsageError, match="XSEARCH_MAX_PIXELS is 'many'; expected a whole number"):
         samples(tmp_path / "a.png")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import unicodedata
 from pathlib import Path
 
@@ -139,3 +140,11 @@ def test_matching_takes_time_in_proportion(tmp_path: Path) -> None:
     assert len(files.match([f"D:\\deep\\{at}\\IMAGE.jpg" for at in range(count)], "/m").rows) == count
     assert len(files.match(["image.jpg"] * count, "/m").rows) == count
     assert os.times().user - start_s < 10
+
+
+def test_names_of_any_length_take_no_time() -> None:
+    names = ["a/" * 500_000, "a/" * 4_000 + "b.jpg", "x" * 10**6, "/b.jpg" * 1_000, "\\" * 10**6]
+    begin = time.process_time()
+    found = Files(["/m/b.jpg"], ["/m"]).match(names * 5, "/m", anywhere=True)
+    assert time.process_time() - begin < 5
+    assert set(found.rows) == {"/m/b.jpg"}

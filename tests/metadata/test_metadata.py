@@ -10,7 +10,6 @@ import pytest
 
 from xsearch.errors import UsageError
 from xsearch.metadata import Files, Metadata
-from xsearch.metadata.sidecar import MAX_BYTES
 
 
 def described(folder: Path, *names: str, requested: str | None = None) -> Metadata:
@@ -127,24 +126,35 @@ def test_json_of_other_programs_is_no_sidecar(tmp_path: Path) -> None:
     put(tmp_path, "b.json", [1, 2])
     put(tmp_path, "c.json", [])
     put(tmp_path, "d.json", '{"a": 1}\n{"a": 2}\n')
-    put(tmp_path, "e.json", {str(number): number for number in range(1001)})
-    with (tmp_path / "f.json").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
     (tmp_path / "g.json").write_bytes('{"ort": "München"}'.encode("cp1252"))
     metadata = described(tmp_path)
-    columns = [metadata.of(tmp_path / f"{name}.jpg") for name in "abcdefg"]
+    columns = [metadata.of(tmp_path / f"{name}.jpg") for name in "abcdg"]
     assert columns[0] == {"sourcefile": "a.jpg", "iso": 100, "größe": "ü"}
-    assert columns[1:6] == [{}] * 5
-    assert columns[6] == {"ort": "München"}
+    assert columns[1:4] == [{}] * 3
+    assert columns[4] == {"ort": "München"}
     assert metadata.notes() == (
         "2 sidecars not used (expected a JSON object, got list), such as b.json",
         "1 sidecar not used (several JSON values), such as d.json",
-        "1 sidecar not used (over 1,000 fields), such as e.json",
-        "1 sidecar not used (over 16 MB), such as f.json",
     )
     put(tmp_path, "h.json", '{"a": ')
     with pytest.raises(UsageError, match=r"h\.json: cannot be read as JSON"):
         metadata.of(tmp_path / "h.jpg")
+
+
+def test_a_sidecar_that_is_too_large_names_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "a.json", {str(number): number for number in range(101)})
+    with (tmp_path / "b.json").open("wb") as file:
+        file.truncate((16 << 20) + 1)
+    metadata = described(tmp_path)
+    for name, reason in (
+        ("a", "over 100 columns; keep those that describe the file or raise XSEARCH_MAX_SIDECAR_COLUMNS"),
+        ("b", "over 16 MB; keep what describes the file or raise XSEARCH_MAX_SIDECAR_MB"),
+    ):
+        with pytest.raises(UsageError) as problem:
+            metadata.of(tmp_path / f"{name}.jpg")
+        assert str(problem.value) == f"{tmp_path / name}.json: too large: {reason}"
+    monkeypatch.setenv("XSEARCH_MAX_SIDECAR_COLUMNS", "101")
+    assert len(metadata.of(tmp_path / "a.jpg")) == 101
 
 
 def test_notes_are_printable(tmp_path: Path) -> None:

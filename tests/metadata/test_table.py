@@ -7,6 +7,7 @@ import datetime as dt
 import decimal
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from xsearch.errors import UsageError
-from xsearch.metadata.table import MAX_BYTES, Table, read_table
+from xsearch.metadata.table import Table, read_table
 
 ROWS = [["path", "ort", "preis"], ["a.jpg", "München", "3,5"], ["b.jpg", 'Öd, "hier";\nund da', "-4"]]
 
@@ -138,7 +139,72 @@ def test_a_table_that_cannot_be_used_says_why(
 
 def test_a_huge_or_missing_table_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "huge.csv").open("wb") as file:
-        file.truncate(MAX_BYTES + 1)
+        file.truncate((256 << 20) + 1)
     for name, reason in (("huge.csv", "over 256 MB"), ("gone.csv", "No such file"), (".", "Is a directory")):
         with pytest.raises(UsageError, match=reason):
             read_table(tmp_path / name)
+
+
+LONG = "a" * 300_000
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "setting", "value"),
+    [
+        ("a.csv", "path,x\n" + "a,1\n" * 60, "CELLS", 100),
+        ("a.csv", "path" + ",x" * 9 + "\n" + "a\n" * 20, "CELLS", 100),  # short rows
+        ("a.csv", "path,x\na" + "," * 200, "CELLS", 100),  # one long row
+        ("a.csv", 'path,x\na,"' + "\n,,,,,," * 99, "CELLS", 100),  # rows of a quote that never ends
+        ("a.jsonl", '{"path": "a", "x": 1}\n' * 60, "CELLS", 100),
+        ("a.jsonl", "".join(f'{{"path": "a", "x{at}": 1}}\n' for at in range(20)), "CELLS", 100),
+        ("a.jsonl", "{}\n" * 200, "CELLS", 100),
+        ("a.json", "[" + "{}," * 200 + "{}]", "CELLS", 100),
+        ("a.json", "[" + '"aaaaaaaaaaaaaaaaaaaaaaaaaaa",' * 10_000 + "1]", "TABLE_MB", 1),
+        ("a.jsonl", '{"path": "' + LONG * 4 + '"}', "SIDECAR_MB", 1),
+        ("a.csv", "path,x,y\n", "COLUMNS", 2),
+    ],
+)
+def test_a_table_has_limits_that_have_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, data: str, setting: str, value: int
+) -> None:
+    monkeypatch.setenv(f"XSEARCH_MAX_{setting}", str(value))
+    with pytest.raises(UsageError, match=f"over {value} .* or raise XSEARCH_MAX_{setting}"):
+        read(tmp_path, data, name)
+
+
+def test_a_parquet_table_is_counted_before_it_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSEARCH_MAX_TABLE_MB", "1")
+    for number, column in enumerate(
+        (
+            pa.array(["0" * 5_000_000]),
+            pa.nulls(600_000, pa.int8()),
+            pa.array([b"0" * 9999] * 500, pa.binary(9999)),
+        )
+    ):
+        table = pa.table({"path": ["a"] * len(column), "x": column})
+        pq.write_table(table, tmp_path / f"{number}.parquet", compression="zstd", use_dictionary=number != 0)
+        assert (tmp_path / f"{number}.parquet").stat().st_size < 9_000
+        with pytest.raises(UsageError, match="over 1 MB of metadata; split it or raise XSEARCH_MAX_TABLE_MB"):
+            read_table(tmp_path / f"{number}.parquet")
+
+
+def test_texts_that_repeat_are_stored_once(tmp_path: Path) -> None:
+    table = pa.table({"path": ["a"] * 1000, "x": ["y" * 90_000] * 1000})  # 90 MB as texts
+    pq.write_table(table, tmp_path / "a.parquet")
+    del table
+    before = pa.total_allocated_bytes()
+    read_back = read_table(tmp_path / "a.parquet")
+    assert pa.total_allocated_bytes() - before < 10_000_000
+    assert read_back.columns[1][999] == "y" * 90_000
+
+
+@pytest.mark.parametrize("at", ["header", "row"])
+def test_cells_of_any_size_in_any_thread(tmp_path: Path, at: str) -> None:
+    data = f"# {LONG}\npath,x\na,1\n" if at == "header" else f"path,x\na,{LONG}\n"
+    (tmp_path / "a.csv").write_text(data)
+    with ThreadPoolExecutor(4) as threads:
+        for table in threads.map(read_table, [tmp_path / "a.csv"] * 20):
+            assert cells(table) == {"path": ["a"], "x": ["1" if at == "header" else LONG]}
+    assert csv.field_size_limit() == 131_072

@@ -19,6 +19,12 @@ from xsearch.store import Snapshot, Store, filtering, filters, plain, sandbox
 from xsearch.types import Fingerprint, Modality
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    filtering.end_processes()
+
+
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     store = Store.create(tmp_path_factory.mktemp("store"), Fingerprint("tiny", "d", "p", 4))
@@ -238,6 +244,12 @@ def test_a_mistake_is_named_with_the_next_step(snapshot, where, problem):
         ("[({" * 17, "more than 50 nested brackets"),
         ("id = 1" + " " * 100_000, "more than 100,000 characters"),
         ("case " * 20 + "id" + " when 1 then 1 when 2 then 2 end" * 20 + " = 1", "too many CASE x WHEN"),
+        ("path = e'\\'' or " + "(" * 51, "more than 50 nested brackets"),
+        ("id = 1 /* ' */ or " + "(" * 51, "more than 50 nested brackets"),
+        ("id = 1 -- '\n or " + "(" * 51, "more than 50 nested brackets"),
+        ("id = 1 /*" + "/*" * 40 + "*/" * 41, "nested comments are not allowed"),
+        ("path = $$'$$ or " + "(" * 40, "a text needs single quotes"),
+        ("1" + ".a" * 501, "more than 500 dots"),
     ],
 )
 def test_what_takes_a_parser_long_is_refused_unread(where, problem):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from csv import DictWriter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,6 +143,7 @@ def skipped(
     ] = False,
     json: options.Json = False,
     csv: options.Csv = False,
+    keep_formulas: options.KeepFormulas = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """List the files that could not be read, and why.
@@ -159,9 +159,10 @@ def skipped(
         output.print_json(rows)
         return
     if form is hits.Form.CSV:
-        lines = DictWriter(sys.stdout, table.column_names, lineterminator="\n")
-        lines.writeheader()
-        lines.writerows(rows)
+        from xsearch.exchange import write_csv
+
+        lines = (list(row.values()) for row in rows)
+        write_csv(sys.stdout, table.column_names, lines, keep_formulas=keep_formulas)
         return
     cells = [(row["kind"] or "", relative(row["path"]), relative_paths(row["reason"])) for row in rows]
     print_table(("kind", "path", "reason"), cells)

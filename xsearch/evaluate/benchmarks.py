@@ -20,6 +20,7 @@ from xsearch.errors import UsageError
 from xsearch.evaluate.evaluation import Evaluation
 from xsearch.evaluate.pair_metrics import evaluate_pairs
 from xsearch.media import imu
+from xsearch.media.image import opened
 from xsearch.pairs import Pair
 from xsearch.types import Modality
 
@@ -170,7 +171,8 @@ def _sun_rgbd(folder: Path, root: Path | None = None) -> Iterator[tuple[str, Cal
 
 def _depth_of(recording: Path, label: str) -> Pair:
     maps = [*recording.glob("depth_bfx/*.png"), *recording.glob("depth/*.png")]
-    stored = np.asarray(Image.open(maps[0])).astype(np.uint16)
+    with opened(maps[0]) as file:
+        stored = np.asarray(file).astype(np.uint16)
     values = stored >> np.uint16(3) | stored << np.uint16(13)  # millimetres, rotated: its read3dPoints.m
     extra = {
         "focal_px": float((recording / "intrinsics.txt").read_text().split()[0]),
@@ -185,7 +187,7 @@ def _llvip(folder: Path) -> Iterator[Pair]:
     for path in sorted((folder / "infrared" / "test").iterdir()):
         objects = ElementTree.parse(folder / "Annotations" / f"{path.stem}.xml").iter("bndbox")
         people = [_box(box) for box in objects]
-        with Image.open(path) as file:
+        with opened(path) as file:
             picture = file.convert("L")
         for person in people:
             yield _crop(picture, person, "person")

@@ -68,6 +68,9 @@ def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
         is_days = types.is_date32(kind)
         numbers = column.cast(pa.int32() if is_days else pa.int64())
         return _within(column, numbers, 1 if is_days else PER_DAY["ms"]).cast(pa.date32())
+    if types.is_uint64(kind):  # which JSON lines could not bring back
+        is_large = pc.any(pc.greater(column, pa.scalar(2**63 - 1, pa.uint64()))).as_py()
+        return column.cast(pa.float64() if is_large else pa.int64(), safe=False)
     if types.is_duration(kind):
         return column.cast(pa.int64())
     if types.is_time(kind):

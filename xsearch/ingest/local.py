@@ -19,6 +19,7 @@ from xsearch.ingest.report import Clock
 from xsearch.ingest.survey import Survey
 from xsearch.ingest.work import Action, Embedded, Task, embed, item, pieces, prepare, skipped
 from xsearch.media import CONNECTIONS, RemoteFile
+from xsearch.media.limits import MAX_ITEMS
 from xsearch.system.cores import CORES, use_threads
 from xsearch.system.memory import keep_memory
 from xsearch.system.readahead import ReadAhead
@@ -179,6 +180,7 @@ class _Batches:
         try:
             with media.reading(file.task.file.path):
                 windows = [*pieces(what, self._backend, captions=self._captions)] if not file.problem else []
+            MAX_ITEMS.check(file.task.file.path, len(file.rows) + len(windows))
         except MediaError as problem:
             file.problem = problem
             return
@@ -201,7 +203,8 @@ class _Batches:
         use_threads(self._free_cores())
         with self._clock.timed("embed"):
             samples = [sample for *_, sample in batch]
-            vectors = embed(samples, self._backend, verified=modality in self._embedded_kinds)
+            kinds = self._embedded_kinds
+            vectors = embed(samples, self._backend, verified=modality in kinds, works=bool(kinds))
         for (file, row, _), vector in zip(batch, vectors, strict=True):
             file.pending -= 1
             if isinstance(vector, MediaError):

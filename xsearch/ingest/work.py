@@ -96,36 +96,41 @@ def pieces(sample: Sample, backend: Backend, *, captions: bool = True) -> Iterat
 
 
 def embed(
-    samples: Sequence[Sample], backend: Backend, *, verified: bool = False
+    samples: Sequence[Sample], backend: Backend, *, verified: bool = False, works: bool = False
 ) -> list[np.ndarray | MediaError]:
     """Return a float32 [dim] vector or an error for each sample.
 
     samples: of one kind. verified: whether the model has embedded this kind before; if not, raises ModelError
-    when each of MIN_FAILURES or more samples fails. Without memory for a batch, its samples are tried singly.
+    when each of MIN_FAILURES or more samples fails. works: whether it has embedded any kind; if so, that they
+    all lack memory is no reason to.
     """
     try:
         vectors = backend.embed(samples)
     except ModelError:
         raise
-    except Exception as problem:  # models raise undocumented exceptions
-        text = f"{type(problem).__name__}: {str(problem) or 'no message'}"
-        passing = media.passing(problem)
-        if len(samples) == 1:
-            if passing:
-                return [Transient(f"cannot be embedded: {passing}")]
-            return [problem if isinstance(problem, MediaError) else NotEmbedded(f"unexpected {text}")]
-        each = [embed([sample], backend)[0] for sample in samples]
-        if len(samples) >= MIN_FAILURES and not verified and all(isinstance(one, MediaError) for one in each):
-            hint = passing or "check its files and the device, or use another model"
+    except Exception as error:  # models raise undocumented exceptions
+        text = f"{type(error).__name__}: {str(error) or 'no message'}"
+        problem = error if isinstance(error, MediaError) else NotEmbedded(f"unexpected {text}")
+        if passing := media.passing(error):
+            problem = Transient(f"cannot be embedded: {passing}")
+    else:
+        finite = np.isfinite(vectors).all(axis=1)
+        return [
+            vector if good else Unreadable("embedding is not finite")
+            for vector, good in zip(vectors, finite, strict=True)
+        ]
+    # Out here, where the exception no longer holds what was computed
+    if len(samples) == 1:
+        return [problem]
+    each = [embed([sample], backend)[0] for sample in samples]
+    failures = [one for one in each if isinstance(one, MediaError)]
+    if len(samples) >= MIN_FAILURES and not verified and len(failures) == len(samples):
+        hint = passing or "check its files and the device, or use another model"
+        if not (works and all(one.reason.is_passing for one in failures)):
             raise ModelError(
                 f"the model fails for each of {len(samples)} {samples[0].modality} samples: {text}; {hint}"
-            ) from problem
-        return each
-    finite = np.isfinite(vectors).all(axis=1)
-    return [
-        vector if good else Unreadable("embedding is not finite")
-        for vector, good in zip(vectors, finite, strict=True)
-    ]
+            )
+    return each
 
 
 def item(task: Task, sample: Sample) -> dict[str, Any]:

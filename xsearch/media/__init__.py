@@ -14,10 +14,20 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from xsearch.errors import MediaError, Transient, Unreadable
-from xsearch.media import audio, depth, facts, files, formats, image, imu, text, thermal, video
+from xsearch.media import audio, depth, facts, files, formats, image, imu, limits, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.faults import lacks_memory, passing, reading
-from xsearch.media.files import absolute, count, identify, is_gone, is_metadata, match_kind, sha256, unchanged
+from xsearch.media.files import (
+    absolute,
+    count,
+    identify,
+    is_gone,
+    is_metadata,
+    match_kind,
+    mtime_ns,
+    sha256,
+    unchanged,
+)
 from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.imu.recordings import owners
 from xsearch.media.names import looks_like_path, why_no_file
@@ -49,6 +59,7 @@ __all__ = [
     "looks_like_path",
     "match_kind",
     "matches",
+    "mtime_ns",
     "nfc",
     "owners",
     "passing",
@@ -86,13 +97,16 @@ def read(file: MediaFile, *, with_facts: bool = False) -> Iterator[Sample]:
 
     Windows are decoded lazily, so memory does not grow with duration. A video yields its frames, then its
     sound track as audio samples, then a GoPro's motion as IMU samples. with_facts: each sample is `about`
-    what the file states, which opens it once more. Raises Unreadable if the file is damaged, empty or
-    truncated, Transient if something else is to blame, possibly after some samples have been yielded.
+    what the file states, which opens it once more. Raises Unreadable if the file is damaged, empty, truncated
+    or too large, Transient if something else is to blame, possibly after some samples have been yielded;
+    UsageError if a setting of `limits` is wrong.
     """
+    limits.check_settings()
     try:
         with reading(file.path):
             about = facts.facts(file) if with_facts else {}
-            for sample in _READERS[file.modality](file):
+            for count, sample in enumerate(_READERS[file.modality](file), start=1):
+                limits.MAX_ITEMS.check(file.path, count)
                 yield replace(sample, about=about) if about else sample
         problem = None
     except Exception as error:  # decoders raise undocumented exceptions on damaged input

@@ -12,9 +12,9 @@ LARGEST = 4 << 20  # bytes of a box that is read
 _HEADS = {b"meta": 4, b"uuid": 16}  # bytes before the boxes inside: version and flags; the UUID
 
 
-def boxes(file: IO[bytes], start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(file: IO[bytes], start: int, end: int, *, most: int = MOST) -> Iterator[tuple[bytes, int, int]]:
     """Yield the type of each box between two offsets, and where its content starts and ends."""
-    for _ in range(MOST):
+    for _ in range(most):
         file.seek(start)
         head = file.read(16)
         size, kind, begin = int.from_bytes(head[:4], "big"), head[4:8], start + 8

@@ -8,12 +8,24 @@ from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Unreadable, Unsupported
+from xsearch.media import tracks
 from xsearch.media.faults import Watched, unless_passing
+from xsearch.media.limits import MAX_FRAME_PIXELS, MAX_INDEX
 
-__all__ = ["GAP_S", "LATE_S", "duration_s", "formats", "frames", "has_pictures", "may_restart", "opened"]
+__all__ = [
+    "GAP_S",
+    "LATE_S",
+    "codec_options",
+    "duration_s",
+    "formats",
+    "frames",
+    "may_restart",
+    "opened",
+    "packets",
+]
 __all__ += ["picture_track", "sound_tracks", "start_s"]
 
-# Local files only, and no demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub).
+# No demuxers that open other files and URLs (hls, concat, dash, sdp, image2, vobsub, the script of avisynth).
 _FORMATS = """
     aac ac3 aiff amr ape au caf dsf dss dts dtshd eac3 flac g722 gsm iff ircam mlp mp3 mpc mpc8 nistsphere oma
     qcp shn tak truehd tta voc w64 wav wv
@@ -21,11 +33,12 @@ _FORMATS = """
     yuv4mpegpipe
 """
 _OPTIONS = {
-    "protocol_whitelist": "file",
+    "protocol_whitelist": "none",  # containers are opened as file objects and refer to nothing else
     "format_whitelist": ",".join(_FORMATS.split()),
     "correct_ts_overflow": "0",  # it takes clocks that restart for ones that overflow, 26 hours later
 }
 
+EDGES = 1 << 20  # pixels
 LATE_S = 0.1  # what starts earlier is not late: encoders add a delay of 20 to 50 ms
 GAP_S = 0.5  # timestamps that are off by less, or drift, are inexact
 _RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside; the header counts one of them
@@ -36,18 +49,20 @@ def opened(path: Path, part: Watched | None = None) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
 
     part: a part of the file, to be opened in its place. Raises OSError if the disk fails, which FFmpeg takes
-    for the end of the file.
+    for the end of the file, TooLarge if the file states an index without end.
     """
     if part is None:
-        with path.open("rb") as file, opened(path, Watched(file)) as source:
-            yield source
+        with path.open("rb") as file:
+            tracks.check_index(file, path)
+            with opened(path, Watched(file)) as source:
+                yield source
         return
     import av
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(part, options=_OPTIONS, **lenient) as source:
+        with av.open(part, options=_OPTIONS | codec_options(), **lenient) as source:
             yield source
     except Exception as error:
         part.check()
@@ -62,6 +77,11 @@ def opened(path: Path, part: Watched | None = None) -> Iterator[Any]:
             f"{path}: cannot be decoded by FFmpeg ({reason}); replace or convert the file"
         ) from error
     part.check()
+
+
+def codec_options() -> dict[str, str]:
+    """Return the options that limit the memory of a decoder; FFmpeg counts the edges of frames as well."""
+    return {"max_pixels": str(2 * MAX_FRAME_PIXELS.value + EDGES)}
 
 
 def formats(source: Any) -> set[str]:
@@ -81,12 +101,19 @@ def picture_track(source: Any) -> Any | None:
     return next((s for s in source.streams.video if not s.disposition & Disposition.attached_pic), None)
 
 
+def packets(source: Any, stream: Any) -> Iterator[Any]:
+    """Yield the packets of a stream. Raises TooLarge if there are too many."""
+    for count, packet in enumerate(source.demux(stream)):
+        MAX_INDEX.check(Path(source.name), count)
+        yield packet
+
+
 def frames(source: Any, stream: Any) -> Iterator[Any]:
     """Yield the frames of a stream up to where its file is damaged; skip damaged packets, as players do."""
     from av.error import FFmpegError
 
     with unless_passing(FFmpegError):
-        for packet in source.demux(stream):
+        for packet in packets(source, stream):
             with unless_passing(FFmpegError):
                 yield from packet.decode()
 
@@ -113,10 +140,3 @@ def sound_tracks(path: Path, source: Any) -> list[Any]:
         reason = "unsupported audio codec; convert it" if source.streams.audio else "no audio in it"
         raise Unsupported(f"{path}: {reason}")
     return sorted(streams, key=lambda stream: not stream.disposition & Disposition.default)
-
-
-def has_pictures(path: Path) -> bool:
-    """Return False only for a readable, audio-only container."""
-    with unless_passing(Exception), opened(path) as source:  # `read` reports damage
-        return picture_track(source) is not None or not source.streams.audio
-    return True

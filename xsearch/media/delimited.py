@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
+from threading import Lock
 
-__all__ = ["Layout", "fields", "layout"]
+__all__ = ["Layout", "cells_of_any_size", "fields", "layout"]
 
 DELIMITERS = ",;\t|"
 PREAMBLE = 100  # lines that the header is among
+LONGEST_CELL = 2**31 - 1  # letters, the largest limit that any platform allows
 _LINE_END = re.compile(r"\r\n?|\n")
 _COMMENT = re.compile(r"\A\s*(?:#|//|%)+\s*")
 
@@ -54,6 +57,34 @@ def fields(line: str, delimiter: str) -> list[str]:
     if delimiter == " ":
         return line.split()
     try:
-        return next(csv.reader([line], delimiter=delimiter), [])
+        with cells_of_any_size():
+            return next(csv.reader([line], delimiter=delimiter), [])
     except csv.Error:  # a line break between quotes that are none
         return line.split(delimiter)
+
+
+class _Limit:
+    """The module's limit on the size of a cell, which is one for the whole process."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._users:
+                self._before = csv.field_size_limit(LONGEST_CELL)
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                csv.field_size_limit(self._before)
+
+
+_LIMIT = _Limit()
+
+
+def cells_of_any_size() -> AbstractContextManager[None]:
+    """Let `csv` read cells of any size while a block lasts, in any thread."""
+    return _LIMIT

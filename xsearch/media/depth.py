@@ -16,12 +16,15 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from xsearch.errors import MissingPackage, Unreadable, Unsupported
+from xsearch.media import npy
 from xsearch.media.faults import unless_passing
-from xsearch.media.image import check_pixels, is_deep, opened
+from xsearch.media.image import check_exr, check_pixels, is_deep, opened, step, strided
+from xsearch.media.limits import MAX_SIDECAR_MB
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["CAMERA", "camera", "fits", "read"]
@@ -29,18 +32,20 @@ __all__ = ["CAMERA", "camera", "fits", "read"]
 CAMERA = "camera.json"
 _FIELDS = {"focal_px", "baseline_m", "rotate_bits", "unit_m"}
 _IMAGES = {"image/png", "image/tiff", "image/jp2", "image/jxl", "image/x-portable-anymap"}
+_FLOATS = {"image/x-exr", "image/x-portable-floatmap"}
 _MASKS = {1, 255, 65_535}  # values of masks beside 0
 _SUPPORTED = "depth maps are 16-bit PNG or TIFF in millimetres, or .npy, .pfm, .exr, float TIFF in metres"
 
 
 def fits(path: Path, mime: str) -> bool:
     """Whether the format can hold depth: one channel of more than 8 bits, and no mask."""
-    if mime in ("image/x-exr", "image/x-portable-floatmap"):
+    if mime in _FLOATS:
         return True
     with unless_passing(Exception):  # `read` reports damage
         if mime == "application/x-npy":
-            array = _plane(np.load(path, mmap_mode="r", allow_pickle=False))
-            return array.ndim == 2 and array.dtype.kind in "fui" and not _is_mask(array)
+            with path.open("rb") as file:
+                axes, values = npy.sampled(file, 64)
+            return axes == 2 and values.dtype.kind in "fui" and not _is_mask(values)
         if mime in _IMAGES:
             with opened(path) as image:
                 return is_deep(image)
@@ -60,20 +65,7 @@ def read(file: MediaFile) -> Iterator[Sample]:
     """
     path = file.path
     intrinsics = _intrinsics(file.companion) if file.companion else {}
-    if file.mime == "application/x-npy":
-        check_pixels(path, np.load(path, mmap_mode="r", allow_pickle=False).size)
-        values = _plane(np.load(path, allow_pickle=False))
-    elif file.mime == "image/x-portable-floatmap":
-        values = _pfm(path)
-    elif file.mime == "image/x-exr":
-        values = _exr(path)
-    else:
-        with opened(path) as image:
-            if not is_deep(image):
-                raise Unsupported(f"{path}: image mode {image.mode} cannot hold depth; {_SUPPORTED}")
-            values = np.asarray(image)
-    if values.ndim != 2 or values.dtype.kind not in "fui":
-        raise Unsupported(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
+    values, (height, width) = _values(path, file.mime)
     if (turned := int(intrinsics.get("rotate_bits", 0))) and values.dtype.kind != "f":
         if values.min(initial=0) < 0 or values.max(initial=0) > 0xFFFF:
             raise Unsupported(f"{path}: rotate_bits is for maps of 16 bits; remove it from {CAMERA}")
@@ -85,19 +77,37 @@ def read(file: MediaFile) -> Iterator[Sample]:
     metres[~(np.isfinite(metres) & (metres > 0))] = 0
     if not metres.any():
         raise Unreadable(f"{path}: empty: no pixel of known depth")
-    height, width = metres.shape
+    focal_px = intrinsics.get("focal_px")
     yield Sample(
         Modality.DEPTH,
         metres,
         width=width,
         height=height,
-        focal_px=intrinsics.get("focal_px"),
+        focal_px=focal_px and focal_px / step((width, height)),
         baseline_m=intrinsics.get("baseline_m"),
     )
 
 
+def _values(path: Path, mime: str) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return the values of a map, of a large one every n-th row and column, and the shape of the whole."""
+    if mime.startswith("image/") and mime not in _FLOATS:
+        with opened(path) as image:
+            if not is_deep(image):
+                raise Unsupported(f"{path}: image mode {image.mode} cannot hold depth; {_SUPPORTED}")
+            return strided(image), (image.height, image.width)
+    with path.open("rb") as file:
+        if mime == "image/x-exr":
+            values = _exr(file, path)
+        else:
+            values = npy.plane(file, path) if mime == "application/x-npy" else _pfm(file, path)
+    if values.ndim != 2 or values.dtype.kind not in "fui":
+        raise Unsupported(f"{path}: {values.dtype}{list(values.shape)} is not a depth map; {_SUPPORTED}")
+    return strided(values), values.shape
+
+
 def _intrinsics(path: Path) -> dict[str, float]:
     try:
+        MAX_SIDECAR_MB.check(path, path.stat().st_size)
         intrinsics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise Unreadable(f"{path}: cannot be read as JSON: {error}") from None
@@ -111,39 +121,34 @@ def _intrinsics(path: Path) -> dict[str, float]:
     return intrinsics
 
 
-def _plane(array: np.ndarray) -> np.ndarray:
-    """Squeeze an array that is not 2-D already."""
-    return array if array.ndim == 2 else array.squeeze()
-
-
 def _is_mask(array: np.ndarray) -> bool:
-    """Whether an array has 8 bits, or in 64 of its rows two values: 0 and one that means yes."""
+    """Whether values have 8 bits, or are two: 0 and one that means yes."""
     if array.itemsize == 1:
         return True
-    values = np.unique(array[:: -(-len(array) // 64) or 1])
+    values = np.unique(array)
     return len(values) == 2 and values[0] == 0 and values[1] in _MASKS
 
 
-def _pfm(path: Path) -> np.ndarray:
+def _pfm(file: IO[bytes], path: Path) -> np.ndarray:
     """Read a portable float map (pauldebevec.com/Research/HDR/PFM): bottom-up, little-endian if scale < 0."""
-    with path.open("rb") as file:
-        kind, size, scale = (file.readline(80) for _ in range(3))
-        if kind.strip() != b"Pf":
-            raise Unsupported(f"{path}: not a one-channel PFM; {_SUPPORTED}")
-        width, height = map(int, size.split())
-        check_pixels(path, width * height)
-        data = file.read(max(0, 4 * width * height))
+    kind, size, scale = (file.readline(80) for _ in range(3))
+    if kind.strip() != b"Pf":
+        raise Unsupported(f"{path}: not a one-channel PFM; {_SUPPORTED}")
+    width, height = map(int, size.split())
+    check_pixels(path, width * height)
+    data = file.read(max(0, 4 * width * height))
     if min(width, height) < 1 or len(data) < 4 * width * height:
         raise Unreadable(f"{path}: truncated: shorter than its header declares; replace the file")
     rows = np.frombuffer(data, "<f4" if float(scale) < 0 else ">f4", width * height)
     return rows.reshape(height, width)[::-1]
 
 
-def _exr(path: Path) -> np.ndarray:
+def _exr(file: IO[bytes], path: Path) -> np.ndarray:
     try:
         library = importlib.import_module("OpenEXR")
     except ImportError:
         raise MissingPackage(f"{path}: EXR support is not installed: pip install OpenEXR") from None
+    check_exr(file, path)
     channels = library.File(str(path), separate_channels=True).channels()
     name = next((name for name in ("Z", "depth", "Y", "R") if name in channels), next(iter(channels)))
     return np.asarray(channels[name].pixels)

@@ -32,6 +32,7 @@ _HINTS = {
     errno.ENOENT: "it was moved or deleted",
     errno.EMFILE: "allow more open files (ulimit -n)",
     errno.ENFILE: "close other programs",
+    errno.EINVAL: "replace it by a file",  # a pipe, or such
     errno.ELOOP: "it is a link that leads to itself",
     errno.ENAMETOOLONG: "shorten its name",
 }
@@ -86,7 +87,7 @@ def reading(path: Path) -> Iterator[None]:
             if isinstance(error, FileNotFoundError) and path.is_symlink():
                 problem = f"cannot be opened: {error.strerror}; it is a link to a file that is gone"
             raise Transient(f"{path}: {problem}") from error
-        if isinstance(error, OSError) and error.errno in _NAMES:
+        if isinstance(error, OSError) and error.filename is not None:  # not one of Pillow's
             raise Unreadable(f"{path}: {unavailable(error)}") from error
         raise
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xsearch.errors import NotMedia, Unreadable
-from xsearch.media import container, conventions, depth, formats, text, thermal
+from xsearch.media import conventions, depth, formats, text, thermal, tracks
 from xsearch.media.faults import reading
 from xsearch.media.formats import HEAD
 from xsearch.media.globs import matches
 from xsearch.media.imu import oxts, recordings
+from xsearch.media.limits import check_settings
 from xsearch.system.durable import digest
 from xsearch.types import MediaFile, Modality
 
@@ -34,6 +35,7 @@ __all__ = [
     "is_gone",
     "is_metadata",
     "match_kind",
+    "mtime_ns",
     "sha256",
     "unchanged",
 ]
@@ -64,6 +66,8 @@ def identify(
     Raises NotMedia for an unsupported file, Unreadable if it is empty or incomplete, Transient if it cannot
     be opened.
     """
+    if root is None:
+        check_settings()  # `walk` has
     path = absolute(path)
     with reading(path):
         status = path.stat()
@@ -106,6 +110,11 @@ def has_changed(file: MediaFile) -> bool:
         return _size_mtime(file.path, file.companion) != (file.bytes, file.mtime_ns)
     except OSError:
         return True
+
+
+def mtime_ns(status: os.stat_result) -> int:
+    """Return the mtime of a file within int64: some file systems store any year."""
+    return max(min(status.st_mtime_ns, (1 << 63) - 1), -1 << 63)
 
 
 def companions(file: MediaFile) -> list[Path | None]:
@@ -173,7 +182,7 @@ def absolute(path: str | Path) -> Path:
 def _size_mtime(path: Path, companion: Path | None) -> tuple[int, int]:
     """Return the total size and the latest mtime of a file and its companion."""
     stats = [part.stat() for part in _parts(path, companion)]
-    return sum(status.st_size for status in stats), max(status.st_mtime_ns for status in stats)
+    return sum(status.st_size for status in stats), max(map(mtime_ns, stats))
 
 
 def _parts(path: Path, companion: Path | None) -> list[Path]:
@@ -206,7 +215,7 @@ def _kind_by_content(path: Path, mime: str, head: bytes) -> tuple[Modality, str]
             f"{path}: array of unknown content; if it is a depth map, pass --as 'depth=*{path.suffix}'"
         )
     family, _, format = mime.partition("/")
-    if family == "video" and not container.has_pictures(path):
+    if family == "video" and not tracks.has_pictures(path, mime):
         return Modality.AUDIO, f"audio/{format}"
     if family in ("image", "text", "audio", "video"):
         return Modality(family), mime

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xsearch.errors import Unreadable, Unsupported
+from xsearch.media.limits import MAX_ITEMS, MAX_TEXT_MB
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["check_size", "decode", "encoding", "read"]
 
 EXCERPT = 400  # letters
-MAX_BYTES = 16 << 20  # bytes; the King James Bible has 4.3 MB
+WORDS, LETTERS = 75, 500  # that a window of a text has at most; see `splitting`
 _BOMS = {
     codecs.BOM_UTF8: "utf-8-sig",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, whose BOM is a prefix of it
@@ -25,23 +26,23 @@ _CONTROL = re.compile(r"[\0-\x08\x0e-\x19\x1c-\x1f]")  # except white space, DOS
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
-    """Yield a file as one sample, of any length. Raises Unreadable if the file is empty or not text."""
+    """Yield a file as one sample. Raises Unreadable if it is empty, no text, or of too many windows."""
     text = decode(file.path)
-    if not text.strip():
+    if not (words := text.split()):
         raise Unreadable(f"{file.path}: empty: contains no words")
+    MAX_ITEMS.check(file.path, max(len(words) / WORDS, (sum(map(len, words)) + len(words)) / LETTERS))
     yield Sample(Modality.TEXT, text, text=" ".join(text.lstrip()[:EXCERPT].split()))
 
 
 def check_size(path: Path, size: int) -> None:
-    """Raise Unreadable if a text file exceeds MAX_BYTES."""
-    if size > MAX_BYTES:
-        raise Unreadable(f"{path}: over 16 MB, probably data or a log; split it to index it as text")
+    """Raise TooLarge if a text file exceeds the limit."""
+    MAX_TEXT_MB.check(path, size)
 
 
 def decode(path: Path) -> str:
     """Return a file in UTF-8, UTF-16, UTF-32 or cp1252 as text. Raises Unreadable if it is not text."""
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES)
+        data = file.read(MAX_TEXT_MB.bytes)
     try:
         decoder = codecs.getincrementaldecoder(encoding(data))
         text = decoder().decode(data)  # drops an incomplete character at the end

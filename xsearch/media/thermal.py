@@ -7,10 +7,10 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-from PIL import ImageChops, ImageOps
+from PIL import Image, ImageChops
 
 from xsearch.media.faults import unless_passing
-from xsearch.media.image import is_deep, opened, to_rgb
+from xsearch.media.image import bands, is_deep, opened, orientation, strided, to_rgb, turned_upright
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["fits", "read"]
@@ -33,7 +33,7 @@ def fits(path: Path, mime: str) -> bool:
         image.draft(None, _DRAFT)
         if image.width * image.height > _LARGEST:
             return False
-        pairs = combinations(to_rgb(image).split(), 2)
+        pairs = (pair for band in bands(image) for pair in combinations(to_rgb(band).split(), 2))
         return all(np.asarray(ImageChops.difference(*pair)).max() <= _EQUAL for pair in pairs)
     return False
 
@@ -45,13 +45,14 @@ def read(file: MediaFile) -> Iterator[Sample]:
     (minimum and maximum if those are equal) map to 0 and 1, the rest is clipped.
     """
     with opened(file.path) as image:
-        image = ImageOps.exif_transpose(image)
+        turns = orientation(image)
+        width, height = image.size if turns < 5 else image.size[::-1]
         if is_deep(image):
-            heat = _rescale(np.asarray(image, np.float64))
+            heat = _rescale(np.asarray(strided(image), np.float64))
         else:
             heat = np.asarray(to_rgb(image).convert("L")) / 255
-    height, width = heat.shape
-    yield Sample(Modality.THERMAL, heat.astype(np.float32), width=width, height=height)
+        heat = np.asarray(turned_upright(Image.fromarray(heat.astype(np.float32)), turns))
+    yield Sample(Modality.THERMAL, heat, width=width, height=height)
 
 
 def _rescale(values: np.ndarray) -> np.ndarray:

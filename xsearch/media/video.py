@@ -16,6 +16,8 @@ from xsearch.media import audio, container, imu
 from xsearch.media.faults import passing
 from xsearch.media.frame import Screen, Shown
 from xsearch.media.imu import gpmf
+from xsearch.media.limits import MAX_FRAME_PIXELS, check_windows
+from xsearch.system.cores import CORES
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read"]
@@ -25,6 +27,8 @@ MIN_WINDOW_S = 1.0  # a shorter remainder is merged into the last window
 # ImageBind (official data.py, load_and_transform_video_data): evenly spaced clips, first and last frames.
 CLIPS, CLIP_S = 5, 2.0
 MAX_SIDE = 256  # upper bound on the shorter side of a frame, pixels
+MAX_THREADS = 16  # FFmpeg's own limit
+AHEAD_PIXELS = 1 << 27  # of the frames that are decoded at once
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +41,22 @@ def read(file: MediaFile) -> Iterator[Sample]:
     Then follows the motion that a GoPro recorded, as IMU samples. A sound track or telemetry that cannot be
     decoded is skipped with a logged warning.
     """
+    duration_s, has_telemetry = 0.0, False
     with container.opened(file.path) as source:
-        stream = container.picture_track(source)
-        if stream is None:
+        stream, has_sound = container.picture_track(source), bool(source.streams.audio)
+        if stream is None and not has_sound:
             raise Unsupported(f"{file.path}: no video in it, and no audio")
-        if stream.codec_context is None:
-            raise Unsupported(f"{file.path}: unsupported video codec; convert it")
-        stream.thread_type = "AUTO"
-        has_sound, has_telemetry, duration_s = bool(source.streams.audio), gpmf.is_in(source), 0.0
-        for sample in _frame_windows(file, source, stream):
-            yield sample
-            duration_s = sample.duration_s or 0.0
+        if stream is not None:
+            if stream.codec_context is None:
+                raise Unsupported(f"{file.path}: unsupported video codec; convert it")
+            has_telemetry = gpmf.is_in(source)
+            _limit(file, stream.codec_context)
+            for sample in _frame_windows(file, source, stream):
+                yield sample
+                duration_s = sample.duration_s or 0.0
+    if stream is None:  # its header did not say so
+        yield from audio.track(file.path)
+        return
     if has_sound:
         try:
             for sample in audio.track(file.path):
@@ -65,6 +74,15 @@ def read(file: MediaFile) -> Iterator[Sample]:
             log.warning("skipping motion telemetry: %s", error)
 
 
+def _limit(file: MediaFile, codec: Any) -> None:
+    """Limit the memory of a decoder. Raises TooLarge if its frames are."""
+    pixels = max(codec.width * codec.height, 1)
+    MAX_FRAME_PIXELS.check(file.path, pixels)
+    codec.options = container.codec_options()  # they may grow in mid-stream
+    codec.thread_type = "AUTO"  # each thread has a frame
+    codec.thread_count = max(1, min(CORES, MAX_THREADS, AHEAD_PIXELS // pixels))
+
+
 def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample]:
     duration_s = _duration_s(file, source, stream)
     display = _Display(source, stream)
@@ -74,6 +92,7 @@ def _frame_windows(file: MediaFile, source: Any, stream: Any) -> Iterator[Sample
     shown: Shown | None = None  # the last converted frame, and its pixels
     image: np.ndarray = np.empty((0, 0, 3), np.uint8)
     count = max(1, int((duration_s - MIN_WINDOW_S) // WINDOW_S) + 1)
+    check_windows(file.path, count)
     number = min(max(0, int(display.upcoming.time_s // WINDOW_S)), count - 1)
     while number < count:
         start_s = number * WINDOW_S
@@ -203,10 +222,10 @@ def _clip_times(start_s: float, end_s: float, frame_s: float) -> np.ndarray:
 def _packets(source: Any, stream: Any) -> Iterator[Any]:
     """Yield the packets of a stream, its clock continued where it jumps back, as in concatenated files."""
     if not container.may_restart(source):
-        yield from source.demux(stream)
+        yield from container.packets(source, stream)
         return
     latest, shift = -math.inf, 0
-    for packet in source.demux(stream):
+    for packet in container.packets(source, stream):
         if packet.dts is not None:
             if (packet.dts + shift - latest) * packet.time_base < -container.GAP_S:
                 shift = int(latest) + (packet.duration or 0) - packet.dts

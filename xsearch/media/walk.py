@@ -13,6 +13,7 @@ from xsearch.media.exclusion import Exclusion, IgnoreFile, Skipped, is_hidden
 from xsearch.media.faults import unavailable
 from xsearch.media.files import absolute, identify, match_kind
 from xsearch.media.imu import oxts
+from xsearch.media.limits import check_settings
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["walk"]
@@ -34,8 +35,9 @@ def walk(
     IMU recording are yielded as one.
     kinds: see `identify`; files that match none of them and are `known` are not opened.
     identify: may do the same in another process.
-    Raises UsageError if a root does not exist.
+    Raises UsageError if a root does not exist, or a setting of `limits` is wrong.
     """
+    check_settings()
     exclusion = exclusion or Exclusion()
     tops = list(dict.fromkeys(absolute(root) for root in roots))
     for root in tops:

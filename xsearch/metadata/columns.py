@@ -14,10 +14,9 @@ from xsearch.media import facts, nfc
 from xsearch.media.facts import values
 from xsearch.store import ITEM_COLUMNS
 
-__all__ = ["MAX_FIELDS", "MAX_VALUE", "columns", "typed", "user_column"]
+__all__ = ["MAX_VALUE", "columns", "typed", "user_column"]
 
 MAX_VALUE = 4096  # bytes; an IPTC caption has at most 2,000, the smallest picture in base64 about 10,000
-MAX_FIELDS = 1000  # ExifTool writes about 500 of a picture; more are data by key
 
 
 def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -33,8 +32,11 @@ def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     for name, field in fields.items():
         if not name.strip():
             continue
-        value = _stored(field)
-        if isinstance(value, str) and len(value.encode(errors="surrogatepass")) > MAX_VALUE:
+        try:
+            value = _stored(field)
+        except RecursionError:  # nested nearly as deep as JSON may be
+            value = name * MAX_VALUE
+        if _is_long(name) or _is_long(value):
             omitted.append(name)
             continue
         base, value, zone = _as_fact(user_column(name), value)
@@ -49,7 +51,7 @@ def columns(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return zones | row, omitted
 
 
-@lru_cache(maxsize=MAX_FIELDS)
+@lru_cache(maxsize=1000)
 def user_column(name: str) -> str:
     """Return the item column name of a user column."""
     name = nfc(name.strip().lower())
@@ -74,6 +76,10 @@ def _as_fact(column: str, value: Any) -> tuple[str, Any, str | None]:
     except ValueError:
         is_fit = False
     return column if is_fit else f"{column}_", value, None
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, str) and len(value.encode(errors="surrogatepass")) > MAX_VALUE
 
 
 def _stored(value: Any) -> Any:

@@ -17,6 +17,7 @@ from xsearch.media import nfc
 
 __all__ = ["Files", "Match"]
 
+LONGEST, DEEPEST = 8192, 64  # letters of a name, and the folders at its end that are compared
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _DRIVE = re.compile(r"[a-z]:", re.IGNORECASE)
 _ELSEWHERE = re.compile(rf"{_DRIVE.pattern}|//|~", re.IGNORECASE)  # a drive, a share, somebody's home
@@ -56,7 +57,7 @@ class Files:
         ends: _Rows = defaultdict(lambda: defaultdict(list))  # by folded name
         bases = [folder, *self._roots] if anywhere else [folder]
         for row, name in enumerate(names):
-            if not name or "\0" in name:
+            if not name or "\0" in name or len(name) > LONGEST:
                 continue
             path: str | None = os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
             if path in self._paths:
@@ -106,7 +107,7 @@ class Files:
 
     def _tail(self, parts: Sequence[str], bases: Iterable[str]) -> str | None:
         """Return the file below a base whose relative path is the longest end of `parts`."""
-        for start in range(len(parts)):
+        for start in range(max(len(parts) - DEEPEST, 0), len(parts)):
             for base in bases:
                 if file := self._at("/".join([base, *parts[start:]])):
                     return file

@@ -9,11 +9,9 @@ from typing import Any
 
 from xsearch.errors import UsageError
 from xsearch.media.facts import takeout
-from xsearch.metadata.columns import MAX_FIELDS
+from xsearch.media.limits import MAX_SIDECAR_COLUMNS, MAX_SIDECAR_MB
 
 __all__ = ["Foreign", "read_sidecar", "sidecar"]
-
-MAX_BYTES = 16 << 20  # as of a text file; parsed, coordinates take about five times as much
 
 
 class Foreign(Exception):
@@ -31,13 +29,13 @@ def sidecar(name: str) -> str:
 def read_sidecar(path: str) -> dict[str, Any]:
     """Return the fields of a sidecar; ExifTool writes them as a list of one object, Takeout writes facts.
 
-    Raises UsageError if it is not JSON, Foreign if it holds something else.
+    Raises UsageError if it is not JSON or too large, Foreign if it holds something else.
     """
     try:
         with Path(path).open("rb") as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise Foreign(f"over {MAX_BYTES >> 20} MB")
-            data = file.read(MAX_BYTES)
+            data = file.read(MAX_SIDECAR_MB.bytes + 1)
+        if len(data) > MAX_SIDECAR_MB.bytes:
+            raise UsageError(f"{path}: too large: {MAX_SIDECAR_MB.exceeded()}")
         try:
             fields = json.loads(data)
         except UnicodeDecodeError:
@@ -54,6 +52,6 @@ def read_sidecar(path: str) -> dict[str, Any]:
         raise Foreign(f"expected a JSON object, got {type(fields).__name__}")
     if takeout.is_takeout(fields):
         return {}
-    if len(fields) > MAX_FIELDS:
-        raise Foreign(f"over {MAX_FIELDS:,} fields")
+    if len(fields) > MAX_SIDECAR_COLUMNS.value:
+        raise UsageError(f"{path}: too large: {MAX_SIDECAR_COLUMNS.exceeded()}")
     return fields

@@ -13,18 +13,20 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from xsearch.errors import UsageError
+from xsearch.errors import TooLarge, UsageError
 from xsearch.media import text
-from xsearch.media.delimited import Layout, layout
-from xsearch.metadata.columns import MAX_FIELDS, typed
+from xsearch.media.delimited import Layout, cells_of_any_size, layout
+from xsearch.media.limits import MAX_CELLS, MAX_COLUMNS, MAX_SIDECAR_MB, MAX_TABLE_MB, Limit
+from xsearch.media.parquet import check
+from xsearch.metadata.columns import typed
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["Table", "naming", "read_table"]
 
-MAX_BYTES = 256 << 20  # 2.5 million rows of 100 bytes; as Python strings, four times as much
-MAX_ROWS = 10_000_000  # with MAX_BYTES, guards against decompression bombs
+UNPACKED = 4  # times the limit of a file: what Arrow holds of a Parquet file
+LISTED = 4  # a part of it: what a JSON list may have, which is parsed as a whole, to 20 times as much
 
 # Columns that name files, without case and separators, by precedence: ours, ExifTool's, Hugging Face's
 _FILES = ("path", "sourcefile", "filename")
@@ -58,12 +60,11 @@ def read_table(path: Path) -> Table:
     """Read a table. Raises UsageError if it is damaged, too large, or no column may name files."""
     try:
         with path.open("rb") as file:
-            is_small = os.fstat(file.fileno()).st_size <= MAX_BYTES
-            data = file.read(MAX_BYTES + 1) if is_small else b""  # a pipe has no size
+            _check(path, os.fstat(file.fileno()).st_size, MAX_TABLE_MB)
+            data = file.read(MAX_TABLE_MB.bytes + 1)  # a pipe has no size
     except OSError as problem:
         raise UsageError(f"{path}: cannot be opened: {problem.strerror}") from None
-    if not is_small or len(data) > MAX_BYTES:
-        raise UsageError(f"{path}: over {MAX_BYTES >> 20} MB; split it")
+    _check(path, len(data), MAX_TABLE_MB)
     if data.startswith(b"PAR1"):
         return _parquet(path, data)
     try:
@@ -94,9 +95,16 @@ def naming(names: Iterable[str]) -> tuple[list[int], list[int]]:
     return known, [at for at, name in enumerate(plain) if at not in known and _LIKE_FILES.fullmatch(name)]
 
 
-def _check(path: Path, names: Sequence[str]) -> None:
-    if len(names) > MAX_FIELDS:
-        raise UsageError(f"{path}: over {MAX_FIELDS:,} columns; keep those that describe the files")
+def _check(path: Path, amount: int, limit: Limit) -> None:
+    """Raise UsageError if a table exceeds a limit."""
+    try:
+        limit.check(path, amount)
+    except TooLarge as problem:
+        raise UsageError(str(problem)) from None
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    _check(path, len(names), MAX_COLUMNS)
     if not any(naming(names)):
         has = ", ".join(names)[:100] or "no columns"
         raise UsageError(f"{path}: no column names files (path or file_name); it has {has}")
@@ -109,13 +117,10 @@ def _lines(data: bytes, encoding: str) -> Iterator[str]:
 def _delimited(path: Path, data: bytes, encoding: str) -> Table:
     lines = _whole(_lines(data, encoding))
     form = layout(lines, lambda names, is_comment: not is_comment or any(naming(names)))
-    _check(path, form.names)
-    limit = csv.field_size_limit(MAX_BYTES)
-    try:
-        rows = [row for row in _rows(data, encoding, form) if any(row)]
-    finally:
-        csv.field_size_limit(limit)
+    _check_names(path, form.names)
+    rows = [row for row in _rows(path, data, encoding, form) if any(row)]
     width = len(form.names)
+    _check(path, len(rows) * width, MAX_CELLS)
     columns = [[row[at] or None if at < len(row) else None for row in rows] for at in range(width)]
     ragged = sum(any(row[width:]) for row in rows)
     return Table(*_distinct(form.names, columns), len(rows), form, ragged)
@@ -134,7 +139,7 @@ def _is_open(parts: Iterable[str]) -> bool:
     return sum(part.count('"') for part in parts) % 2 == 1
 
 
-def _rows(data: bytes, encoding: str, form: Layout) -> list[list[str]]:
+def _rows(path: Path, data: bytes, encoding: str, form: Layout) -> list[list[str]]:
     """Return the rows after the header.
 
     A quote that is never closed is a character like any other, as in the tables of Common Voice.
@@ -142,18 +147,35 @@ def _rows(data: bytes, encoding: str, form: Layout) -> list[list[str]]:
     end = "\0"  # becomes a row unless a quote is open
     rows = [[end]]
     for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_NONE):
-        lines = chain(islice(_lines(data, encoding), form.lines, None), [end])
+        lines = chain(islice(_bounded(path, data, encoding, form), form.lines, None), [end])
         blanks = form.delimiter != "\t"
-        rows = [*csv.reader(lines, delimiter=form.delimiter, quoting=quoting, skipinitialspace=blanks)]
+        rows, cells = [], 0
+        with cells_of_any_size():
+            for row in csv.reader(lines, delimiter=form.delimiter, quoting=quoting, skipinitialspace=blanks):
+                rows.append(row)
+                cells += len(row)
+                _check(path, cells, MAX_CELLS)
         if rows[-1] == [end]:
             break
     return rows[:-1]
 
 
+def _bounded(path: Path, data: bytes, encoding: str, form: Layout) -> Iterator[str]:
+    """Yield lines. Raises UsageError if one has too many cells."""
+    for line in _lines(data, encoding):
+        _check(path, line.count(form.delimiter), MAX_CELLS)
+        yield line
+
+
 def _objects(path: Path, data: bytes, encoding: str) -> Table:
-    rows = list(_parsed(path, data, encoding))
+    rows, cells = list[dict[str, Any]](), 0
+    for row in _parsed(path, data, encoding):
+        rows.append(row)
+        cells += max(len(row), 1)
+        _check(path, cells, MAX_CELLS)
     names = list(dict.fromkeys(name for row in rows for name in row))
-    _check(path, names)
+    _check_names(path, names)
+    _check(path, len(rows) * len(names), MAX_CELLS)
     columns = [[row.get(name) for row in rows] for name in names]
     return Table(*_distinct([name.strip() for name in names], columns), len(rows))
 
@@ -162,8 +184,13 @@ def _parsed(path: Path, data: bytes, encoding: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of JSON lines or of a JSON list."""
     lines = _lines(data, encoding)
     first = next(lines, "")
-    parts = [first + "".join(lines)] if first.lstrip().startswith("[") else chain([first], lines)
+    is_list = first.lstrip().startswith("[")
+    if is_list:
+        _check(path, LISTED * len(data), MAX_TABLE_MB)
+    parts = [first + "".join(lines)] if is_list else chain([first], lines)
     for number, part in enumerate(parts, start=1):
+        if not is_list:
+            _check(path, len(part), MAX_SIDECAR_MB)
         if part.strip():
             try:
                 value = json.loads(part)
@@ -182,17 +209,19 @@ def _parquet(path: Path, data: bytes) -> Table:
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(pa.BufferReader(data))
-        names = [name.strip() for name in file.schema_arrow.names]
-        _check(path, names)
-        size = sum(file.metadata.row_group(at).total_byte_size for at in range(file.num_row_groups))
-        if file.metadata.num_rows > MAX_ROWS or size > 4 * MAX_BYTES:
-            raise UsageError(f"{path}: over {MAX_ROWS:,} rows or {4 * MAX_BYTES >> 30} GB; split it")
-        columns = [_Column(column) for column in file.read().columns]
+        source = io.BytesIO(data)
+        check(source, path, MAX_TABLE_MB, share=UNPACKED)
+        names = parquet.read_schema(source).names
+        _check_names(path, [name.strip() for name in names])
+        source.seek(0)
+        table = parquet.read_table(source, read_dictionary=names)  # texts that repeat are stored once
+        columns = [_Column(column) for column in table.columns]
+    except TooLarge as problem:
+        raise UsageError(str(problem)) from None
     except (pa.ArrowException, OSError, ValueError) as problem:
         reason = (str(problem) or "damaged").splitlines()[0]
         raise UsageError(f"{path}: cannot be read as Parquet: {reason}") from None
-    return Table(*_distinct(names, columns), file.metadata.num_rows)
+    return Table(*_distinct([name.strip() for name in names], columns), table.num_rows)
 
 
 class _Column(Sequence[Any]):

@@ -184,7 +184,7 @@ class _Processes:
                     -signal.SIGKILL,
                 ):  # an allocation failed, the system lacks memory
                     raise Refused(_over(memory)) from None
-                raise Refused(f"it crashed DuckDB (exit code {status})") from None
+                raise Refused(f"its process ended (exit code {status})") from None
             finally:
                 if process.is_free and process.is_running:
                     self._idle.append(process)

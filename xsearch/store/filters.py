@@ -72,10 +72,15 @@ def _tokens(where: str) -> list[plain.Token]:
         deepest = max(deepest, depth)
     if deepest > MAX_NESTED:
         raise Refused(f"more than {MAX_NESTED} nested brackets")
+    others = [text for kind, text in tokens if kind == plain.OTHER]
+    if sum(text.count(".") for text in others) > MAX_DOTS:
+        raise Refused(f"more than {MAX_DOTS} dots")
+    if "$" in others:
+        raise Refused("$ is not allowed; a text needs single quotes")
+    if any("/*" in text[2:] for text in others if text.startswith("/*")):
+        raise Refused("nested comments are not allowed")
     words = [text.lower() for _, text in tokens]
     counts = Counter(words)
-    if counts["."] > MAX_DOTS:
-        raise Refused(f"more than {MAX_DOTS} dots")
     cases = sum(pair[0] == "case" and pair[1] != "when" for pair in pairwise([*words, ""]))
     if cases * log(max(counts["when"], 1)) > log(MAX_COPIES):
         raise Refused("too many CASE x WHEN branches; use CASE WHEN x = ...")

@@ -236,7 +236,9 @@ def _limit_memory(size: int) -> None:
     import resource
 
     with suppress(ValueError, OSError):  # not every system has it
-        resource.setrlimit(resource.RLIMIT_AS, (size, resource.RLIM_INFINITY))
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        is_within = size >= 0 and (size < hard or hard == resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_AS, (size if is_within else hard, hard))
 
 
 def _address_space() -> int:

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from xsearch.errors import Unreadable
+from xsearch.errors import TooLarge, Unreadable
 from xsearch.media import container
 from xsearch.media.audio import chained, mono
 from xsearch.media.audio.mono import Block
 from xsearch.media.faults import Watched, unless_passing
+from xsearch.media.limits import MAX_CHANNELS, MAX_ITEMS, MAX_RATE_HZ, MIN_RATE_HZ, check_windows
 from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
 __all__ = ["read", "track"]
@@ -29,7 +30,8 @@ SILENCE = 1e-4  # peak of a silent window, -80 dB
 SILENT_WINDOWS = 60  # a track that begins with ten minutes of silence gives way to the next one
 # Demuxers that derive timestamps and durations from the first frame and the bit rate.
 UNTIMED = {"aac", "ac3", "amr", "dts", "eac3", "flac", "mlp", "mp3", "truehd"}
-MIN_RATE_HZ, LONGEST_S = 100, 3600.0  # a slower and longer recording is a wrong header, or no sound
+LONGEST_S = 60.0  # a slower recording than MIN_RATE_HZ that is longer is a wrong header, or no sound
+MOST_TRACKS = 16  # of which a sound track is chosen
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,7 @@ def track(path: Path) -> Iterator[Sample]:
         numbers = [stream.index for stream in container.sound_tracks(path, source)]
     number = numbers[0]
     if len(numbers) > 1:
-        number = next((each for each in numbers if _is_audible(path, each)), number)
+        number = next((each for each in numbers[:MOST_TRACKS] if _is_audible(path, each)), number)
         log.warning(
             "%s: of %d sound tracks only number %d is embedded",
             path,
@@ -103,7 +105,7 @@ def _duration_s(path: Path, source: Any, number: int) -> float | None:
     if container.picture_track(source) or (duration_s and is_timed and not container.may_restart(source)):
         return duration_s
     with container.opened(path) as again:
-        packets = again.demux(again.streams[number])
+        packets = container.packets(again, again.streams[number])
         total_s = float(sum(packet.duration * packet.time_base for packet in packets if packet.duration))
     off_s = total_s - (duration_s or 0)
     is_wrong = off_s > container.LATE_S or (off_s < -container.LATE_S and not is_timed)
@@ -160,6 +162,7 @@ def _values(sound: Any) -> Iterator[np.ndarray]:
 
 def _chain(path: Path, links: list[tuple[int, int]]) -> Iterator[Sample]:
     """Yield the windows of a chained file. Its damaged links are left out."""
+    MAX_ITEMS.check(path, len(links), "links of a chain")
 
     def durations() -> Iterator[float]:
         for span in links:
@@ -234,6 +237,7 @@ def _decoded(source: Any, stream: Any) -> Iterator[Block]:
 def _samples(
     path: Path, blocks: Iterable[Block], full_scale: float | None, duration_s: float | None
 ) -> Iterator[Sample]:
+    check_windows(path, ((duration_s or 0) - mono.MIN_WINDOW_S) / mono.WINDOW_S)
     window = None
     for start_s, window in mono.windows(_checked(path, blocks, duration_s), full_scale):
         end_s = start_s + len(window) / AUDIO_RATE_HZ
@@ -245,10 +249,11 @@ def _samples(
 
 
 def _checked(path: Path, blocks: Iterable[Block], duration_s: float | None) -> Iterator[Block]:
-    """Raise Unreadable if a rate is so low that a small file would have thousands of windows."""
+    """Yield blocks. Raises TooLarge if a header states a rate that is none of sound, or too many channels."""
     for block in blocks:
-        if block.rate_hz < MIN_RATE_HZ and (duration_s or math.inf) > LONGEST_S:
-            raise Unreadable(
-                f"{path}: {block.rate_hz} samples per second are no sound; correct the rate in its header"
-            )
+        if block.rate_hz < MIN_RATE_HZ.value and (duration_s or math.inf) > LONGEST_S:
+            problem = f"{block.rate_hz} samples per second are no sound"
+            raise TooLarge(f"{path}: {problem}: {MIN_RATE_HZ.exceeded()}")
+        MAX_RATE_HZ.check(path, block.rate_hz)
+        MAX_CHANNELS.check(path, block.values.shape[1])
         yield block

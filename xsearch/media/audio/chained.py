@@ -19,7 +19,11 @@ FLAC = b"fLaC", b"\0\0\0\x22", b"\x80\0\0\x22"  # marker, then the header of STR
 
 
 class Link(ContainerIO[bytes]):
-    """A part of a file, as a file. Unlike Pillow's, it reads nothing if asked for 0 bytes."""
+    """A part of a file, as a file. Unlike Pillow's, it has a name, and reads nothing if asked for 0 bytes."""
+
+    @property
+    def name(self) -> str:
+        return self.fh.name
 
     def read(self, n: int = -1) -> bytes:
         return super().read(n) if n else b""

@@ -12,8 +12,9 @@ from xsearch.types import AUDIO_RATE_HZ
 
 __all__ = ["BLOCK", "Block", "downmix", "limited", "peak", "windows"]
 
-WINDOW = 10 * AUDIO_RATE_HZ
-MAX_WINDOW = 11 * AUDIO_RATE_HZ  # a remainder shorter than 1 s is merged into the last window
+WINDOW_S = 10
+MIN_WINDOW_S = 1  # a shorter remainder is merged into the last window
+WINDOW, MAX_WINDOW = WINDOW_S * AUDIO_RATE_HZ, (WINDOW_S + MIN_WINDOW_S) * AUDIO_RATE_HZ
 BLOCK = 1 << 20  # values processed at once: rate and channel count in a header are untrusted
 CANCELLED = 0.1  # of the power that unrelated channels leave in their mean
 FULL_SCALE = float(2**31)  # of the widest integers, which some programs write as floats; beyond it is damage

@@ -14,7 +14,7 @@ from PIL import Image
 
 from xsearch.media import boxes, formats
 from xsearch.media.facts import exif, iptc, values, xmp
-from xsearch.media.image import opened
+from xsearch.media.image import opened, pillow
 
 __all__ = ["columns"]
 
@@ -47,11 +47,11 @@ def columns(path: Path) -> dict[str, Any]:
         if mime == "image/x-fuji-raf":  # a JPEG with its EXIF at an offset in the header
             start, size = (int.from_bytes(head[at : at + 4], "big") for at in (84, 88))
             file.seek(start)
-            with Image.open(BytesIO(file.read(min(size, LARGEST)))) as image:
+            with pillow.opened(BytesIO(file.read(min(size, LARGEST))), "JPEG") as image:
                 return _merged(_of_image(image))
         if mime in ("image/jxl", "image/x-canon-cr3"):
             return _of_boxes(file, path.stat().st_size, mime)
-        with opened(path) if mime == "image/heic" else Image.open(file) as image:  # HEIC is of a plugin
+        with opened(path) if mime == "image/heic" else pillow.opened(file) as image:  # HEIC is of a plugin
             return _merged(_of_image(image))
 
 

@@ -14,13 +14,14 @@ from PIL.ContainerIO import ContainerIO
 from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import boxes
 from xsearch.media.faults import passing, unless_passing
-from xsearch.media.image import tiff
+from xsearch.media.image import pillow, tiff
+from xsearch.media.image.pillow import check_pixels
+from xsearch.media.image.rgb import ORIENTATION
 from xsearch.media.occurrences import occurrences
 
 __all__ = ["opened"]
 
 THUMBNAIL = 160  # pixels, the longer side of EXIF's thumbnails; anything larger is a preview
-ORIENTATION = 274
 JPEG_START = 513
 _JPEG = (6, 7)  # TIFF compressions
 _SIGNATURE = b"\xff\xd8\xff"
@@ -29,10 +30,10 @@ _HEADER = 1 << 18  # bytes that have the segments before the picture
 _MAX_JPEGS = 64  # opened of those without a directory; sensors' data have a signature by chance
 
 
-def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
+def opened(file: IO[bytes], path: Path) -> Image.Image:
     """Open the largest embedded preview, its orientation in its EXIF; without one, develop the sensor's data.
 
-    `file` has to stay open. limit: of pixels. Raises Unreadable if there is neither.
+    `file` has to stay open. Raises Unreadable if there is neither.
     """
     directories = list(tiff.directories(file))
     best = _largest(_jpegs(file, (start for each in directories for start in _named(each))))
@@ -49,7 +50,7 @@ def opened(file: IO[bytes], path: Path, limit: float) -> Image.Image:
         others = _jpegs(file, [*islice((start for start in found if start not in sensor), _MAX_JPEGS)])
         best = _largest([best, *others] if best else others)
     if best is None or max(best.size) <= THUMBNAIL:
-        return _developed(file, path, best, limit)
+        return _developed(file, path, best)
     cr3 = boxes.content(file, b"moov", b"uuid", b"CMT1", end=file.seek(0, 2))
     directories += tiff.directories(BytesIO(cr3 or b""))
     orientation = next((each[ORIENTATION] for each in directories if ORIENTATION in each), None)
@@ -83,21 +84,19 @@ def _jpegs(file: IO[bytes], starts: Iterable[int]) -> Iterator[Image.Image]:
         part = cast(IO[bytes], ContainerIO(file, start, end - start))
         with unless_passing(OSError, ValueError, Image.DecompressionBombError):
             file.seek(start)
-            Image.open(BytesIO(file.read(_HEADER)), formats=["JPEG"])  # Pillow searches as far as it can
-            yield Image.open(part, formats=["JPEG"])
+            pillow.opened(BytesIO(file.read(_HEADER)), "JPEG")  # Pillow searches as far as it can
+            yield pillow.opened(part, "JPEG")
 
 
-def _developed(file: IO[bytes], path: Path, thumbnail: Image.Image | None, limit: float) -> Image.Image:
+def _developed(file: IO[bytes], path: Path, thumbnail: Image.Image | None) -> Image.Image:
     """Return the sensor's values as a picture of half the size, or else the thumbnail."""
     import rawpy
 
     file.seek(0)
     try:
-        with rawpy.imread(
-            cast(BinaryIO, file)
-        ) as photo:  # LibRaw calls the end of a file an error of the disk
-            if photo.sizes.raw_width * photo.sizes.raw_height > limit:
-                raise Image.DecompressionBombError
+        # LibRaw calls the end of a file an error of the disk
+        with rawpy.imread(cast(BinaryIO, file)) as photo:
+            check_pixels(path, photo.sizes.raw_width * photo.sizes.raw_height)
             # Blocks of 2 x 2 values become pixels, which takes a quarter of the time
             return Image.fromarray(photo.postprocess(half_size=True, use_camera_wb=True))
     except rawpy.LibRawError as error:

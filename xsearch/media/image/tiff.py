@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -12,6 +13,8 @@ from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2 as Directory
 
 from xsearch.media.faults import unless_passing
+from xsearch.media.image import pillow
+from xsearch.media.limits import MAX_DECODED_MB
 
 __all__ = [
     "Directory",
@@ -35,6 +38,7 @@ _KINDS = {1: "u", 2: "i", 3: "f"}  # sample format -> kind of a NumPy dtype
 _PREDICTING = (5, 8, 32946, 34925, 50000)  # compressions with predictors: LZW, Deflate, LZMA, Zstandard
 _BIG = (b"+\0", b"\0+")  # versions of BigTIFF
 _MAX_DIRECTORIES = 64
+_COPIES = 6  # of the numbers that are in memory at once
 
 
 def directories(file: IO[bytes]) -> Iterator[Directory]:
@@ -97,22 +101,21 @@ def segments(directory: Directory) -> tuple[int, ...]:
 def page(file: IO[bytes], directory: Directory) -> Image.Image:
     """Open the picture of one directory, by a copy of the file that starts with it."""
     file.seek(0)
-    data = file.read()
+    data = bytearray(file.read())
     at = 8 if data[2:4] in _BIG else 4
-    start = _number(directory.offset, at, directory.prefix)
-    return Image.open(io.BytesIO(data[:at] + start + data[2 * at :]), formats=["TIFF"])
+    data[at : 2 * at] = _number(directory.offset, at, directory.prefix)
+    return pillow.opened(io.BytesIO(data), "TIFF")
 
 
-def pixels(file: IO[bytes], limit: float) -> np.ndarray:
+def pixels(file: IO[bytes], path: Path) -> np.ndarray:
     """Return the first picture of a TIFF file as numbers [H, W, channels], of any type of 8 to 64 bits.
 
     Pillow decompresses it as bytes, of which NumPy makes the numbers. Of separate planes, three are read.
-    Raises ValueError if samples are of another type, DecompressionBombError above `limit` pixels.
+    Raises ValueError if samples are of another type, TooLarge beyond the limits of pixels and memory.
     """
     first = next(directories(file))
     width, height, samples = first[WIDTH], first[HEIGHT], first.get(SAMPLES, 1)
-    if width * height > limit:
-        raise Image.DecompressionBombError
+    pillow.check_pixels(path, width * height)
     bits, kinds = set(first.get(BITS, (1,))), set(first.get(SAMPLE_FORMAT, (1,)))
     if len(bits) > 1 or len(kinds) > 1 or not (kind := _KINDS.get(max(kinds))):
         raise ValueError("samples of several types, or complex")
@@ -122,6 +125,7 @@ def pixels(file: IO[bytes], limit: float) -> np.ndarray:
     planes, samples = (min(samples, 3), 1) if first.get(PLANAR, 1) == 2 else (1, samples)
     segment = first.get(TILE_WIDTH, width)  # of a row; predictors start anew in each
     padded = -(-width // segment) * segment
+    MAX_DECODED_MB.check(path, _COPIES * padded * height * samples * dtype.itemsize * planes)
     file.seek(0)
     data = file.read()
     parts = []
@@ -155,7 +159,7 @@ def _as_bytes(data: bytes, first: Directory, width: int, height: int, plane: int
     at = len(data) + len(data) % 2
     head = first.prefix + _number(42, 2, first.prefix) + _number(at, 4, first.prefix)
     behind = data[8:].ljust(at - 8, b"\0") + _packed(values, at, first.prefix)
-    return Image.open(io.BytesIO(head + behind), formats=["TIFF"])
+    return pillow.opened(io.BytesIO(head + behind), "TIFF")
 
 
 def _packed(tags: dict[int, tuple[int, ...]], at: int, prefix: bytes) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -13,17 +14,20 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import Unreadable, Unsupported
-from xsearch.media import text
+from xsearch.media import npy, parquet, text
 from xsearch.media.delimited import Layout, fields, layout
 from xsearch.media.faults import unless_passing
 from xsearch.media.imu import layouts
+from xsearch.media.limits import MAX_COLUMNS, MAX_MOTION_MB
 
 __all__ = ["Header", "floats", "header", "load", "numbers_of"]
 
-MAX_BYTES = 1 << 30  # uncompressed, a day at 200 Hz; guards against decompression bombs
 START = 1 << 16  # bytes that show the encoding
 FIRST_ROWS = 100  # rows that show how numbers are written
 LONGEST_LINE = 1 << 16  # letters
+LETTERS = 1 << 17  # before the end of the header
+END_OF_ZIP = 22 + (1 << 16)  # bytes from the end that have the record of the directory
+LARGEST_DIRECTORY = 1 << 20  # bytes of the directory of an npz, about 60 for an array
 _NUMBER = re.compile(r"\s*[+-]?\.?\d")
 _DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+(?:[eE][+-]?\d+)?\s*")
 _FLOAT = r"^[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?$"
@@ -51,19 +55,22 @@ def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
     with path.open("rb") as file:
         start = file.read(START)
     if start.startswith(b"PAR1"):
-        import pyarrow.parquet
+        from pyarrow import parquet as arrow
 
-        return Header(path, "parquet", tuple(pyarrow.parquet.read_schema(path).names))
+        with path.open("rb") as file:
+            parquet.check_footer(file, path)
+            return Header(path, "parquet", tuple(arrow.read_schema(file).names[: MAX_COLUMNS.value]))
     if start.startswith(b"PK\x03\x04"):
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return Header(path, "npz", tuple(name for key in archive for name in _triple(key)))
+        with _archive(path) as archive:
+            of_arrays = (name for key in archive for name in _triple(key))
+            return Header(path, "npz", tuple(islice(of_arrays, MAX_COLUMNS.value)))
     try:
         encoding = text.encoding(start)
     except ValueError:  # damaged, or in a script that no sensor is named in
         encoding = "utf-8"
     with path.open(encoding=encoding, errors="replace", newline="") as csv:
         lines = iter(lambda: csv.readline(LONGEST_LINE), "")
-        found = layout(lines, lambda names, is_comment: is_header(names), single=" ")
+        found = layout(_limited(lines), lambda names, is_comment: is_header(names), single=" ")
         rows = [fields(line, found.delimiter) for line in islice(lines, FIRST_ROWS) if line.strip()]
     names = _as_wide(found.names, rows[0]) if rows else found.names
     units, first = (*rows[:2], (), ())[:2]
@@ -78,23 +85,28 @@ def header(path: Path, is_header: Callable[[Sequence[str]], bool]) -> Header:
     return Header(path, "csv", names, found, rows, decimal_point, encoding)
 
 
+def _limited(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the first lines, of about LETTERS letters."""
+    letters = 0
+    for line in lines:
+        yield line
+        letters += len(line)
+        if letters > LETTERS:
+            return
+
+
 def load(of: Header, numbers: Collection[int], others: Collection[int] = ()) -> dict[int, Any]:
     """Read columns: numbers as float64 [N], missing ones as NaN; others as they are, a CSV's as text."""
     if of.format == "npz":
         return _npz(of, {*numbers, *others})
     import pyarrow
-    from pyarrow import compute, parquet
+    from pyarrow import compute
 
     columns = [*dict.fromkeys([*numbers, *others])]
-    if of.format == "parquet":
-        _check_size(of.path, parquet.read_metadata(of.path).num_rows * len(columns) * 8)
-        names = [of.names[column] for column in columns]
-        table = parquet.read_table(of.path, columns=names).select(names)
-    else:
-        table = _csv(of, columns, others)
+    table = _parquet(of, columns) if of.format == "parquet" else _csv(of, columns, others)
     loaded: dict[int, Any] = {}
     for column, chunks in zip(columns, table.columns, strict=True):
-        values, name = chunks.combine_chunks(), of.names[column]
+        values, name = _expanded(of.path, chunks.combine_chunks()), of.names[column]
         if pyarrow.types.is_large_string(values.type):
             values = values.cast(pyarrow.string())
         if pyarrow.types.is_string(values.type):  # tables that were joined repeat the header
@@ -132,7 +144,7 @@ def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
     from pyarrow import csv
 
     size = of.path.stat().st_size
-    _check_size(of.path, size)
+    MAX_MOTION_MB.check(of.path, size * (2 if of.layout.delimiter == " " else 1))  # of which there is a copy
     source: Any = of.path
     if of.layout.delimiter == " ":
         single = re.sub(rb"[^\S\r\n]+", b" ", of.path.read_bytes())
@@ -157,10 +169,43 @@ def _csv(of: Header, columns: Sequence[int], others: Collection[int]) -> Any:
     )
 
 
+def _parquet(of: Header, columns: Sequence[int]) -> Any:
+    from pyarrow import parquet as arrow
+
+    names = [of.names[column] for column in columns]
+    with of.path.open("rb") as file:
+        parquet.check(file, of.path, MAX_MOTION_MB, {*names})
+        return arrow.read_table(file, columns=names, read_dictionary=names).select(names)
+
+
+def _expanded(path: Path, column: Any) -> Any:
+    """Return a column of texts that are stored once each as a column of as many texts as rows."""
+    from pyarrow import compute, types
+
+    if not types.is_dictionary(column.type):
+        return column
+    lengths = compute.binary_length(column.dictionary).take(column.indices)
+    MAX_MOTION_MB.check(path, compute.sum(lengths).as_py() or 0)
+    return column.cast(column.type.value_type)
+
+
+@contextmanager
+def _archive(path: Path) -> Iterator[Any]:
+    """Open an npz file. Raises TooLarge if it has too many arrays."""
+    with path.open("rb") as file:
+        file.seek(max(file.seek(0, 2) - END_OF_ZIP, 0))
+        end = file.read().rpartition(b"PK\5\6")[2]
+        if int.from_bytes(end[8:12], "little") > LARGEST_DIRECTORY:
+            raise MAX_COLUMNS.refusal(path)
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            yield archive
+
+
 def _npz(of: Header, columns: Collection[int]) -> dict[int, Any]:
     loaded: dict[int, Any] = {}
-    with of.path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-        _check_size(of.path, sum(member.file_size for member in archive.zip.infolist()))
+    with _archive(of.path) as archive:
+        MAX_MOTION_MB.check(of.path, sum(member.file_size for member in archive.zip.infolist()))
         first = 0
         for key in archive:
             count = len(_triple(key))
@@ -168,7 +213,7 @@ def _npz(of: Header, columns: Collection[int]) -> dict[int, Any]:
             first += count
             if columns.isdisjoint(span):  # type: ignore[attr-defined]
                 continue
-            array = np.atleast_1d(archive[key])
+            array = np.atleast_1d(_array(archive, key))
             rows = array if array.shape[0] == count else array.T
             if array.dtype.kind not in "biufM" or array.ndim > 2 or len(rows) != count > 1:
                 actual = f"{array.dtype}{list(array.shape)}"
@@ -176,6 +221,15 @@ def _npz(of: Header, columns: Collection[int]) -> dict[int, Any]:
             rows = rows.astype(np.float64)
             loaded.update(zip(span, rows if count > 1 else [rows], strict=True))
     return loaded
+
+
+def _array(archive: Any, key: str) -> np.ndarray:
+    """Return an array, of which the header may state any size. Raises ValueError if it has another one."""
+    name = next(name for name in (key, f"{key}.npy") if name in archive.zip.NameToInfo)
+    with archive.zip.open(name) as member:
+        if npy.stated_bytes(member) > archive.zip.getinfo(name).file_size:
+            raise ValueError(f"{key} is shorter than its header states")
+    return np.asarray(archive[key])
 
 
 def _triple(key: str) -> list[str]:
@@ -192,8 +246,3 @@ def _as_wide(names: tuple[str, ...], row: Sequence[str]) -> tuple[str, ...]:
         unnamed = ("",) * more
         return unnamed + names if all(row[-more:]) else names + unnamed
     return names[:more] if more and not any(names[more:]) else names
-
-
-def _check_size(path: Path, size: int) -> None:
-    if size > MAX_BYTES:
-        raise Unreadable(f"{path}: over 1 GB of numbers; split it")

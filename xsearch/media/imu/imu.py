@@ -10,6 +10,7 @@ import numpy as np
 from xsearch.errors import Unreadable, Unsupported
 from xsearch.media.imu import clock, gpmf, oxts, sensors
 from xsearch.media.imu.layouts import SENSORS, Series
+from xsearch.media.limits import MAX_ITEMS
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["read", "telemetry"]
@@ -67,6 +68,7 @@ def _windows(path: Path, accel: Series, gyro: Series, *, origin_s: float | None 
     origin_s = runs[0][0] if origin_s is None else origin_s
     duration_s = runs[-1][1] - origin_s + 1 / rate_hz
     longest = max(runs, key=lambda run: run[1] - run[0])
+    MAX_ITEMS.check(path, sum((end - start - MIN_WINDOW_S) // WINDOW_S + 1 for start, end in runs))
     for run in runs:
         grid_s = run[0] + np.arange(int((run[1] - run[0]) * rate_hz + 1e-6) + 1) / rate_hz  # [T]
         signal = np.stack([np.interp(grid_s, *channel) for channel in channels]).astype(np.float32)  # [6, T]

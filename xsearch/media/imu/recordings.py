@@ -8,7 +8,7 @@ from functools import cache
 from itertools import product
 from pathlib import Path
 
-from xsearch.errors import NotMedia, Unreadable, Unsupported
+from xsearch.errors import NotMedia, TooLarge, Unreadable, Unsupported
 from xsearch.media.imu import layouts, oxts, sensors
 
 __all__ = ["may_be_table", "owners", "partners", "recording"]
@@ -46,6 +46,8 @@ def recording(path: Path, *, requested: bool = False) -> tuple[Path, Path | None
         return oxts.recording(path)
     try:
         of = sensors.header(path)
+    except TooLarge:
+        raise
     except Exception as error:  # whatever pyarrow and zipfile raise on damaged input
         raise Unreadable(f"{path}: a damaged table; replace the file") from error
     present = sensors.axes(of)
