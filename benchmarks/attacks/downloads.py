@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import socket
 import socketserver
@@ -21,7 +22,7 @@ from xsearch.models.download import Source, fetch
 __all__ = ["MISDEEDS", "Downloads", "Server"]
 
 SECONDS = 60.0  # the most that a download of a few kilobytes may take
-SLACK = 4 << 20  # bytes above those of the file that may be written before it is refused
+LARGEST = 1_000_000  # bytes of a file whose size is not known beforehand
 INGEST = {"XSEARCH_FETCH_MINUTES": "0.1"}
 
 
@@ -52,7 +53,7 @@ class Downloads:
                 if turn == 2:
                     server.misdeeds.clear()
                 got = self._hand(_download, source, path, limit_s=SECONDS)
-                if (size := sum(each.stat().st_size for each in folder.iterdir())) > len(content) + SLACK:
+                if (size := sum(each.stat().st_size for each in folder.iterdir())) >= 2 * LARGEST:
                     raise Wrong(f"{misdeeds}: {size:,} bytes on the disk, of {len(content):,}")
                 if path.exists() and path.read_bytes() != content:
                     raise Wrong(f"{misdeeds}: another file was accepted")
@@ -95,6 +96,7 @@ def _tables(urls: set[str]) -> set[str]:
 
 def _download(source: Source, path: Path) -> str:
     """Return "", or why there is no file."""
+    os.environ["XSEARCH_MAX_DOWNLOAD_GB"] = f"{LARGEST / 1e9}"
     try:
         fetch(source, path, tries=3, most_tries=12, pause_s=0.01, timeout_s=1.0, window_s=2.0)
     except XsearchError as error:
