@@ -213,10 +213,9 @@ def test_a_disk_that_fails_neither_shortens_a_file_nor_damages_it(
     expected = [np.asarray(sample.data) for sample in read(file)]
     for part in (0.0, 0.3, 0.6, 0.9):
         failing(int(file.bytes * part), once=once)
-        problem, found = "", []
+        problem, found = "", list[Any]()
         try:
-            for sample in read(file):
-                found.append(np.asarray(sample.data))
+            found.extend(np.asarray(sample.data) for sample in read(file))
         except Transient as error:
             problem = str(error)
         assert bool(failed) == ("cannot be read: Input/output error; check its disk or network" in problem)
@@ -232,9 +231,10 @@ def test_a_chained_file_on_a_disk_that_fails(tmp_path: Path, failing: Callable[.
     expected = [sample.data for sample in read(file)]
     for part in (0.1, 0.5, 0.9):
         failing(int(len(whole) * part))
+        found: list[Any] = []
         with pytest.raises(Transient, match="Input/output error"):
-            for number, sample in enumerate(read(file)):
-                np.testing.assert_equal(sample.data, expected[number])
+            found.extend(sample.data for sample in read(file))
+        np.testing.assert_equal(found, expected[: len(found)])
 
 
 # ---------------------------------------------------------------- the kind of a file
