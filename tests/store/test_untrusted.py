@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -324,6 +325,20 @@ def test_an_older_manifest_beside_a_newer_copy_is_found_and_the_newer_one_taken(
     assert verify(store.path) == []
     assert read_manifest(store.path).segments == newest.segments
     assert add(store) == [9, 10, 11]
+
+
+def test_a_manifest_whose_segments_are_gone_is_refused_in_one_line(store):
+    old = [(name, (store.path / name).read_bytes()) for name in ("manifest.json", COPY)]
+    add(store)
+    compact(store)  # the segments of `old` are gone
+    for name, content in old:
+        (store.path / name).write_bytes(content)
+    for read in (store.snapshot, partial(remove, store), partial(compact, store)):
+        with pytest.raises(StoreError, match="run `xsearch verify"):
+            read()
+    repair(store)
+    assert verify(store.path) == []
+    assert min(add(store)) >= 6
 
 
 def test_a_damaged_mark_is_found_and_rewritten(store):
