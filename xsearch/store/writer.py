@@ -94,7 +94,7 @@ class Writer:
                 self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
             except (OSError, pa.ArrowException) as error:
                 raise StoreError(
-                    f"cannot read {self.path}: {error}; run `xsearch verify --repair --collection {self.path}`"
+                    f"cannot read {self.path}: {error}; run `xsearch verify --repair -c {self.path}`"
                 ) from error
         return self._snapshot
 
