@@ -19,6 +19,12 @@ from xsearch.store import Snapshot, Store, filtering, filters, plain, sandbox
 from xsearch.types import Fingerprint, Modality
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    yield
+    filtering.end_processes()
+
+
 @pytest.fixture(scope="module")
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
     store = Store.create(tmp_path_factory.mktemp("store"), Fingerprint("tiny", "d", "p", 4))

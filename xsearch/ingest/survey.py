@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from xsearch import media
 from xsearch.errors import Reason, Transient, UsageError
 from xsearch.ingest.copies import moves
-from xsearch.ingest.known import Known, KnownFile
+from xsearch.ingest.known import Known, KnownFile, state
 from xsearch.ingest.listing import Listing
 from xsearch.ingest.others import LEFT_OUT, Others
 from xsearch.ingest.report import Report
@@ -184,11 +184,12 @@ class _Sorter:
         if known and known.is_same(now):
             return self._compare_columns(now, known, count)
         if skip and not (
-            skip.skipped.error.is_retried
+            skip.error.is_retried
             or self._listing.has_rule(file.path)
-            or skip.has_changed(file.mtime_ns)
+            or skip.state is None
+            or skip.state != state(file)
         ):
-            self.still_skipped[file.name] = skip.skipped
+            self.still_skipped[file.name] = skip
             return None
         return self._embed(file, *self._user_columns(file, self._stated(file.path)))
 
@@ -211,13 +212,13 @@ class _Sorter:
             return
         if skip.path not in self._metadata.used:
             self._rest.append(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
-        if before and not before.skipped.error.is_sidecar:  # sidecars are not media either
+        if before and not before.error.is_sidecar:  # sidecars are not media either
             self.recovered.add(skip.path)
 
     def _fail(self, skip: Skipped) -> None:
         """Note a failure, as one of an earlier run if that has recorded the same."""
         before = self._known.skips.get(skip.path)
-        is_known = before is not None and before.skipped.reason == skip.reason
+        is_known = before is not None and before.reason == skip.reason
         (self.still_skipped if is_known else self.skipped)[skip.path] = skip
         if skip.error.is_passing:
             self.unreached.add(skip.path)
