@@ -133,6 +133,7 @@ def survey(
         notes=(*described.notes(), *listing.notes()),
     )
     added, dropped = others.changes(known.others, unreached)
+    sidecars = {path for path, skip in known.skips.items() if skip.error.is_sidecar}  # their records stay
     skips = known.skips.keys() - failing
     deleted = listing.missing(skips, sorter.visited, unreached)
     listed = listing.listed(skips, sorter.visited, unreached)
@@ -141,7 +142,7 @@ def survey(
         listing.remotes,
         report,
         skipped=tuple(sorter.skipped.values()),
-        others=added,
+        others=[skip for skip in added if skip.path not in sidecars],
         outdated=sorter.outdated,
         recovered=sorter.recovered.union(deleted, listed, dropped) - failing,
         recaptioned=sorter.recaptioned,

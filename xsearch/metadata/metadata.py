@@ -40,7 +40,7 @@ class Metadata:
         tables = sorted(tables, key=lambda table: (len(table.parts), table))  # inner ones last
         self.tables, self.used = {str(table) for table in tables}, set[str]()  # paths
         self.unread: dict[str, str] = {}  # tables beside the media that cannot be read for now, and why
-        self.sidecars: set[str] = set()  # paths of those that have been read, or are damaged
+        self.sidecars: set[str] = set()  # paths of those that have been read
         self._files, self._shown = files, shown
         self._tables: list[tuple[str, Table]] = []  # as shown
         self._rows: dict[str, list[tuple[int, int]]] = defaultdict(list)  # by path: tables and their rows
@@ -154,9 +154,6 @@ class Metadata:
                     self.sidecars.add(path)
             except Foreign as problem:
                 self._foreign[str(problem)].append(path)
-            except UsageError:
-                self.sidecars.add(path)
-                raise
             self._last_sidecar = path, fields
         return self._last_sidecar[1]
 
