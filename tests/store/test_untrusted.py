@@ -223,16 +223,17 @@ def test_a_manifest_that_lies_is_refused_in_one_line(store, lie):
     assert verify(store.path)
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
 @pytest.mark.parametrize("name", ["manifest.json", COPY, MARK, "segments/*/items.arrow", "skipped/*.parquet"])
-def test_a_pipe_in_place_of_a_file_blocks_nobody(store, name):
+def test_a_pipe_or_folder_in_place_of_a_file_is_damage(store, name, put):
     (path,) = store.path.glob(name)
     path.unlink()
-    os.mkfifo(path)
+    put(path)
     if name not in (COPY, MARK):
-        with pytest.raises(StoreError):
-            store.snapshot()
-    if name != "manifest.json":
-        assert verify(store.path)
+        for read in (store.snapshot, partial(remove, store), partial(compact, store)):
+            with pytest.raises(StoreError):
+                read()
+    assert verify(store.path)
 
 
 # ---------------------------------------------------------------- creation
