@@ -128,9 +128,13 @@ class Process:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it may do another job, with the present settings."""
-        is_alive = not self.dead and self._child.poll() is None
-        return is_alive and not (self.jobs or self._is_spent) and self._settings == settings.environment()
+        """Whether it may do another job."""
+        return not (self.dead or self.jobs or self._is_spent) and self._child.poll() is None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it has the present settings."""
+        return self._settings == settings.environment()
 
     @property
     def is_free(self) -> bool:

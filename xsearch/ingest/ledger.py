@@ -25,9 +25,8 @@ from xsearch.ingest.known import Known, KnownFile, state
 from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
 from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action, Embedded, Task
+from xsearch.ingest.work import Action, Embedded, Task, skipped_sidecar
 from xsearch.media import RemoteFile, Skipped
-from xsearch.metadata import sidecar
 from xsearch.types import MediaFile, Modality
 
 if TYPE_CHECKING:
@@ -206,7 +205,7 @@ class Ledger:
                 dropped=(file.name, moved_from) if moved_from else (file.name,),
                 rows=embedded.rows,
                 vectors=embedded.vectors,
-                skipped=(Skipped(sidecar(file.name), problem, Reason.SIDECAR),) if problem else (),
+                skipped=skipped_sidecar(embedded.task),
                 recovered=[*{*self._known.resolved(file.name, problem)} - self._failing],
             ),
             file.name,

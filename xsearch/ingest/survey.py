@@ -22,7 +22,7 @@ from xsearch.ingest.listing import Listing
 from xsearch.ingest.others import LEFT_OUT, Others
 from xsearch.ingest.report import Report
 from xsearch.ingest.roots import Roots
-from xsearch.ingest.work import Action, Task, replaced, table_of, tasks_of
+from xsearch.ingest.work import Action, Task, replaced, skipped_sidecar, table_of, tasks_of
 from xsearch.media import Remote, RemoteFile, Skipped, facts
 from xsearch.metadata import Metadata, sidecar
 from xsearch.types import PICTURES, MediaFile, Modality
@@ -78,11 +78,7 @@ class Survey:
         new = Counter(self.report.new)
         new.subtract(task.file.modality for task in moved.values())
         pruned = self.pruned(prune, moved.keys())
-        problems = [
-            Skipped(sidecar(task.file.name), task.sidecar_problem, Reason.SIDECAR)
-            for task in tasks
-            if task.sidecar_problem
-        ]
+        problems = [skip for task in tasks for skip in skipped_sidecar(task)]
         return replace(
             self.report,
             new=+new,
@@ -137,6 +133,7 @@ def survey(
         notes=(*described.notes(), *listing.notes()),
     )
     added, dropped = others.changes(known.others, unreached)
+    sidecars = {path for path, skip in known.skips.items() if skip.error.is_sidecar}  # their records stay
     skips = known.skips.keys() - failing
     deleted = listing.missing(skips, sorter.visited, unreached)
     listed = listing.listed(skips, sorter.visited, unreached)
@@ -145,7 +142,7 @@ def survey(
         listing.remotes,
         report,
         skipped=tuple(sorter.skipped.values()),
-        others=added,
+        others=[skip for skip in added if skip.path not in sidecars],
         outdated=sorter.outdated,
         recovered=sorter.recovered.union(deleted, listed, dropped) - failing,
         recaptioned=sorter.recaptioned,
@@ -216,7 +213,7 @@ class _Sorter:
             return
         if skip.path not in self._metadata.used:
             self._rest.append(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
-        if before and before.error is not Reason.SIDECAR:  # sidecars are not media either
+        if before and not before.error.is_sidecar:  # sidecars are not media either
             self.recovered.add(skip.path)
 
     def _fail(self, skip: Skipped) -> None:

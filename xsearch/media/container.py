@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from xsearch.errors import Unreadable, Unsupported
 from xsearch.media import tracks
-from xsearch.media.faults import Watched, unless_passing
+from xsearch.media.faults import ForC, unless_passing, watched
 from xsearch.media.limits import MAX_FRAME_PIXELS, MAX_INDEX
 
 __all__ = [
@@ -45,29 +45,23 @@ _RESTARTED = {"mpeg", "mpegts"}  # concatenated, their clock starts anew inside;
 
 
 @contextmanager
-def opened(path: Path, part: Watched | None = None) -> Iterator[Any]:
+def opened(path: Path, part: IO[bytes] | None = None) -> Iterator[Any]:
     """Yield an open `av.container.InputContainer`. FFmpeg errors inside the block become Unreadable.
 
     part: a part of the file, to be opened in its place. Raises OSError if the disk fails, which FFmpeg takes
     for the end of the file, TooLarge if the file states an index without end.
     """
-    if part is None:
-        with path.open("rb") as file:
-            tracks.check_index(file, path)
-            with opened(path, Watched(file)) as source:
-                yield source
-        return
     import av
 
     # Tags in another encoding than UTF-8: PyAV 19 escapes their bytes, earlier ones raise by default.
     lenient = {"metadata_errors": "surrogateescape"} if int(av.__version__.partition(".")[0]) < 19 else {}
     try:
-        with av.open(part, options=_OPTIONS | codec_options(), **lenient) as source:
-            yield source
-    except Exception as error:
-        part.check()
-        if not isinstance(error, av.error.FFmpegError):
-            raise
+        with nullcontext(ForC(part)) if part else watched(path, ForC) as file:
+            if not part:
+                tracks.check_index(file, path)
+            with av.open(file, options=_OPTIONS | codec_options(), **lenient) as source:
+                yield source
+    except av.error.FFmpegError as error:
         if isinstance(error, (LookupError, NotImplementedError, av.error.PatchWelcomeError)):
             raise Unsupported(f"{path}: of a format that FFmpeg cannot decode; convert it") from error
         reason = (
@@ -76,7 +70,6 @@ def opened(path: Path, part: Watched | None = None) -> Iterator[Any]:
         raise Unreadable(
             f"{path}: cannot be decoded by FFmpeg ({reason}); replace or convert the file"
         ) from error
-    part.check()
 
 
 def codec_options() -> dict[str, str]:

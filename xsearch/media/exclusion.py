@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -195,6 +196,8 @@ class Exclusion:
 
     def _read(self, folder: Path) -> Iterator[IgnoreFile]:
         path = folder / IGNORE_FILE
+        if not os.access(folder, os.X_OK):  # nothing in it can be opened, which `walk` reports
+            return
         try:
             if path.is_file():  # not a pipe, which may block
                 ignore = IgnoreFile(path, decode(path))

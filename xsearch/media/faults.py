@@ -6,16 +6,26 @@ Libraries wrap such exceptions in their own, or report damage; this is the one p
 from __future__ import annotations
 
 import errno
+import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from xsearch.errors import MissingPackage, NotMedia, TooLarge, Transient, Unreadable
 from xsearch.system.memory import is_short
 
-__all__ = ["Watched", "lacks_memory", "passing", "reading", "unavailable", "unless_passing"]
+__all__ = [
+    "ForC",
+    "Watched",
+    "lacks_memory",
+    "passing",
+    "reading",
+    "unavailable",
+    "unless_passing",
+    "watched",
+]
 
 MEMORY = "not enough memory; close other programs"
 _MEMORY = re.compile(
@@ -24,6 +34,7 @@ _MEMORY = re.compile(
     r"failed to map segment|can't start new thread|errno 12\b|error -4\b",
     re.IGNORECASE,
 )
+BUFFER = 1 << 16  # bytes
 _OFFSETS = {errno.EBADF, errno.EFBIG, errno.EINVAL, errno.EOVERFLOW, errno.ESPIPE}  # of damaged files
 _NAMES = {errno.ELOOP, errno.ENAMETOOLONG}
 _HINTS = {
@@ -102,31 +113,83 @@ def unless_passing(*kinds: type[Exception]) -> Iterator[None]:
             raise
 
 
-class Watched:
-    """A file for libraries that take an error of the disk for the end of the file: it is kept in `error`."""
+class Watched(io.BufferedReader):
+    """A file for libraries that take an error of the disk for damage, or for the end of the file.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file, self.name = file, getattr(file, "name", "")
+    It is raised once, and what follows is the end; `check` raises it again.
+    """
+
+    def __init__(self, file: IO[bytes], *, is_quiet: bool = False) -> None:
+        self._recorded = _Recorded(file, is_quiet)
+        super().__init__(self._recorded, BUFFER)
+
+    def check(self) -> None:
+        """Raise the error of the disk, if there was one."""
+        if self._recorded.error:
+            raise self._recorded.error
+
+
+class ForC(Watched):
+    """A file for libraries in C: a seek that damage asks for is no exception, but returns -1.
+
+    is_quiet: an error of the disk is no exception either, for callbacks that can raise none.
+    """
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return super().seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
+class _Recorded(io.RawIOBase):
+    """What is below the buffer: keeps the first error of the disk."""
+
+    mode = "rb"
+
+    def __init__(self, file: IO[bytes], is_quiet: bool) -> None:
+        self._file, self._is_quiet, self.name = file, is_quiet, getattr(file, "name", "")
         self.error: OSError | None = None
 
-    def read(self, size: int = -1) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.error:
+            return 0
         try:
-            return b"" if self.error else self._file.read(size)
+            data = self._file.read(len(buffer))
         except OSError as error:
             self.error = error
-            return b""
+            if self._is_quiet:
+                return 0
+            raise
+        buffer[: len(data)] = data
+        return len(data)
 
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Return the new position, -1 if there is none."""
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):  # of a damaged file
-            return -1
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._file.seek(offset, whence)
 
     def tell(self) -> int:
         return self._file.tell()
 
-    def check(self) -> None:
-        """Raise the error of the disk, if there was one."""
-        if self.error:
-            raise self.error
+
+File = TypeVar("File", bound=Watched)
+
+
+@contextmanager
+def watched(path: Path, kind: Callable[[IO[bytes]], File]) -> Iterator[File]:
+    """Open a file; its error of the disk is raised behind the block too, in the place of what came of it.
+
+    kind: of the file, a class that is `Watched`.
+    """
+    with path.open("rb") as opened, kind(opened) as file:
+        try:
+            yield file
+        except Exception:
+            file.check()
+            raise
+        file.check()

@@ -88,9 +88,14 @@ class Writer:
 
     @property
     def snapshot(self) -> Snapshot:
-        """Snapshot of the last commit."""
+        """Snapshot of the last commit. Raises StoreError if a file is missing or damaged."""
         if self._snapshot is None or self._snapshot.manifest is not self.manifest:
-            self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
+            try:
+                self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
+            except (OSError, pa.ArrowException) as error:
+                raise StoreError(
+                    f"cannot read {self.path}: {error}; run `xsearch verify --repair -c {self.path}`"
+                ) from error
         return self._snapshot
 
     def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:

@@ -6,9 +6,10 @@ import logging
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from xsearch.errors import TooLarge, Unreadable
 from xsearch.media import container
 from xsearch.media.audio import chained, mono
 from xsearch.media.audio.mono import Block
-from xsearch.media.faults import Watched, unless_passing
+from xsearch.media.faults import ForC, Watched, unless_passing, watched
 from xsearch.media.limits import MAX_CHANNELS, MAX_ITEMS, MAX_RATE_HZ, MIN_RATE_HZ, check_windows
 from xsearch.types import AUDIO_RATE_HZ, MediaFile, Modality, Sample
 
@@ -34,6 +35,7 @@ LONGEST_S = 60.0  # a slower recording than MIN_RATE_HZ that is longer is a wron
 MOST_TRACKS = 16  # of which a sound track is chosen
 
 log = logging.getLogger(__name__)
+_quiet = partial(ForC, is_quiet=True)
 
 
 def read(file: MediaFile) -> Iterator[Sample]:
@@ -42,17 +44,20 @@ def read(file: MediaFile) -> Iterator[Sample]:
     A float recording that exceeds full scale is divided by its peak; NaN is replaced by 0. The links of a
     chained file follow each other.
     """
-    # mpg123, libsndfile's MP3 decoder, prints warnings to stderr
-    sound = None if file.mime == "audio/mpeg" else _sndfile(file.path)
-    if links := chained.links(file.path, file.mime):
-        yield from _chain(file.path, links)
-    elif sound is None:
-        yield from track(file.path)
-    else:
-        with sound:
-            full_scale = None if sound.subtype in LOSSY else _peak(sound) if sound.subtype in FLOATS else 1.0
-            duration_s = sound.frames / sound.samplerate
-            yield from _samples(file.path, _blocks(file.path, sound), full_scale, duration_s)
+    path = file.path
+    with watched(path, _quiet) as whole:
+        # mpg123, libsndfile's MP3 decoder, prints warnings to stderr
+        sound = None if file.mime == "audio/mpeg" else _sndfile(whole)
+        if links := chained.links(path, file.mime):
+            yield from _chain(path, links)
+        elif sound is None:
+            yield from track(path)
+        else:
+            with sound:
+                is_float, is_lossy = sound.subtype in FLOATS, sound.subtype in LOSSY
+                full_scale = None if is_lossy else _peak(sound, whole) if is_float else 1.0
+                duration_s = sound.frames / sound.samplerate
+                yield from _samples(path, _blocks(path, sound, whole), full_scale, duration_s)
 
 
 def track(path: Path) -> Iterator[Sample]:
@@ -112,13 +117,14 @@ def _duration_s(path: Path, source: Any, number: int) -> float | None:
     return total_s if is_wrong else duration_s
 
 
-def _sndfile(file: Path | Watched) -> Any | None:
+def _sndfile(file: Watched) -> Any | None:
     """Return a `soundfile.SoundFile`, or None if FFmpeg should decode the file."""
     import soundfile
 
     try:
         sound = soundfile.SoundFile(file)
     except soundfile.LibsndfileError:
+        file.check()
         return None
     if 0 < sound.frames < UNKNOWN_LENGTH:
         return sound
@@ -126,16 +132,16 @@ def _sndfile(file: Path | Watched) -> Any | None:
     return None
 
 
-def _peak(sound: Any) -> float:
-    highest = mono.peak(Block(0.0, sound.samplerate, values) for values in _values(sound))
+def _peak(sound: Any, file: Watched) -> float:
+    highest = mono.peak(Block(0.0, sound.samplerate, values) for values in _values(sound, file))
     sound.seek(0)
     return highest
 
 
-def _blocks(path: Path, sound: Any, part: Watched | None = None) -> Iterator[Block]:
+def _blocks(path: Path, sound: Any, file: Watched, part: IO[bytes] | None = None) -> Iterator[Block]:
     """Yield what libsndfile decodes of a file, or a part of it; where it gives up, FFmpeg continues."""
     done = 0
-    for values in _values(sound):
+    for values in _values(sound, file):
         yield Block(0.0, sound.samplerate, values)
         done += len(values)
     if done < sound.frames:
@@ -148,8 +154,8 @@ def _blocks(path: Path, sound: Any, part: Watched | None = None) -> Iterator[Blo
                 yield block._replace(values=block.values[skipped:])
 
 
-def _values(sound: Any) -> Iterator[np.ndarray]:
-    """Yield float32 [N, channels] as far as libsndfile can decode."""
+def _values(sound: Any, file: Watched) -> Iterator[np.ndarray]:
+    """Yield float32 [N, channels] as far as libsndfile can decode `file`. Raises OSError of the disk."""
     import soundfile
 
     # soundfile seeks behind each block, where MP3 in WAV loses its bit reservoir: as few as possible
@@ -157,7 +163,9 @@ def _values(sound: Any) -> Iterator[np.ndarray]:
     # Not `sound.blocks`: it refuses files that cannot be seeked, as GSM 6.10 and G.721.
     with suppress(soundfile.LibsndfileError):
         while len(values := sound.read(size, dtype="float32", always_2d=True)):
+            file.check()
             yield values
+    file.check()
 
 
 def _chain(path: Path, links: list[tuple[int, int]]) -> Iterator[Sample]:
@@ -185,12 +193,12 @@ def _chain(path: Path, links: list[tuple[int, int]]) -> Iterator[Sample]:
 def _link(path: Path, span: tuple[int, int]) -> Iterator[tuple[Iterator[Block], float]]:
     """Yield the blocks of a link and its duration."""
     start, end = span
-    with path.open("rb") as file:
-        part = Watched(chained.Link(file, start, end - start))
-        if sound := _sndfile(part):
+    with watched(path, Watched) as file:
+        part = chained.Link(file, start, end - start)
+        quiet = _quiet(part)
+        if sound := _sndfile(quiet):
             with sound:
-                yield _blocks(path, sound, part), sound.frames / sound.samplerate
-            part.check()
+                yield _blocks(path, sound, quiet, part), sound.frames / sound.samplerate
         else:
             part.seek(0)
             with container.opened(path, part) as source:

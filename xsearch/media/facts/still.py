@@ -14,6 +14,7 @@ from PIL import Image
 
 from xsearch.media import boxes, formats
 from xsearch.media.facts import exif, iptc, values, xmp
+from xsearch.media.faults import Watched, watched
 from xsearch.media.image import opened, pillow
 
 __all__ = ["columns"]
@@ -37,7 +38,7 @@ class Blocks(NamedTuple):
 
 def columns(path: Path) -> dict[str, Any]:
     """Return what a picture states."""
-    with path.open("rb") as file:
+    with watched(path, Watched) as file:
         head = file.read(formats.HEAD)
         mime = formats.detect(path, head)
         if head[:2] in (b"II", b"MM"):  # TIFF, and most RAW files

@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import MAX_TEXT_CHUNK
 
 from xsearch.errors import MissingPackage, TooLarge, Unreadable, Unsupported
 from xsearch.media import formats
-from xsearch.media.faults import unless_passing
+from xsearch.media.faults import Watched, unless_passing, watched
 from xsearch.media.image import jxl, pillow, radiance, raw, tiff
 from xsearch.media.image.rgb import ORIENTATION, extent, levels, orientation, to_rgb, turned_upright
 from xsearch.types import MediaFile, Modality, Sample
@@ -87,7 +87,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     pillow.most_pixels()
     try:
         # A file object: Pillow maps paths into memory, and truncating a mapped file raises SIGBUS.
-        with path.open("rb") as file, warnings.catch_warnings():
+        with watched(path, Watched) as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with _opened(file, path) as image:
                 pillow.check_cost(path, image)
