@@ -377,8 +377,8 @@ def test_kinds_of_files_that_cannot_be_read(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
     folder = tmp_path / "media"
     folder.mkdir()
-    Image.new("RGB", (8, 8)).save(folder / "torn.png")
-    (folder / "torn.png").write_bytes((folder / "torn.png").read_bytes()[:50])
+    Image.effect_noise((20, 20), 99).save(folder / "torn.png")
+    (folder / "torn.png").write_bytes((folder / "torn.png").read_bytes()[:200])
     (folder / "empty.jpg").touch()
     Image.new("RGB", (99, 99)).save(folder / "large.png")
     (folder / "eps.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
