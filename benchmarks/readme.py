@@ -18,7 +18,6 @@ from pathlib import Path
 from benchmarks import (
     answers,
     corpus,
-    crash,
     edition,
     emergence,
     footprint,
@@ -30,6 +29,7 @@ from benchmarks import (
     resume,
     search,
     startup,
+    torture,
     towers,
     words,
 )
@@ -71,7 +71,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "none": lambda: result("none", none.markdown),
     "ranking": lambda: result("ranking", ranking.markdown),
     "resume": lambda: result("resume", resume.markdown),
-    "crash": lambda: result("crash", crash.markdown),
+    "torture": lambda: result("torture", torture.markdown),
     "search": lambda: result("search", search.markdown),
     "search-data": lambda: result("search-data", search.markdown),
     "rendering": lambda: result("rendering", rendering.markdown),

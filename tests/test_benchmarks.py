@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import re
+import shutil
 import sys
+from collections import Counter
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +16,6 @@ from PIL import Image
 from benchmarks import (
     answers,
     corpus,
-    crash,
     emergence,
     footprint,
     ingest,
@@ -24,6 +27,7 @@ from benchmarks import (
     resume,
     search,
     sharing,
+    torture,
     vectors,
     words,
 )
@@ -106,10 +110,37 @@ def test_towers_and_their_footprints_are_measured(tmp_path):
     assert "| imu |" in footprint.markdown({"towers": rows})
 
 
-def test_killed_ingests_end_as_if_nothing_had_happened():
-    result = crash.run(kills=3, seed=4, files=24)
-    assert sum(result["kills"].values()) == 3
-    assert "3 kills" in crash.markdown(result)
+@pytest.mark.parametrize("name", ["kills", "flips", "stale", "filters"])
+def test_nothing_goes_wrong_under_attack(name):
+    seed = 9 if name == "flips" else 0  # damage of a file that nothing else holds
+    result = json.loads(json.dumps(torture.run(5, seed, [name], rounds=1, scale=1)))
+    row = result["classes"][name]
+    assert row["problems"] == []
+    assert (row["rounds"], row["wrong"]) == (1, 0)
+    assert row["tried"] == row["survived"] > 0
+    assert f"| {name} | {row['tried']:,} |" in torture.markdown(result)
+
+
+def test_what_goes_wrong_under_attack_is_counted_and_kept(monkeypatch):
+    class Failing:
+        def __init__(self, folder, hand, scale): ...
+
+        def round(self, folder, rng):
+            (folder / "left").touch()
+            if rng.random() < 0.5:
+                raise torture.Wrong("a promise is broken")
+            return Counter({"luck": 2})
+
+    lines = []
+    monkeypatch.setitem(torture.ATTACKS, "failing", Failing)
+    row = torture.run(5, 0, ["failing"], rounds=9, say=lines.append)["classes"]["failing"]
+    assert 0 < row["wrong"] < 9
+    assert row["survived"] == 2 * (9 - row["wrong"])
+    problem = row["problems"][0]
+    (line,) = (line for line in lines if f"--seed {problem['seed']} --rounds 1" in line)
+    kept = Path(re.search(r", in (.*?): a promise", line)[1])
+    assert (kept / "left").exists()
+    shutil.rmtree(kept.parent)
 
 
 def test_a_killed_training_run_ends_as_another():

@@ -368,7 +368,7 @@ class Collection:
         """
         import pyarrow as pa
 
-        rows = self.snapshot().skipped(everything=everything)
+        rows = self.snapshot().skipped(everything=everything).drop_columns("state")
         kinds = (Reason.recorded(row["error"], row["reason"]).kind for row in rows.to_pylist())
         return rows.append_column("kind", pa.array(kinds, pa.string()))
 

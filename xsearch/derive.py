@@ -32,7 +32,7 @@ def derive(writer: Writer) -> None:
         if index is None or index is not previous:
             _save(writer, index)
         _update_words(writer)
-        if Calibration.from_dict(snapshot.manifest.calibration).next_id != snapshot.manifest.next_id:
+        if Calibration.stored(snapshot).next_id != snapshot.manifest.next_id:
             writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
         writer.commit()
     writer.tidy()

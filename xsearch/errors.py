@@ -122,6 +122,7 @@ class Reason(StrEnum):
     NOT_FETCHED = "OSError"
     NOT_EMBEDDED = "NotEmbedded"
     SIDECAR = "UsageError"  # an invalid sidecar of a file that has items
+    LARGE_SIDECAR = "LargeSidecar"  # one beyond a limit
     EXCLUDED = "Excluded"  # by a glob of the user or an ignore file
     REMOVED = "Removed"  # for good, by the user
 
@@ -155,6 +156,11 @@ class Reason(StrEnum):
         return self.kind is SkipKind.PASSING
 
     @property
+    def is_sidecar(self) -> bool:
+        """Whether the fault is that of a sidecar, which is no medium itself."""
+        return self in (Reason.SIDECAR, Reason.LARGE_SIDECAR)
+
+    @property
     def is_failure(self) -> bool:
         """Whether the file should have had items."""
         return self.kind is not None
@@ -163,6 +169,7 @@ class Reason(StrEnum):
 _KINDS = {
     Reason.UNREADABLE: SkipKind.DAMAGED,
     Reason.SIDECAR: SkipKind.DAMAGED,
+    Reason.LARGE_SIDECAR: SkipKind.TOO_LARGE,
     Reason.UNSUPPORTED: SkipKind.UNSUPPORTED,
     Reason.MISSING_PACKAGE: SkipKind.UNSUPPORTED,
     Reason.NOT_EMBEDDED: SkipKind.UNSUPPORTED,

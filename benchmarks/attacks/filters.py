@@ -162,7 +162,7 @@ def benign(rng: random.Random, depth: int = 3) -> str:
         f"{text} || 'x' > {string}",
         f"{number} > {value}", f"{number} BETWEEN {value} AND 900000", f"{number} <> {rng.choice(NUMBERS)}",
         f"{number} IN (1, 2, {value})", f"round({number}, 1) <= {value}", f"{number}::varchar LIKE '1%'",
-        "good", "NOT good", "good IS NULL", "when > '2005-01-01'", "year(\"when\") = 2010",
+        "good", "NOT good", "good IS NULL", "\"when\" > '2005-01-01'", "year(\"when\") = 2010",
         "date_trunc('month', \"when\") >= DATE '2020-02-01'", "string_split(path, '/')[3] = '5'",
         "len(string_split(text, ' ')) > 10", "missing = 1", "text == 'a", f"{number} > ",
     ])  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import zipfile
@@ -15,7 +16,7 @@ import pytest
 from tests.fakes import DIM
 from tests.ingest.conftest import fill
 from xsearch.collection import Collection
-from xsearch.errors import Reason
+from xsearch.errors import Reason, SkipKind
 from xsearch.ingest import others
 from xsearch.types import Modality
 
@@ -273,6 +274,25 @@ def test_a_dry_run_says_what_is_wrong_with_sidecars(collection: Collection, fold
     (skip,) = fill(collection, folder, dry_run=True).skipped
     assert (skip.path, skip.error) == (str(folder / "a.json"), Reason.SIDECAR)
     assert fill(collection, folder).skipped == (skip,)
+
+
+def test_a_sidecar_that_is_too_large_is_recorded_until_it_is_smaller(
+    collection: Collection, folder: Path
+) -> None:
+    fields = {str(number): number for number in range(101)}
+    (folder / "a.json").write_text(json.dumps(fields))
+    for again in range(2):
+        (skip,) = fill(collection, folder, dry_run=not again).skipped
+        assert (skip.path, skip.error) == (str(folder / "a.json"), Reason.LARGE_SIDECAR)
+        assert skip.error.kind is SkipKind.TOO_LARGE
+        assert skip.reason.startswith("over 100 columns; ")
+    fill(collection, folder)
+    assert collection.skipped()["path"].to_pylist() == [skip.path]
+    del fields["100"]
+    (folder / "a.json").write_text(json.dumps(fields))
+    fill(collection, folder)
+    assert len(collection.skipped()) == 0
+    assert collection.items(where="path like '%/a.txt'")["99"].to_pylist() == [99]
 
 
 def test_a_url_is_listed_without_what_is_excluded(collection: Collection, folder: Path) -> None:

@@ -281,9 +281,10 @@ def test_their_records_of_what_has_passed_are_recognised(
     collection: Collection, folder: Path, error: str, reason: str, is_passing: bool
 ) -> None:
     assert Reason.recorded(error, reason).is_passing == is_passing
-    path = str(folder / "red.png")
+    path = folder / "red.png"
+    row = {"path": str(path), "reason": reason, "error": error, "when": "2025-01-01T00:00:00+00:00"}
     with collection.store.writer() as writer:
-        writer.skip([{"path": path, "reason": reason, "error": error, "when": "2100-01-01T00:00:00+00:00"}])
+        writer.skip([row | {"state": f"{path.stat().st_size} {path.stat().st_mtime_ns}"}])
         writer.commit()
     assert recorded(collection) == {"red.png": Reason.recorded(error, reason).kind}
     fill(collection, folder)

@@ -30,9 +30,12 @@ def look(store: Store, *roots: Path) -> Survey:
     return survey(known, roots, kinds=(), metadata=None, identify=identify, **paths)
 
 
-def record(store: Store, path: Path, error: str, when: str = LATER) -> None:
+def record(store: Store, path: Path, error: str, state: str | None = None) -> None:
+    if state is None and path.is_file():
+        state = f"{path.stat().st_size} {path.stat().st_mtime_ns}"
     with store.writer() as writer:
-        writer.skip([{"path": str(path), "reason": "why", "error": error, "when": when}])
+        row = {"path": str(path), "reason": "why", "error": error, "when": LATER, "state": state}
+        writer.skip([row])
         writer.commit()
 
 
@@ -56,7 +59,7 @@ def test_a_file_that_has_not_changed_is_tried_again_where_that_may_help(
     found = look(store, path.parent)
     assert found.work.num_rows == retried
     assert [skip.error for skip in found.report.skipped] == [Reason(error)] * (not retried)
-    record(store, path, error, when="2000-01-01T00:00:00+00:00")
+    record(store, path, error, state="3 1")
     assert look(store, path.parent).report.new == {Modality.TEXT: 1}
 
 

@@ -10,6 +10,7 @@ import struct
 import time
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -24,7 +25,7 @@ import xsearch
 from tests.hostile_mp4 import box, film, full, track
 from tests.odd_files import encode_frames
 from xsearch.errors import MediaError, TooLarge, Unreadable, UsageError
-from xsearch.media import identify, limits, parquet, read, tracks, walk
+from xsearch.media import facts, identify, limits, parquet, read, tracks, walk
 from xsearch.media.image import jxl, pillow, rgb
 from xsearch.types import Modality
 
@@ -543,3 +544,38 @@ def test_a_wide_header_takes_no_time(tmp_path, cell):
     with pytest.raises(MediaError):
         identify(tmp_path / "a.csv")
     assert time.process_time() - begin < 10
+
+
+@pytest.mark.parametrize(
+    ("above", "more"),
+    [
+        ("# rate" + " " * 60_000, []),
+        ("", ["(" * 30_000, *["(x)"] * 5_000]),
+        ("", ["_a" * 30_000]),
+        ("", [" [" * 30_000]),
+        ("", ["SampleTimeFine"] * 4_000),
+        ("", [f"time_{at}" for at in range(6_000)]),
+    ],
+)
+def test_hostile_names_of_columns_take_no_time(tmp_path, above, more):
+    rows = "\n".join(f"{at / 100},0,0,9,{at % 3},0,0" for at in range(500))
+    (tmp_path / "a.csv").write_text("\n".join([above, ",".join([*MOTION, *more]), rows]))
+    begin = time.process_time()
+    with suppress(Unreadable):
+        list(read(identify(tmp_path / "a.csv")))
+    assert time.process_time() - begin < 5
+
+
+def test_what_is_beside_a_file_has_limits(tmp_path, monkeypatch):
+    (tmp_path / "depth").mkdir()
+    Image.fromarray(np.full((6, 8), 999, np.uint16)).save(tmp_path / "depth" / "a.png")
+    (tmp_path / "depth" / "camera.json").write_text("{" + " " * (16 << 20) + "}")
+    with pytest.raises(TooLarge, match=r"camera\.json: over 16 MB; .* or raise XSEARCH_MAX_SIDECAR_MB"):
+        list(read(identify(tmp_path / "depth" / "a.png")))
+    packet = "<x:xmpmeta xmlns:x='adobe:ns:meta/'>" + " " * (5 << 20)
+    (tmp_path / "depth" / "a.xmp").write_text(packet)
+    assert facts.of_sidecar(tmp_path / "depth" / "a.png").columns == {}
+    (tmp_path / "oxts").mkdir()
+    with (tmp_path / "oxts" / "0000.txt").open("wb") as file:
+        file.truncate((64 << 20) + 1)
+    assert refused(tmp_path / "oxts" / "0000.txt").startswith("over 256 MB of motion; ")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -222,16 +223,17 @@ def test_a_manifest_that_lies_is_refused_in_one_line(store, lie):
     assert verify(store.path)
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir], ids=["pipe", "folder"])
 @pytest.mark.parametrize("name", ["manifest.json", COPY, MARK, "segments/*/items.arrow", "skipped/*.parquet"])
-def test_a_pipe_in_place_of_a_file_blocks_nobody(store, name):
+def test_a_pipe_or_folder_in_place_of_a_file_is_damage(store, name, put):
     (path,) = store.path.glob(name)
     path.unlink()
-    os.mkfifo(path)
+    put(path)
     if name not in (COPY, MARK):
-        with pytest.raises(StoreError):
-            store.snapshot()
-    if name != "manifest.json":
-        assert verify(store.path)
+        for read in (store.snapshot, partial(remove, store), partial(compact, store)):
+            with pytest.raises(StoreError):
+                read()
+    assert verify(store.path)
 
 
 # ---------------------------------------------------------------- creation
@@ -324,6 +326,20 @@ def test_an_older_manifest_beside_a_newer_copy_is_found_and_the_newer_one_taken(
     assert verify(store.path) == []
     assert read_manifest(store.path).segments == newest.segments
     assert add(store) == [9, 10, 11]
+
+
+def test_a_manifest_whose_segments_are_gone_is_refused_in_one_line(store):
+    old = [(name, (store.path / name).read_bytes()) for name in ("manifest.json", COPY)]
+    add(store)
+    compact(store)  # the segments of `old` are gone
+    for name, content in old:
+        (store.path / name).write_bytes(content)
+    for read in (store.snapshot, partial(remove, store), partial(compact, store)):
+        with pytest.raises(StoreError, match="run `xsearch verify"):
+            read()
+    repair(store)
+    assert verify(store.path) == []
+    assert min(add(store)) >= 6
 
 
 def test_a_damaged_mark_is_found_and_rewritten(store):

@@ -74,6 +74,7 @@ class ImageBindBackend:
             self.folder / "tokenizer.json",
             context=self.config.text.context,
             cleaning=self.config.preprocessing.text_cleaning,
+            most=self.config.text.vocab,
         )
 
     def warm(self, modalities: Iterable[Modality] = tuple(Modality)) -> None:

@@ -175,8 +175,8 @@ class Decoders:
     def take(self) -> Process:
         """Return an idle process, or start one."""
         with suppress(IndexError):
-            while not (process := self._idle.pop()).is_idle:
-                self.put_back(process)
+            while not ((process := self._idle.pop()).is_idle and process.is_current):
+                self._drop(process)
             return process
         return self.start()
 

@@ -18,9 +18,12 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import numpy as np
+
 import xsearch
 from xsearch.decoders import settings
 from xsearch.decoders.wire import PREFIX, Garbage, OutOfMemory, Ready, decode, sizes
+from xsearch.system.confine import OVERHEAD
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["LENGTH", "Job", "Process", "Trouble"]
@@ -84,7 +87,7 @@ class Job:
 class _Message:
     """A message that is being received: its prefix, header, and body, one after the other."""
 
-    parts: list[bytearray] = field(default_factory=lambda: [bytearray(PREFIX.size)])
+    parts: list[memoryview] = field(default_factory=lambda: [memoryview(bytearray(PREFIX.size))])
     filled: int = 0  # bytes of the last part
 
 
@@ -125,9 +128,13 @@ class Process:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it may do another job, with the present settings."""
-        is_alive = not self.dead and self._child.poll() is None
-        return is_alive and not (self.jobs or self._is_spent) and self._settings == settings.environment()
+        """Whether it may do another job."""
+        return not (self.dead or self.jobs or self._is_spent) and self._child.poll() is None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it has the present settings."""
+        return self._settings == settings.environment()
 
     @property
     def is_free(self) -> bool:
@@ -179,8 +186,7 @@ class Process:
             part = message.parts[-1]
             while message.filled < len(part):
                 try:
-                    with memoryview(part) as view:
-                        count = self.socket.recv_into(view[message.filled :], 0, socket.MSG_DONTWAIT)
+                    count = self.socket.recv_into(part[message.filled :], 0, socket.MSG_DONTWAIT)
                 except BlockingIOError:
                     return None
                 if not count:
@@ -190,7 +196,9 @@ class Process:
             if len(message.parts) == 3:
                 self._message = _Message()
                 return decode(*message.parts[1:])
-            message.parts.append(bytearray(sizes(message.parts[0], self.memory)[len(message.parts) - 1]))
+            lengths = sizes(bytes(message.parts[0]), self.memory + OVERHEAD)
+            length = lengths[len(message.parts) - 1]
+            message.parts.append(memoryview(np.empty(length, np.uint8)))  # type: ignore[arg-type]
             message.filled = 0
 
     def kill(self) -> None:

@@ -6,11 +6,11 @@ XSEARCH_DECODER_MEMORY     GB that a decoder may use, by default its share of 80
 
 from __future__ import annotations
 
-import math
 import os
+import resource
 
-from xsearch.errors import UsageError
 from xsearch.system.memory import total_memory
+from xsearch.system.settings import setting
 
 __all__ = ["MAX_DECODERS", "environment", "memory", "timeout_s"]
 
@@ -22,28 +22,17 @@ LEAST = 1 << 30  # bytes; a picture of 100 megapixels takes 0.6 GB
 
 def timeout_s() -> float:
     """Return the limit of the environment, or else the default."""
-    return _number("XSEARCH_DECODE_TIMEOUT_S", "seconds") or TIMEOUT_S
+    return setting("XSEARCH_DECODE_TIMEOUT_S", TIMEOUT_S)
 
 
 def memory(count: int) -> int:
-    """Return the bytes that each of `count` decoders may use."""
-    if size := _number("XSEARCH_DECODER_MEMORY", "GB"):
-        return int(size * 1e9)
-    return max(int(SHARE * total_memory() / max(count, 1)), LEAST)
+    """Return the bytes that each of `count` decoders may use; no more than a limit of this process."""
+    share = max(SHARE * total_memory() / max(count, 1), LEAST)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(1e9 * setting("XSEARCH_DECODER_MEMORY", share / 1e9))
+    return size if limit == resource.RLIM_INFINITY else min(size, limit)
 
 
 def environment() -> dict[str, str]:
     """Return the settings that a decoder inherits."""
     return {name: value for name, value in os.environ.items() if name.startswith("XSEARCH_")}
-
-
-def _number(name: str, unit: str) -> float | None:
-    if not (value := os.environ.get(name)):
-        return None
-    try:
-        number = float(value)
-    except ValueError:
-        number = math.nan
-    if not 0 < number < math.inf:
-        raise UsageError(f"{name} is {value!r}; expected {unit} above 0")
-    return number

@@ -78,7 +78,7 @@ def encode(value: Any) -> tuple[bytes, Any]:
     return PREFIX.pack(len(header), memoryview(body).nbytes) + header, body
 
 
-def sizes(prefix: bytes | bytearray, limit: int) -> tuple[int, int]:
+def sizes(prefix: bytes, limit: int) -> tuple[int, int]:
     """Return the lengths of header and body. Raises Garbage if they are over MAX_HEADER and `limit`."""
     header, body = PREFIX.unpack(prefix)
     if header > MAX_HEADER or body > limit:
@@ -86,16 +86,16 @@ def sizes(prefix: bytes | bytearray, limit: int) -> tuple[int, int]:
     return header, body
 
 
-def decode(header: bytes | bytearray, body: bytearray) -> Any:
+def decode(header: memoryview, body: memoryview) -> Any:
     """Return the value of a message. Raises Garbage if it is none."""
     try:
-        kind, content = json.loads(header, object_hook=_with_dates)
+        kind, content = json.loads(bytes(header), object_hook=_with_dates)
         return _DECODERS[kind](content, body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         raise Garbage from problem
 
 
-def _sample(content: dict[str, Any], body: bytearray) -> Sample:
+def _sample(content: dict[str, Any], body: memoryview) -> Sample:
     modality, form = Modality(content.pop("modality")), content.pop("form")
     times_s, about = tuple(content.pop("times_s")), content.pop("about")
     if not all(isinstance(content[name], str | int | float | None) for name in _SCALARS):
@@ -103,14 +103,14 @@ def _sample(content: dict[str, Any], body: bytearray) -> Sample:
     return Sample(modality, _data(modality, form, body), times_s=times_s, about=about, **content)
 
 
-def _data(modality: Modality, form: list[Any], body: bytearray) -> Any:
+def _data(modality: Modality, form: list[Any], body: memoryview) -> Any:
     name, *shape = form
     if name not in ({_FORMS[modality]} if modality in _FORMS else _ARRAYS):
         raise ValueError(form)
     if name == "text":
-        return body.decode(errors="surrogatepass")
+        return bytes(body).decode(errors="surrogatepass")
     item = np.dtype(name).itemsize if name in _ARRAYS else 3
-    if min(shape) < 0 or math.prod(shape) * item != len(body):
+    if min(shape) < 0 or math.prod(shape) * item != body.nbytes:
         raise ValueError(form)
     if modality is Modality.IMAGE:
         from PIL import Image
@@ -119,19 +119,19 @@ def _data(modality: Modality, form: list[Any], body: bytearray) -> Any:
     return np.frombuffer(body, name).reshape(shape)
 
 
-def _error(content: list[str], body: bytearray) -> MediaError:
+def _error(content: list[str], body: memoryview) -> MediaError:
     kind = _ERRORS[content[0]]
     if not issubclass(kind, MediaError):
         raise TypeError(kind)
     return kind(str(content[1]))
 
 
-def _file(content: dict[str, Any], body: bytearray) -> MediaFile:
+def _file(content: dict[str, Any], body: memoryview) -> MediaFile:
     paths = {name: content[name] and Path(content[name]) for name in ("path", "companion")}
     return MediaFile(**{**content, **paths, "modality": Modality(content["modality"])})
 
 
-_DECODERS: dict[str, Callable[[Any, bytearray], Any]] = {
+_DECODERS: dict[str, Callable[[Any, memoryview], Any]] = {
     "Sample": _sample,
     "MediaFile": _file,
     "error": _error,

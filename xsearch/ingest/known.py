@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -24,7 +23,7 @@ from xsearch.types import MediaFile, Modality, kind_of_file
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
-__all__ = ["Known", "KnownFile", "KnownSkip"]
+__all__ = ["Known", "KnownFile", "state"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,29 +47,15 @@ class KnownFile:
             status = os.stat(path)  # noqa: PTH116
         except OSError:
             return False
-        return (status.st_size, status.st_mtime_ns) != (self.bytes, self.mtime_ns)
+        return (status.st_size, media.mtime_ns(status)) != (self.bytes, self.mtime_ns)
 
 
-@dataclass(frozen=True, slots=True)
-class KnownSkip:
-    """A file that an earlier run skipped."""
+def state(file: MediaFile | RemoteFile) -> str | None:
+    """Return the size and mtime of a file, as recorded when it fails; None if a server does not report it.
 
-    skipped: Skipped
-    when: str  # start of that run, ISO 8601
-
-    def has_changed(self, mtime_ns: int = 0) -> bool:
-        """Whether the file has been modified or replaced since (replacing updates the ctime).
-
-        mtime_ns: of a remote file, 0 if unknown.
-        """
-        skipped_s = datetime.fromisoformat(self.when).timestamp()
-        if media.is_url(self.skipped.path):
-            return mtime_ns == 0 or mtime_ns / 1e9 >= skipped_s
-        try:
-            status = os.stat(self.skipped.path)  # noqa: PTH116
-        except OSError:
-            return True
-        return max(status.st_mtime, status.st_ctime) >= skipped_s
+    It is compared with nothing but itself: clocks may go backwards, and times may be in the future.
+    """
+    return f"{file.bytes} {file.mtime_ns}" if file.mtime_ns or isinstance(file, MediaFile) else None
 
 
 class Known:
@@ -82,9 +67,9 @@ class Known:
     def __init__(self, snapshot: Snapshot | None) -> None:
         self._snapshot = snapshot
         self.files = dict(_files(snapshot)) if snapshot is not None else {}
-        skips = {skip.skipped.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
-        self.skips = {path: skip for path, skip in skips.items() if skip.skipped.error.is_failure}
-        others = {path: skip.skipped for path, skip in skips.items() if path not in self.skips}
+        skips = {skip.path: skip for skip in _skips(snapshot)} if snapshot is not None else {}
+        self.skips = {path: skip for path, skip in skips.items() if skip.error.is_failure}
+        others = {path: skip for path, skip in skips.items() if path not in self.skips}
         self.removed = {path for path, skip in others.items() if skip.error is Reason.REMOVED}
         self.others = {path: skip for path, skip in others.items() if path not in self.removed}
 
@@ -144,7 +129,7 @@ def _files(snapshot: Snapshot) -> Iterator[tuple[str, KnownFile]]:
         yield row["path"], KnownFile(*state, file_ids, kind, is_imported)
 
 
-def _skips(snapshot: Snapshot) -> Iterator[KnownSkip]:
+def _skips(snapshot: Snapshot) -> Iterator[Skipped]:
     for row in snapshot.skipped(everything=True).to_pylist():
         reason = Reason.recorded(row["error"], row["reason"])
-        yield KnownSkip(Skipped(row["path"], row["reason"], reason), row["when"])
+        yield Skipped(row["path"], row["reason"], reason, row["state"])

@@ -21,13 +21,12 @@ from xsearch.errors import Reason
 from xsearch.ingest.columns import as_text, table
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_interrupts
-from xsearch.ingest.known import Known, KnownFile
+from xsearch.ingest.known import Known, KnownFile, state
 from xsearch.ingest.others import extension
 from xsearch.ingest.report import Clock, Progress, Report
 from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action, Embedded, Task
+from xsearch.ingest.work import Action, Embedded, Task, skipped_sidecar
 from xsearch.media import RemoteFile, Skipped
-from xsearch.metadata import sidecar
 from xsearch.types import MediaFile, Modality
 
 if TYPE_CHECKING:
@@ -106,6 +105,7 @@ class Ledger:
 
     def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
         """Record a file without items. After a passing trouble its stored items are kept."""
+        skip = replace(skip, state=state(file))
         if skip.error is Reason.NOT_MEDIA:
             self._not_media[extension(skip.path)] += 1
         self._apply(
@@ -205,7 +205,7 @@ class Ledger:
                 dropped=(file.name, moved_from) if moved_from else (file.name,),
                 rows=embedded.rows,
                 vectors=embedded.vectors,
-                skipped=(Skipped(sidecar(file.name), problem, Reason.SIDECAR),) if problem else (),
+                skipped=skipped_sidecar(embedded.task),
                 recovered=[*{*self._known.resolved(file.name, problem)} - self._failing],
             ),
             file.name,
@@ -228,10 +228,16 @@ class Ledger:
         if self._pending_items >= self._commit_items:
             self.commit()
 
-    def _records(self, skips: Iterable[Skipped]) -> Iterator[dict[str, str]]:
+    def _records(self, skips: Iterable[Skipped]) -> Iterator[dict[str, str | None]]:
         """Yield skips as stored, except those already stored (failed retries)."""
         for skip in skips:
             path = as_text(skip.path)
             known = self._known.skips.get(path)
-            if known is None or known.skipped != replace(skip, path=path) or known.has_changed():
-                yield {"path": path, "reason": skip.reason, "error": skip.error, "when": self._started}
+            if known != replace(skip, path=path) or known.state != skip.state:
+                yield {
+                    "path": path,
+                    "reason": skip.reason,
+                    "error": skip.error,
+                    "when": self._started,
+                    "state": skip.state,
+                }

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 from xsearch import media
 from xsearch.errors import Reason, Transient, UsageError
 from xsearch.ingest.copies import moves
-from xsearch.ingest.known import Known, KnownFile
+from xsearch.ingest.known import Known, KnownFile, state
 from xsearch.ingest.listing import Listing
 from xsearch.ingest.others import LEFT_OUT, Others
 from xsearch.ingest.report import Report
 from xsearch.ingest.roots import Roots
-from xsearch.ingest.work import Action, Task, replaced, table_of, tasks_of
+from xsearch.ingest.work import Action, Task, replaced, skipped_sidecar, table_of, tasks_of
 from xsearch.media import Remote, RemoteFile, Skipped, facts
 from xsearch.metadata import Metadata, sidecar
 from xsearch.types import PICTURES, MediaFile, Modality
@@ -78,11 +78,7 @@ class Survey:
         new = Counter(self.report.new)
         new.subtract(task.file.modality for task in moved.values())
         pruned = self.pruned(prune, moved.keys())
-        problems = [
-            Skipped(sidecar(task.file.name), task.sidecar_problem, Reason.SIDECAR)
-            for task in tasks
-            if task.sidecar_problem
-        ]
+        problems = [skip for task in tasks for skip in skipped_sidecar(task)]
         return replace(
             self.report,
             new=+new,
@@ -137,6 +133,7 @@ def survey(
         notes=(*described.notes(), *listing.notes()),
     )
     added, dropped = others.changes(known.others, unreached)
+    sidecars = {path for path, skip in known.skips.items() if skip.error.is_sidecar}  # their records stay
     skips = known.skips.keys() - failing
     deleted = listing.missing(skips, sorter.visited, unreached)
     listed = listing.listed(skips, sorter.visited, unreached)
@@ -145,7 +142,7 @@ def survey(
         listing.remotes,
         report,
         skipped=tuple(sorter.skipped.values()),
-        others=added,
+        others=[skip for skip in added if skip.path not in sidecars],
         outdated=sorter.outdated,
         recovered=sorter.recovered.union(deleted, listed, dropped) - failing,
         recaptioned=sorter.recaptioned,
@@ -188,11 +185,12 @@ class _Sorter:
         if known and known.is_same(now):
             return self._compare_columns(now, known, count)
         if skip and not (
-            skip.skipped.error.is_retried
+            skip.error.is_retried
             or self._listing.has_rule(file.path)
-            or skip.has_changed(file.mtime_ns)
+            or skip.state is None
+            or skip.state != state(file)
         ):
-            self.still_skipped[file.name] = skip.skipped
+            self.still_skipped[file.name] = skip
             return None
         return self._embed(file, *self._user_columns(file, self._stated(file.path)))
 
@@ -215,13 +213,13 @@ class _Sorter:
             return
         if skip.path not in self._metadata.used:
             self._rest.append(replace(skip, error=Reason.NOT_MEDIA))  # also of an empty table
-        if before and before.skipped.error is not Reason.SIDECAR:  # sidecars are not media either
+        if before and not before.error.is_sidecar:  # sidecars are not media either
             self.recovered.add(skip.path)
 
     def _fail(self, skip: Skipped) -> None:
         """Note a failure, as one of an earlier run if that has recorded the same."""
         before = self._known.skips.get(skip.path)
-        is_known = before is not None and before.skipped.reason == skip.reason
+        is_known = before is not None and before.reason == skip.reason
         (self.still_skipped if is_known else self.skipped)[skip.path] = skip
         if skip.error.is_passing:
             self.unreached.add(skip.path)

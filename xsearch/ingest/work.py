@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch import media
-from xsearch.errors import MediaError, ModelError, NotEmbedded, Transient, Unreadable
+from xsearch.errors import MediaError, ModelError, NotEmbedded, Reason, Transient, Unreadable
 from xsearch.media import Remote, RemoteFile, Skipped, facts
+from xsearch.metadata import TOO_LARGE, sidecar
 from xsearch.types import PICTURES, MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "prepare",
     "replaced",
     "skipped",
+    "skipped_sidecar",
     "table_of",
     "tasks_of",
 ]
@@ -154,6 +156,14 @@ def replaced(about: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, An
 def skipped(task: Task, problem: MediaError) -> Skipped:
     """Return the skip record of a file that failed."""
     return Skipped.of(task.file.name, task.file.path, problem)
+
+
+def skipped_sidecar(task: Task) -> list[Skipped]:
+    """Return the skip record of the sidecar of a file, if it cannot be used."""
+    if not (problem := task.sidecar_problem):
+        return []
+    kind = Reason.LARGE_SIDECAR if problem.startswith(TOO_LARGE) else Reason.SIDECAR
+    return [Skipped(sidecar(task.file.name), problem.removeprefix(TOO_LARGE), kind)]
 
 
 def table_of(tasks: Iterable[Task]) -> pa.Table:

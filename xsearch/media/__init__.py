@@ -17,7 +17,17 @@ from xsearch.errors import MediaError, Transient, Unreadable
 from xsearch.media import audio, depth, facts, files, formats, image, imu, limits, text, thermal, video
 from xsearch.media.exclusion import IGNORE_FILE, REMOVED, Exclusion, Skipped, is_hidden
 from xsearch.media.faults import lacks_memory, passing, reading
-from xsearch.media.files import absolute, count, identify, is_gone, is_metadata, match_kind, sha256, unchanged
+from xsearch.media.files import (
+    absolute,
+    count,
+    identify,
+    is_gone,
+    is_metadata,
+    match_kind,
+    mtime_ns,
+    sha256,
+    unchanged,
+)
 from xsearch.media.globs import fits, matches, nfc
 from xsearch.media.imu.recordings import owners
 from xsearch.media.names import looks_like_path, why_no_file
@@ -49,6 +59,7 @@ __all__ = [
     "looks_like_path",
     "match_kind",
     "matches",
+    "mtime_ns",
     "nfc",
     "owners",
     "passing",

@@ -24,6 +24,7 @@ from xsearch.errors import MissingPackage, Unreadable, Unsupported
 from xsearch.media import npy
 from xsearch.media.faults import unless_passing
 from xsearch.media.image import check_exr, check_pixels, is_deep, opened, step, strided
+from xsearch.media.limits import MAX_SIDECAR_MB
 from xsearch.types import MediaFile, Modality, Sample
 
 __all__ = ["CAMERA", "camera", "fits", "read"]
@@ -106,6 +107,7 @@ def _values(path: Path, mime: str) -> tuple[np.ndarray, tuple[int, ...]]:
 
 def _intrinsics(path: Path) -> dict[str, float]:
     try:
+        MAX_SIDECAR_MB.check(path, path.stat().st_size)
         intrinsics = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise Unreadable(f"{path}: cannot be read as JSON: {error}") from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -38,6 +38,7 @@ class Skipped:
     path: str  # or URL; undecodable bytes of a name are escaped as \\xNN
     reason: str  # message without the path
     error: Reason
+    state: str | None = field(default=None, compare=False)  # of the file; see `ingest.known`
 
     @classmethod
     def of(cls, name: str, path: Path, problem: MediaError) -> Skipped:

@@ -35,6 +35,7 @@ __all__ = [
     "is_gone",
     "is_metadata",
     "match_kind",
+    "mtime_ns",
     "sha256",
     "unchanged",
 ]
@@ -111,6 +112,11 @@ def has_changed(file: MediaFile) -> bool:
         return True
 
 
+def mtime_ns(status: os.stat_result) -> int:
+    """Return the mtime of a file within int64: some file systems store any year."""
+    return max(min(status.st_mtime_ns, (1 << 63) - 1), -1 << 63)
+
+
 def companions(file: MediaFile) -> list[Path | None]:
     """Return the companions that a file may have been read with; None stands for no companion."""
     if file.modality is Modality.DEPTH:
@@ -176,7 +182,7 @@ def absolute(path: str | Path) -> Path:
 def _size_mtime(path: Path, companion: Path | None) -> tuple[int, int]:
     """Return the total size and the latest mtime of a file and its companion."""
     stats = [part.stat() for part in _parts(path, companion)]
-    return sum(status.st_size for status in stats), max(status.st_mtime_ns for status in stats)
+    return sum(status.st_size for status in stats), max(map(mtime_ns, stats))
 
 
 def _parts(path: Path, companion: Path | None) -> list[Path]:

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from xsearch.errors import MediaError, NotFetched, Reason, TooLarge, Unreadable, UsageError
+from xsearch.media import files
 from xsearch.media.depth import CAMERA
 from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
@@ -92,7 +93,7 @@ class RemoteFile:
         size, mtime_ns = self.bytes, self.mtime_ns
         camera = self.path.with_name(CAMERA)
         if modality is Modality.DEPTH and camera.is_file():
-            size, mtime_ns = size + camera.stat().st_size, max(mtime_ns, camera.stat().st_mtime_ns)
+            size, mtime_ns = size + camera.stat().st_size, max(mtime_ns, files.mtime_ns(camera.stat()))
         return MediaFile(self.path, modality, size, mtime_ns, url=self.url)
 
     def fetch(self) -> MediaFile:

@@ -18,6 +18,6 @@ names are lower-cased, as SQL ignores case; names reserved by xsearch get an und
 from xsearch.metadata.columns import user_column
 from xsearch.metadata.files import Files
 from xsearch.metadata.metadata import Metadata
-from xsearch.metadata.sidecar import sidecar
+from xsearch.metadata.sidecar import TOO_LARGE, sidecar
 
-__all__ = ["Files", "Metadata", "sidecar", "user_column"]
+__all__ = ["TOO_LARGE", "Files", "Metadata", "sidecar", "user_column"]

@@ -11,7 +11,9 @@ from xsearch.errors import UsageError
 from xsearch.media.facts import takeout
 from xsearch.media.limits import MAX_SIDECAR_COLUMNS, MAX_SIDECAR_MB
 
-__all__ = ["Foreign", "read_sidecar", "sidecar"]
+__all__ = ["TOO_LARGE", "Foreign", "read_sidecar", "sidecar"]
+
+TOO_LARGE = "too large: "  # how the problem of a sidecar beyond a limit begins
 
 
 class Foreign(Exception):
@@ -35,7 +37,7 @@ def read_sidecar(path: str) -> dict[str, Any]:
         with Path(path).open("rb") as file:
             data = file.read(MAX_SIDECAR_MB.bytes + 1)
         if len(data) > MAX_SIDECAR_MB.bytes:
-            raise UsageError(f"{path}: too large: {MAX_SIDECAR_MB.exceeded()}")
+            raise UsageError(f"{path}: {TOO_LARGE}{MAX_SIDECAR_MB.exceeded()}")
         try:
             fields = json.loads(data)
         except UnicodeDecodeError:
@@ -53,5 +55,5 @@ def read_sidecar(path: str) -> dict[str, Any]:
     if takeout.is_takeout(fields):
         return {}
     if len(fields) > MAX_SIDECAR_COLUMNS.value:
-        raise UsageError(f"{path}: too large: {MAX_SIDECAR_COLUMNS.exceeded()}")
+        raise UsageError(f"{path}: {TOO_LARGE}{MAX_SIDECAR_COLUMNS.exceeded()}")
     return fields

@@ -12,7 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from xsearch.models.imagebind import ImageBind, Tower, build_tower, lay_out
 from xsearch.models.precision import DTYPES
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.models.vocabulary import WORDS, save_words
-from xsearch.system.durable import digest, publish
+from xsearch.system.durable import digest, open_file, publish, read_file
 
 __all__ = [
     "TowerFile",
@@ -43,6 +45,9 @@ __all__ = [
     "write_folder",
 ]
 
+CONFIG_BYTES, HEADER_BYTES = 1 << 20, 16 << 20  # of config.json; of the header of a safetensors file
+VERIFIED_BYTES = 64 << 20  # files up to which the sha256 is compared whenever they are read: 30 ms (measured)
+_NAME, _SHA256 = re.compile(r"\w[\w.-]{0,99}", re.ASCII), re.compile("[0-9a-f]{64}")
 _CODES = {  # of the safetensors format
     torch.float64: "F64",
     torch.float32: "F32",
@@ -95,13 +100,18 @@ def load_tower(
     Raises ModelError naming the file, and the keys that are missing, unknown or of another shape.
     """
     path = folder / f"{name}.safetensors"
-    with torch.device("meta"):
+    with _building(folder), torch.device("meta"):
         tower = build_tower(config, name)
-    try:
+    with _reading(name, path):
         state = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"the {name} tower cannot be read from {path}: {error}") from error
-    check_shapes(shapes_of(state), shapes_of(tower.state_dict()), path)
+    expected = tower.state_dict()
+    check_shapes(shapes_of(state), shapes_of(expected), path)
+    if wrong := [key for key in state if state[key].is_floating_point() != expected[key].is_floating_point()]:
+        raise ModelError(f"{path} does not fit the model: {wrong[0]} is {state[wrong[0]].dtype}")
+    if path.stat().st_size <= VERIFIED_BYTES:
+        recorded = _document(folder)[0]["sha256"].get(path.name)
+        if digest(path) != recorded:
+            raise ModelError(f"{path} has a wrong sha256; xsearch models verify compares all files")
     for key, value in state.items():
         if value.is_floating_point() and value.ndim:  # not logit scales
             state[key] = value.to(dtype)
@@ -113,16 +123,13 @@ def load_tower(
 def tower_file(folder: Path, name: str) -> TowerFile:
     """Read the header of a tower's file. Raises ModelError."""
     path = folder / f"{name}.safetensors"
-    try:
-        with safe_open(path, "pt") as file:
-            parts = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118
-            codes = {part.get_dtype() for part in parts if part.get_shape()}
-            parameters = sum(math.prod(part.get_shape()) for part in parts)
-        dtypes = [short for short, dtype in DTYPES.items() if _CODES[dtype] in codes]
-        dtype = dtypes[0] if len(dtypes) == len(codes) == 1 else "mixed"
-        return TowerFile(parameters, path.stat().st_size, dtype)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"the {name} tower cannot be read from {path}: {error}") from error
+    with _reading(name, path), safe_open(path, "pt") as file:
+        parts = [file.get_slice(key) for key in file.keys()]  # noqa: SIM118
+        codes = {part.get_dtype() for part in parts if part.get_shape()}
+        parameters = sum(math.prod(part.get_shape()) for part in parts)
+    dtypes = [short for short, dtype in DTYPES.items() if _CODES[dtype] in codes]
+    dtype = dtypes[0] if len(dtypes) == len(codes) == 1 else "mixed"
+    return TowerFile(parameters, path.stat().st_size, dtype)
 
 
 def verify(folder: Path) -> Iterator[tuple[str, str]]:
@@ -202,17 +209,40 @@ def _write_tower(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) ->
             file.write(value.reshape(-1).view(torch.uint8).numpy().data)
 
 
+@contextmanager
+def _building(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelError(f"{folder / 'config.json'}: its sizes do not fit each other: {error}") from error
+
+
+@contextmanager
+def _reading(name: str, path: Path) -> Iterator[None]:
+    """Raise ModelError if the file of a tower is not a regular one, or cannot be read in the block."""
+    try:
+        with open_file(path) as file:
+            if int.from_bytes(file.read(8), "little") > HEADER_BYTES:
+                raise ValueError(f"its header is larger than {HEADER_BYTES:,} bytes")
+        yield
+    except (KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
+        raise ModelError(f"the {name} tower cannot be read from {path}: {str(error)[:200]}") from error
+
+
 def _document(folder: Path) -> tuple[dict[str, Any], str]:
     """The content of config.json, and its sha256."""
     path = folder / "config.json"
     try:
-        text = path.read_bytes()
+        text = read_file(path, CONFIG_BYTES)
         document = json.loads(text)
         document = {"config": document["config"], "sha256": dict(document["sha256"])}
+        for name, sha256 in document["sha256"].items():
+            if not (_NAME.fullmatch(name) and isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+                raise ValueError(f"no file of a model: {name[:40]!r}")
     except OSError as error:
         raise ModelError(f"{folder} is not a model folder: {error}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} is damaged: {error!r}") from error
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is damaged: {str(error)[:200]}") from error
     return document, hashlib.sha256(text).hexdigest()
 
 

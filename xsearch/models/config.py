@@ -12,7 +12,8 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from functools import cache
+from typing import Any, ClassVar, Literal, get_args, get_origin, get_type_hints
 
 from xsearch.errors import ModelError
 from xsearch.types import Modality
@@ -186,13 +187,16 @@ class ImageBindConfig:
 
     @staticmethod
     def from_json(text: str) -> ImageBindConfig:
-        """The inverse of `to_json`. Raises ModelError when a field is missing or unknown."""
+        """The inverse of `to_json`. Raises ModelError when a field is missing, unknown or out of range."""
         try:
             fields = json.loads(text)
-            parts = {name: part(**_tuples(fields.pop(name))) for name, part in _PARTS.items()}
-            return ImageBindConfig(**fields, **parts)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ModelError(f"not the config of a model: {error}") from error
+            parts = {name: _checked(part, fields.pop(name), name) for name, part in _PARTS.items()}
+            hints = {"name": str, "embed_dim": int}
+            return ImageBindConfig(
+                **parts, **{name: _value(fields[name], hints.pop(name), name) for name in fields}
+            )
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
+            raise ModelError(f"not the config of a model: {str(error)[:200]}") from error
 
 
 _PARTS: dict[str, Any] = {
@@ -206,9 +210,87 @@ _PARTS: dict[str, Any] = {
 }
 
 
-def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Lists to tuples, which JSON does not have."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+# Ranges of fields, in any part; a model folder may come from a stranger, who asks for any size
+_RANGES: dict[str, tuple[float, float]] = {
+    "width": (1, 16_384),
+    "depth": (0, 256),
+    "heads": (1, 256),
+    "drop_path": (0, 0.99),
+    "stem": (1, 16_384),
+    "image_size": (1, 1024),
+    "patch": (1, 1024),
+    "context": (3, 4096),
+    "vocab": (4, 1 << 20),
+    "logit_scale": (1e-3, 1e4),
+    "mels": (1, 512),
+    "frames": (1, 4096),
+    "kernel": (1, 4096),
+    "stride": (1, 4096),
+    "clips": (1, 64),
+    "clip_s": (0.1, 60),
+    "samples": (1, 65_536),
+    "head_dropout": (0, 0.99),
+    "embed_dim": (1, 16_384),
+    "image_std": (1e-6, 1e6),
+    "video_clips": (1, 64),
+    "audio_std": (1e-6, 1e6),
+    "depth_range_m": (1e-6, 1e6),
+    "depth_unknown_m": (1e-6, 1e6),
+    "depth_max_disparity": (1e-6, 1e6),
+    "depth_std": (1e-6, 1e6),
+    "thermal_std": (1e-6, 1e6),
+    "imu_window_s": (0.1, 600),
+    "imu_accel_unit": (1e-6, 1e6),
+    "imu_gyro_unit": (1e-6, 1e6),
+}
+_OTHERS = -1e6, 1e6
+_LONGEST = 100  # of a name, or a tuple
+
+
+def _checked(part: Any, fields: dict[str, Any], of: str) -> Any:
+    hints = _hints(part)
+    made = part(**{name: _value(value, hints[name], f"{of}.{name}") for name, value in fields.items()})
+    if isinstance(made, TowerConfig) and made.width % made.heads:
+        raise ValueError(f"{of}.width is {made.width}, not divisible by {made.heads} heads")
+    if isinstance(made, VisionConfig | AudioConfig | DepthConfig | ThermalConfig):
+        sides = (*made.kernel, *made.stride) if isinstance(made, AudioConfig) else (made.patch,)
+        if min(sides) < 2 ** len(made.stem):
+            raise ValueError(f"{of}.stem has {len(made.stem)} convolutions, too many for {min(sides)} pixels")
+    return made
+
+
+@cache
+def _hints(part: Any) -> dict[str, Any]:
+    return get_type_hints(part)
+
+
+def _value(value: Any, hint: Any, name: str) -> Any:
+    """`value` as a field of this type; lists become tuples, which JSON does not have. Raises ValueError."""
+    low, high = _RANGES.get(name.rpartition(".")[2], _OTHERS)
+    if get_origin(hint) is tuple:
+        kind, *others = get_args(hint)
+        lengths = range(_LONGEST) if others == [...] else (1 + len(others),)
+        if isinstance(value, list) and len(value) in lengths:
+            return tuple(_value(each, kind, name) for each in value)
+        expected = f"a list of {'some' if others == [...] else 1 + len(others)} numbers"
+    elif get_origin(hint) is Literal:
+        if value in get_args(hint) and not isinstance(value, bool):
+            return value
+        expected = " or ".join(map(repr, get_args(hint)))
+    elif hint is str:
+        if isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LONGEST:
+            return value
+        expected = f"printable text of at most {_LONGEST} characters"
+    elif hint is bool:
+        if isinstance(value, bool):
+            return value
+        expected = "true or false"
+    else:
+        kinds = int if hint is int else int | float
+        if isinstance(value, kinds) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        expected = f"a{' whole' * (hint is int)} number from {low:g} to {high:g}"
+    raise ValueError(f"{name} is {str(value)[:40]!r}, expected {expected}")
 
 
 HUGE = ImageBindConfig(

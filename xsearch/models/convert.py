@@ -38,6 +38,8 @@ def convert_official(
     either file is invalid.
     """
     shapes = shapes_of(_read(pth))
+    if sum(map(math.prod, shapes.values())) > pth.stat().st_size:  # repeated values, which do not fit memory
+        raise ModelError(f"{pth} is not a checkpoint: its tensors are larger than the file")
     config = official_config(shapes, base, pth)
     ours = _ours(config)
     check_shapes(shapes, _shapes(ours), pth)
@@ -168,5 +170,5 @@ def _read(pth: Path) -> dict[str, Tensor]:
             f"it asks for {code[1]}, which was not run; do not use this file" if code else "it is damaged"
         )
         raise ModelError(f"{pth} is not a checkpoint of weights only: {reason}") from error
-    except (EOFError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (EOFError, LookupError, AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"{pth} is not a checkpoint of weights only: {error}") from error

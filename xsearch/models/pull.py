@@ -25,7 +25,7 @@ from xsearch.models.convert import convert_official
 from xsearch.models.download import Progress, Say, Source, disk_error, fetch, need_room, unfinished
 from xsearch.models.precision import DTYPES
 from xsearch.models.registry import home, imagebind_folder
-from xsearch.system.durable import fsync
+from xsearch.system.durable import fsync, read_file
 
 __all__ = [
     "CHECKPOINT",
@@ -51,6 +51,7 @@ VOCABULARY = Source(
     "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
     most=16 << 20,
 )
+MOST_RECORD = 1 << 16  # bytes of origin.json
 LICENCE = "CC-BY-NC-4.0"  # of the weights, as an SPDX identifier
 
 
@@ -130,9 +131,10 @@ def is_installed(weights: Source, dtype: str) -> bool:
 def origin(folder: Path) -> dict[str, str]:
     """The record that `pull_imagebind` wrote into a model folder; empty for others."""
     try:
-        return dict(json.loads((folder / "origin.json").read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError):
+        record = dict(json.loads(read_file(folder / "origin.json", MOST_RECORD)))
+    except (OSError, RecursionError, TypeError, ValueError):
         return {}
+    return {name: value for name, value in record.items() if isinstance(value, str)}
 
 
 def downloaded() -> Download | None:

@@ -66,4 +66,7 @@ def resolve(choice: str | None = None) -> ModelChoice:
 
 
 def _is_model(folder: Path) -> bool:
-    return (folder / "config.json").is_file()
+    try:
+        return (folder / "config.json").is_file()
+    except OSError:  # no permission, or a name that no file system has
+        return False

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import gzip
 import html
+import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import tokenizers
 import torch
@@ -18,9 +20,11 @@ from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tok
 from torch import Tensor
 
 from xsearch.errors import ModelError
+from xsearch.system.durable import read_file
 
 __all__ = ["Tokenizer", "train_tokenizer"]
 
+MOST_BYTES = 16 << 20  # of tokenizer.json; CLIP's has 3.6 MB
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 
@@ -40,14 +44,27 @@ class Tokenizer:
         backend.encode_special_tokens = cleaning == "plain"
 
     @staticmethod
-    def load(path: Path, *, context: int, cleaning: str = "plain") -> Tokenizer:
-        """Read a `tokenizer.json`. Raises ModelError if it is missing or damaged."""
+    def load(path: Path, *, context: int, cleaning: str = "plain", most: int | None = None) -> Tokenizer:
+        """Read a `tokenizer.json`. most: ids that the model has.
+
+        Raises ModelError if it is missing, damaged, has more ids, or a regular expression that is not CLIP's:
+        another one may take for ever.
+        """
         try:
-            backend = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            backend = tokenizers.Tokenizer.from_str(read_file(path, MOST_BYTES).decode())
+            backend.no_padding()
+            backend.no_truncation()
+            if not _expressions(backend) <= {_CLIP_PATTERN}:
+                raise ValueError("it has an unknown regular expression")
+            size = backend.get_vocab_size()
+            if not 2 < size <= (most or size) or max(backend.get_vocab().values()) >= size:
+                raise ValueError(f"it has {size:,} ids or larger ones, the model {most or 0:,}")
         except OSError as error:
             raise ModelError(f"no tokenizer at {path}: {error}") from error
-        except Exception as error:  # the library raises bare Exception
-            raise ModelError(f"{path} is not a tokenizer: {error}") from error
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except BaseException as error:  # the library raises bare Exception, and BaseException when it panics
+            raise ModelError(f"{path} is not a tokenizer: {str(error)[:200]}") from error
         return Tokenizer(backend, context=context, cleaning=cleaning)
 
     @staticmethod
@@ -102,6 +119,23 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, *, context: int = 32)
 _CLIP_PATTERN = r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CLIP_SPLIT = pre_tokenizers.Split(Regex(_CLIP_PATTERN), behavior="removed", invert=True)
 _CLIP_MERGES = 49152 - 256 - 2
+
+
+def _expressions(backend: tokenizers.Tokenizer) -> set[str]:
+    """The regular expressions that texts are split and normalised by."""
+    parts = [part.__getstate__() for part in (backend.normalizer, backend.pre_tokenizer) if part is not None]
+    pending: list[Any] = [json.loads(part) for part in parts]
+    found = set()
+    while pending:
+        match pending.pop():
+            case {"Regex": str(expression), **others}:
+                found.add(expression)
+                pending += others.values()
+            case dict() as fields:
+                pending += fields.values()
+            case list() as values:
+                pending += values
+    return found
 
 
 def _clip_clean(text: str) -> str:

@@ -14,10 +14,13 @@ from pathlib import Path
 import regex
 
 from xsearch.english import FUNCTION_WORDS, forms
+from xsearch.errors import ModelError
+from xsearch.system.durable import read_file
 
 __all__ = ["WORDS", "Vocabulary", "save_words", "words_of"]
 
 WORDS = "words.txt"
+MOST_BYTES = 16 << 20  # the bundled model's has 3 kB
 MEMO = 1 << 16  # words whose known form is remembered
 SIMILAR = 0.8  # difflib's ratio of a near word: one letter in five differs
 
@@ -35,9 +38,16 @@ class Vocabulary:
 
     @staticmethod
     def load(folder: Path) -> Vocabulary | None:
-        """The vocabulary of the model in `folder`; None: open."""
+        """The vocabulary of the model in `folder`; None: open. Raises ModelError if it cannot be read."""
         path = folder / WORDS
-        return Vocabulary(path.read_text(encoding="utf-8").split()) if path.exists() else None
+        try:
+            return Vocabulary(read_file(path, MOST_BYTES).decode().split())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ModelError(
+                f"the vocabulary {path} cannot be read: {error}; copy the model again"
+            ) from error
 
     def __reduce__(self) -> tuple[type[Vocabulary], tuple[frozenset[str]]]:
         return Vocabulary, (self.words,)

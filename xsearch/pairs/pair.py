@@ -8,12 +8,13 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing import parent_process
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xsearch import media
+from xsearch import decoders, media
 from xsearch.errors import MediaError, Unreadable
 from xsearch.media import imu
 from xsearch.system import scratch
@@ -70,10 +71,17 @@ def _decode(source: Source, modality: Modality, extra: dict[str, Any]) -> Sample
     camera = {name: extra[name] for name in CAMERA if extra.get(name) is not None}
     with _as_file(source, camera if modality is Modality.DEPTH else {}) as path:
         try:
-            return next(media.read(media.identify(path, kinds=[(modality, "*")])))
+            if parent_process() is not None:  # a worker of a data loader
+                return _first(path, modality)
+            return decoders.shared().call(_first, path, modality)
         except MediaError as error:
             name = source if isinstance(source, Path) else f"{modality} of {len(source):,} bytes"
             raise type(error)(str(error).replace(str(path), str(name))) from None
+
+
+def _first(path: Path, modality: Modality) -> Sample:
+    """The first sample of a file, taken as this kind."""
+    return next(media.read(media.identify(path, kinds=[(modality, "*")])))
 
 
 @contextmanager

@@ -19,12 +19,13 @@ at 1 (benchmarks/none.py).
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields
 from functools import cached_property
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -41,6 +42,8 @@ __all__ = [
     "calibrate",
     "pooled",
 ]
+
+LOG = logging.getLogger("xsearch")
 
 SAMPLE = 256  # items per modality: the centre of a pair is then known to about a tenth of its spread
 SEED = 0
@@ -104,17 +107,41 @@ class Calibration:
     def from_dict(cls, stored: Mapping[str, Any] | None) -> Calibration:
         """The stored calibration; without pairs if there is none, or one of an earlier release.
 
-        Raises ValueError if a figure is not finite.
+        Raises ValueError if it is anything else.
         """
         if stored is None:
             return cls({})
-        if not all(np.isfinite(figures).all() for figures in stored["pairs"].values()):
+        pairs, next_id = stored.get("pairs"), stored.get("next_id")
+        if not isinstance(pairs, dict) or not _is_count(next_id):
+            raise ValueError("not pairs of modalities and an id")
+        if not all(isinstance(figures, list) and all(map(_is_figure, figures)) for figures in pairs.values()):
             raise ValueError("not finite")
-        if any(len(figures) < len(fields(Baseline)) for figures in stored["pairs"].values()):
+        if any(len(figures) < len(fields(Baseline)) for figures in pairs.values()):
             return cls({})
-        kinds = {name: tuple(map(Modality, name.split(","))) for name in stored["pairs"]}
-        pairs = {(a, b): Baseline(*stored["pairs"][name]) for name, (a, b) in kinds.items()}
-        return cls(pairs, stored["next_id"])
+        known: dict[tuple[Modality, Modality], Baseline] = {}
+        for name, (centre, spread, deviation, count) in pairs.items():
+            a, b = map(Modality, name.split(","))
+            if not (-2 <= centre <= 2 and 0 <= spread <= 2 and 0 <= deviation <= 2 and _is_count(count)):
+                raise ValueError(f"{name}: no cosines")
+            known[a, b] = Baseline(centre, spread, deviation, count)
+        return cls(known, next_id)
+
+    @classmethod
+    def stored(cls, snapshot: Snapshot) -> Calibration:
+        """That of a snapshot, without pairs if `verify` would report it: it is measured again."""
+        try:
+            return cls.from_dict(snapshot.manifest.calibration)
+        except ValueError as problem:
+            LOG.warning("invalid calibration in %s: %s; it is measured again", snapshot.path, problem)
+            return cls({})
+
+
+def _is_count(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf
 
 
 class Samples:

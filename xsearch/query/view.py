@@ -85,7 +85,7 @@ class View:
     @cached_property
     def scaling(self) -> Scaling:
         """By the stored calibration; measured now if there is none, or one of an earlier release."""
-        stored = Calibration.from_dict(self.snapshot.manifest.calibration)
+        stored = Calibration.stored(self.snapshot)
         return Scaling(self._samples, stored if stored.pairs else calibrate(self.snapshot, self._samples))
 
     def groups(

@@ -227,7 +227,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
     model = Fingerprint(**content.pop("model"))
     if not 0 < _count(model.dim) <= MAX_DIM:
         raise ValueError(f"{model.dim} dimensions")
-    _names((model.name, model.digest, model.preprocessing), ".*")
+    _names((model.name, model.digest, model.preprocessing), ".{0,400}")
     _count(content["format"])
     if not all(isinstance(content[name], list) for name in ("segments", "tombstones", "skipped", "previous")):
         raise TypeError("expected lists")

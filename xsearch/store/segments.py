@@ -73,6 +73,7 @@ ITEM_COLUMNS: tuple[str, ...] = tuple(ITEM_SCHEMA.names)
 
 KEY = "xsearch"  # in the schema metadata of items: the model of their vectors
 LARGEST = 1 << 30  # bytes of a file that is read at once
+OPTIONAL = "state"  # of skipped files; earlier releases did not write it
 SCATTERED = 1024  # rows up to which reading them is faster than comparing a whole column
 ROWS_PER_GROUP = 8192  # of items.parquet: reading 10 scattered rows of a million decodes 10 MB
 
@@ -94,7 +95,10 @@ def read_table(collection: Path, name: str, schema: pa.Schema, sha256: str | Non
     if sha256 and sha256 != hashlib.sha256(content).hexdigest():
         raise Damaged(collection, name, "a wrong sha256")
     try:
-        return pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False).cast(schema)
+        table = pq.ParquetFile(pa.BufferReader(content)).read(schema.names, use_threads=False)
+        if OPTIONAL in schema.names and OPTIONAL not in table.column_names:
+            table = table.append_column(OPTIONAL, pa.nulls(len(table), pa.string()))
+        return table.cast(schema)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise Damaged(collection, name, error) from error
 

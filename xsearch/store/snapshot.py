@@ -27,7 +27,7 @@ __all__ = ["SCHEMAS", "Snapshot"]
 
 SCHEMAS = {
     "tombstones": pa.schema({"id": pa.int64()}),
-    "skipped": pa.schema(dict.fromkeys(("path", "reason", "error", "when"), pa.string())),
+    "skipped": pa.schema(dict.fromkeys(("path", "reason", "error", "when", "state"), pa.string())),
 }
 
 BLOCK_ROWS = 16_384  # rows per block: 8 MB of float16 at 256 dimensions
@@ -321,7 +321,7 @@ class Snapshot:
         return ids[~is_in(ids, self._dead)]
 
     def skipped(self, *, everything: bool = False) -> pa.Table:
-        """One row per skipped file: path, reason, error (its class), when (ISO 8601), oldest first.
+        """One row per skipped file: path, reason, error (its class), when (ISO 8601), state, oldest first.
 
         everything: also files that are not media, excluded, or removed for good; see `Reason.is_failure`.
         """

@@ -80,7 +80,7 @@ class Writer:
         self._items: list[pa.Table] = []
         self._vectors: list[np.ndarray] = []
         self._removed: set[int] = set()
-        self._skips: dict[str, dict[str, str]] = {}
+        self._skips: dict[str, dict[str, str | None]] = {}
         self._unskipped: set[str] = set()
         self._index = manifest.index
         self._words = manifest.words
@@ -88,9 +88,14 @@ class Writer:
 
     @property
     def snapshot(self) -> Snapshot:
-        """Snapshot of the last commit."""
+        """Snapshot of the last commit. Raises StoreError if a file is missing or damaged."""
         if self._snapshot is None or self._snapshot.manifest is not self.manifest:
-            self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
+            try:
+                self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
+            except (OSError, pa.ArrowException) as error:
+                raise StoreError(
+                    f"cannot read {self.path}: {error}; run `xsearch verify --repair -c {self.path}`"
+                ) from error
         return self._snapshot
 
     def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:
@@ -145,11 +150,11 @@ class Writer:
         self._removed |= new
         return len(new)
 
-    def skip(self, rows: Iterable[Mapping[str, str]]) -> None:
-        """Record files that could not be read: `path`, `reason`, `error` (class), `when` (default: now)."""
+    def skip(self, rows: Iterable[Mapping[str, str | None]]) -> None:
+        """Record files that could not be read: columns as of `Snapshot.skipped`; `when` is now by default."""
         now = datetime.now(UTC).isoformat(timespec="seconds")
         for row in rows:
-            self._skips[row["path"]] = {"when": now, **row}
+            self._skips[str(row["path"])] = {"when": now, **row}
 
     def forget_skips(self, paths: Iterable[str]) -> None:
         """Drop these paths from the skipped files; unknown paths are ignored."""

@@ -4,6 +4,7 @@ durable      atomic, fsynced writes; digests     readahead   prefetching iterato
 cores        CPU cores available to us           memory      malloc tuning
 float16      float16 -> float32 conversion       crop        centre crop of images
 lookup       positions in ascending ids          folder      writes that stay inside a folder
+confine      limits of untrusted processes       scratch     temporary folders and files
 """
 
 __all__: list[str] = []

@@ -18,11 +18,11 @@ __all__ = ["digest", "fsync", "open_file", "publish", "read_file"]
 
 def open_file(path: Path) -> BufferedReader:
     """Open a regular file for reading. Raises OSError for anything else: a pipe would block for ever."""
-    file = open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")  # noqa: PTH123, SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise OSError(errno.EINVAL, "not a regular file", str(path))
-    return file
+    return open(descriptor, "rb")  # noqa: PTH123
 
 
 def read_file(path: Path, most: int) -> bytes:

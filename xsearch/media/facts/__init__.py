@@ -93,7 +93,8 @@ def of_sidecar(path: Path) -> Stated:
     for sidecar in (f"{path}.xmp", f"{os.path.splitext(path)[0]}.xmp"):  # noqa: PTH122  3x faster than pathlib
         if os.path.isfile(sidecar):  # noqa: PTH113
             with suppress(Exception):
-                stated = captions.without_defaults(xmp.columns(Path(sidecar).read_bytes()), path)
+                with open(sidecar, "rb") as file:  # noqa: PTH123
+                    stated = captions.without_defaults(xmp.columns(file.read(xmp.LARGEST)), path)
                 return Stated(_valid(stated), sidecar)
     return Stated({})
 

@@ -64,6 +64,8 @@ LAYOUTS = (
     Layout("CoreMotion", "user_acceleration user_accel user_acc", "rotation_rate gyroscope gyro", "g"),
 )
 NO_GRAVITY = ("linear", "lin", "lacc", "free", "body", "user")  # how the word of an accelerometer starts
+MOST = 1_000  # names that tell the logger
+LONGEST = 64  # letters of the name of a column; more are a text
 STATISTICS = ("avg", "bias", "cov", "diff", "mean", "median", "rms", "std", "var")  # before words: features
 GRAVITY = "gravity grav"
 AXES = {"x": 0, "y": 1, "z": 2, "right/left": 0, "forward/back": 1, "up/down": 2, "0": 0, "1": 1, "2": 2}
@@ -131,10 +133,12 @@ def axes(names: Sequence[str], above: str = "", *, bare: str = "") -> dict[str, 
     >>> axes(["t", "AccX (g)", "AccY (g)", "AccZ (g)", "gyro (z) [rad/s]", "(x)", "(y)"])["gyro"].columns
     (5, 6, 4)
     """
+    names = _short(names)
     normalised = [_normalise(name) for name in _carried(names)]
     sensors: dict[str, Axes] = {}
+    header = ",".join((above, *names[:MOST]))
     for layout in LAYOUTS:
-        if not re.search(layout.where, ",".join((above, *names)), re.IGNORECASE):
+        if not re.search(layout.where, header, re.IGNORECASE):
             continue
         of_layout = {sensor: _choices(normalised, layout, sensor) for sensor in SENSORS}
         if all(of_layout.values()):
@@ -157,7 +161,7 @@ def clocks(names: Sequence[str], sensor: str) -> list[Clock]:
     """
     other = next(each for each in SENSORS if each != sensor)
     ranked = []
-    for column, name in enumerate(names):
+    for column, name in enumerate(_short(names)):
         tokens = (
             re.sub(r"(?<=[a-z])(?=[A-Z])|[\W_]+", "_", name.translate(_TRANSLITERATED)).strip("_").lower()
         )
@@ -197,6 +201,11 @@ def unit_of(text: str, sensor: str) -> float | None:
     (1.0, True, None)
     """
     return _UNITS[sensor].get(_normalise(text))
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return names, "" in the place of those that are too long: a text above a table, or hostile."""
+    return [name if len(name) <= LONGEST else "" for name in names]
 
 
 def _choices(normalised: Sequence[str], layout: Layout, sensor: str) -> list[Axes]:

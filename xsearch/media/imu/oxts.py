@@ -13,6 +13,7 @@ import numpy as np
 from xsearch.errors import NotMedia, Unreadable
 from xsearch.media.imu import clock
 from xsearch.media.imu.layouts import Clock, Series
+from xsearch.media.limits import MAX_MOTION_MB
 
 __all__ = ["TIMES", "folder", "frames", "holds_frames", "is_part", "read", "recording", "times"]
 
@@ -20,6 +21,7 @@ FOLDER = "oxts"
 TIMES, FORMAT, FRAMES = "timestamps.txt", "dataformat.txt", "data"
 COLUMNS = 30
 ACCEL, GYRO = slice(11, 14), slice(17, 20)  # ax ay az, wx wy wz; of the vehicle: forward, left, up
+COPIES = 4  # that the cells of its text take, in bytes of the text
 RATE_HZ = 10.0  # of the tracking data
 
 
@@ -69,6 +71,8 @@ def frames(data: Path) -> list[Path]:
 
 def read(path: Path, data: Path | None) -> tuple[Series, Series]:
     """Return seconds [N] and xyz [N, 3] of the accelerometer, m/s^2, and of the gyroscope, rad/s."""
+    parts = [path, *(frames(data) if data else ())]
+    MAX_MOTION_MB.check(path, COPIES * sum(part.stat().st_size for part in parts))
     lines = "\n".join(each.read_text() for each in frames(data)) if data else path.read_text()
     rows = [line.split() for line in lines.splitlines() if line.strip()]
     if not rows or {len(row) for row in rows} != {COLUMNS}:

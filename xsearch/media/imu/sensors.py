@@ -13,16 +13,16 @@ from xsearch.errors import Unreadable, Unsupported
 from xsearch.media.imu import clock, columns, layouts
 from xsearch.media.imu.columns import Header
 from xsearch.media.imu.layouts import SENSORS, Axes, Clock, Series
+from xsearch.media.limits import MAX_COLUMNS
 
 __all__ = ["axes", "header", "is_likely", "listed", "read"]
 
 SHOWN = 10  # columns in a message
-LONGEST = 64  # letters of the name of a column; more are a text
 # A table in long format has rows of one sensor each, as the column of these names says.
 SENSOR_COLUMNS = {"sensor", "sensorname", "sensortype", "type", "source", "stream", "measurement"}
 DEVICE_COLUMNS = {"device", "devicename", "deviceid", "user", "userid", "subject", "subjectid", "设备名称"}
 RATE_COLUMNS = {"ratehz", "samplerate", "sampleratehz"}
-_RATE = re.compile(r"(?:rate|frequency)\W*(?:hz)?\W*(\d+(?:\.\d+)?)", re.IGNORECASE)  # above a header
+_RATE = re.compile(r"(?:rate|frequency)\W*(?:hz\W*)?(\d+(?:\.\d+)?)", re.IGNORECASE)  # above a header
 _LAST_AXIS = re.compile(r"z(?![a-z])|z(?=acc|gyr)|(?:acc|gyr|value)\w*\W?2|up/down")  # few texts have one
 
 
@@ -146,6 +146,6 @@ def _column(of: Header, names: Collection[str]) -> int | None:
 
 
 def _is_header(names: Sequence[str]) -> bool:
-    names = [name for name in names if len(name) <= LONGEST]
+    names = [name for name in names if len(name) <= layouts.LONGEST][: MAX_COLUMNS.value]
     line = " ".join(names).lower()
     return bool(_LAST_AXIS.search(line)) and any(layouts.axes(names, bare=bare) for bare in SENSORS)
