@@ -400,3 +400,17 @@ def test_compact_deletes_what_nobody_reads_and_names_who_reads(store):
     assert done.freed_bytes > 0
     assert not any((store.path / name).exists() for name in old - read_manifest(store.path).files())
     assert list((store.path / GENERATIONS).iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(12, "Cannot allocate memory"), MemoryError("malloc of size 9 failed")]
+)
+def test_lack_of_memory_is_not_taken_for_damage(store, monkeypatch, error):
+    def fail(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr("xsearch.store.pages.map_file", fail)
+    for read in (store.snapshot, partial(remove, store)):
+        with pytest.raises(StoreError, match="close other programs") as refused:
+            read()
+        assert "verify" not in str(refused.value)

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -187,12 +188,12 @@ def _opened(folder: Path, name: str) -> BufferedReader:
 
 
 def _read(folder: Path, name: str, file: BufferedReader) -> Manifest:
+    if os.fstat(file.fileno()).st_size > LARGEST:
+        raise Damaged(folder, name, f"larger than {LARGEST:,} bytes")
     try:
-        written = file.read(LARGEST + 1)
+        written = file.read()
     except OSError as error:
         raise StoreError(f"cannot read {folder / name}: {error}") from error
-    if len(written) > LARGEST:
-        raise Damaged(folder, name, f"larger than {LARGEST:,} bytes")
     content = _parsed(folder, name, written)
     try:
         return _manifest(content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -23,16 +24,26 @@ from xsearch.system.float16 import to_float32
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
 
-__all__ = ["SCHEMAS", "Snapshot"]
+__all__ = ["SCHEMAS", "Snapshot", "unreadable"]
 
 SCHEMAS = {
     "tombstones": pa.schema({"id": pa.int64()}),
     "skipped": pa.schema(dict.fromkeys(("path", "reason", "error", "when", "state"), pa.string())),
 }
 
+# Errors of the system, rather than of a file
+PASSING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO)
 BLOCK_ROWS = 16_384  # rows per block: 8 MB of float16 at 256 dimensions
 KINDS = tuple(Modality)
 FEW = 16  # records per segment up to which reading them one by one is faster (measured)
+
+
+def unreadable(folder: Path, error: Exception) -> StoreError:
+    """The error to raise if a file of a collection cannot be opened."""
+    remedy = f"run `xsearch verify --repair -c {folder}`"
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSING:
+        remedy = "the collection may be as it should: close other programs, check the disk and permissions"
+    return StoreError(f"cannot read {folder}: {error}; {remedy}")
 
 
 class Snapshot:

@@ -29,7 +29,7 @@ from xsearch.store.manifest import (
     write_manifest,
 )
 from xsearch.store.nearest import NAME
-from xsearch.store.snapshot import Snapshot
+from xsearch.store.snapshot import Snapshot, unreadable
 from xsearch.store.verify import recover_manifest
 from xsearch.store.writer import Writer
 from xsearch.system.durable import fsync, read_file
@@ -127,14 +127,12 @@ class Store:
                 return Snapshot(self.path, manifest, previous, lease)
             except BaseException as error:
                 lease.close()
-                if not isinstance(error, OSError | pa.ArrowException):
+                if not isinstance(error, OSError | MemoryError | pa.ArrowException):
                     raise
                 # Two commits and a compact may pass between reading the manifest and mapping its files.
                 failed, before = manifest.generation, failed
                 if failed == before:
-                    raise StoreError(
-                        f"cannot read {self.path}: {error}; run `xsearch verify --collection {self.path}`"
-                    ) from error
+                    raise unreadable(self.path, error) from error
 
     @contextmanager
     def writer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -33,7 +34,7 @@ from xsearch.store.manifest import (
 )
 from xsearch.store.merging import groups, joined
 from xsearch.store.segments import KEY, MAPPED, conform, unify, write_segment, write_table
-from xsearch.store.snapshot import SCHEMAS, Snapshot
+from xsearch.store.snapshot import SCHEMAS, Snapshot, unreadable
 from xsearch.system.durable import digest
 from xsearch.system.folder import Folder
 from xsearch.types import Modality
@@ -92,10 +93,8 @@ class Writer:
         if self._snapshot is None or self._snapshot.manifest is not self.manifest:
             try:
                 self._snapshot = Snapshot(self.path, self.manifest, self._snapshot)
-            except (OSError, pa.ArrowException) as error:
-                raise StoreError(
-                    f"cannot read {self.path}: {error}; run `xsearch verify --repair -c {self.path}`"
-                ) from error
+            except (OSError, MemoryError, pa.ArrowException) as error:
+                raise unreadable(self.path, error) from error
         return self._snapshot
 
     def add(self, items: pa.Table, vectors: np.ndarray) -> np.ndarray:
@@ -340,8 +339,9 @@ class Writer:
         except NotADirectoryError as error:
             raise StoreError(f"{error.filename} {error.strerror}") from error
         except OSError as error:
+            remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk"
             raise StoreError(
-                f"cannot write to {self.path}: {error}; the collection is as it was, make room and run again"
+                f"cannot write to {self.path}: {error}; the collection is as it was, {remedy} and run again"
             ) from error
 
     def _publish(self, manifest: Manifest) -> None:

@@ -28,10 +28,9 @@ def open_file(path: Path) -> BufferedReader:
 def read_file(path: Path, most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes. Raises OSError."""
     with open_file(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
-    return content
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most:,} bytes", str(path))
+        return file.read()
 
 
 def digest(path: Path) -> str:
