@@ -15,6 +15,7 @@ from xsearch.models import SMALL, ImageBind, save_model, train_tokenizer
 
 # A shell without job control starts background commands, and thus the tests, with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 
 
 @pytest.fixture(scope="session")

@@ -449,6 +449,40 @@ def test_a_pipe_or_a_sparse_file_does_not_stop_a_repair(path, name):
     assert verify(path) == []
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("lock"), None])
+def test_no_file_of_a_collection_need_be_a_file(whole, tmp_path, make):
+    for number, name in enumerate(files(whole)):
+        path = Path(shutil.copytree(whole, tmp_path / f"{number}"))
+        if make:
+            (path / name).unlink()
+            make(path / name)
+        else:
+            with (path / name).open("r+b") as file:
+                file.truncate(1 << 42)
+        found = verify(path)
+        assert name.startswith(found[0].path), (name, found)
+        assert verify(path, repair=True) == found
+        assert verify(path) == [], name
+
+
+def test_a_collection_that_loses_all_its_items_is_left_empty(large, tmp_path):
+    path = Path(shutil.copytree(large, tmp_path / "c"))
+    for entry in read_manifest(path).segments:
+        (path / entry.folder / "vectors.arrow").unlink()
+    first, second = verify(path, repair=True)
+    assert (len(first.lost), len(second.lost)) == (349, 350)  # both items of a file were removed before
+    assert verify(path) == []
+    assert len(Store.open(path).snapshot()) == 0
+
+
+def test_an_index_without_items_is_dropped(path):
+    for file in path.glob("segments/*/vectors.arrow"):
+        file.unlink()
+    verify(path, repair=True)
+    assert verify(path) == []
+    assert answers(path)[:3] == [[], [], []]
+
+
 def test_a_link_is_no_file_of_a_collection(path, tmp_path):
     """What it points to is neither moved nor changed."""
     entry, content = read_manifest(path).segments[0], b"mine"

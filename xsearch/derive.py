@@ -28,7 +28,7 @@ def derive(writer: Writer) -> None:
     with suppress(StoreError):  # rebuilt
         previous = load_index(snapshot)
     with _all_or_nothing(writer):
-        index = update(previous, snapshot)
+        index = update(previous, snapshot) if len(snapshot) else None
         if index is None or index is not previous:
             _save(writer, index)
         _update_words(writer)

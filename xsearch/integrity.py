@@ -13,7 +13,7 @@ from xsearch.errors import StoreError
 from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
 from xsearch.store.nearest import NAME
-from xsearch.store.verify import Diagnosis, diagnose, recover_manifest
+from xsearch.store.verify import Diagnosis, diagnose, largest, recover_manifest
 from xsearch.words import WordIndex
 
 if TYPE_CHECKING:
@@ -62,8 +62,10 @@ def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
         Calibration.from_dict(manifest.calibration)
     except (KeyError, TypeError, ValueError) as error:
         yield Finding("manifest.json", f"calibration: {error}", "recalibrated")
+    most = largest(manifest)
     if name := manifest.words_file:
         try:
+            _check_size(path / name, most)
             WordIndex.open(path / name, manifest.digests.get(name, "")).verify()
         except StoreError as error:
             yield Finding(name, str(error.__cause__ or "a wrong sha256"), "dropped and rebuilt")
@@ -73,8 +75,20 @@ def _verify_derived(path: Path, manifest: Manifest) -> Iterator[Finding]:
 
     name = f"index/{manifest.index}"
     try:
+        for file in manifest.index_digests:
+            _check_size(path / name / file, most)
         index = Index.load(path / name, manifest.index_digests)
         if index.plan.dim != manifest.fingerprint.dim or not np.array_equal(index.stored(), index.ids):
             raise StoreError("its items differ from those listed in plan.json")
     except StoreError as error:
         yield Finding(name, str(error.__cause__ or error), "dropped, rebuilt if there are enough items")
+
+
+def _check_size(file: Path, most: int) -> None:
+    """Raise StoreError, with its cause, if a file is missing or larger than `most` bytes."""
+    try:
+        size = file.stat().st_size
+    except OSError as error:
+        raise StoreError(f"cannot read {file}") from error
+    if size > most:
+        raise StoreError(f"cannot read {file}") from ValueError(f"larger than {most:,} bytes")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -221,6 +222,35 @@ def test_stored_columns_stay_where_their_source_cannot_be_read(
     assert recorded(collection) == {}
 
 
+@pytest.mark.parametrize("name", ["red.json", "metadata.csv"])
+def test_stored_columns_stay_where_their_source_cannot_be_fetched(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    system = fsspec.filesystem("memory")
+    system.pipe("/passing/red.txt", b"red")
+    system.pipe(
+        f"/passing/{name}", b"path,place\nred.txt,sea" if name.endswith("csv") else b'{"place": "sea"}'
+    )
+    get_file = system.get_file
+
+    def refuse(key: str, local: str, **options: Any) -> None:
+        if key.endswith(name):
+            raise PermissionError("no")
+        get_file(key, local, **options)
+
+    try:
+        fill(collection, "memory://passing")
+        system.pipe("/passing/red.txt", b"red green")
+        with monkeypatch.context() as patch:
+            patch.setattr(system, "get_file", refuse)
+            report = fill(collection, "memory://passing")
+        assert (report.changed, report.passing) == (1, 1)
+        assert collection.items(where="place = 'sea'")["text"].to_pylist() == ["red green"]
+        assert fill(collection, "memory://passing").skipped == ()
+    finally:
+        system.rm("/passing", recursive=True)
+
+
 # ---------------------------------------------------------------- collections of earlier releases
 
 
@@ -339,6 +369,37 @@ def test_a_batch_without_memory_is_released_before_its_samples_are_tried() -> No
 
 
 # ---------------------------------------------------------------- words
+
+
+def test_kinds_of_files_that_cannot_be_read(
+    collection: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XSEARCH_MAX_PIXELS", "1000")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    folder = tmp_path / "media"
+    folder.mkdir()
+    Image.effect_noise((20, 20), 99).save(folder / "torn.png")
+    (folder / "torn.png").write_bytes((folder / "torn.png").read_bytes()[:200])
+    (folder / "empty.jpg").touch()
+    Image.new("RGB", (99, 99)).save(folder / "large.png")
+    (folder / "eps.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n")
+    (folder / "half.csv").write_text("time_s,accel_x,accel_y,accel_z\n" + "0,0,0,0\n" * 9)
+    (folder / "data.txt").write_bytes(bytes(range(256)) * 9)
+    (folder / "link.png").symlink_to("gone.png")
+    found = kinds(fill(collection, folder))
+    assert found == recorded(collection)
+    assert found == {
+        "torn.png": SkipKind.DAMAGED,
+        "empty.jpg": SkipKind.DAMAGED,
+        "large.png": SkipKind.TOO_LARGE,
+        "eps.jpg": SkipKind.UNSUPPORTED,
+        "half.csv": SkipKind.UNSUPPORTED,
+        "data.txt": SkipKind.UNSUPPORTED,
+        "link.png": SkipKind.PASSING,
+    }
+    rows = collection.skipped().to_pylist()
+    assert {row["kind"] for row in rows if "replace" in row["reason"]} == {"damaged"}
+    assert all("XSEARCH_MAX_PIXELS" in row["reason"] for row in rows if row["kind"] == "too large")
 
 
 @pytest.mark.parametrize("reason", Reason)

@@ -131,7 +131,7 @@ def test_killed_at_every_kind_of_operation(tmp_path):
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])
 def test_interrupted_or_failing_at_any_operation(tmp_path, error):
     names = steps(tmp_path / "whole")
-    for i in range(0, len(names), 5 if isinstance(error, KeyboardInterrupt) else 1):
+    for i in range(0, len(names), 5 if isinstance(error, KeyboardInterrupt) else 2):
         store = begin(tmp_path / f"stopped {i}")
         started: list[str] = []
 

@@ -392,3 +392,16 @@ def test_the_functions_that_are_allowed_exist_and_are_only_functions_of_their_ar
     stability = dict(duckdb.connect().execute(sql).fetchall())
     assert set(stability) >= sandbox.FUNCTIONS
     assert "VOLATILE" not in {stability[name] for name in sandbox.FUNCTIONS}
+
+
+def test_a_keyword_names_a_column_only_in_quotes():
+    table = pa.table({"id": [1, 2], "when": ["a", "b"], "end": [1, 2], "year": [1, 2]})
+
+    def chosen(where: str) -> list[int]:
+        return filters.evaluate(where, table.column_names, table.select).tolist()
+
+    for keyword, value in (("when", "'b'"), ("end", "2")):
+        with pytest.raises(BadFilter):
+            chosen(f"{keyword} = {value}")
+        assert chosen(f'"{keyword}" = {value}') == [2]
+    assert chosen("year = 2") == [2]

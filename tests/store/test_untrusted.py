@@ -234,6 +234,9 @@ def test_a_pipe_or_folder_in_place_of_a_file_is_damage(store, name, put):
             with pytest.raises(StoreError):
                 read()
     assert verify(store.path)
+    repair(store)
+    assert verify(store.path) == []
+    assert store.snapshot().ids.tolist() == [1, 2]
 
 
 # ---------------------------------------------------------------- creation

@@ -34,7 +34,22 @@ TOKEN = re.compile(
     |(e'(?:[^'\\]++|\\.|'')*+'?|'.*+|/\*(?:[^*]++|\*(?!/))*+(?:\*/)?|[0-9][\w.]*+|.)""",
     re.X | re.S | re.I,
 )  # takes linear time: what begins is never read again
-WORDS = frozenset(["and", "between", "false", "in", "is", "like", "not", "null", "or", "true"])
+# `duckdb_keywords()` that are not unreserved: names of columns only in quotes, or not everywhere
+_KEYWORDS = """
+    all analyse analyze and anti any array as asc asof asymmetric at authorization between bigint binary
+    bit boolean both by case cast char character check coalesce collate collation column columns
+    concurrently constraint create cross dec decimal default deferrable desc describe distinct do else end
+    except exists extract false fetch float for foreign freeze from full generated glob group grouping
+    grouping_id having ilike in initially inner inout int integer intersect interval into is isnull join
+    lambda lateral leading left like limit map national natural nchar none not notnull null nullif numeric
+    offset on only or order out outer overlaps overlay pivot pivot_longer pivot_wider placing position
+    positional precision primary qualify real references returning right row select semi setof show
+    similar smallint some struct substring summarize symmetric table tablesample then time timestamp to
+    trailing treat trim true try_cast tuple union unique unpack unpivot using values varchar variadic
+    verbose when where window with xmlattributes xmlconcat xmlelement xmlexists xmlforest xmlnamespaces
+    xmlparse xmlpi xmlroot xmlserialize xmltable
+"""
+KEYWORDS = frozenset(_KEYWORDS.split())
 # Kernel, and whether its negation is meant: NaN is not less than a number, so it is greater
 COMPARISONS = {
     "=": ("equal", False),
@@ -169,7 +184,7 @@ class _Condition:
     def _column(self) -> str:
         kind, text = self._next()
         name = self._known.get(text.strip('"').lower())
-        if kind != NAME or text.lower() in WORDS or name is None or not text.isascii():
+        if kind != NAME or text.lower() in KEYWORDS or name is None or not text.isascii():
             raise _NotPlainError
         self.used.add(name)
         return name

@@ -29,16 +29,20 @@ DAMAGED = 64 * "0"  # sha256 of a file that does not have its page checksums
 Found = tuple[int, int, SegmentEntry, Fingerprint, str | None]
 
 
-def rebuild(collection: Path, mark: Mark) -> Manifest | None:
+def rebuild(collection: Path, mark: Mark) -> tuple[Manifest, list[str]] | None:
     """Return a manifest of what is in the folder of a collection, without indexes; None if it does not tell.
+
+    Also return the folders of segments that cannot be read.
 
     Segments state their model and generation. Where two have the same ids, the later is taken: merged
     segments replace older ones. All tables apply. Files that differ from their page checksums are damaged.
     """
-    found: list[Found] = []
+    found, unread = list[Found](), list[str]()
     for name in _names(collection, "segments"):
-        with suppress(*UNREADABLE, TypeError, RecursionError):
+        try:
             found.append(_segment(collection / "segments" / name))
+        except (*UNREADABLE, TypeError, RecursionError):
+            unread.append(f"segments/{name}")
     chosen: list[SegmentEntry] = []
     for *_, entry, _, _ in sorted(found, key=lambda each: each[:2], reverse=True):
         if all(entry.last_id < other.first_id or other.last_id < entry.first_id for other in chosen):
@@ -48,7 +52,7 @@ def rebuild(collection: Path, mark: Mark) -> Manifest | None:
     tables = {kind: list(_tables(collection, kind)) for kind in SCHEMAS}
     dead = [read_table(collection, path, SCHEMAS["tombstones"], None) for path, _ in tables["tombstones"]]
     removed = [id + 1 for table in dead for id in table["id"].to_pylist() if 0 <= id < MAX_ID]
-    return Manifest(
+    manifest = Manifest(
         fingerprint=found[0][3],
         generation=mark.generation,
         next_id=max(mark.next_id, *removed, *(entry.last_id + 1 for entry in chosen)),
@@ -58,6 +62,7 @@ def rebuild(collection: Path, mark: Mark) -> Manifest | None:
         source=found[0][4],
         digests=dict(pair for pairs in tables.values() for pair in pairs),
     )
+    return manifest, unread
 
 
 def _names(collection: Path, kind: str) -> list[str]:

@@ -116,7 +116,8 @@ class Snapshot:
     @cached_property
     def _alive(self) -> np.ndarray:
         """Whether each row of the segments has not been removed: bool."""
-        return ~is_in(np.concatenate([segment.ids for segment in self._segments]), self._dead)
+        ids = [np.empty(0, np.int64), *(segment.ids for segment in self._segments)]
+        return ~is_in(np.concatenate(ids), self._dead)
 
     def removed(self, entries: Collection[SegmentEntry], ids: np.ndarray) -> np.ndarray:
         """Return the removed ids, with those in `ids`, that rows of these of its segments have: int64."""

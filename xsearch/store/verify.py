@@ -39,10 +39,11 @@ from xsearch.system.durable import digest
 from xsearch.system.lookup import is_in
 from xsearch.types import Modality
 
-__all__ = ["Diagnosis", "Finding", "diagnose", "recover_manifest"]
+__all__ = ["Diagnosis", "Finding", "diagnose", "largest", "recover_manifest"]
 
 STATE = ("bytes", "mtime_ns", "sha256")  # columns by which an ingest recognises an unchanged file
-LARGEST_ITEM = 1 << 20  # bytes of one in any file of a collection, on average; bounds what is read
+LARGEST_ITEM = 1 << 20  # bytes of one in any file of a collection, on average
+UNREAD = "set aside: its items, if it was part of the collection, are gone until the next ingest"
 REMEDIES = {
     "tombstones": "set aside: removed items may be back, remove them again",
     "skipped": "set aside: the next ingest retries the files it listed",
@@ -88,10 +89,11 @@ def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
             problems[name] = error.problem
         except NoCollection:
             problems[name] = "missing"
-    remedy = "rewritten from generation {0.generation}"
+    remedy, unread = "rewritten from generation {0.generation}", list[str]()
     if not read:
         if rebuilt := rebuild(collection, mark):
-            read[""], remedy = rebuilt, f"rebuilt from {len(rebuilt.segments):,} segments"
+            read[""], unread = rebuilt
+            remedy = "rebuilt from the segments that can be read"
         elif problems[NAME] == problems[COPY] == "missing":
             read_manifest(collection)  # raises NoCollection
         else:
@@ -103,10 +105,18 @@ def recover_manifest(collection: Path) -> tuple[Manifest, list[Finding]]:
     if NAME in read and read[NAME].generation < manifest.generation:
         problems[NAME] = f"generation {read[NAME].generation}, older than its copy"
     findings = [Finding(name, problem, remedy.format(manifest)) for name, problem in problems.items()]
+    findings += [
+        Finding(path, "cannot be read, and no manifest tells what it was", UNREAD) for path in unread
+    ]
     if mark.is_beyond(manifest):
         problem = f"generation {manifest.generation}, but {mark.generation} has been committed: a backup?"
         findings.append(Finding(NAME, problem, "kept; items added since are gone, their ids are not reused"))
     return manifest, findings
+
+
+def largest(manifest: Manifest) -> int:
+    """Return how many bytes a file of this collection may have; a sparse file would be read for hours."""
+    return LARGEST + LARGEST_ITEM * sum(entry.rows for entry in manifest.segments)
 
 
 def diagnose(
@@ -134,13 +144,13 @@ class _Check:
     def __init__(
         self, collection: Path, manifest: Manifest, unread: Set[str], indexes: Sequence[Finding]
     ) -> None:
-        """unread: names of manifests that cannot be used."""
+        """unread: paths of manifests, and without these also of segments, that cannot be used."""
         self.collection, self.manifest = collection, manifest
         self.moves: dict[str, str] = {}
         self.rebuilt: dict[str, Rows] = {}
         self.aside: dict[str, str] = {}
         self._next_id = 0  # ids of later segments start here
-        self._most = LARGEST + LARGEST_ITEM * sum(entry.rows for entry in manifest.segments)
+        self._most = largest(manifest)
         for entry in manifest.segments:
             if not os.path.lexists(collection / entry.folder):
                 for place, _ in takewhile(itemgetter(1), _places(collection, entry.folder)):
@@ -150,6 +160,9 @@ class _Check:
             for entry in manifest.segments
             for name, sha256 in entry.sha256.items()
         } | dict(manifest.digests)
+        for path in unread:
+            if path.startswith("segments/") or (collection / path).is_dir():
+                self.aside[path] = self._free(path)
         damaged = tuple(finding.path for finding in indexes)
         checked = [
             path
@@ -254,6 +267,8 @@ class _Check:
 
     def _read(self, name: str) -> pa.Table | str:
         """Read a table, or return why that is impossible."""
+        if name in self.problems and name not in self.moves:
+            return self.problems[name]
         schema = SCHEMAS[name.split("/")[0]]
         try:
             return read_table(self.collection, self._at(name), schema, self.manifest.digests.get(name))

@@ -95,6 +95,11 @@ class Folder:
         target.fsync()
         self.fsync()
 
+    def rename(self, name: str, new: str) -> None:
+        """Give a file or folder another name, in the place of a file that has it. Not durable."""
+        self._step(f"rename {self._inside(new)}")
+        os.replace(name, new, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+
     def link(self, name: str, target: Folder, new: str) -> None:
         """Give a file a second name, in `target`. Not durable."""
         self._step(f"link {target._inside(new)}")
@@ -107,8 +112,9 @@ class Folder:
             with self.create(part) as file:
                 file.write(content)
             self.fsync(part)
-            self._step(f"rename {self._inside(name)}")
-            os.replace(part, name, src_dir_fd=self._descriptor, dst_dir_fd=self._descriptor)
+            if S_ISDIR(self._mode(name) or 0):  # by whom ever: it is kept beside
+                self.rename(name, f"{name}.{uuid4().hex}.aside")
+            self.rename(part, name)
             self.fsync()
         except BaseException:  # Ctrl-C too
             with suppress(OSError):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsearch.errors import StoreError
+from xsearch.system.durable import open_file
 from xsearch.system.lookup import is_in
 from xsearch.words.documents import columns, documents
 from xsearch.words.tokens import TOKENIZER, units
@@ -104,7 +105,7 @@ class WordIndex:
         A digest does not make a file trustworthy: its schema must be SCHEMA, without views or triggers.
         """
         try:
-            index = WordIndex(f"{path.absolute().as_uri()}?mode=ro&immutable=1", path.open("rb"), sha256)
+            index = WordIndex(f"{path.absolute().as_uri()}?mode=ro&immutable=1", open_file(path), sha256)
             execute = index._connection.execute
             schema = {
                 name: (kind, sql) for kind, name, sql in execute("SELECT type, name, sql FROM sqlite_schema")

@@ -132,7 +132,8 @@ def _opened(file: IO[bytes], path: Path) -> Image.Image:
     except (UnidentifiedImageError, RuntimeError) as error:  # the latter of JPEG XL
         if mime == "image/tiff":
             return _numbers(file, path)
-        kind = Unreadable if mime.startswith("image/") else Unsupported
+        is_image = mime.startswith("image/") and not formats.foreign(path, head)
+        kind = Unreadable if is_image else Unsupported
         raise kind(f"{path}: {_unsupported(path, head, mime)}") from error
     if image.format == "JXL" and not getattr(image, "jpeg", None):
         image.getexif().pop(ORIENTATION, None)  # applied by the decoder: ISO/IEC 18181-2, box Exif
