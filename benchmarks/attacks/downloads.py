@@ -22,7 +22,7 @@ from xsearch.models.download import Source, fetch
 
 __all__ = ["MISDEEDS", "Downloads", "Server"]
 
-SECONDS = 60.0  # the most that a download of a few kilobytes may take
+SECONDS = 120.0  # the most that a download of a few kilobytes may take
 LARGEST = 1_000_000  # bytes of a file whose size is not known beforehand
 CUT = ("closed", "reset", "cut", "cut at once", "cut, no length", "empty")  # less than the file arrives
 INGEST = {"XSEARCH_FETCH_MINUTES": "0.1"}

@@ -20,7 +20,7 @@ from xsearch.store import Store
 __all__ = ["Filters", "benign", "hostile"]
 
 ITEMS = 20_000
-SECONDS = 20.0  # a filter has 10 s; more for a process to start, on a machine that is shared
+SECONDS = 30.0  # a filter has 10 s; more for a process to start, on a machine that is shared
 BYTES = 1_800 << 20  # a filter has 1 GB beside the items
 PER_ROUND = 12
 
