@@ -249,6 +249,9 @@ class Remote:
             except TooSlow as problem:
                 raise NotFetched(f"{file.path}: {problem}; ingest again") from problem
             os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
+        size = sum(path.stat().st_size for path in filter(None, (file.path, file.companion)))
+        if size < file.bytes:  # the server ended it without an error
+            raise NotFetched(f"{file.path}: {size:,} of {file.bytes:,} bytes arrived; ingest again")
 
     def _get(self, key: str, path: Path, most: int, end_s: float) -> None:
         from fsspec.callbacks import Callback
