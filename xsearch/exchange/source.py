@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from xsearch.errors import StoreError, UsageError
 from xsearch.exchange.columns import stored
 from xsearch.metadata import user_column
-from xsearch.store.manifest import read_manifest
-from xsearch.store.salvage import SEGMENT_FILES, Salvaged, salvage
+from xsearch.store.manifest import SEGMENT_FILES, read_manifest
+from xsearch.store.salvage import Salvaged, salvage
 from xsearch.store.segments import KEY, VECTORS, conform, read_table, unify
 from xsearch.store.snapshot import SCHEMAS
 from xsearch.store.writer import REMOVED

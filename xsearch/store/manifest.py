@@ -28,6 +28,7 @@ __all__ = [
     "MARK",
     "PART",
     "QUARANTINE",
+    "SEGMENT_FILES",
     "Manifest",
     "Mark",
     "SegmentEntry",
@@ -46,19 +47,18 @@ LARGEST = 256 << 20  # bytes of a manifest that is read
 MAX_ID = 1 << 62
 MAX_DIM = 1 << 16
 _UUID, _SHA256 = "[0-9a-f]{32}", "[0-9a-f]{64}"
+SEGMENT_FILES = ("items.parquet", "vectors.arrow", "checksums.bin", "items.arrow", "items.checksums.bin")
 # Folder -> the names that a writer gives, and the files of those that are folders
 FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "segments": (
-        _UUID,
-        ("items.parquet", "vectors.arrow", "checksums.bin", "items.arrow", "items.checksums.bin"),
-    ),
+    "segments": (_UUID, SEGMENT_FILES),
     "tombstones": (rf"{_UUID}\.parquet", ()),
     "skipped": (rf"{_UUID}\.parquet", ()),
     "index": (_UUID, ("index.faiss", "plan.json")),
     "words": (rf"{_UUID}\.sqlite", ()),
 }
 _PATH = "(" + "|".join(f"{folder}/{names}" for folder, (names, _) in FOLDERS.items()) + ")"
-PART = re.compile(rf"\.({NAME}|{COPY}|{MARK})\.{_UUID}\.part")  # of a writer that was killed
+_PUBLISHED = "|".join(map(re.escape, (NAME, COPY, MARK)))
+PART = re.compile(rf"\.({_PUBLISHED})\.{_UUID}\.part")  # of a writer that was killed
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +241,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
             "tombstones": _names(content["tombstones"], _UUID),
             "skipped": _names(content["skipped"], _UUID),
             "previous": _names(content["previous"], _PATH),
-            "digests": _digests(content.get("digests", {}), _PATH + "(/(index.faiss|plan.json))?"),
+            "digests": _digests(content.get("digests", {}), _PATH + r"(/(index\.faiss|plan\.json))?"),
         },
     )
     _count(manifest.generation)
@@ -258,7 +258,7 @@ def _manifest(content: dict[str, Any]) -> Manifest:
 
 def _segment(content: dict[str, Any]) -> SegmentEntry:
     entry = SegmentEntry(
-        **content | {"sha256": _digests(content["sha256"], "|".join(FOLDERS["segments"][1]))}
+        **content | {"sha256": _digests(content["sha256"], "|".join(map(re.escape, SEGMENT_FILES)))}
     )
     _names([entry.uuid], _UUID)
     if not _count(entry.rows) or _count(entry.first_id) > _count(entry.last_id):

@@ -6,7 +6,7 @@ match their checksums are intact, and the rows that lie within such pages.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,9 +35,8 @@ from xsearch.store.writer import UNIT_TOLERANCE
 from xsearch.system.durable import read_file
 from xsearch.system.lookup import is_in
 
-__all__ = ["SEGMENT_FILES", "UNREADABLE", "Salvaged", "salvage"]
+__all__ = ["UNREADABLE", "Salvaged", "salvage"]
 
-SEGMENT_FILES = frozenset({ITEMS, VECTORS, CHECKSUMS, MAPPED, MAPPED_SUMS})
 UNREADABLE = (OSError, ValueError, LookupError, pa.ArrowException)  # raised for damaged Arrow and Parquet
 MAGIC = 8  # bytes before the stream in an Arrow file
 
@@ -123,7 +122,7 @@ def _spans(column: pa.Array) -> Iterator[tuple[pa.Buffer, np.ndarray, np.ndarray
 
 def salvage(
     files: Mapping[str, Path],
-    damaged: Set[str],
+    damaged: Collection[str],
     rows: int | None = None,
     dim: int | None = None,
     *,
@@ -206,7 +205,7 @@ def _matrix(column: pa.Array) -> np.ndarray:
 
 def _split(
     files: Mapping[str, Path],
-    damaged: Set[str],
+    damaged: Collection[str],
     sums: np.ndarray | None,
     rows: int | None,
     dim: int | None,

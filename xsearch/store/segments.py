@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
-from xsearch.store.manifest import FOLDERS, SegmentEntry
+from xsearch.store.manifest import SEGMENT_FILES, SegmentEntry
 from xsearch.store.mapped import MappedTable, scalar, view
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 from xsearch.system.durable import digest, read_file
@@ -46,9 +46,8 @@ __all__ = [
     "write_table",
 ]
 
-ITEMS, VECTORS, CHECKSUMS = "items.parquet", "vectors.arrow", "checksums.bin"
-# A file of its own: older releases expect the checksums of exactly two files in checksums.bin
-MAPPED, MAPPED_SUMS = "items.arrow", "items.checksums.bin"
+# MAPPED_SUMS is a file of its own: older releases expect the checksums of exactly two files in CHECKSUMS
+ITEMS, VECTORS, CHECKSUMS, MAPPED, MAPPED_SUMS = SEGMENT_FILES
 
 ITEM_SCHEMA = pa.schema(
     [
@@ -355,7 +354,7 @@ def write_segment(parent: Folder, items: pa.Table, vectors: np.ndarray) -> Segme
         sha256 = {name: digest(folder.path / name) for name in folder.names()}
     except BaseException:  # Ctrl-C too
         with suppress(OSError):
-            parent.remove(uuid, FOLDERS["segments"][1])
+            parent.remove(uuid, SEGMENT_FILES)
         raise
     return SegmentEntry(uuid, len(ids), int(ids[0]), int(ids[-1]), sha256)
 

@@ -79,8 +79,6 @@ class Store:
                         for each in created:
                             fsync(each.absolute().parent)
                         return Store(path)
-        except NotADirectoryError as error:
-            raise StoreError(f"{error.filename} {error.strerror}") from error
         except OSError as error:
             raise StoreError(f"cannot create a collection at {path}: {error}") from error
         if exist_ok:
@@ -155,11 +153,8 @@ class Store:
 
 def _checked(folder: Folder) -> Folder:
     """The same folder. Raises StoreError if a writer could leave it."""
-    try:
-        for name in {*FOLDERS, GENERATIONS, QUARANTINE}.intersection(folder.names()):
-            folder.open(name)
-    except NotADirectoryError as error:
-        raise StoreError(f"{error.filename} {error.strerror}") from error
+    for name in {*FOLDERS, GENERATIONS, QUARANTINE}.intersection(folder.names()):
+        folder.open(name)
     return folder
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +22,7 @@ from xsearch.store.manifest import (
     FOLDERS,
     MARK,
     QUARANTINE,
+    SEGMENT_FILES,
     Manifest,
     Mark,
     SegmentEntry,
@@ -31,7 +32,7 @@ from xsearch.store.manifest import (
 from xsearch.store.nearest import NAME
 from xsearch.store.pages import map_file
 from xsearch.store.rebuild import rebuild
-from xsearch.store.salvage import SEGMENT_FILES, salvage
+from xsearch.store.salvage import salvage
 from xsearch.store.segments import ITEMS, LARGEST, MAPPED, VECTORS, Segment, read_table, unify
 from xsearch.store.snapshot import BLOCK_ROWS, SCHEMAS
 from xsearch.store.writer import UNIT_TOLERANCE, Rows
@@ -203,7 +204,7 @@ class _Check:
             problems = damaged | content
             yield from (Finding(path, problem, remedy, lost) for path, problem in problems.items())
 
-    def _salvage(self, entry: SegmentEntry, damaged: Set[str]) -> tuple[str, tuple[str, ...]]:
+    def _salvage(self, entry: SegmentEntry, damaged: Collection[str]) -> tuple[str, tuple[str, ...]]:
         """Plan what becomes of a damaged segment; return the remedy and the media files that lose items.
 
         damaged: names of the files that are not to be used, except for pages that match checksums.
@@ -329,7 +330,7 @@ def _named(file: Path) -> list[pa.Table]:
 
 
 def _rows(
-    collection: Path, entry: SegmentEntry, damaged: Set[str], dim: int, incomplete: Sequence[str]
+    collection: Path, entry: SegmentEntry, damaged: Collection[str], dim: int, incomplete: Sequence[str]
 ) -> tuple[pa.Table, np.ndarray]:
     """Return the intact items of a segment and their vectors.
 

@@ -26,6 +26,7 @@ from xsearch.store.manifest import (
     FORMAT,
     PART,
     QUARANTINE,
+    SEGMENT_FILES,
     Manifest,
     Mark,
     SegmentEntry,
@@ -277,7 +278,7 @@ class Writer:
                 items, vectors = rows()
                 new[folder] = self._write_segment([items], [vectors])
                 remove = self._open("segments").remove
-                undo.callback(_unless_it_fails, remove, new[folder].uuid, FOLDERS["segments"][1])
+                undo.callback(_unless_it_fails, remove, new[folder].uuid, SEGMENT_FILES)
             for path, place in aside.items():
                 if self._exists(path):
                     move(path, place)
@@ -336,8 +337,6 @@ class Writer:
     def _writing(self) -> Iterator[None]:
         try:
             yield
-        except NotADirectoryError as error:
-            raise StoreError(f"{error.filename} {error.strerror}") from error
         except OSError as error:
             remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "check the disk"
             raise StoreError(
@@ -373,7 +372,7 @@ class Writer:
         sizes = [*(entry.rows for entry in entries), *filter(None, [sum(map(len, self._items))])]
         for group in groups(sizes) if self._items else [[i] for i in range(len(entries))]:
             old = [entries[i] for i in group if i < len(entries)]
-            if group == [i for i in group[:1] if i < len(entries)]:
+            if len(group) == 1 and old:
                 yield old[0]
                 continue
             ids = self._live(old)

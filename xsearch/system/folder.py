@@ -13,6 +13,8 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import BinaryIO
 from uuid import uuid4
 
+from xsearch.errors import StoreError
+
 __all__ = ["Folder", "Step"]
 
 Step = Callable[
@@ -39,15 +41,16 @@ class Folder:
         weakref.finalize(self, os.close, self._descriptor)
 
     def open(self, name: str, *, create: bool = False) -> Folder:
-        """Open the folder `name`. Raises NotADirectoryError if it is a link or a file."""
+        """Open the folder `name`. Raises StoreError if it is a link or a file."""
         if create and not self.exists(name):
             self.make(name)
             self.fsync()
         mode = self._mode(name)
         if mode is not None and not S_ISDIR(mode):
             what = "is a link" if S_ISLNK(mode) else "is no folder"
-            problem = f"{what}: nothing is written or deleted there; put a folder in its place"
-            raise NotADirectoryError(errno.ENOTDIR, problem, str(self.path / name))
+            raise StoreError(
+                f"{self.path / name} {what}: nothing is written or deleted there; put a folder in its place"
+            )
         return Folder(self.path / name, self._step, name=self._inside(name), within=self)
 
     def names(self) -> list[str]:
