@@ -9,8 +9,33 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event, Thread
+from typing import Self
 
-__all__ = ["killed", "parser", "report", "table"]
+__all__ = ["Sampler", "killed", "parser", "report", "table"]
+
+
+class Sampler:
+    """Calls `sample` in a thread, every `period_s` seconds while the block runs."""
+
+    period_s = 0.05
+
+    def sample(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        self._ended = Event()
+        self._thread = Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(self.period_s):
+            self.sample()
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Event, Thread
 
 import numpy as np
 import soundfile
@@ -131,28 +130,19 @@ def ingest_here(folder: Path, runs: int) -> dict[str, float]:
     }
 
 
-class Watch:
+class Watch(command.Sampler):
     """The most memory that this process, and any of its children, had; looks four times a second."""
+
+    period_s = 0.25
 
     def __init__(self) -> None:
         self.own_mb = self.child_mb = 0.0
-        self._stop = Event()
-        self._thread = Thread(target=self._look)
 
-    def __enter__(self) -> Watch:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _look(self) -> None:
-        while not self._stop.wait(0.25):
-            self.own_mb = max(self.own_mb, _resident_mb("self"))
-            for thread in Path("/proc/self/task").iterdir():
-                for child in (thread / "children").read_text().split():
-                    self.child_mb = max(self.child_mb, _resident_mb(child))
+    def sample(self) -> None:
+        self.own_mb = max(self.own_mb, _resident_mb("self"))
+        for thread in Path("/proc/self/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                self.child_mb = max(self.child_mb, _resident_mb(child))
 
 
 def _resident_mb(process: str) -> float:

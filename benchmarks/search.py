@@ -36,7 +36,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -247,26 +246,17 @@ def _family() -> Iterator[int]:
             todo += map(int, (thread / "children").read_text().split())
 
 
-class Watch:
+class Watch(command.Sampler):
     """The most that the memory of this process and its children grew by; looks 20 times a second."""
 
-    def __enter__(self) -> Watch:
+    def __init__(self) -> None:
         self.all_bytes = self.own_bytes = 0
         self._before = self._look()
-        self._stop = Event()
-        self._thread = Thread(target=self._run)
-        self._thread.start()
-        return self
 
-    def __exit__(self, *problem: object) -> None:
-        self._stop.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.05):
-            whole, own = self._look()
-            self.all_bytes = max(self.all_bytes, whole - self._before[0])
-            self.own_bytes = max(self.own_bytes, own - self._before[1])
+    def sample(self) -> None:
+        whole, own = self._look()
+        self.all_bytes = max(self.all_bytes, whole - self._before[0])
+        self.own_bytes = max(self.own_bytes, own - self._before[1])
 
     def _look(self) -> tuple[int, int]:
         whole = own = 0

@@ -7,13 +7,13 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Thread
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.attacks.program import Hand, memory_of, offspring
 from benchmarks.attacks.world import DIM, Backend, Wrong, tree
+from benchmarks.command import Sampler
 from xsearch.errors import BadFilter
 from xsearch.store import Store
 
@@ -62,30 +62,19 @@ class Filters:
         return tried
 
 
-class _Peak:
+class _Peak(Sampler):
     """The most bytes that the block makes a hand and its children take."""
 
     def __init__(self, hand: Hand) -> None:
-        self._hand, self._stopped, self.bytes = hand, Event(), 0
-        self._thread = Thread(target=self._measure)
-
-    def __enter__(self) -> _Peak:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _measure(self) -> None:
-        before = 0
-        if pid := self._hand.pid:
+        self._hand, self.bytes, self._before = hand, 0, 0
+        if pid := hand.pid:
             Path(f"/proc/{pid}/clear_refs").write_text("5")  # the most of it begins anew
-            before = memory_of(pid)
-        while not self._stopped.wait(0.05):
-            if pid := self._hand.pid:
-                most = max((memory_of(each) for each in offspring(pid)), default=0)
-                self.bytes = max(self.bytes, memory_of(pid) - before if before else 0, most)
+            self._before = memory_of(pid)
+
+    def sample(self) -> None:
+        if pid := self._hand.pid:
+            most = max((memory_of(each) for each in offspring(pid)), default=0)
+            self.bytes = max(self.bytes, memory_of(pid) - self._before if self._before else 0, most)
 
 
 def _fill(path: Path, count: int) -> None:

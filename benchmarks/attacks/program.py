@@ -17,12 +17,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 from uuid import uuid4
 
 from benchmarks.attacks import disk
 from benchmarks.attacks.world import Backend, Wrong
+from benchmarks.command import Sampler
 
 __all__ = ["COMMIT_ITEMS", "Hand", "Memory", "Program", "memory_of", "offspring", "run"]
 
@@ -152,27 +152,16 @@ def memory_of(pid: int) -> int:
     return int(rest.split()[0]) << 10 if found else 0
 
 
-class Memory:
+class Memory(Sampler):
     """Measure a program and its children while the block runs: `main` and `child`, bytes at most."""
 
-    def __init__(self, program: Program, period_s: float = 0.05) -> None:
-        self._program, self._period_s = program, period_s
+    def __init__(self, program: Program) -> None:
+        self._program = program
         self.main = self.child = 0
-        self._stopped = Event()
-        self._thread = Thread(target=self._measure)
 
-    def __enter__(self) -> Memory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stopped.set()
-        self._thread.join()
-
-    def _measure(self) -> None:
-        while not self._stopped.wait(self._period_s):
-            self.main = max(self.main, memory_of(self._program.process.pid))
-            self.child = max(self.child, *map(memory_of, self._program.children()), 0)
+    def sample(self) -> None:
+        self.main = max(self.main, memory_of(self._program.process.pid))
+        self.child = max(self.child, *map(memory_of, self._program.children()), 0)
 
 
 class Hand:
