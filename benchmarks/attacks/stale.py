@@ -127,9 +127,7 @@ class Stale:
     ) -> None:
         """Run everything. What is beside the collection has to stay as it is, to the byte."""
         victims, whole = [path.parents[1] / "victim", path.parent / "victim"], self._folder / "states" / "3"
-        for (
-            victim
-        ) in victims:  # what a writer might take for its own, as a collection and a segment; a document
+        for victim in victims:  # a document, and what a writer might take for its own
             shutil.copytree(whole, victim)
             shutil.copytree(whole / read_manifest(whole).segments[0].folder, victim, dirs_exist_ok=True)
             (victim / "thesis.txt").write_text("years of work")

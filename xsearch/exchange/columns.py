@@ -26,9 +26,9 @@ def stored(items: pa.Table) -> pa.Table:
     """Return the columns with plain types; those without a name are left out.
 
     Numbers, texts, dates, and lists of numbers and texts are kept; durations become numbers, times of day
-    texts, all other types JSON. Dates outside of
-    the years 1 to 9999, and times of windows that are no numbers, become null. A column that is called like a
-    fact and has another type gets an underscore. Raises ArrowInvalid for damaged columns.
+    texts, all other types JSON. Dates outside of the years 1 to 9999, and times of windows that are no
+    numbers, become null. A column that is called like a fact and has another type gets an underscore.
+    Raises ArrowInvalid for damaged columns.
     """
     columns = list(_columns(items))
     return pa.table([column for _, column in columns], names=[name for name, _ in columns])

@@ -179,10 +179,8 @@ class _Processes:
                 raise Refused(_over(memory)) from None
             except (EOFError, ConnectionError):
                 status = process.status()
-                if status in (
-                    -signal.SIGABRT,
-                    -signal.SIGKILL,
-                ):  # an allocation failed, the system lacks memory
+                # An allocation has failed; the system lacks memory
+                if status in (-signal.SIGABRT, -signal.SIGKILL):
                     raise Refused(_over(memory)) from None
                 raise Refused(f"its process ended (exit code {status})") from None
             finally:

@@ -1,7 +1,7 @@
 """Bounds of a transfer from a server: bytes, least rate, total time.
 
 XSEARCH_MAX_DOWNLOAD_GB   largest remote file (20)
-XSEARCH_MIN_BYTES_PER_S          least rate in bytes/s, over WINDOW_S (1000)
+XSEARCH_MIN_BYTES_PER_S   least rate in bytes/s, over WINDOW_S (1000)
 XSEARCH_FETCH_MINUTES     longest time for one media file (60)
 """
 
