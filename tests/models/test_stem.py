@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from xsearch.models import ImageBind, ImageBindConfig
-from xsearch.models.blocks import Halving
+from xsearch.models.blocks import Residual
 from xsearch.models.checkpoint import load_tower, save_model
 from xsearch.models.imagebind import build_tower
 
@@ -18,7 +18,7 @@ PLANES = ("vision", "audio", "depth", "thermal")
 def convolved(config: ImageBindConfig) -> ImageBind:
     """After one batch of training, so that its running statistics are not their start."""
     torch.manual_seed(0)
-    stems = {name: replace(getattr(config, name), stem=(4, 6)) for name in PLANES}
+    stems = {name: replace(getattr(config, name), stem=(4, 6), blocks=(2,)) for name in PLANES}
     stems["vision"] = replace(stems["vision"], image_size=32, patch=8)
     model = ImageBind(replace(config, **stems)).train()
     model({"vision": torch.randn(4, 3, 32, 32), "audio": torch.randn(4, 1, 32, 204)})
@@ -61,9 +61,9 @@ def test_a_picture_is_two_equal_frames(convolved):
 
 
 @torch.inference_mode()
-def test_halving_is_resnets_block():
+def test_a_residual_block_is_resnets():
     torch.manual_seed(0)
-    block = Halving(2, 3).eval()
+    block = Residual(2, 3, stride=2).eval()
     a, _, _, b, _ = block.straight
     x = torch.randn(1, 2, 7, 5)
     # At the start, the norms only divide by sqrt(1 + eps).
@@ -72,6 +72,10 @@ def test_halving_is_resnets_block():
     expected = F.relu((straight + F.conv2d(x, block.shortcut[0].weight, stride=2)) * scale)
     assert expected.shape == (1, 3, 4, 3)
     torch.testing.assert_close(block(x), expected)
+    same = Residual(3, 3).eval()
+    a, _, _, b, _ = same.straight
+    straight = F.conv2d(F.relu(F.conv2d(expected, a.weight, padding=1) * scale), b.weight, padding=1)
+    torch.testing.assert_close(same(expected), F.relu(straight * scale + expected))
 
 
 @torch.inference_mode()

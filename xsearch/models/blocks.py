@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Attention", "Block", "Halving", "Mlp", "Trunk", "drop_path"]
+__all__ = ["Attention", "Block", "Mlp", "Residual", "Trunk", "drop_path"]
 
 
 class Attention(nn.Module):
@@ -111,22 +111,23 @@ class Trunk(nn.Module):
         return last(x, mask, at)
 
 
-class Halving(nn.Module):
-    """ResNet's basic block (arXiv:1512.03385), stride 2: [B, before, H, W] -> [B, after, H/2, W/2], rounded
+class Residual(nn.Module):
+    """ResNet's basic block (arXiv:1512.03385): [B, before, H, W] -> [B, after, H/stride, W/stride], rounded
     up."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, stride: int = 1) -> None:
         super().__init__()
         self.straight = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(after),
             nn.ReLU(),
             nn.Conv2d(after, after, 3, padding=1, bias=False),
             nn.BatchNorm2d(after),
         )
-        self.shortcut = nn.Sequential(
-            nn.Conv2d(before, after, 1, stride=2, bias=False), nn.BatchNorm2d(after)
-        )
+        self.shortcut = nn.Sequential()
+        if stride > 1 or before != after:
+            conv = nn.Conv2d(before, after, 1, stride=stride, bias=False)
+            self.shortcut.extend([conv, nn.BatchNorm2d(after)])
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.straight(x) + self.shortcut(x))

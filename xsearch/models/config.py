@@ -58,6 +58,7 @@ class TowerConfig:
     # accordingly. With about 10,000 pictures they learn what attention alone does not (see the bundled model
     # card). The official model has none; text and IMU never have.
     stem: tuple[int, ...] = ()
+    blocks: tuple[int, ...] = ()  # of each convolution but the first: residual blocks; by default one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +218,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "heads": (1, 256),
     "drop_path": (0, 0.99),
     "stem": (1, 16_384),
+    "blocks": (1, 64),
     "image_size": (1, 1024),
     "patch": (1, 1024),
     "context": (3, 4096),
@@ -256,6 +258,8 @@ def _checked(part: Any, fields: dict[str, Any], of: str) -> Any:
         sides = (*made.kernel, *made.stride) if isinstance(made, AudioConfig) else (made.patch,)
         if min(sides) < 2 ** len(made.stem):
             raise ValueError(f"{of}.stem has {len(made.stem)} convolutions, too many for {min(sides)} pixels")
+        if len(made.blocks) not in (0, len(made.stem) - 1):
+            raise ValueError(f"{of}.blocks has {len(made.blocks)} entries for {len(made.stem)} convolutions")
     return made
 
 

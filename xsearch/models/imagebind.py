@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xsearch.errors import ModelError
-from xsearch.models.blocks import Attention, Halving, Trunk
+from xsearch.models.blocks import Attention, Residual, Trunk
 from xsearch.models.config import (
     TOWERS,
     AudioConfig,
@@ -51,6 +51,7 @@ class Stem(nn.Module):
         proj: nn.Conv2d | nn.Conv3d | nn.Linear,
         *,
         channels: Sequence[int] = (),
+        blocks: Sequence[int] = (),
         norm: bool = True,
     ) -> None:
         super().__init__()
@@ -58,7 +59,10 @@ class Stem(nn.Module):
         if channels[1:]:
             first = nn.Conv2d(channels[0], channels[1], 5, stride=2, padding=2, bias=False)
             self.convs.extend([first, nn.BatchNorm2d(channels[1]), nn.ReLU()])
-            self.convs.extend(Halving(before, after) for before, after in pairwise(channels[1:]))
+        counts = blocks or [1] * len(channels[2:])
+        for (before, after), count in zip(pairwise(channels[1:]), counts, strict=True):
+            self.convs.append(Residual(before, after, stride=2))
+            self.convs.extend(Residual(after, after) for _ in range(count - 1))
         self.proj = proj
         self.norm = nn.LayerNorm(len(proj.weight), eps=1e-5) if norm else nn.Identity()
 
@@ -160,7 +164,7 @@ class VisionTower(Tower):
         if config.stem:
             side = p >> len(config.stem)
             proj = nn.Conv2d(config.stem[-1], D, side, side, bias=False)
-            self.stem = Stem(proj, channels=(6, *config.stem), norm=False)
+            self.stem = Stem(proj, channels=(6, *config.stem), blocks=config.blocks, norm=False)
         else:
             self.stem = Stem(nn.Conv3d(3, D, (2, p, p), bias=False), norm=False)
         self.cls_token = nn.Parameter(torch.empty(1, 1, D))
@@ -219,7 +223,7 @@ class PlaneTower(Tower):
         (height, width), (down, right) = ([size // shrunk for size in pair] for pair in (kernel, stride))
         channels = config.stem[-1] if config.stem else 1
         proj = nn.Conv2d(channels, D, (height, width), (down, right), bias=False)
-        self.stem = Stem(proj, channels=(1, *config.stem))
+        self.stem = Stem(proj, channels=(1, *config.stem), blocks=config.blocks)
         self.cls_token = nn.Parameter(torch.empty(1, 1, D))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + patches, D))
         self.register_buffer("log_logit_scale", torch.tensor(math.log(config.logit_scale)))
