@@ -60,7 +60,7 @@ class Pair:
         return _decode(self.image, Modality.IMAGE, {})
 
     def partner(self) -> Sample:
-        """The decoded partner: of a long file the first window, of several texts the first. Raises MediaError."""
+        """The decoded partner; of a long file the first window, of several texts the first. MediaError."""
         return _decode(self.other, self.modality, self.extra)
 
     def addend(self) -> Sample:
