@@ -126,6 +126,7 @@ def test_pictures_are_decoded_once(pairs, tmp_path):
 
 
 TEXTS = [["a dog", "a poodle"], ["a dog", "a hound"], ["a cat"], ["a cat", "two cats play"]]
+WORDED = [text for some in TEXTS for text in some]
 
 
 @pytest.fixture
@@ -141,7 +142,7 @@ def named(tmp_path):
 
 
 def worded(pairs: Pairs, **changes) -> tuple[TableBatches, Tokenizer]:
-    tokenizer = train_tokenizer(sum(TEXTS, []), 400, context=SMALL.text.context)
+    tokenizer = train_tokenizer(WORDED, 400, context=SMALL.text.context)
     bind = replace(BIND, **changes)
     return TableBatches(pairs, bind, Preprocess(SMALL, tokenizer), seed=[0]), tokenizer
 
@@ -150,7 +151,7 @@ def test_all_texts_of_a_row_come_and_each_is_right_where_it_is_listed(named):
     table, tokenizer = worded(named, texts=3)
     drawn = set()
     for step, batch in enumerate(table.batches(0, 20, part=slice(0, 4))):
-        ids = {tuple(tokenizer.encode([text])[0].tolist()): text for text in sum(TEXTS, [])}
+        ids = {tuple(tokenizer.encode([text])[0].tolist()): text for text in WORDED}
         texts = [ids[tuple(row.tolist())] for row in batch.partners]
         rows = table.rows(step)
         expected = [[text in TEXTS[row] for text in texts] for row in rows]
@@ -158,7 +159,7 @@ def test_all_texts_of_a_row_come_and_each_is_right_where_it_is_listed(named):
         assert all(texts[at] in TEXTS[row] for at, row in enumerate(rows))
         assert set(texts[4:]) <= {"a dog", "a cat"}
         drawn |= set(texts)
-    assert drawn == set(sum(TEXTS, []))
+    assert drawn == set(WORDED)
 
 
 def test_mixtures_are_right_for_what_they_show_in_shares(named):
