@@ -10,7 +10,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from PIL import Image
 
 from xsearch.errors import Unreadable, UsageError
@@ -21,6 +20,7 @@ from xsearch.pairs import Pairs
 from xsearch.train import Bind
 from xsearch.train.augment import augment, mask_mels
 from xsearch.train.labels import codes_of, same, vocabulary
+from xsearch.train.mixing import mixed
 from xsearch.train.pictures import Pictures
 from xsearch.train.table_batches import TableBatches
 from xsearch.types import Modality, Sample
@@ -162,21 +162,40 @@ def test_all_texts_of_a_row_come_and_each_is_right_where_it_is_listed(named):
     assert drawn == set(WORDED)
 
 
-def test_mixtures_are_right_for_what_they_show_in_shares(named):
-    table, _ = worded(named, mix=1.0, image="none")
-    plain, _ = worded(named, image="none")
-    batches = zip(table.batches(0, 8, part=slice(0, 4)), plain.batches(0, 8, part=slice(0, 4)), strict=True)
-    for batch, whole in batches:
-        red, pure = (x.pictures[:, 0].mean(dim=(1, 2)) for x in (batch, whole))
-        kept = batch.kept
-        torch.testing.assert_close(red, kept * pure + (1 - kept) * pure[[1, 0, 3, 2]], atol=1e-4, rtol=0)
-        right = F.normalize(whole.target(lambda x: x), p=1, dim=1)
-        expected = kept[:, None] * right + (1 - kept[:, None]) * right[[1, 0, 3, 2]]
-        target = batch.target(lambda x: x)
-        assert target.sum(dim=1).tolist() == pytest.approx([1] * 4)
-        if (batch.partners == whole.partners).all():
-            torch.testing.assert_close(target, expected)
-    assert 0 < kept.min() < kept.max() < 1
+def test_what_is_right_for_a_mixture_is_right_in_shares(named):
+    table, _ = worded(named, mix=1.0)
+    kept = []
+    for step, batch in enumerate(table.batches(0, 8, part=slice(0, 4))):
+        right = same(batch.labels, batch.names).float()
+        right /= right.sum(dim=1, keepdim=True)
+        share = batch.kept[:, None]
+        expected = share * right + (1 - share) * right[[1, 0, 3, 2]]
+        torch.testing.assert_close(batch.target(lambda x: x), expected, msg=f"step {step}")
+        kept += batch.kept.tolist()
+    assert 0 < min(kept) < max(kept) < 1
+    parts = [
+        next(table.batches(3, 4, part=part)).pictures for part in (slice(0, 4), slice(0, 2), slice(2, 4))
+    ]
+    torch.testing.assert_close(parts[0], torch.cat(parts[1:]))
+
+
+def test_mixtures_are_blends_rectangles_and_the_one_within_the_other():
+    x = torch.stack([torch.full((3, 20, 20), float(value)) for value in range(5)])
+    draws = np.array([[0.1, 0.1, 0.7, 0.5, 0.5], [0.9, 0.5, 0.7, 0.5, 0.5]])
+    blend, kept = mixed(x, draws, 0.5)
+    assert blend[:2].flatten(1).unique(dim=1).flatten().tolist() == pytest.approx([0.3, 0.7])
+    assert kept.tolist() == pytest.approx([0.7, 0.7, 1, 1, 1])
+    torch.testing.assert_close(blend[2:], x[2:])  # the second two by chance, the last has no neighbour
+    draws[:, 1] = 0.5, 0.9
+    rectangle, kept = mixed(x, draws, 1.0)
+    for one, other in ((0, 1), (1, 0)):
+        values, counts = rectangle[one, 0].unique(return_counts=True)
+        assert values.tolist() == [0, 1]
+        assert counts[one] / 400 == pytest.approx(float(kept[one]))
+        assert float(kept[one]) == pytest.approx(0.7, abs=0.06)
+        within = (rectangle[2 + one, 0] - (2 + other)).abs() < 1e-4
+        assert within.sum() == round(20 * 0.61) ** 2
+        assert kept[2 + one] == 0.5
 
 
 def test_what_cannot_be_decoded_is_told_and_stood_in_for(pairs, capsys):

@@ -311,8 +311,16 @@ HUGE = ImageBindConfig(
 SMALL = ImageBindConfig(
     name="bundled",
     embed_dim=256,
-    vision=VisionConfig(width=320, depth=0, heads=8, image_size=80, patch=16, stem=(40, 80, 160, 320)),
-    text=TextConfig(width=192, depth=2, heads=6, context=32, vocab=2048),
+    vision=VisionConfig(
+        width=384,
+        depth=0,
+        heads=8,
+        image_size=96,
+        patch=32,
+        stem=(32, 64, 128, 256, 384),
+        blocks=(1, 2, 2, 2),
+    ),
+    text=TextConfig(width=192, depth=2, heads=6, context=32, vocab=3072),
     audio=AudioConfig(width=256, depth=0, heads=8, mels=64, stride=(16, 16), stem=(32, 64, 128, 256)),
     depth=DepthConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
     thermal=ThermalConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),

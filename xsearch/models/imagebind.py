@@ -333,7 +333,8 @@ def _init(tower: Tower) -> None:
     residual branches are scaled by depth, embedding tables are small. ViT's 0.02 everywhere suits wide towers
     only: at a width of 192 attention hardly contributes, and for 700 steps only the last word is learned.
 
-    Convolutions before the patch projection keep torch's initialisation.
+    Convolutions before the patch projection keep torch's initialisation; a residual block that can be is the
+    identity at the start (arXiv:1706.02677, section 5.1).
     """
     convs = {part for stem in tower.modules() if isinstance(stem, Stem) for part in stem.convs.modules()}
     for part in tower.modules():
@@ -345,6 +346,8 @@ def _init(tower: Tower) -> None:
             for parameter in part.parameters(recurse=False):
                 if parameter.ndim > 1:
                     nn.init.trunc_normal_(parameter, std=0.02)
+        if isinstance(part, Residual) and not len(part.shortcut):
+            nn.init.zeros_(part.straight.get_parameter("4.weight"))
         if isinstance(part, Attention):
             nn.init.trunc_normal_(part.in_proj_weight, std=part.in_proj_weight.shape[1] ** -0.5)
     depth = len(tower.trunk.blocks)

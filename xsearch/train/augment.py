@@ -14,7 +14,7 @@ from xsearch.types import Modality, Sample
 
 __all__ = ["augment", "mask_mels"]
 
-MIN_AREA = {"weak": 0.6, "strong": 0.2}  # of the largest square crop; the paper's minimum is 0.08
+MIN_AREA = {"weak": 0.6, "strong": 0.35}  # of the largest square crop; the paper's minimum is 0.08
 JITTER = 0.4  # brightness, contrast, colour (the paper's Table 9)
 GREY_PROBABILITY, ERASE_PROBABILITY = 0.1, 0.25
 GAIN_DB, NOISE_DB = 6.0, (20.0, 50.0)

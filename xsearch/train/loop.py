@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from xsearch.train.gradients import backward, broadcast, gather_rows, mean_stati
 from xsearch.train.held_out import HeldOut
 from xsearch.train.log import Log
 from xsearch.train.loss import binding_loss, info_nce
+from xsearch.train.pictures import Pictures
 from xsearch.train.recipe import Recipe
 from xsearch.train.scene_pairs import ScenePairs
 from xsearch.train.sources import FrozenVision, Part, Sources, require_pairs
@@ -47,6 +49,7 @@ def train(
     tables: Mapping[str, Pairs],
     folder: Path,
     *,
+    pictures: Mapping[str, Pictures] = MappingProxyType({}),
     scenes: ScenePairs | None = None,
     held_out: HeldOut | None = None,
     device: str = "cpu",
@@ -55,7 +58,8 @@ def train(
 ) -> ImageBind:
     """Train `model`, resuming from the checkpoints in `folder`; logs to `log.jsonl` there. Returns the model.
 
-    tables: training pairs by tower ("audio": pictures and sounds). scenes: rendered pairs in addition.
+    tables: training pairs by tower ("audio": pictures and sounds). pictures: of tables, as far as they are
+    decoded. scenes: rendered pairs in addition.
     Step n depends on the seed and n alone, so a resumed run ends where an uninterrupted one does. In a
     process group (torchrun), each process takes its share of every batch.
 
@@ -70,7 +74,7 @@ def train(
         trains_vision = "vision" in stage.towers
         if not run.state.done:
             vision = None if trains_vision else frozen
-            sources = Sources(recipe, number, tables, scenes, preprocess, vision)
+            sources = Sources(recipe, number, tables, scenes, preprocess, vision, pictures)
             run.learn(sources, workers, checkpoint_s)
         run.finish()
         if trains_vision:
@@ -105,7 +109,7 @@ class _Stage:
             for name, bind in binds.items()
             if bind.learned
         }
-        self.state = State(learners, nn.ParameterDict(scales), self.stage, recipe.ema)
+        self.state = State(learners, nn.ParameterDict(scales), self.stage, recipe.ema, muon=recipe.muon)
         self.state.resume(self.checkpoint)
 
     def learn(self, sources: Sources, workers: int, checkpoint_s: float) -> None:
@@ -191,9 +195,7 @@ class _Stage:
                 total = total + part.weight * loss
             return total
 
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr * group["share"]
-        state.optimizer.zero_grad(set_to_none=True)
+        state.prepare(lr)
         before = {name: x.clone() for name, x in state.statistics.items()}
         chunk = self.recipe.chunk
         metrics["loss"] = backward(towers, inputs, total_loss, chunk=chunk, autocast=self._autocast)

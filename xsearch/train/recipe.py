@@ -95,6 +95,7 @@ class Stage:
     steps: NonNegativeInt = 0  # or
     epochs: NonNegativeFloat = 0.0  # of the largest bound table
     lr: PositiveFloat = 1e-3  # the peak
+    lr_end: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of the peak that is left at the end
     lrs: dict[str, PositiveFloat] = field(default_factory=dict)  # of towers with another peak
     warmup: NonNegativeFloat = 0.05  # share of the steps
     weight_decay: NonNegativeFloat = 0.1
@@ -102,6 +103,7 @@ class Stage:
     clip_norm: NonNegativeFloat = 1.0  # 0: no clipping
     size: NonNegativeInt = 0  # pixels of the pictures' side; 0: the model's own
     scenes: bool = True  # train on rendered scenes as well, if the recipe has any
+    mix: bool = True  # pictures, as their modality says
 
     @model_validator(mode="after")
     def _check(self) -> Stage:
@@ -120,11 +122,12 @@ class Stage:
         return {name: scope or "all" for name, _, scope in entries}
 
     def lr_at(self, step: int, steps: int) -> float:
-        """The learning rate of a step: linear warm-up, then half a cosine to 0."""
+        """The learning rate of a step: linear warm-up, then half a cosine to `lr_end`."""
         warmup = self.warmup * steps
         if step < warmup:
             return self.lr * min((step + 1) / warmup, 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+        left = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+        return self.lr * (self.lr_end + (1 - self.lr_end) * left)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -139,6 +142,7 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it is faster on the device
     scenes: NonNegativeInt = 0  # rendered scenes in addition to the tables, rounded up to rounds of 104
     scenes_weight: NonNegativeFloat = 1.0  # of their loss, relative to the weight of the modality
+    muon: bool = False  # Muon in place of AdamW for the convolutions of residual blocks
     cache: bool = False  # decode the pictures of tables once, into the run's folder
     ema: NonNegativeFloat = 0.0  # decay of the weight average, which is the result; 0: no average
     chunk: NonNegativeInt = 0  # rows per forward pass of a tower (arXiv:2101.06983); 0: the batch

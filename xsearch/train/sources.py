@@ -114,6 +114,8 @@ class Sources:
             if name not in tables:
                 continue
             bind, pairs = recipe.modality[name], tables[name]
+            if not self._stage.mix:
+                bind = replace(bind, mix=0.0)
             shown: Pictures | np.ndarray | None = pictures.get(name)
             if vision is not None and bind.image == "none":
                 pairs, shown = vision.table(name, pairs)

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from xsearch.system.durable import publish
+from xsearch.train.optimizers import optimizers
 from xsearch.train.recipe import Stage
 
 __all__ = ["State"]
 
-NO_DECAY = ("cls_token", "pos_embed", "bias_k", "bias_v")
 MAX_LOG_SCALE = math.log(100)  # CLIP's, arXiv:2103.00020, section 2.5
 
 
@@ -23,12 +23,14 @@ class State:
     """The state of one stage.
 
     learners: the towers that learn. scales: log inverse temperatures that are learned, by modality.
-    decay: of the averaged weights (EMA); 0 for none.
+    decay: of the averaged weights (EMA); 0 for none. muon: see `optimizers`.
     """
 
-    def __init__(self, learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage, decay: float) -> None:
+    def __init__(
+        self, learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage, decay: float, *, muon: bool
+    ) -> None:
         self.learners, self.scales, self.decay = learners, scales, decay
-        self.optimizer = torch.optim.AdamW(_groups(learners, scales, stage), lr=stage.lr, betas=stage.betas)
+        self.optimizers = optimizers(learners, scales.values(), stage, muon=muon)
         self.averages = {name: x.clone() for name, x in self._weights().items()} if decay else {}
         self.step = 0
         self.best, self.since = -1.0, 0  # best held-out precision, and evaluations since
@@ -62,14 +64,26 @@ class State:
 
     def advance(self) -> None:
         """Take an optimiser step, clamp the scales, and update the averages."""
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            optimizer.step()
         self.step += 1
         decay = min(self.decay, (1 + self.step) / (10 + self.step))  # forget the initial weights soon
         with torch.no_grad():
             for scale in self.scales.values():
                 scale.clamp_(max=MAX_LOG_SCALE)
-            for name, x in self._weights().items() if self.averages else ():
-                self.averages[name].lerp_(x, 1 - decay)
+            if self.averages:
+                weights = self._weights()
+                torch._foreach_lerp_(
+                    list(self.averages.values()), [weights[name] for name in self.averages], 1 - decay
+                )
+
+    def prepare(self, lr: float) -> None:
+        """Set the learning rates, of which `lr` is the stage's, and forget the gradients."""
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * group["share"]
+        for parameter in (*self.learners.parameters(), *self.scales.parameters()):
+            parameter.grad = None
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -92,7 +106,7 @@ class State:
         content = {
             "learners": self.learners.state_dict(),
             "scales": self.scales.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "averages": self.averages,
             "step": self.step,
             "best": self.best,
@@ -109,7 +123,8 @@ class State:
         content = torch.load(path, weights_only=True, map_location="cpu")
         self.learners.load_state_dict(content["learners"])
         self.scales.load_state_dict(content["scales"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        for optimizer, state in zip(self.optimizers, content["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         self.averages = {name: x.to(self.averages[name].device) for name, x in content["averages"].items()}
         self.step, self.done = content["step"], content["done"]
         self.best, self.since = content["best"], content["since"]
@@ -125,19 +140,3 @@ class State:
             current = weights[name].clone()
             weights[name].copy_(average)
             average.copy_(current)
-
-
-def _groups(learners: nn.ModuleDict, scales: nn.ParameterDict, stage: Stage) -> list[dict[str, object]]:
-    """Parameter groups: only matrices decay; not biases, norms, class tokens, positions or scales.
-
-    share: the group's learning rate, relative to that of the stage.
-    """
-    groups: list[dict[str, object]] = [{"params": list(scales.values()), "weight_decay": 0.0, "share": 1.0}]
-    for tower, learner in learners.items():
-        named = [(name, p) for name, p in learner.named_parameters() if p.requires_grad]
-        exempt = {name for name, p in named if p.ndim < 2 or name.endswith(NO_DECAY)}
-        share = stage.lrs.get(tower, stage.lr) / stage.lr
-        for decay, is_exempt in ((stage.weight_decay, False), (0.0, True)):
-            parameters = [p for name, p in named if (name in exempt) is is_exempt]
-            groups.append({"params": parameters, "weight_decay": decay, "share": share})
-    return groups

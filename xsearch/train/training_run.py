@@ -33,6 +33,7 @@ from xsearch.train.curves import CURVES, curves
 from xsearch.train.gradients import rank
 from xsearch.train.held_out import HeldOut
 from xsearch.train.loop import train
+from xsearch.train.pictures import Pictures
 from xsearch.train.recipe import Recipe
 from xsearch.train.scene_pairs import ROUND, ScenePairs
 from xsearch.train.sources import Sources, require_pairs
@@ -42,6 +43,8 @@ from xsearch.types import Modality
 __all__ = ["Tables", "planned_steps", "read_tables", "run"]
 
 MANIFEST = "run.json"  # the recipe and the tables of a run
+CACHE = "cache"  # in its folder: rendered scenes and decoded pictures, which would be made again
+ROOM = 1.25  # short side of decoded pictures, relative to the vision tower's: a crop has all its pixels
 CAPTIONS = 20_000  # of scenes, to train a tokenizer on
 HELD_OUT_SEED, HELD_OUT_ROUNDS = 7, 4
 
@@ -107,16 +110,25 @@ def run(
         model, preprocess = initial.model, initial.preprocess
         scenes = held_out_scenes = None
         if recipe.scenes:
-            render = partial(ScenePairs.render, out, preprocess, workers=CORES)
+            render = partial(ScenePairs.render, out / CACHE, preprocess, workers=CORES)
             rounds = -(-recipe.scenes // ROUND)
             scenes = _rank_0_first(partial(render, rounds=rounds, seed=TRAINING_SEED))
             held_out_scenes = _rank_0_first(partial(render, rounds=HELD_OUT_ROUNDS, seed=HELD_OUT_SEED))
+        pictures = {}
+        if recipe.cache:
+            short = int(ROOM * preprocess.config.vision.image_size)
+            for name in dict.fromkeys(name for stage in recipe.stages for name in stage.bind):
+                decode = partial(
+                    Pictures.decode, tables[name], out / CACHE / f"{name}.u8", short=short, workers=CORES
+                )
+                pictures[name] = _rank_0_first(decode)
         train(
             model,
             preprocess,
             recipe,
             tables,
             out,
+            pictures=pictures,
             scenes=scenes,
             held_out=HeldOut(held_out or {}, preprocess, held_out_scenes),
             device=local_device,
