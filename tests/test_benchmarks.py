@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks import (
     answers,
     corpus,
+    edition,
     emergence,
     footprint,
     ingest,
@@ -88,6 +89,31 @@ def test_emergence_measures_the_bundled_model_unless_told(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["emergence"])
     with pytest.raises(SystemExit, match="bundled"):
         emergence.main()
+
+
+def test_an_edition_is_compared_with_the_one_before():
+    vectors = ranking.unit(np.random.default_rng(0).normal(size=(9, 8)))
+    right = np.random.default_rng(1).random((4, 9)) < 0.3
+    right[1] = False
+    nearest = np.argsort(-vectors[:4] @ vectors.T, axis=1)[:, :5]
+    first, counts = edition.hits(vectors[:4], vectors, right, 5)
+    assert first.tolist() == [[right[q, row] for row in nearest[q]] for q in (0, 2, 3)]
+    assert counts.tolist() == right[[0, 2, 3]].sum(axis=1).tolist()
+
+    share = edition.figure(np.array([True] * 9 + [False]), 0.5)
+    assert (share["value"], share["n"]) == (0.9, 10)
+    assert (share["low"], share["high"]) == pytest.approx((0.596, 0.982), abs=1e-3)  # Wilson's
+    values = np.linspace(0.2, 0.8, 100)
+    mean = edition.figure(values, 0.1, 0.9)
+    error = 1.96 * values.std() / 10
+    assert (mean["low"], mean["high"]) == pytest.approx((0.5 - error, 0.5 + error), abs=0.004)
+
+    now = {"figures": {"text -> photo: P@5": mean}}
+    row = "| text -> photo: P@5, 90% at best | **50%** (47-53) | 10% | 100 |"
+    assert row in edition.markdown({"now": now})
+    both = edition.markdown({"now": now, "before": now})
+    assert "| this edition | the one before |" in both
+    assert "| **50%** (47-53) | 50% (47-53) | 10% |" in both
 
 
 def test_towers_and_their_footprints_are_measured(tmp_path):
