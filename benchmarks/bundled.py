@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,28 +29,54 @@ from benchmarks.figures import POSTURES, draw
 SEED = 0
 PICTURES = 8  # for each sound
 PROMPTS = (
-    "{}", "a {}", "a photo of a {}", "a picture of a {}", "a small photo of a {}", "a close photo of a {}",
-    "a photo of the {}", "one {}", "the {} in a photo", "there is a {}",
+    "{}", "a {}", "a photo of a {}", "a picture of a {}", "an image of a {}", "a photo of the {}", "one {}",
+    "the {} in a photo", "there is a {}",
 )  # fmt: skip
+HEARD = ("the sound of a {}", "a recording of a {}")  # of the concepts that have sounds
+FREQUENT = 2  # captions of a picture that have a name in common show it
 DRAWN, DRAWINGS = 120, 4  # of each activity with words; for each recording
 SAID = ("a person {}", "someone {}", "{}", "a drawing of a person {}", "a man {}", "a woman {}")
 SPLITS = {"train": "", "val": "_val"}
 
 
 def words(data: Path) -> Iterator[dict[str, Any]]:
-    """Every picture with one of its names; rarer ones, and captions of 173 pictures, are left out: too few to
-    learn from."""
-    rng = np.random.default_rng(SEED)
+    """Every picture with all its names in all phrasings, and its captions."""
+    heard = set(pq.read_table(data / "audio.parquet", columns=["concept"])["concept"].to_pylist())
+    names: set[str] = set()
     for split, ending in SPLITS.items():
         for row in pq.read_table(data / f"images{ending}.parquet").to_pylist():
-            names = [row["label"], row["concept"]] if split == "train" else [row["label"]]
-            prompt = str(rng.choice(PROMPTS)) if split == "train" else "a photo of a {}"
-            yield {
-                "image": row["jpeg"],
-                "other": prompt.format(rng.choice(names)),
-                "split": split,
-                "label": row["concept"],
-            }
+            of_row = dict.fromkeys([row["label"], row["concept"], *row["synonyms"]])
+            names |= set(of_row)
+            yield _named(row["jpeg"], of_row, heard, split, row["concept"])
+        for row in pq.read_table(data / f"photos{ending}.parquet").to_pylist():
+            names |= set(row["labels"])
+            yield _named(row["jpeg"], row["labels"], heard, split, "|".join(row["labels"]), row["captions"])
+    captioned: dict[str, list[dict[str, Any]]] = {}
+    for row in pq.read_table(data / "captions.parquet").to_pylist():
+        captioned.setdefault(row["image_id"], []).append(row)
+    for rows in captioned.values():
+        captions = [row["caption"] for row in rows]
+        texts = [f" {' '.join(re.findall('[a-z]+', caption.lower()))} " for caption in captions]
+        shown = [name for name in sorted(names) if sum(f" {name} " in text for text in texts) >= FREQUENT]
+        yield _named(rows[0]["jpeg"], shown, heard, "train", None, captions)
+
+
+def _named(
+    jpeg: bytes,
+    names: Iterable[str],
+    heard: Container[str],
+    split: str,
+    label: str | None,
+    captions: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A picture with phrasings of its names. In training, texts alone decide what is right."""
+    if split != "train":
+        shown = [f"a photo of a {name}" for name in names] or captions
+        return {"image": jpeg, "other": list(shown[:1]), "split": split, "label": label}
+    prompts = {name: (*PROMPTS, *(HEARD if name in heard else ())) for name in names}
+    texts = [prompt.format(name) for name, some in prompts.items() for prompt in some]
+    texts += [re.sub(r"\ba (?=[aeiou])", "an ", text) for text in texts]
+    return {"image": jpeg, "other": list(dict.fromkeys([*texts, *captions])), "split": split, "label": None}
 
 
 def sounds(data: Path) -> Iterator[dict[str, Any]]:
@@ -70,9 +97,10 @@ def drawn(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     for split, count in (("train", DRAWN), ("val", 5)):
         for activity in POSTURES:
             for _ in range(count):
-                said = str(rng.choice(SAID)) if split == "train" else SAID[0]
+                texts = [said.format(activity) for said in (SAID if split == "train" else SAID[:1])]
                 picture = _jpeg(draw(activity, rng))
-                yield {"image": picture, "other": said.format(activity), "split": split, "label": activity}
+                label = None if split == "train" else activity
+                yield {"image": picture, "other": texts, "split": split, "label": label}
 
 
 def motions(data: Path) -> Iterator[dict[str, Any]]:

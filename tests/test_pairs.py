@@ -90,6 +90,18 @@ def test_bytes_become_samples_of_every_kind(parquet: Path) -> None:
     assert pairs[-1].extra["names"] == ["red", "square"]
 
 
+def test_a_row_may_have_several_texts(tmp_path: Path) -> None:
+    table = tmp_path / "texts.jsonl"
+    rows = [{"image": None, "other": texts, "modality": "text"} for texts in (["a dog", "dogs"], ["a", " "])]
+    table.write_text("\n".join(map(json.dumps, rows)))
+    pairs = Pairs(table)
+    assert pairs[0].texts == ("a dog", "dogs")
+    assert pairs[0].partner().data == "a dog"
+    assert [(row.row, row.reason) for row in check_pairs(table)] == [(2, "empty text")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "texts.parquet")
+    assert Pairs(tmp_path / "texts.parquet")[0].texts == ("a dog", "dogs")
+
+
 def test_a_split_is_part_of_a_table_and_rows_keep_their_places(parquet: Path) -> None:
     pairs = read_pairs(parquet, split="val")
     assert [pair.modality for pair in pairs] == ["audio", "thermal"]

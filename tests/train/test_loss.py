@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from xsearch.train.labels import same
 from xsearch.train.loss import binding_loss, info_nce
 
 
@@ -32,13 +33,26 @@ def test_rows_of_one_label_are_right_answers_for_each_other():
     labels = torch.tensor([[7, -1], [3, 9], [7, 3], [9, -2], [4, -3]])
     total = 0.0
     for i in range(5):
-        same = [j for j in range(5) if set(labels[j].tolist()) & set(labels[i].tolist())]
+        alike = [j for j in range(5) if set(labels[j].tolist()) & set(labels[i].tolist())]
         for x, y in ((a, b), (b, a)):
             scores = [math.exp(float(x[i] @ y[j]) / 0.2) for j in range(5)]
-            total -= sum(math.log(scores[j] / sum(scores)) for j in same) / len(same)
-    assert float(info_nce(a, b, 0.2, labels)) == pytest.approx(total / 10, rel=1e-4)
-    alone = info_nce(a, b, 0.2, torch.arange(5)[:, None])
+            total -= sum(math.log(scores[j] / sum(scores)) for j in alike) / len(alike)
+    assert float(info_nce(a, b, 0.2, same(labels, labels).float())) == pytest.approx(total / 10, rel=1e-4)
+    alone = info_nce(a, b, 0.2, torch.eye(5))
     torch.testing.assert_close(alone, info_nce(a, b, 0.2))
+
+
+def test_further_rows_are_negatives_and_smoothing_gives_all_rows_a_share():
+    torch.manual_seed(3)
+    a, b = F.normalize(torch.randn(2, 4, 6), dim=-1)
+    further = F.normalize(torch.randn(3, 6), dim=-1)
+    target = torch.eye(4, 7)
+    logits = a @ torch.cat([b, further]).T / 0.2
+    eased = 0.9 * target + 0.1 / 7
+    expected = -(eased * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    back = -((0.9 * torch.eye(4) + 0.1 / 4) * (b @ a.T / 0.2).log_softmax(dim=1)).sum(dim=1).mean()
+    loss = info_nce(a, torch.cat([b, further]), 0.2, target, smoothing=0.1)
+    torch.testing.assert_close(loss, (expected + back) / 2)
 
 
 def test_the_binding_loss_compares_all_then_within_places_then_within_subjects():

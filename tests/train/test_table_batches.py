@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from xsearch.errors import UsageError
+from xsearch.errors import Unreadable, UsageError
 from xsearch.models.config import SMALL
+from xsearch.models.tokenizer import Tokenizer, train_tokenizer
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train import Bind
 from xsearch.train.augment import augment, mask_mels
 from xsearch.train.labels import codes_of, same, vocabulary
+from xsearch.train.pictures import Pictures
 from xsearch.train.table_batches import TableBatches
 from xsearch.types import Modality, Sample
 
@@ -101,6 +106,77 @@ def test_embeddings_stand_in_for_pictures(pairs):
     table = TableBatches(pairs, BIND, Preprocess(SMALL), seed=[0], pictures=vectors)
     (batch,) = table.batches(0, 1, part=slice(0, 4))
     np.testing.assert_array_equal(batch.pictures.numpy(), vectors[table.rows(0)])
+
+
+def test_pictures_are_decoded_once(pairs, tmp_path):
+    (pairs.path.parent / "3.png").write_text("no picture")
+    Image.new("RGB", (300, 200), "red").save(pairs.path.parent / "4.png")
+    path = tmp_path / "cache" / "pictures.u8"
+    decoded = Pictures.decode(pairs, path, short=100, workers=1)
+    assert decoded[4].size == (150, 100)
+    np.testing.assert_array_equal(decoded[7], pairs[7].picture().data)
+    with pytest.raises(Unreadable, match="row 4"):
+        decoded[3]
+    (pairs.path.parent / "7.png").unlink()
+    again = pickle.loads(pickle.dumps(Pictures.decode(pairs, path, short=100, workers=1)))
+    np.testing.assert_array_equal(again[7], decoded[7])
+    batches = TableBatches(pairs, replace(BIND, image="none"), Preprocess(SMALL), seed=[0], pictures=again)
+    (batch,) = batches.batches(0, 1, part=slice(0, 4))
+    assert batch.pictures.shape == (4, 3, SMALL.vision.image_size, SMALL.vision.image_size)
+
+
+TEXTS = [["a dog", "a poodle"], ["a dog", "a hound"], ["a cat"], ["a cat", "two cats play"]]
+WORDED = [text for some in TEXTS for text in some]
+
+
+@pytest.fixture
+def named(tmp_path):
+    """Four pictures with texts, of which two are right for two pictures."""
+    rows = []
+    for number, texts in enumerate(TEXTS):
+        Image.new("RGB", (8, 8), (60 * number, 0, 0)).save(tmp_path / f"{number}.png")
+        rows.append({"image": f"{number}.png", "other": texts, "modality": "text", "label": None})
+    path = tmp_path / "named.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return Pairs(path)
+
+
+def worded(pairs: Pairs, **changes) -> tuple[TableBatches, Tokenizer]:
+    tokenizer = train_tokenizer(WORDED, 400, context=SMALL.text.context)
+    bind = replace(BIND, **changes)
+    return TableBatches(pairs, bind, Preprocess(SMALL, tokenizer), seed=[0]), tokenizer
+
+
+def test_all_texts_of_a_row_come_and_each_is_right_where_it_is_listed(named):
+    table, tokenizer = worded(named, texts=3)
+    drawn = set()
+    for step, batch in enumerate(table.batches(0, 20, part=slice(0, 4))):
+        ids = {tuple(tokenizer.encode([text])[0].tolist()): text for text in WORDED}
+        texts = [ids[tuple(row.tolist())] for row in batch.partners]
+        rows = table.rows(step)
+        expected = [[text in TEXTS[row] for text in texts] for row in rows]
+        assert (batch.target(lambda x: x) > 0).tolist() == expected
+        assert all(texts[at] in TEXTS[row] for at, row in enumerate(rows))
+        assert set(texts[4:]) <= {"a dog", "a cat"}
+        drawn |= set(texts)
+    assert drawn == set(WORDED)
+
+
+def test_mixtures_are_right_for_what_they_show_in_shares(named):
+    table, _ = worded(named, mix=1.0, image="none")
+    plain, _ = worded(named, image="none")
+    batches = zip(table.batches(0, 8, part=slice(0, 4)), plain.batches(0, 8, part=slice(0, 4)), strict=True)
+    for batch, whole in batches:
+        red, pure = (x.pictures[:, 0].mean(dim=(1, 2)) for x in (batch, whole))
+        kept = batch.kept
+        torch.testing.assert_close(red, kept * pure + (1 - kept) * pure[[1, 0, 3, 2]], atol=1e-4, rtol=0)
+        right = F.normalize(whole.target(lambda x: x), p=1, dim=1)
+        expected = kept[:, None] * right + (1 - kept[:, None]) * right[[1, 0, 3, 2]]
+        target = batch.target(lambda x: x)
+        assert target.sum(dim=1).tolist() == pytest.approx([1] * 4)
+        if (batch.partners == whole.partners).all():
+            torch.testing.assert_close(target, expected)
+    assert 0 < kept.min() < kept.max() < 1
 
 
 def test_what_cannot_be_decoded_is_told_and_stood_in_for(pairs, capsys):

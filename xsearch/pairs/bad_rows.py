@@ -80,8 +80,9 @@ def _mismatch(source: Source, kind: Modality) -> str | None:
     """Why its first bytes rule out this modality, or None."""
     if isinstance(source, np.ndarray):
         return None if kind is Modality.IMU else NOT_NUMBERS.format(kind)
-    if isinstance(source, str):
-        return None if source.strip() else "empty text"
+    if isinstance(source, str | tuple):
+        texts = [source] if isinstance(source, str) else source
+        return None if all(text.strip() for text in texts) else "empty text"
     if isinstance(source, Path):
         try:
             with source.open("rb") as file:

@@ -25,7 +25,7 @@ __all__ = ["NOT_NUMBERS", "Pair", "Source", "to_number"]
 CAMERA = ("focal_px", "baseline_m", "rotate_bits", "unit_m")
 NOT_NUMBERS = "numbers: only an IMU recording may be an array, not {}"
 
-Source = Path | bytes | str | np.ndarray
+Source = Path | bytes | str | tuple[str, ...] | np.ndarray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +33,8 @@ class Pair:
     """A picture and its partner, not decoded."""
 
     image: Path | bytes | None
-    other: Source  # str: a literal text; array: IMU, float32 [T, 6], m/s^2 and rad/s
+    # str: a literal text; tuple: texts that are all right; array: IMU, float32 [T, 6], m/s^2 and rad/s
+    other: Source
     modality: Modality  # of `other`
     weight: float = 1.0
     split: str = "train"
@@ -42,6 +43,16 @@ class Pair:
     plus_modality: Modality | None = None
     extra: dict[str, Any] = field(default_factory=dict)  # the other columns
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts of `other`: none if it is of another modality."""
+        match self.other:
+            case str(text):
+                return (text,)
+            case tuple(texts):
+                return texts
+        return ()
+
     def picture(self) -> Sample:
         """The decoded picture. Raises MediaError if there is none, or it cannot be decoded."""
         if self.image is None:
@@ -49,7 +60,7 @@ class Pair:
         return _decode(self.image, Modality.IMAGE, {})
 
     def partner(self) -> Sample:
-        """The decoded partner; of a long file the first window, of a text all. Raises MediaError."""
+        """The decoded partner; of a long file the first window, of several texts the first. MediaError."""
         return _decode(self.other, self.modality, self.extra)
 
     def addend(self) -> Sample:
@@ -61,6 +72,8 @@ class Pair:
 
 def _decode(source: Source, modality: Modality, extra: dict[str, Any]) -> Sample:
     """The first sample of a source."""
+    if isinstance(source, tuple):
+        source = source[0]
     if isinstance(source, str):
         return Sample(Modality.TEXT, source, text=source)
     numbers = _numbers(source) if modality is Modality.IMU else None

@@ -94,7 +94,7 @@ class Pairs(Sequence[Pair]):
         if other is None:
             raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: other is empty")
         image = self._source(cells["image"], Modality.IMAGE)
-        if isinstance(image, str | np.ndarray):
+        if isinstance(image, str | tuple | np.ndarray):
             raise Unreadable(f"{self.path}: row {self.rows[at] + 1}: image is neither a path nor bytes")
         plus_modality = cells.get("plus_modality")
         if plus_modality not in (None, *Modality):
@@ -138,6 +138,10 @@ class Pairs(Sequence[Pair]):
                 cell = json.loads(data)["caption"] if name.endswith(".json") else data
             case {"bytes": data, "path": name}:
                 cell = name if data is None else data
+            case list(texts) if modality is Modality.TEXT and texts:
+                if not all(isinstance(text, str) for text in texts):
+                    raise Unreadable(f"{self.path}: a list that is not of texts")
+                return tuple(texts)
             case list():
                 try:
                     return np.array(cell, np.float32)

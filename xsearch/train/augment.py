@@ -24,9 +24,9 @@ LOW_PASS_HZ = (5.0, 20.0)  # IMUs differ in bandwidth
 
 
 def augment(
-    picture: Sample | None, partner: Sample, bind: Bind, rng: np.random.Generator
-) -> tuple[Sample | None, Sample]:
-    """Return an augmented picture and partner. picture: None where its tower is frozen."""
+    picture: Sample | None, partner: Sample | None, bind: Bind, rng: np.random.Generator
+) -> tuple[Sample | None, Sample | None]:
+    """Return an augmented picture and partner; None stays None."""
     if bind.image != "none" and picture is not None:
         side = np.sqrt(rng.uniform(MIN_AREA[bind.image], 1))  # of the short side
         place, mirrored = rng.random(2), bool(rng.random() < 0.5)
@@ -35,10 +35,10 @@ def augment(
         if bind.image == "strong":
             image = _jittered(image, rng)
         picture = replace(picture, data=image)
-        if partner.modality in (Modality.DEPTH, Modality.THERMAL):
+        if partner is not None and partner.modality in (Modality.DEPTH, Modality.THERMAL):
             plane = _plane(partner.data, side, place)
             partner = replace(partner, data=plane[:, ::-1] if mirrored else plane)
-    if not bind.other:
+    if partner is None or not bind.other:
         return picture, partner
     if partner.modality == Modality.AUDIO:
         return picture, replace(partner, data=_sound(partner.data, rng))

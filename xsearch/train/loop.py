@@ -183,9 +183,9 @@ class _Stage:
             by_rank = {name: x.unflatten(0, (-1, len(inputs[name]))) for name, x in rows.items()}
             total = torch.zeros((), device=self.device)
             for part, (vision, picture, name, partner) in zip(parts, places, strict=True):
-                size = len(part.batch.partners)
-                pictures = by_rank[vision][:, picture : picture + size].flatten(0, 1)
-                partners = by_rank[name][:, partner : partner + size].flatten(0, 1)
+                shown, others = len(part.batch.pictures), len(part.batch.partners)
+                pictures = by_rank[vision][:, picture : picture + shown].flatten(0, 1)
+                partners = by_rank[name][:, partner : partner + others].flatten(0, 1)
                 loss = self._loss(part, pictures, partners)
                 metrics[f"loss {part.name}{' scenes' if part.grid else ''}"] = float(loss.detach())
                 total = total + part.weight * loss
@@ -213,7 +213,8 @@ class _Stage:
         temperature = torch.exp(-self.state.scales[part.name]) if bind.learned else bind.temperature
         if part.grid:
             return binding_loss(pictures, partners, temperature, part.grid)
-        return info_nce(pictures, partners, temperature, gather_rows(part.batch.labels.to(self.device)))
+        target = part.batch.target(lambda x: gather_rows(x.to(self.device)))
+        return info_nce(pictures, partners, temperature, target, smoothing=bind.smoothing)
 
     @contextmanager
     def _autocast(self) -> Iterator[None]:

@@ -81,6 +81,9 @@ class Bind:
     other: bool = True  # whether the partner is augmented, too
     clips: PositiveInt = 1  # random audio clips per sound; the tower averages them
     balanced: bool = False  # draw labels uniformly, whatever the weights; needs labels
+    texts: NonNegativeInt = 0  # of the table, that several rows share: further candidates of each step
+    mix: Annotated[float, Field(ge=0, le=1)] = 0.0  # share of the pictures that are mixed; see `mixing`
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the target that goes to all candidates
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -136,6 +139,7 @@ class Recipe:
     precision: Literal["auto", "fp32", "bf16"] = "auto"  # auto: bf16 where it is faster on the device
     scenes: NonNegativeInt = 0  # rendered scenes in addition to the tables, rounded up to rounds of 104
     scenes_weight: NonNegativeFloat = 1.0  # of their loss, relative to the weight of the modality
+    cache: bool = False  # decode the pictures of tables once, into the run's folder
     ema: NonNegativeFloat = 0.0  # decay of the weight average, which is the result; 0: no average
     chunk: NonNegativeInt = 0  # rows per forward pass of a tower (arXiv:2101.06983); 0: the batch
     lora_rank: PositiveInt = 8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from xsearch.errors import MediaError, Unreadable, UsageError
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train.gradients import local_rows, world_size
+from xsearch.train.pictures import Pictures
 from xsearch.train.recipe import Recipe
 from xsearch.train.scene_pairs import GRID, ROUND, ScenePairs
 from xsearch.train.table_batches import Batch, TableBatches, report_skipped
@@ -82,8 +84,8 @@ class FrozenVision:
 class Sources:
     """The pairs of one stage.
 
-    number: of the stage, from 1. vision: None where the vision tower learns. Raises UsageError if a batch
-    cannot be divided among the processes.
+    number: of the stage, from 1. vision: None where the vision tower learns. pictures: of tables, by tower,
+    as far as they are decoded. Raises UsageError if a batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Sources:
         scenes: ScenePairs | None,
         preprocess: Preprocess,
         vision: FrozenVision | None,
+        pictures: Mapping[str, Pictures] = MappingProxyType({}),
     ) -> None:
         self._recipe, self._stage = recipe, recipe.stages[number - 1]
         self._scenes = scenes = scenes if self._stage.scenes else None
@@ -110,11 +113,12 @@ class Sources:
         for name in self._stage.bind:
             if name not in tables:
                 continue
-            bind, pairs, pictures = recipe.modality[name], tables[name], None
+            bind, pairs = recipe.modality[name], tables[name]
+            shown: Pictures | np.ndarray | None = pictures.get(name)
             if vision is not None and bind.image == "none":
-                pairs, pictures = vision.table(name, pairs)
+                pairs, shown = vision.table(name, pairs)
             self._tables[name] = TableBatches(
-                pairs, bind, preprocess, seed=self._seed, processes=world_size(), pictures=pictures
+                pairs, bind, preprocess, seed=self._seed, processes=world_size(), pictures=shown
             )
 
     @property

@@ -169,8 +169,7 @@ def _texts(recipe: Recipe, tables: Tables) -> Iterator[str]:
     if recipe.scenes:
         yield from (caption.render(scene) for scene in sample(CAPTIONS, seed=TRAINING_SEED))
     for pair in tables.get("text", ()):
-        if isinstance(pair.other, str):
-            yield pair.other
+        yield from pair.texts
 
 
 def _rank_0_first(make: Any) -> Any:
