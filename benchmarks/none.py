@@ -38,6 +38,7 @@ from xsearch.backend import Backend
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import MODALITIES, embed_scenes
 from xsearch.query import Part, Query, View, embed
+from xsearch.query.scales import CODES, Scales
 from xsearch.scenes import PLACES, SUBJECTS, Scene, sample
 from xsearch.types import Fingerprint, Modality
 
@@ -59,10 +60,7 @@ class Nearest:
 
     def add(self, view: View, queries: Sequence[Query], kind: Modality, worth: np.ndarray) -> None:
         """worth: int [Q, n] of the items of `kind`: 2 for answers, 1 for half, -1 for the query's own."""
-        embedded = embed(queries, cast(Backend, Vectors(view.snapshot.fingerprint)))
-        items = view.snapshot.vectors(view.snapshot.select(modalities=[kind]))
-        cosines = np.stack([query.vector for query in embedded]) @ items.T  # [Q, n]
-        scales, code = view.scaling.of(embedded), np.array([list(Modality).index(kind)])
+        cosines, scales, code = compared(view, queries, kind)
         answered = (worth == 2).any(axis=1)
         of_case = zip(
             CASES,
@@ -93,6 +91,14 @@ class Nearest:
             "without_half": share(strict, 1),
             "reliability": [share(every, bound) for bound in BOUNDS],
         }
+
+
+def compared(view: View, queries: Sequence[Query], kind: Modality) -> tuple[np.ndarray, Scales, np.ndarray]:
+    """Cosines with the items of `kind`, float32 [Q, n], the queries' scales, and the code of `kind`, [1]."""
+    embedded = embed(queries, cast(Backend, Vectors(view.snapshot.fingerprint)))
+    items = view.snapshot.vectors(view.snapshot.select(modalities=[kind]))
+    cosines = np.stack([query.vector for query in embedded]) @ items.T
+    return cosines, view.scaling.of(embedded), np.array([CODES[kind]])
 
 
 def share(nearness: np.ndarray, bound: float) -> float:
@@ -205,23 +211,32 @@ def on_scenes(
     return sorts
 
 
-def on_corpus(corpus: Corpus) -> dict[Pair, Nearest]:
+def corpus_queries(corpus: Corpus) -> Iterator[tuple[Modality, np.ndarray, list[Query], np.ndarray]]:
+    """The readable items of each modality as queries, with their rows and the worth of all items.
+
+    worth: int [Q, N]: 2 for answers, 0 for others, -1 for those of the same file and unreadable ones.
+    """
     snapshot = corpus.collection.snapshot()
     readable = ~snapshot.unread
-    view = View(snapshot)
     paths = np.array([str(label.path) for label in corpus.shown])
-    pairs: dict[Pair, Nearest] = {}
     vectors = snapshot.vectors(snapshot.ids)
-    for a in view.snapshot.counts():
+    for a in snapshot.counts():
         rows = np.flatnonzero(readable & (snapshot.modalities == a))
         queries = [Query((Part(a, vectors[row]),)) for row in rows]
         worth = np.stack([corpus.worth(corpus.shown[row].concepts, corpus.shown[row].pair) for row in rows])
         worth = np.where(worth > 0, 2, 0)
         worth[paths[rows][:, None] == paths] = -1
         worth[:, ~readable] = -1
+        yield a, rows, queries, worth
+
+
+def on_corpus(corpus: Corpus) -> dict[Pair, Nearest]:
+    view = View(corpus.collection.snapshot())
+    pairs: dict[Pair, Nearest] = {}
+    for a, _, queries, worth in corpus_queries(corpus):
         for b in view.snapshot.counts():
             pairs[str(a), b] = nearest = Nearest()
-            nearest.add(view, queries, b, worth[:, snapshot.modalities == b])
+            nearest.add(view, queries, b, worth[:, view.snapshot.modalities == b])
     return pairs
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 from benchmarks import (
     answers,
     corpus,
+    edition,
     emergence,
     footprint,
     ingest,
@@ -23,6 +24,7 @@ from benchmarks import (
     public,
     ranking,
     readme,
+    reliability,
     rendering,
     resume,
     search,
@@ -79,8 +81,10 @@ def test_pages_show_what_the_program_says(page):
 def test_the_card_is_about_the_weights_beside_it():
     from xsearch.models.checkpoint import load_config
 
-    measured = json.loads((readme.RESULTS / "emergence.json").read_text())
-    assert measured["digest"] == load_config(BUNDLED)[1]
+    digest = load_config(BUNDLED)[1]
+    for name in ("emergence", "edition", "reliability"):
+        measured = json.loads((readme.RESULTS / f"{name}.json").read_text())
+        assert measured.get("now", measured)["digest"] == digest, name
 
 
 def test_emergence_measures_the_bundled_model_unless_told(monkeypatch):
@@ -88,6 +92,31 @@ def test_emergence_measures_the_bundled_model_unless_told(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["emergence"])
     with pytest.raises(SystemExit, match="bundled"):
         emergence.main()
+
+
+def test_an_edition_is_compared_with_the_one_before():
+    vectors = ranking.unit(np.random.default_rng(0).normal(size=(9, 8)))
+    right = np.random.default_rng(1).random((4, 9)) < 0.3
+    right[1] = False
+    nearest = np.argsort(-vectors[:4] @ vectors.T, axis=1)[:, :5]
+    first, counts = edition.hits(vectors[:4], vectors, right, 5)
+    assert first.tolist() == [[right[q, row] for row in nearest[q]] for q in (0, 2, 3)]
+    assert counts.tolist() == right[[0, 2, 3]].sum(axis=1).tolist()
+
+    share = edition.figure(np.array([True] * 9 + [False]), 0.5)
+    assert (share["value"], share["n"]) == (0.9, 10)
+    assert (share["low"], share["high"]) == pytest.approx((0.596, 0.982), abs=1e-3)  # Wilson's
+    values = np.linspace(0.2, 0.8, 100)
+    mean = edition.figure(values, 0.1, 0.9)
+    error = 1.96 * values.std() / 10
+    assert (mean["low"], mean["high"]) == pytest.approx((0.5 - error, 0.5 + error), abs=0.004)
+
+    now = {"figures": {"text -> photo: P@5": mean}}
+    row = "| text -> photo: P@5, 90% at best | **50%** (47-53) | 10% | 100 |"
+    assert row in edition.markdown({"now": now})
+    both = edition.markdown({"now": now, "before": now})
+    assert "| this edition | the one before |" in both
+    assert "| **50%** (47-53) | 50% (47-53) | 10% |" in both
 
 
 def test_towers_and_their_footprints_are_measured(tmp_path):
@@ -302,6 +331,42 @@ def test_queries_with_and_without_an_answer_are_compared():
         "48, lacking",
     }
     assert "| imu |" in none.markdown(result)
+
+
+def test_of_random_vectors_as_many_are_near_as_announced(tmp_path):
+    rng = np.random.default_rng(0)
+    items, asking = (ranking.unit(rng.normal(size=(n, 64))).astype(np.float32) for n in (400, 200))
+    view = View(ranking.Mixed(Fingerprint("fake", "0", "1", 64), {Modality.AUDIO: items}).snapshot)
+    queries = [Query((Part(Modality.AUDIO, vector),)) for vector in asking]
+    counts = reliability.Counts()
+    counts.add(view, queries, np.arange(200), Modality.AUDIO, np.ones((200, 400), bool))
+    figures = counts.figures()["audio"]
+    assert (figures["items"], figures["queries"]) == (400, 200)
+    announced = np.array(reliability.ANNOUNCED)
+    assert np.array(figures["measured"])[3:] == pytest.approx(announced[3:], rel=0.3)
+    assert all(np.array(figures["low"]) <= figures["measured"])
+    assert all(np.array(figures["high"]) >= figures["measured"])
+
+    result = {"announced": reliability.ANNOUNCED, "sets": {"scenes": {"audio": figures}}}
+    assert "| scenes | audio | 400 | 200 |" in reliability.markdown(result)
+    reliability.draw(result, tmp_path / "plot.png")
+    with Image.open(tmp_path / "plot.png") as picture:
+        assert picture.width == 1000
+
+
+def test_expected_is_compared_with_counts_on_scenes_and_real_media(tmp_path):
+    paths = one_of_each(tmp_path, np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
+    lines = ["path,modality,concept,concepts_all,pair_id"]
+    lines += [f"{path.name},{kind},{kind},{kind}," for kind, path in paths.items()]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    result = json.loads(json.dumps(reliability.run("bundled", items=24, queries=4, corpus=tmp_path)))
+    scenes, strict, media = result["sets"].values()
+    assert {of["queries"] for of in scenes.values()} == {24}
+    assert set(scenes) - set(strict) == {"imu"}
+    assert set(media) == set(paths)
+    for of in (*scenes.values(), *strict.values(), *media.values()):
+        assert of["measured"] == sorted(of["measured"])
+        assert of["measured"][-1] <= of["items"]
 
 
 def test_the_area_and_the_best_cut_off_are_what_the_books_say():

@@ -5,8 +5,10 @@ import hashlib
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,9 @@ from tests import official
 from tests.web import Web
 from xsearch.models import pull as pulling
 from xsearch.models.registry import imagebind_folder
+from xsearch.models.vocabulary import save_words
 
+ROOT = Path(__file__).parents[2]
 PULL = ("models", "pull", "imagebind")
 
 
@@ -85,7 +89,36 @@ def test_models_are_listed_and_described(run, pull):
     assert about["towers"]["text"]["vocab"] == 49_408
     assert about["towers"]["text"]["dtype"] == "bf16"
     assert about["settings"]["audio_mean"] == -4.268
-    assert json.loads(run("models", "info", "bundled", "--json").stdout)["licence"] == "research only"
+
+
+def test_the_weights_have_a_licence_of_their_own(run):
+    licence = json.loads(run("models", "info", "bundled", "--json").stdout)["licence"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["license"] == f"Apache-2.0 AND {licence}"
+    texts = [(ROOT / name).read_text() for name in project["license-files"]]
+    assert f"SPDX: {licence}" in texts[-1]
+    assert json.loads(run("models", "info", "--json").stdout)["licence"] == "unknown"
+
+
+def test_the_words_of_a_model_are_listed(run, model, tmp_path):
+    assert "its vocabulary is open" in run("models", "info", "--words").stderr
+    assert json.loads(run("models", "info", "--words", "--json").stdout) == {"words": None}
+    folder = shutil.copytree(model, tmp_path / "words")
+    save_words(["sea", "dog", "bark"], folder)
+    assert run("models", "info", folder, "--words").stdout == "bark\ndog\nsea\n"
+    assert json.loads(run("models", "info", folder, "--words", "--json").stdout)["words"][0] == "bark"
+
+
+def test_the_words_fill_a_terminal(run, model, tmp_path, monkeypatch):
+    folder = shutil.copytree(model, tmp_path / "words")
+    save_words(["sea", "dog", "bark"], folder)
+    monkeypatch.setenv("COLUMNS", "8")
+    terminal, line = pty.openpty()
+    with os.fdopen(line, "w") as stdout:
+        command = [sys.executable, "-m", "xsearch", "models", "info", folder, "--words"]
+        subprocess.run(command, stdout=stdout, check=True)
+    assert os.read(terminal, 99) == b"bark dog\r\nsea\r\n"
+    os.close(terminal)
 
 
 def test_a_download_is_listed_with_the_command_that_goes_on(run, pull, web):

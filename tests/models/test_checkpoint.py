@@ -6,7 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from xsearch.errors import ModelError
 from xsearch.models import TOWERS, Tokenizer, load_config, load_tower, save_model
-from xsearch.models.checkpoint import TowerFile, tower_file, verify, write_folder
+from xsearch.models.checkpoint import TowerFile, license_of, tower_file, verify, write_folder
 
 
 @pytest.mark.parametrize("name", TOWERS)
@@ -56,6 +56,20 @@ def test_a_tower_that_does_not_fit_is_refused_by_name(change, told, model, token
     save_file(state, path)
     with pytest.raises(ModelError, match=told):
         load_tower(tmp_path, "imu", model.config)
+
+
+def test_a_model_folder_may_state_a_licence(model, tokenizer, tmp_path):
+    save_model(model, tokenizer, tmp_path)
+    assert license_of(tmp_path) is None
+    _, first = load_config(tmp_path)
+    save_model(model, tokenizer, tmp_path, license="CC-BY-4.0")
+    assert license_of(tmp_path) == "CC-BY-4.0"
+    assert load_config(tmp_path)[0] == model.config
+    assert load_config(tmp_path)[1] != first
+    text = (tmp_path / "config.json").read_text()
+    (tmp_path / "config.json").write_text(text.replace('"CC-BY-4.0"', "[3]"))
+    with pytest.raises(ModelError, match="license"):
+        license_of(tmp_path)
 
 
 def test_damaged_folders_are_refused(model, tokenizer, tmp_path):

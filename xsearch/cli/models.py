@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,7 +20,10 @@ from xsearch.cli import options, output
 from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
 from xsearch.errors import ModelError, UsageError
-from xsearch.system.terminal import unescaped
+from xsearch.system.terminal import printable, unescaped
+
+if TYPE_CHECKING:
+    from xsearch.models.vocabulary import Vocabulary
 
 __all__ = ["app"]
 
@@ -72,21 +77,31 @@ def list_models() -> None:
 
 
 @app.command()
-def info(model: Model = None, json: options.JsonObject = False) -> None:
+def info(
+    model: Model = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Print the words that the model knows instead.")
+    ] = False,
+    json: options.JsonObject = False,
+) -> None:
     """Print licence, digest, settings and towers of a model."""
-    from xsearch.models.checkpoint import load_config, tower_file
+    from xsearch.models.checkpoint import license_of, load_config, tower_file
     from xsearch.models.config import TOWERS
     from xsearch.models.pull import origin
     from xsearch.models.registry import resolve
+    from xsearch.models.vocabulary import Vocabulary
 
     choice = resolve(model)
+    if words:
+        _print_words(Vocabulary.load(choice.folder), json=json)
+        return
     config, digest = load_config(choice.folder)
     made = origin(choice.folder)
     files = {name: tower_file(choice.folder, name) for name in TOWERS}
     about: dict[str, Any] = {
         "name": config.name,
         "path": str(choice.folder),
-        "licence": made.get("licence", "research only" if choice.name == "bundled" else "unknown"),
+        "licence": made.get("licence") or license_of(choice.folder) or "unknown",
         "accepted": made.get("accepted"),
         "source": made.get("source"),
         "digest": digest,
@@ -214,6 +229,21 @@ def remove(
         typer.confirm(f"Remove {removed}?", abort=True, err=True)
     remove_imagebind()
     typer.echo(f"removed {removed}")
+
+
+def _print_words(vocabulary: Vocabulary | None, *, json: bool) -> None:
+    """The words, sorted: columns in a terminal, else one a line."""
+    listed = sorted(vocabulary.words) if vocabulary else None
+    if json:
+        output.print_json({"words": listed})
+    elif listed is None:
+        output.note("its vocabulary is open: it reads any word")
+    elif sys.stdout.isatty():
+        text, width = " ".join(map(printable, listed)), shutil.get_terminal_size().columns
+        typer.echo(textwrap.fill(text, width, break_on_hyphens=False))
+    else:
+        for word in listed:
+            output.say(word)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Model folders: one safetensors file per tower.
 
-    config.json       the config, and the sha256 of every other file; its own sha256 is the model's digest
+    config.json       the licence of the weights, if stated, the config, and the sha256 of every other file;
+                      its own sha256 is the model's digest
     tokenizer.json
     vision.safetensors, text.safetensors, ...
 
@@ -36,6 +37,7 @@ from xsearch.system.durable import digest, open_file, publish, read_file
 __all__ = [
     "TowerFile",
     "check_shapes",
+    "license_of",
     "load_config",
     "load_tower",
     "save_model",
@@ -73,23 +75,31 @@ def save_model(
     *,
     dtype: torch.dtype = torch.float16,
     words: Iterable[str] | None = None,
+    license: str | None = None,
 ) -> None:
     """Write a model folder; weights are stored as `dtype`, scalars as float32.
 
-    words: the vocabulary of the model, see `vocabulary`; None: open.
+    words: the vocabulary of the model, see `vocabulary`; None: open. license: of the weights, as an SPDX
+    expression; None: not stated.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WORDS).unlink(missing_ok=True)
     if words is not None:
         save_words(words, folder)
     towers = ((name, tower.state_dict()) for name, tower in model.towers.items())
-    write_folder(folder, model.config, tokenizer, towers, dtype)
+    write_folder(folder, model.config, tokenizer, towers, dtype, license)
 
 
 def load_config(folder: Path) -> tuple[ImageBindConfig, str]:
     """The config of a model folder, and the digest of all its files. Raises ModelError."""
     document, sha256 = _document(folder)
     return ImageBindConfig.from_json(json.dumps(document["config"])), sha256
+
+
+def license_of(folder: Path) -> str | None:
+    """The licence of a model's weights, an SPDX expression; None: not stated. Raises ModelError."""
+    license: str | None = _document(folder)[0]["license"]
+    return license
 
 
 def load_tower(
@@ -176,6 +186,7 @@ def write_folder(
     tokenizer: Tokenizer,
     towers: Iterable[tuple[str, Mapping[str, Tensor]]],
     dtype: torch.dtype,
+    license: str | None = None,
 ) -> None:
     """As `save_model`, from state dicts that are read one by one."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -184,8 +195,10 @@ def write_folder(
     for name, state in towers:
         path = folder / f"{name}.safetensors"
         files[path.name] = _publish(path, partial(_write_tower, state, dtype))
-    document = json.dumps({"config": json.loads(config.to_json()), "sha256": files}, indent=2) + "\n"
-    _publish(folder / "config.json", lambda part: part.write_text(document, encoding="utf-8"))
+    document: dict[str, Any] = {"license": license} if license else {}
+    document |= {"config": json.loads(config.to_json()), "sha256": files}
+    text = json.dumps(document, indent=2) + "\n"
+    _publish(folder / "config.json", lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def _write_tower(state: Mapping[str, Tensor], dtype: torch.dtype, path: Path) -> None:
@@ -235,10 +248,13 @@ def _document(folder: Path) -> tuple[dict[str, Any], str]:
     try:
         text = read_file(path, CONFIG_BYTES)
         document = json.loads(text)
-        document = {"config": document["config"], "sha256": dict(document["sha256"])}
+        fields = {"config": document["config"], "sha256": dict(document["sha256"])}
+        document = fields | {"license": document.get("license")}
         for name, sha256 in document["sha256"].items():
             if not (_NAME.fullmatch(name) and isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
                 raise ValueError(f"no file of a model: {name[:40]!r}")
+        if not isinstance(document["license"], str | None):
+            raise ValueError("its license is no text")
     except OSError as error:
         raise ModelError(f"{folder} is not a model folder: {error}") from error
     except (KeyError, RecursionError, TypeError, ValueError) as error:
