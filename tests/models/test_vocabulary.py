@@ -91,7 +91,7 @@ def test_near_words_are_spelled_alike(known):
 
 def test_a_vocabulary_is_kept_with_its_model(tmp_path):
     assert Vocabulary.load(tmp_path) is None
-    save_words(words_of(["A dog on the Beach.", "two boxes, 3 cats"]), tmp_path)
+    save_words(words_of([["A dog on the Beach.", "a dog"], ["two boxes, 3 cats"]]), tmp_path)
     known = Vocabulary.load(tmp_path)
     assert known is not None
     assert sorted(known.words) == ["beach", "boxes", "cats", "dog", "on", "the", "two"]

@@ -6,7 +6,8 @@ A model without the file has an open vocabulary.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
@@ -99,9 +100,10 @@ class Vocabulary:
         return next((form for form in forms(word) if form in self.words), None)
 
 
-def words_of(texts: Iterable[str]) -> frozenset[str]:
-    """The words of `texts`, in lower case."""
-    return frozenset(word for text in texts for word in _LEARNED.findall(text.lower()))
+def words_of(texts: Iterable[Sequence[str]], least: int = 1) -> frozenset[str]:
+    """The words, in lower case, that at least `least` media have in one of their texts."""
+    counts = Counter(word for some in texts for word in set(_LEARNED.findall(" ".join(some).lower())))
+    return frozenset(word for word, count in counts.items() if count >= least)
 
 
 def save_words(words: Iterable[str], folder: Path) -> None:

@@ -135,6 +135,7 @@ class Recipe:
     stages: tuple[Stage, ...] = Field(default=(), alias="stage")
     modality: dict[Partner, Bind] = field(default_factory=dict)
     name: str = "unnamed"  # of the trained model; by default that of the file
+    license: str | None = None  # of its weights, an SPDX expression
     start: str = "scratch"  # "scratch", "bundled", "imagebind" or a model folder
     # Towers that start from scratch all the same; "text" with a new tokenizer
     fresh: Annotated[tuple[Tower, ...], AfterValidator(_distinct)] = ()
@@ -144,6 +145,7 @@ class Recipe:
     scenes_weight: NonNegativeFloat = 1.0  # of their loss, relative to the weight of the modality
     muon: bool = False  # Muon in place of AdamW for the convolutions of residual blocks
     cache: bool = False  # decode the pictures of tables once, into the run's folder
+    word_count: PositiveInt = 1  # media that a word must come with for the model to know it
     ema: NonNegativeFloat = 0.0  # decay of the weight average, which is the result; 0: no average
     chunk: NonNegativeInt = 0  # rows per forward pass of a tower (arXiv:2101.06983); 0: the batch
     lora_rank: PositiveInt = 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,10 +30,10 @@ class Start:
     words: frozenset[str] | None  # None: open vocabulary
 
 
-def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
+def start(recipe: Recipe, texts: Iterable[Sequence[str]], folder: Path) -> Start:
     """The model, preprocessing and vocabulary that the recipe starts from.
 
-    texts: the training texts; the tokenizer of a fresh text tower is trained on them, and saved in `folder`
+    texts: the training texts, of each medium; the tokenizer of a fresh text tower is trained on them, and saved in `folder`
     so that a resumed run has the same. Raises ModelError if the source model is missing.
     """
     fresh = TOWERS if recipe.start == "scratch" else recipe.fresh
@@ -45,7 +45,8 @@ def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
     if "text" in fresh:
         path = folder / "tokenizer.json"
         if not path.exists():
-            trained = train_tokenizer(texts, SMALL.text.vocab, context=config.text.context)
+            distinct = dict.fromkeys(text for some in texts for text in some)
+            trained = train_tokenizer(distinct, SMALL.text.vocab, context=config.text.context)
             with publish(path) as part:
                 trained.save(part)
         tokenizer = Tokenizer.load(path, context=config.text.context)
@@ -72,5 +73,5 @@ def start(recipe: Recipe, texts: Iterable[str], folder: Path) -> Start:
     for parameter in model.parameters():  # memory-mapped weights are read-only
         parameter.data = parameter.data.clone()
     if known is not None and any("text" in stage.towers for stage in recipe.stages):
-        known |= words_of(texts)
+        known |= words_of(texts, recipe.word_count)
     return Start(model, Preprocess(config, tokenizer), known)

@@ -137,7 +137,7 @@ def run(
         folder = out / "model"
         if rank() == 0:
             assert preprocess.tokenizer is not None
-            save_model(model, preprocess.tokenizer, folder, words=initial.words)
+            save_model(model, preprocess.tokenizer, folder, words=initial.words, license=recipe.license)
             (folder / CARD).write_text(card(recipe, model, tables, out, command), encoding="utf-8")
             (folder / "recipe.json").write_text(json.dumps(recipe.to_dict(), indent=1), encoding="utf-8")
             try:
@@ -176,12 +176,11 @@ def _begin(recipe: Recipe, tables: Tables, out: Path) -> Start:
     return initial
 
 
-def _texts(recipe: Recipe, tables: Tables) -> Iterator[str]:
-    """All training texts."""
+def _texts(recipe: Recipe, tables: Tables) -> Iterator[tuple[str, ...]]:
+    """The training texts of each medium."""
     if recipe.scenes:
-        yield from (caption.render(scene) for scene in sample(CAPTIONS, seed=TRAINING_SEED))
-    for pair in tables.get("text", ()):
-        yield from pair.texts
+        yield from ((caption.render(scene),) for scene in sample(CAPTIONS, seed=TRAINING_SEED))
+    yield from (pair.texts for pair in tables.get("text", ()))
 
 
 def _rank_0_first(make: Any) -> Any:
