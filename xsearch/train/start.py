@@ -33,8 +33,8 @@ class Start:
 def start(recipe: Recipe, texts: Iterable[Sequence[str]], folder: Path) -> Start:
     """The model, preprocessing and vocabulary that the recipe starts from.
 
-    texts: the training texts, of each medium; the tokenizer of a fresh text tower is trained on them, and saved in `folder`
-    so that a resumed run has the same. Raises ModelError if the source model is missing.
+    texts: the training texts, of each medium; the tokenizer of a fresh text tower is trained on them, and
+    saved in `folder` so that a resumed run has the same. Raises ModelError if the source model is missing.
     """
     fresh = TOWERS if recipe.start == "scratch" else recipe.fresh
     source = None if recipe.start == "scratch" else resolve(recipe.start).folder
