@@ -57,7 +57,9 @@ def work(table: Path, out: Path, steps: int) -> None:
     )
     pairs = read_pairs(table)
     tokenizer = train_tokenizer([str(pair.other) for pair in pairs], 600, context=SMALL.text.context)
-    vision = replace(SMALL.vision, width=32, depth=1, heads=2, image_size=32, stem=(8, 16))
+    vision = replace(
+        SMALL.vision, width=32, depth=1, heads=2, image_size=32, patch=16, stem=(8, 16), blocks=()
+    )
     text = replace(SMALL.text, width=32, depth=1, heads=2, vocab=tokenizer.size)
     config = replace(SMALL, embed_dim=16, vision=vision, text=text)
     torch.manual_seed(0)

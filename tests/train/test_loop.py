@@ -27,7 +27,7 @@ TINY = replace(
     SMALL,
     embed_dim=8,
     **{
-        name: replace(getattr(SMALL, name), width=16, depth=1, heads=2, stem=())
+        name: replace(getattr(SMALL, name), width=16, depth=1, heads=2, stem=(), blocks=())
         for name in ("vision", "text", "audio", "depth", "thermal", "imu")
     },
 )

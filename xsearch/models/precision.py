@@ -10,7 +10,7 @@ from xsearch.models.config import ImageBindConfig
 __all__ = ["DTYPES", "has_fast_bf16", "precision", "training_precision"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-NARROW = 384  # narrower towers are bound by memory and Python overhead, where 16 bits gain nothing
+NARROW = 512  # narrower towers are bound by memory and Python overhead, where 16 bits gain nothing
 
 
 def precision(requested: str, device: torch.device, config: ImageBindConfig) -> torch.dtype:
