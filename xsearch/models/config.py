@@ -332,7 +332,9 @@ SMALL = ImageBindConfig(
     audio=AudioConfig(width=256, depth=0, heads=8, mels=64, stride=(16, 16), stem=(32, 64, 128, 256)),
     depth=DepthConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
     thermal=ThermalConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
-    imu=ImuConfig(width=128, depth=3, heads=4, kernel=40, head_dropout=0.0),
+    imu=ImuConfig(
+        width=128, depth=0, heads=4, samples=500, kernel=32, stem=(32, 48, 64, 96, 128), head_dropout=0.0
+    ),
     preprocessing=Preprocessing(
         text_cleaning="plain",
         video_crops=1,
