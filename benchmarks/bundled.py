@@ -25,6 +25,7 @@ from PIL import Image
 
 from benchmarks import command
 from benchmarks.figures import POSTURES, draw
+from xsearch.media.imu import WINDOW_S
 
 SEED = 0
 PICTURES = 8  # for each sound
@@ -34,7 +35,7 @@ PROMPTS = (
 )  # fmt: skip
 HEARD = ("the sound of a {}", "a recording of a {}")  # of the concepts that have sounds
 FREQUENT = 2  # captions of a picture that have a name in common show it
-DRAWN, DRAWINGS = 120, 4  # of each activity with words; for each recording
+DRAWN, WINDOWS = 120, 12  # drawings of each activity with words; windows of each recording, with one each
 SAID = ("a person {}", "someone {}", "{}", "a drawing of a person {}", "a man {}", "a woman {}")
 SPLITS = {"train": "", "val": "_val"}
 
@@ -80,12 +81,16 @@ def _named(
 
 
 def sounds(data: Path) -> Iterator[dict[str, Any]]:
+    """Sounds with pictures and photographs of the same concept."""
     rng = np.random.default_rng(SEED)
     for split, ending in SPLITS.items():
         pictures: dict[str, list[bytes]] = {}
         columns = ["concept", "jpeg"]
         for row in pq.read_table(data / f"images{ending}.parquet", columns=columns).to_pylist():
             pictures.setdefault(row["concept"], []).append(row["jpeg"])
+        for row in pq.read_table(data / f"photos{ending}.parquet", columns=["labels", "jpeg"]).to_pylist():
+            for label in row["labels"]:
+                pictures.setdefault(label, []).append(row["jpeg"])
         for row in pq.read_table(data / f"audio{ending}.parquet").to_pylist():
             some = pictures.get(row["concept"], [])
             for at in rng.permutation(len(some))[: PICTURES if split == "train" else 1]:
@@ -104,15 +109,16 @@ def drawn(rng: np.random.Generator) -> Iterator[dict[str, Any]]:
 
 
 def motions(data: Path) -> Iterator[dict[str, Any]]:
-    """Recordings with drawings of the same activity."""
+    """Windows of recordings, wherever they start, with drawings of the same activity."""
     rng = np.random.default_rng(SEED)
     for split, ending in SPLITS.items():
         for row in pq.read_table(data / f"imu{ending}.parquet").to_pylist():
-            for _ in range(DRAWINGS if split == "train" else 1):
-                picture = _jpeg(draw(row["label"], rng))
+            size = round(WINDOW_S * row["rate_hz"])
+            for _ in range(WINDOWS if split == "train" else 1):
+                start = int(rng.integers(max(len(row["samples"]) - size, 0) + 1))
                 yield {
-                    "image": picture,
-                    "other": row["samples"],
+                    "image": _jpeg(draw(row["label"], rng)),
+                    "other": row["samples"][start : start + size],
                     "rate_hz": row["rate_hz"],
                     "split": split,
                     "label": row["label"],

@@ -1,6 +1,7 @@
 """Laws of the towers: unit vectors, clips, padding, sizes, devices."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from benchmarks.plain import PlainTower
 from xsearch.errors import ModelError
 from xsearch.models import HUGE, SMALL, TOWERS, ImageBind, build_tower
+from xsearch.models.config import ImuConfig
 from xsearch.models.imagebind import TEXTS
 
 
@@ -164,14 +166,15 @@ def test_huge_is_built_on_the_meta_device_without_memory():
 
 
 def test_fresh_weights_are_reproducible_and_keep_the_scale_of_what_passes():
+    imu = ImuConfig(width=128, depth=3, heads=4, kernel=40)
+
     def weights(seed: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed)
-        return build_tower(SMALL, "imu").state_dict()
+        return build_tower(replace(SMALL, imu=imu), "imu").state_dict()
 
     first, again, other = weights(0), weights(0), weights(1)
     assert all(torch.equal(first[key], again[key]) for key in first)
     assert not torch.equal(first["pos_embed"], other["pos_embed"])
-    imu = SMALL.imu
     spread = {
         "cls_token": 0.02,
         "pos_embed": 0.02,

@@ -11,14 +11,14 @@ from xsearch.models.blocks import Residual
 from xsearch.models.checkpoint import load_tower, save_model
 from xsearch.models.imagebind import build_tower
 
-PLANES = ("vision", "audio", "depth", "thermal")
+CONVOLVED = ("vision", "audio", "depth", "thermal", "imu")
 
 
 @pytest.fixture
 def convolved(config: ImageBindConfig) -> ImageBind:
     """After one batch of training, so that its running statistics are not their start."""
     torch.manual_seed(0)
-    stems = {name: replace(getattr(config, name), stem=(4, 6), blocks=(2,)) for name in PLANES}
+    stems = {name: replace(getattr(config, name), stem=(4, 6), blocks=(2,)) for name in CONVOLVED}
     stems["vision"] = replace(stems["vision"], image_size=32, patch=8)
     model = ImageBind(replace(config, **stems)).train()
     model({"vision": torch.randn(4, 3, 32, 32), "audio": torch.randn(4, 1, 32, 204)})
@@ -39,16 +39,33 @@ def test_without_blocks_every_patch_counts_the_same(config):
 
 @torch.inference_mode()
 def test_patches_are_as_many_as_the_config_says(convolved):
-    audio = convolved.config.audio
+    audio, imu = convolved.config.audio, convolved.config.imu
     assert audio.grid == (2, 12)  # 32 x 204 halved twice is 8 x 51; patches of 4 x 4, the rest is left over
     tokens = {
         "vision": (torch.zeros(1, 3, 32, 32), 16),
         "audio": (torch.zeros(1, 1, 32, 204), 24),
         "depth": (torch.zeros(1, 1, 32, 32), 4),
         "thermal": (torch.zeros(1, 1, 48, 48), 9),
+        "imu": (torch.zeros(1, 6, imu.samples), imu.patches),
     }
+    assert [replace(imu, samples=n, stem=(4, 6), kernel=8).patches for n in (96, 97, 93)] == [12, 12, 12]
     for name, (x, patches) in tokens.items():
         assert convolved.towers[name].tokens(x).shape[1] == 1 + patches
+
+
+@torch.inference_mode()
+def test_convolutions_of_a_recording_are_along_time(convolved):
+    """As of one row: kernels have no height, and time steps beyond their reach change nothing."""
+    tower = convolved.towers["imu"]
+    x = torch.randn(1, 6, convolved.config.imu.samples)
+    later = x.clone()
+    later[..., x.shape[2] // 2 :] = 0
+    before, after = tower.stem.convs(x[:, :, None]), tower.stem.convs(later[:, :, None])
+    assert before.shape[2] == 1
+    assert all(conv.kernel_size[0] == 1 for conv in tower.modules() if isinstance(conv, torch.nn.Conv2d))
+    quarter = before.shape[3] // 4
+    torch.testing.assert_close(before[..., :quarter], after[..., :quarter])
+    assert not torch.allclose(before, after)
 
 
 @torch.inference_mode()

@@ -18,7 +18,7 @@ TINY = replace(
     SMALL,
     embed_dim=8,
     vision=replace(SMALL.vision, width=16, depth=2, heads=2, stem=(), image_size=32, drop_path=0.0),
-    imu=replace(SMALL.imu, width=16, depth=1, heads=2, samples=80),
+    imu=replace(SMALL.imu, width=16, depth=1, heads=2, stem=(), samples=80, kernel=40),
 )
 B = 8
 

@@ -18,10 +18,12 @@ from xsearch.models.tokenizer import Tokenizer, train_tokenizer
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
 from xsearch.train import Bind
-from xsearch.train.augment import augment, mask_mels
+from xsearch.train.augment import augment
 from xsearch.train.labels import codes_of, same, vocabulary
 from xsearch.train.mixing import mixed
+from xsearch.train.motions import varied_motion
 from xsearch.train.pictures import Pictures
+from xsearch.train.sounds import mask_mels, varied_sound
 from xsearch.train.table_batches import TableBatches
 from xsearch.types import Modality, Sample
 
@@ -264,6 +266,27 @@ def test_a_motion_is_turned_as_a_whole():
     lengths = np.linalg.norm(turned.data[:3], axis=0) / 9.81, np.linalg.norm(turned.data[3:], axis=0)
     np.testing.assert_allclose(lengths[0], lengths[1], rtol=1e-4)
     assert 0.9 <= lengths[0].mean() <= 1.1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_varied_tone_is_a_tone(seed):
+    """Within three semitones, and 6 dB and the frequency response (6 standard deviations of 3 dB)."""
+    hz, rate_hz = 1000, 16_000
+    tone = 0.1 * np.sin(2 * np.pi * hz * np.arange(rate_hz) / rate_hz).astype(np.float32)
+    spectrum = np.abs(np.fft.rfft(varied_sound(tone, np.random.default_rng(seed))))
+    assert abs(12 * np.log2(spectrum.argmax() / hz)) <= 3.1
+    assert abs(20 * np.log10(spectrum.max() / np.abs(np.fft.rfft(tone)).max())) < 6 + 6 * 3
+    assert len(varied_sound(tone[:0], np.random.default_rng(seed))) == 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_varied_motion_keeps_its_tempo_and_loses_what_only_fast_sensors_record(seed):
+    t = np.arange(500) / 50
+    data = np.tile(np.sin(2 * np.pi * 2 * t) + np.sin(2 * np.pi * 20 * t), (6, 1)).astype(np.float32)
+    spectrum = np.abs(np.fft.rfft(varied_motion(data, 50, np.random.default_rng(seed)))).max(axis=0)
+    hz = np.fft.rfftfreq(500, 1 / 50)
+    assert 2 * 0.85 - 0.1 <= hz[spectrum.argmax()] <= 2 * 1.15 + 0.1
+    assert spectrum[hz > 15].max() < 1e-3 * spectrum.max()
 
 
 def test_masks_are_bands():

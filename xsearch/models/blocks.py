@@ -113,15 +113,16 @@ class Trunk(nn.Module):
 
 class Residual(nn.Module):
     """ResNet's basic block (arXiv:1512.03385): [B, before, H, W] -> [B, after, H/stride, W/stride], rounded
-    up."""
+    up. kernel: odd numbers."""
 
-    def __init__(self, before: int, after: int, stride: int = 1) -> None:
+    def __init__(self, before: int, after: int, stride: int = 1, kernel: tuple[int, int] = (3, 3)) -> None:
         super().__init__()
+        padding = kernel[0] // 2, kernel[1] // 2
         self.straight = nn.Sequential(
-            nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False),
+            nn.Conv2d(before, after, kernel, stride=stride, padding=padding, bias=False),
             nn.BatchNorm2d(after),
             nn.ReLU(),
-            nn.Conv2d(after, after, 3, padding=1, bias=False),
+            nn.Conv2d(after, after, kernel, padding=padding, bias=False),
             nn.BatchNorm2d(after),
         )
         self.shortcut = nn.Sequential()

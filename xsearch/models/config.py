@@ -56,7 +56,7 @@ class TowerConfig:
     drop_path: float = 0.0  # of the last block; increases linearly from 0 at the first
     # Channels of residual convolutions of stride 2 before the patch projection, whose patches shrink
     # accordingly. With about 10,000 pictures they learn what attention alone does not (see the bundled model
-    # card). The official model has none; text and IMU never have.
+    # card). The official model has none; text never has.
     stem: tuple[int, ...] = ()
     blocks: tuple[int, ...] = ()  # of each convolution but the first: residual blocks; by default one
 
@@ -115,6 +115,11 @@ class ImuConfig(TowerConfig):
     kernel: int = 8  # time steps of one patch
     head_dropout: float = 0.5
     logit_scale: float = 5.0
+
+    @property
+    def patches(self) -> int:
+        """Number of patches; time steps that do not fill one are dropped."""
+        return math.ceil(self.samples / 2 ** len(self.stem)) // (self.kernel >> len(self.stem))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,10 +259,13 @@ def _checked(part: Any, fields: dict[str, Any], of: str) -> Any:
     made = part(**{name: _value(value, hints[name], f"{of}.{name}") for name, value in fields.items()})
     if isinstance(made, TowerConfig) and made.width % made.heads:
         raise ValueError(f"{of}.width is {made.width}, not divisible by {made.heads} heads")
-    if isinstance(made, VisionConfig | AudioConfig | DepthConfig | ThermalConfig):
-        sides = (*made.kernel, *made.stride) if isinstance(made, AudioConfig) else (made.patch,)
-        if min(sides) < 2 ** len(made.stem):
-            raise ValueError(f"{of}.stem has {len(made.stem)} convolutions, too many for {min(sides)} pixels")
+    if isinstance(made, VisionConfig | AudioConfig | DepthConfig | ThermalConfig | ImuConfig):
+        if isinstance(made, AudioConfig):
+            side = min(*made.kernel, *made.stride)
+        else:
+            side = made.kernel if isinstance(made, ImuConfig) else made.patch
+        if side < 2 ** len(made.stem):
+            raise ValueError(f"{of}.stem has {len(made.stem)} convolutions, too many for {side} pixels")
         if len(made.blocks) not in (0, len(made.stem) - 1):
             raise ValueError(f"{of}.blocks has {len(made.blocks)} entries for {len(made.stem)} convolutions")
     return made
@@ -324,7 +332,9 @@ SMALL = ImageBindConfig(
     audio=AudioConfig(width=256, depth=0, heads=8, mels=64, stride=(16, 16), stem=(32, 64, 128, 256)),
     depth=DepthConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
     thermal=ThermalConfig(width=192, depth=0, heads=6, image_size=80, stem=(24, 48, 96, 192)),
-    imu=ImuConfig(width=128, depth=3, heads=4, kernel=40, head_dropout=0.0),
+    imu=ImuConfig(
+        width=128, depth=0, heads=4, samples=500, kernel=32, stem=(32, 48, 64, 96, 128), head_dropout=0.0
+    ),
     preprocessing=Preprocessing(
         text_cleaning="plain",
         video_crops=1,

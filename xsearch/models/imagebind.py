@@ -44,7 +44,10 @@ TEXTS = 64  # per forward pass of the text tower
 
 
 class Stem(nn.Module):
-    """Media -> tokens: optional convolutions, patch projection without bias, and a norm (not for vision)."""
+    """Media -> tokens: optional convolutions, patch projection without bias, and a norm (not for vision).
+
+    is_series: the media are one row, and so are the kernels.
+    """
 
     def __init__(
         self,
@@ -53,16 +56,19 @@ class Stem(nn.Module):
         channels: Sequence[int] = (),
         blocks: Sequence[int] = (),
         norm: bool = True,
+        is_series: bool = False,
     ) -> None:
         super().__init__()
+        largest, kernel = ((1, 5), (1, 5)) if is_series else ((5, 5), (3, 3))
         self.convs = nn.Sequential()
         if channels[1:]:
-            first = nn.Conv2d(channels[0], channels[1], 5, stride=2, padding=2, bias=False)
+            padding = largest[0] // 2, largest[1] // 2
+            first = nn.Conv2d(channels[0], channels[1], largest, stride=2, padding=padding, bias=False)
             self.convs.extend([first, nn.BatchNorm2d(channels[1]), nn.ReLU()])
         counts = blocks or [1] * len(channels[2:])
         for (before, after), count in zip(pairwise(channels[1:]), counts, strict=True):
-            self.convs.append(Residual(before, after, stride=2))
-            self.convs.extend(Residual(after, after) for _ in range(count - 1))
+            self.convs.append(Residual(before, after, stride=2, kernel=kernel))
+            self.convs.extend(Residual(after, after, kernel=kernel) for _ in range(count - 1))
         self.proj = proj
         self.norm = nn.LayerNorm(len(proj.weight), eps=1e-5) if norm else nn.Identity()
 
@@ -262,17 +268,26 @@ class ImuTower(Tower):
     def __init__(self, config: ImuConfig, embed_dim: int) -> None:
         super().__init__(config, embed_dim, head_dropout=config.head_dropout)
         D, self.kernel = config.width, config.kernel
-        self.stem = Stem(nn.Linear(6 * config.kernel, D, bias=False))
+        steps = config.kernel >> len(config.stem)
+        proj: nn.Conv2d | nn.Linear = nn.Linear(6 * steps, D, bias=False)
+        if config.stem:
+            proj = nn.Conv2d(config.stem[-1], D, (1, steps), steps, bias=False)
+        self.stem = Stem(proj, channels=(6, *config.stem), blocks=config.blocks, is_series=True)
         self.cls_token = nn.Parameter(torch.empty(1, 1, D))
-        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.samples // config.kernel, D))
+        self.pos_embed = nn.Parameter(torch.empty(1, 1 + config.patches, D))
         self.register_buffer("log_logit_scale", torch.tensor(math.log(config.logit_scale)))
 
     def tokens(self, x: Tensor) -> Tensor:
         """[B, 6, T] -> [B, 1+L, D]; time steps that do not fill a patch are dropped."""
         if x.ndim != 3 or x.shape[1] != 6:
             raise ModelError(f"IMU recordings are [B, 6, samples], got {list(x.shape)}")
-        patches = x.unfold(-1, self.kernel, self.kernel).transpose(1, 2).flatten(2)  # [B, L, 6*kernel]
-        return self.with_class_token(self.stem.norm(self.stem.proj(patches)))
+        if len(self.stem.convs):
+            grid = self.stem.proj(self.stem.convs(x[:, :, None]))  # [B, D, 1, L]
+            patches = grid.flatten(2).transpose(1, 2)  # [B, L, D]
+        else:
+            patches = x.unfold(-1, self.kernel, self.kernel).transpose(1, 2).flatten(2)  # [B, L, 6*kernel]
+            patches = self.stem.proj(patches)  # [B, L, D]
+        return self.with_class_token(self.stem.norm(patches))
 
 
 class TextTower(Tower):

@@ -6,21 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from torch import Tensor
 
-from xsearch.scenes.motion import rotation
+from xsearch.train.motions import varied_motion
 from xsearch.train.recipe import Bind
+from xsearch.train.sounds import varied_sound
 from xsearch.types import Modality, Sample
 
-__all__ = ["augment", "mask_mels"]
+__all__ = ["augment"]
 
 MIN_AREA = {"weak": 0.6, "strong": 0.35}  # of the largest square crop; the paper's minimum is 0.08
 JITTER = 0.4  # brightness, contrast, colour (the paper's Table 9)
 GREY_PROBABILITY, ERASE_PROBABILITY = 0.1, 0.25
-GAIN_DB, NOISE_DB = 6.0, (20.0, 50.0)
-MELS, FRAMES = 12, 40  # the widest masks, of 128 mels and 200 frames (the paper masks 12 mels)
-TURN, SCALE = np.pi / 12, 0.1  # of an IMU recording: radians, relative
-LOW_PASS_HZ = (5.0, 20.0)  # IMUs differ in bandwidth
 
 
 def augment(
@@ -41,28 +37,15 @@ def augment(
     if partner is None or not bind.other:
         return picture, partner
     if partner.modality == Modality.AUDIO:
-        return picture, replace(partner, data=_sound(partner.data, rng))
+        return picture, replace(partner, data=varied_sound(partner.data, rng))
     if partner.modality == Modality.IMU:
         assert partner.rate_hz
-        return picture, replace(partner, data=_motion(partner.data, partner.rate_hz, rng))
+        return picture, replace(partner, data=varied_motion(partner.data, partner.rate_hz, rng))
     if partner.modality == Modality.THERMAL:
         contrast, shift = rng.uniform(0.7, 1.3), rng.uniform(-0.1, 0.1)
         data = np.clip((partner.data - 0.5) * contrast + 0.5 + shift, 0, 1)
         return picture, replace(partner, data=data.astype(np.float32))
     return picture, partner
-
-
-def mask_mels(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """Set one band of mels and one range of frames of each clip to the mean (SpecAugment, arXiv:1904.08779).
-
-    x: float32 [S, 1, mels, frames], modified in place and returned.
-    """
-    for clip in x:
-        for axis, most in ((1, MELS * x.shape[2] // 128), (2, FRAMES * x.shape[3] // 200)):
-            width = int(rng.integers(most + 1))
-            start = int(rng.integers(x.shape[axis + 1] - width + 1))
-            clip.narrow(axis, start, width).zero_()
-    return x
 
 
 def _box(width: int, height: int, side: float, place: np.ndarray) -> tuple[int, int, int, int]:
@@ -93,23 +76,3 @@ def _jittered(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         image = image.copy()
         image.paste(colour, box)
     return image
-
-
-def _sound(data: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Rolled in time, with a random gain and a little noise."""
-    x = np.roll(data, int(rng.integers(max(len(data), 1)))) * 10 ** (rng.uniform(-GAIN_DB, GAIN_DB) / 20)
-    rms = float(np.sqrt(np.mean(np.square(x)))) if len(x) else 0.0
-    noise = rms * 10 ** (-rng.uniform(*NOISE_DB) / 20)
-    return (x + noise * rng.standard_normal(len(x))).astype(np.float32)
-
-
-def _motion(data: np.ndarray, rate_hz: float, rng: np.random.Generator) -> np.ndarray:
-    """Rolled in time, rotated and scaled a little, and half of the time low-pass filtered."""
-    x = np.roll(data, int(rng.integers(data.shape[1])), axis=1)
-    turn = rotation(rng.standard_normal(3), rng.uniform(-TURN, TURN))
-    x = np.concatenate([turn @ x[:3], turn @ x[3:]]) * rng.uniform(1 - SCALE, 1 + SCALE)
-    if rng.random() < 0.5:
-        spectrum = np.fft.rfft(x, axis=1)
-        spectrum[:, np.fft.rfftfreq(x.shape[1], 1 / rate_hz) > rng.uniform(*LOW_PASS_HZ)] = 0
-        x = np.fft.irfft(spectrum, x.shape[1], axis=1)
-    return x.astype(np.float32)

@@ -17,11 +17,12 @@ from tqdm import tqdm
 from xsearch.errors import MediaError, Unreadable, UsageError
 from xsearch.models.transforms import Preprocess
 from xsearch.pairs import Pairs
-from xsearch.train.augment import augment, mask_mels
+from xsearch.train.augment import augment
 from xsearch.train.labels import codes_of, same, vocabulary
 from xsearch.train.mixing import mixed
 from xsearch.train.pictures import Pictures
 from xsearch.train.recipe import Bind
+from xsearch.train.sounds import mask_mels
 from xsearch.train.texts import Texts
 from xsearch.types import Modality, Sample
 
