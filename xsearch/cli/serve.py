@@ -62,7 +62,7 @@ def serve(
     optional_module("fastapi", "serve")
     import xsearch
     from xsearch.serve.app import create_app
-    from xsearch.serve.run import listen, serve
+    from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
     from xsearch.store import default_collection
 
@@ -89,7 +89,7 @@ def serve(
 
             webbrowser.open(page)
 
-    serve(app, listening, settings, started)
+    uvicorn_server(app, settings, started).run([listening])
 
 
 def _in_url(host: str) -> str:
