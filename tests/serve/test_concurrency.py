@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -41,7 +42,8 @@ def test_no_answer_fails_or_mixes_states(live: Live, tmp_path: Path, monkeypatch
     write(folder, 0)
     Collection.create(tmp_path / "c", backend=FakeBackend()).ingest(folder)
     port = live(open_fake(tmp_path / "c")).state.server.settings.port
-    texts: dict[int, list[str]] = {}
+    first = open_fake(tmp_path / "c").snapshot()
+    texts = {first.manifest.generation: sorted(first.table(["text"])["text"].to_pylist())}
     is_over, answers, problems = Event(), list[tuple[int, list[str]]](), list[Any]()
 
     def published(writer: Writer, manifest: Manifest, publish: Any = Writer._publish) -> None:
@@ -51,18 +53,16 @@ def test_no_answer_fails_or_mixes_states(live: Live, tmp_path: Path, monkeypatch
     monkeypatch.setattr(Writer, "_publish", published)
 
     def load(options: dict[str, Any]) -> None:
-        connection, last = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
-        while not is_over.is_set():
-            status, answer = ask(connection, {"parts": [{"text": "red"}], "top": 50, **options})
-            if status != 200:
-                problems.append(answer)
-                return
-            if answer["generation"] < last:
-                problems.append(answer)
-            last = answer["generation"]
-            answers.append((last, sorted(hit["text"] for hit in answer["hits"])))
-            time.sleep(0.01)
-        connection.close()
+        last = 0
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
+            while not is_over.is_set():
+                status, answer = ask(connection, {"parts": [{"text": "red"}], "top": 50, **options})
+                if status != 200 or answer["generation"] < last:
+                    problems.append(answer)
+                    return
+                last = answer["generation"]
+                answers.append((last, sorted(hit["text"] for hit in answer["hits"])))
+                time.sleep(0.01)
 
     options: list[dict[str, Any]] = [
         {},
@@ -86,9 +86,10 @@ def test_no_answer_fails_or_mixes_states(live: Live, tmp_path: Path, monkeypatch
         for thread in threads:
             thread.join()
     assert not problems, problems[:2]
-    assert not [answer for answer in answers if texts.get(answer[0], answer[1]) != answer[1]]
-    assert len({generation for generation, _ in answers} & texts.keys()) >= ROUNDS
-    _, answer = ask(http.client.HTTPConnection("127.0.0.1", port), {"parts": [{"text": "red"}]})
+    assert not [answer for answer in answers if texts[answer[0]] != answer[1]]
+    assert len({generation for generation, _ in answers}) >= ROUNDS
+    with closing(http.client.HTTPConnection("127.0.0.1", port)) as connection:
+        _, answer = ask(connection, {"parts": [{"text": "red"}]})
     assert {hit["text"].split()[1] for hit in answer["hits"]} == {f"word{ROUNDS}"}
 
 
