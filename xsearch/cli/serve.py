@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -89,7 +90,9 @@ def serve(
 
             webbrowser.open(page)
 
-    uvicorn_server(app, settings, started).run([listening])
+    with suppress(KeyboardInterrupt):  # by which it is told to stop
+        uvicorn_server(app, settings, started).run([listening])
+    output.note("stopped")
 
 
 def _in_url(host: str) -> str:
