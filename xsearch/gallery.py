@@ -181,7 +181,7 @@ def _rendered(template: str, **content: Any) -> str:
 def _style() -> str:
     loader = environment().loader
     assert loader is not None
-    return loader.get_source(environment(), "page.css")[0]
+    return "".join(loader.get_source(environment(), name)[0] for name in ("tokens.css", "page.css"))
 
 
 @cache
