@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from xsearch.gallery import details
+from xsearch.gallery import formatted
 from xsearch.serve.contract import Hit, Item, ItemDetail
 from xsearch.serve.texts import Texts
 from xsearch.types import Modality
 
-__all__ = ["Stretch", "box", "clock", "facts", "figure", "length", "marked", "ratio", "scores", "timeline", "window"]
+__all__ = ["Stretch", "box", "clock", "facts", "figure", "fragment", "length", "marked", "ratio", "scores", "timeline", "window"]
 
 RATIOS = {Modality.AUDIO: 1.9, Modality.TEXT: 1.5, Modality.IMU: 4 / 3}  # width to height of what has no pixels
 UNKNOWN = 4 / 3
@@ -53,6 +53,11 @@ def window(item: Item) -> str:
 def clock(item: Item) -> str:
     """Return the second at which a video's window begins; if it is the whole file, how long it is."""
     return window(item).partition("–")[0]
+
+
+def fragment(item: Item) -> str:
+    """Return the media fragment by which a browser plays the window of an item alone."""
+    return "" if item.end_s is None else f"#t={item.start_s or 0:g},{item.end_s:g}"
 
 
 def length(item: Item) -> str:
@@ -121,7 +126,7 @@ def facts(item: ItemDetail, t: Texts) -> Iterator[tuple[str, str]]:
         yield t("fact.copies"), f"{len(item.file.copies):,}"
     known = ("width", "height", "bytes", "mime", "mtime_ns", "sha256", "duration_s", "unknown_share")
     for name, value in extra.items():
-        if name not in known and (shown := details(value)):
+        if name not in known and (shown := formatted(value)):
             yield t.title(f"facet.{name}", name.replace("_", " ")), shown
     yield t("fact.id"), str(item.id)
 
@@ -171,5 +176,3 @@ def timeline(item: ItemDetail) -> list[Stretch]:
         )
         for at, each in enumerate(windows)
     ]
-
-

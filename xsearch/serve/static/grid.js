@@ -4,6 +4,7 @@ import justified from "./vendor/justified-layout/justified-layout.esm.js";
 const GAP = 12;
 const CAPTION = 26; // of page.css
 const SCORES = 18;
+const AHEAD = 900; // pixels before the end, where more tiles are requested
 
 const rowHeight = (width) => Math.min(250, Math.max(140, 112 + 0.075 * width));
 
@@ -21,7 +22,7 @@ export function lay(grid) {
     tile.style.setProperty("--height", `${height}px`);
   });
   const next = grid.querySelector(":scope > .next");
-  if (next) next.style.top = `${bottom}px`;
+  if (next) Object.assign(next.style, { top: `${Math.max(0, bottom - AHEAD)}px`, height: `${AHEAD + 64}px` });
   grid.style.height = `${bottom + (next ? 64 : 0)}px`;
   grid.dataset.laid = "";
 }

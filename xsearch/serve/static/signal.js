@@ -27,12 +27,13 @@ async function motion(place, { series, unit }) {
   }
 }
 
-function range(legend, { low, high, kind, colours }) {
-  const [left, right] = legend.querySelectorAll("i");
-  if (colours.length) legend.querySelector("b").style.background = `linear-gradient(to right, ${colours.join(", ")})`;
-  if (kind !== "depth" || low === null) return;
-  left.textContent = `${low.toPrecision(2)} m`;
-  right.textContent = `${high.toPrecision(2)} m`;
+function range(place, { kind, legend }) {
+  if (legend.length < 2) return;
+  const [left, right] = place.querySelectorAll("i");
+  place.querySelector("b").style.background = `linear-gradient(to right, ${legend.map(({ colour }) => colour).join(", ")})`;
+  if (kind !== "depth") return;
+  left.textContent = `${legend[0].value.toPrecision(2)} m`;
+  right.textContent = `${legend.at(-1).value.toPrecision(2)} m`;
 }
 
 export async function draw() {
