@@ -1,4 +1,4 @@
-"""Requests and answers of the server, of which its OpenAPI document is made. tests/serve/openapi.json freezes it.
+"""Requests and answers of the server: its OpenAPI document, which tests/serve/openapi.json freezes.
 
 Requests refuse what they do not know. Answers may gain fields, and lose none within `/v1`.
 """
@@ -22,6 +22,7 @@ __all__ = [
     "Facets",
     "File",
     "Form",
+    "Health",
     "Held",
     "Hit",
     "Info",
@@ -29,17 +30,22 @@ __all__ = [
     "ItemDetail",
     "Items",
     "Limits",
+    "Login",
     "MapPoints",
     "Model",
     "Options",
     "Part",
     "PartAnswer",
     "Position",
+    "PositionRequest",
     "Problem",
     "QueryAnswer",
     "SearchRequest",
     "SearchResponse",
     "Signal",
+    "Similar",
+    "State",
+    "Stop",
     "Upload",
     "Window",
     "Writer",
@@ -55,7 +61,7 @@ MAX_ID = (1 << 63) - 1
 
 Id = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
 UploadId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-Number = Annotated[float, Field(allow_inf_nan=False)]
+Number = Annotated[float, Field(ge=-1e6, le=1e6, allow_inf_nan=False)]
 
 
 class Request(BaseModel):
@@ -118,6 +124,32 @@ class SearchRequest(Options):
     """A query, as a sum of parts, and its options."""
 
     parts: Parts
+
+
+class Similar(Options):
+    """The options of a search with an item."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    exclude_self: bool = True
+
+
+class PositionRequest(Request):
+    """A query, as a sum of parts."""
+
+    parts: Parts
+
+
+class Login(Request):
+    """The token of the server."""
+
+    token: Annotated[str, Field(max_length=1000)]
+
+
+class Health(BaseModel):
+    """That the server is up."""
+
+    status: Literal["ok"]
 
 
 class EmbedRequest(Request):
@@ -188,14 +220,14 @@ class Hit(Item):
 
 
 class SearchResponse(BaseModel):
-    """The answer to a query, of one state of the collection. As JSON lines: the same without hits, then each."""
+    """The answer to a query, of one state of the collection. As JSON lines: it without hits, then each."""
 
     collection: str
     generation: int
     query: QueryAnswer
     hits: list[Hit]
     offset: int
-    more: bool = Field(description="Whether there are hits after these.")
+    more: bool = Field(description="Whether there may be hits after these.")
     found: bool = Field(description="Whether some hit is nearer than by chance, or matches by its words.")
     remark: str = Field(description="The sentence for people if nothing is like the query.")
     nearest_expected: float | None
@@ -244,6 +276,13 @@ class ItemDetail(Item):
     problem: str = Field(description="Why the file cannot be opened, empty if it can.")
 
 
+class Stop(BaseModel):
+    """A value and its colour, #rrggbb."""
+
+    value: float
+    colour: str
+
+
 class Signal(BaseModel):
     """Numbers to draw: peaks of a sound, axes of a motion, the range of a depth map or thermal picture."""
 
@@ -254,9 +293,7 @@ class Signal(BaseModel):
     series: dict[str, list[float]] = Field(
         description="peak (audio, 0..1), or time_s, accel_x … gyro_z; evenly spaced, at most 1000 each."
     )
-    low: float | None = Field(None, description="Of the colour map: metres, or 0..1.")
-    high: float | None = None
-    colours: list[str] = Field(default=[], description="Of the colour map from low to high, #rrggbb.")
+    legend: list[Stop] = Field(default=[], description="Of a colour map, by falling or rising value.")
 
 
 class Upload(BaseModel):
@@ -328,6 +365,15 @@ class Writer(BaseModel):
     pid: int
     host: str
     since: str
+
+
+class State(BaseModel):
+    """An event of `GET /v1/events`."""
+
+    collection: str
+    generation: int
+    items: int
+    writer: Writer | None
 
 
 class Limits(BaseModel):
