@@ -41,10 +41,28 @@ def test_defaults_are_left_out() -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["p=item:x", "p=item:-1", "p=upload:../../etc", "p=text:", "p=9e99*text:a", "p=image:a", "kind=picture",
-     "f=:x", "sort=size", "rank=best", "cut=1", "cut=audio:nan", "cut=audio:-1", "cut=smell:1", "beyond=x",
-     "view=x", "item=x", "item=" + "9" * 30, "fold=x"],
-)  # fmt: skip
+    [
+        "p=item:x",
+        "p=item:-1",
+        "p=upload:../../etc",
+        "p=text:",
+        "p=9e99*text:a",
+        "p=image:a",
+        "kind=picture",
+        "f=:x",
+        "sort=size",
+        "rank=best",
+        "cut=1",
+        "cut=audio:nan",
+        "cut=audio:-1",
+        "cut=smell:1",
+        "beyond=x",
+        "view=x",
+        "item=x",
+        "item=" + "9" * 30,
+        "fold=x",
+    ],
+)
 def test_what_cannot_be_understood_is_left_out(query: str) -> None:
     assert read(query) == Address()
 

@@ -1,6 +1,6 @@
 """The address of the page, which is the query: what it searches for, among what, and how it is shown.
 
-    /?q=a+dog&p=0.5*upload:<id>&p=-1*item:17&kind=image&f=camera:Pixel+7&cut=audio:0.1&sort=date
+/?q=a+dog&p=0.5*upload:<id>&p=-1*item:17&kind=image&f=camera:Pixel+7&cut=audio:0.1&sort=date
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from starlette.datastructures import QueryParams
 from xsearch.serve.contract import MAX_ID, MAX_PARTS, MAX_TEXT, MAX_WEIGHT, Part
 from xsearch.types import Modality, Rank, Sort
 
-__all__ = ["CUT", "Address", "Term", "Layout"]
+__all__ = ["CUT", "Address", "Layout", "Term"]
 
 Layout = Literal["list", "kinds", "map"]
 CUT = 1.0  # `expected` up to which a hit is shown in full: what `Hit.by_chance` says
@@ -75,7 +75,9 @@ class Address:
     where: str = ""
     sort: Sort | None = None
     rank: Rank = Rank.BALANCED
-    cut: dict[str, float] = field(default_factory=dict)  # the greatest `expected` by kind; "all" for the others
+    cut: dict[str, float] = field(
+        default_factory=dict
+    )  # the greatest `expected` by kind; "all" for the others
     beyond: Literal["dim", "hide"] = "dim"
     fold: bool = True  # near duplicates
     view: Layout = "list"
@@ -91,7 +93,9 @@ class Address:
             q=" ".join(one("q", "").split())[:MAX_TEXT],
             p=tuple(filter(None, map(Term.read, many("p"))))[: MAX_PARTS - 1],
             kind=tuple(kind for kind in Modality if kind in many("kind")),
-            f=tuple((column, value) for column, _, value in (each.partition(":") for each in many("f")) if column),
+            f=tuple(
+                (column, value) for column, _, value in (each.partition(":") for each in many("f")) if column
+            ),
             where=one("where", "").strip(),
             sort=next((sort for sort in Sort if sort == one("sort")), None),
             rank=next((rank for rank in Rank if rank == one("rank")), Rank.BALANCED),
@@ -139,7 +143,8 @@ class Address:
         """The link that adds a kind or a facet's value, or takes it away."""
         values: Sequence[Any] = getattr(self, name)
         kept = tuple(each for each in values if each != value)
-        return self.url(item=None, **{name: kept if len(kept) < len(values) else (*values, value)})
+        changes: dict[str, Any] = {name: kept if len(kept) < len(values) else (*values, value)}
+        return self.url(item=None, **changes)
 
 
 def _cut(written: str) -> tuple[str, float] | None:

@@ -1,10 +1,10 @@
 """The page: what its address asks for, rendered. The modules in `static` make links and forms work in place.
 
-    /              results or items, as a list, in a column for each kind, or on the map
-    /more          the tiles that follow
-    /facets        what there is to filter by
-    /item/{id}     the panel of an item; /near/{id}: its neighbours of every kind
-    /tokens.css    colours, type and radii, which saved pages have too
+/              results or items, as a list, in a column for each kind, or on the map
+/more          the tiles that follow
+/facets        what there is to filter by
+/item/{id}     the panel of an item; /near/{id}: its neighbours of every kind
+/tokens.css    colours, type and radii, which saved pages have too
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from os.path import commonpath
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,22 +25,34 @@ from fastapi import APIRouter, Request, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
+from starlette.staticfiles import StaticFiles
 
 from xsearch import gallery
 from xsearch.errors import XsearchError
 from xsearch.query import as_modalities
 from xsearch.serve import facets, items, tiles
 from xsearch.serve.address import Address, Term
-from xsearch.serve.contract import MAX_TOP, Facet, Hit, Item, ItemDetail, Part, Problem, SearchRequest, SearchResponse
+from xsearch.serve.contract import (
+    MAX_TOP,
+    Facet,
+    Hit,
+    Item,
+    ItemDetail,
+    Part,
+    Problem,
+    SearchRequest,
+    SearchResponse,
+)
 from xsearch.serve.folds import Fold, folded
 from xsearch.serve.problems import Refusal, refusal
 from xsearch.serve.routes.items import item as describe
+from xsearch.serve.server import Server
 from xsearch.serve.shelf import Held
 from xsearch.serve.texts import Texts, preferred
 from xsearch.store import Snapshot
-from xsearch.types import Modality, Sort
+from xsearch.types import Modality
 
-__all__ = ["router"]
+__all__ = ["Static", "router"]
 
 PAGE = 48  # tiles that come at once
 COLUMN = 24  # in the column of a kind
@@ -56,12 +69,14 @@ router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
 @router.get("/")
 async def page(request: Request) -> Response:
     """The page of an address; with a problem in place of results if they cannot be had."""
-    visit = Visit(request)
     status, results = 200, dict[str, Any]()
     try:
+        visit = Visit(request)
         results = await _results(visit, 0)
     except (XsearchError, Refusal) as error:
         problem = (error if isinstance(error, Refusal) else refusal(error)).problem
+        if problem.type.endswith(":no-collection"):
+            visit = Visit(request, Address())
         status, results = problem.status, {"problem": _explained(visit, problem)}
     chips = [chip for chip in visit.chips if chip.term in visit.address.p]
     name = results.pop("name", "") or _formula(visit.chips, always=True)
@@ -75,6 +90,8 @@ async def page(request: Request) -> Response:
         "name": name,
         "home": Address(collection=visit.address.collection).url(),
         "theme": visit.theme,
+        "collection": visit.held.name,
+        "collections": _collections(visit),
         "chips": chips,
         "formula": _formula(visit.chips),
         "kinds": [(str(kind), f"{counts[kind]:,}") for kind in Modality if counts.get(kind)],
@@ -143,6 +160,15 @@ def tokens() -> Response:
     return Response(style, media_type="text/css", headers={"cache-control": "no-cache"})
 
 
+class Static(StaticFiles):
+    """Files of the page, which browsers keep and ask about."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["cache-control"] = "no-cache"
+        return response
+
+
 @dataclass(frozen=True, slots=True)
 class Chip:
     """A part of the query, as the search bar shows it."""
@@ -165,9 +191,9 @@ class Chip:
 class Visit:
     """A request for a page: its address, its collection, the language and theme of who asks."""
 
-    def __init__(self, request: Request) -> None:
-        self.server = request.app.state.server
-        self.address = Address.read(request.query_params)
+    def __init__(self, request: Request, address: Address | None = None) -> None:
+        self.server: Server = request.app.state.server
+        self.address = Address.read(request.query_params) if address is None else address
         self.held: Held = self.server.shelf.get(self.address.collection or None)
         language = preferred(request.cookies.get("language"), request.headers.get("accept-language", ""))
         self.t = Texts.of(language)
@@ -275,7 +301,7 @@ async def _results(visit: Visit, offset: int) -> dict[str, Any]:
 
 
 async def _found(visit: Visit, offset: int) -> tuple[SearchResponse, list[Fold]]:
-    """Return an answer and its hits from the first on, up to one more than are shown, folded and within the cut."""
+    """Return an answer and its hits from the first to one more than are shown, folded, within the cut."""
     address, needed = visit.address, offset + PAGE + 1
     is_cut = address.beyond == "hide" or address.sort is not None
     bound = max(address.cut_of(kind) for kind in Modality)
@@ -367,7 +393,7 @@ async def _columns(visit: Visit) -> dict[str, Any]:
 
 
 def _joined(held: Held, chosen: Iterable[tuple[str, str]], where: str) -> str | None:
-    """Return one expression for values of columns, of which an item has one each, and a further expression."""
+    """Return one expression: any of the chosen values of each column, and a further expression."""
     columns: dict[str, list[str]] = {}
     for column, value in chosen:
         columns.setdefault(column, []).append(_selecting(held.view().snapshot, column, value))
@@ -417,9 +443,12 @@ def _facets(visit: Visit) -> list[dict[str, Any]]:
 
 
 def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
+    """A facet with its links; folders without what all of them begin with."""
+    local = [choice.value for choice in facet.values if choice.value.startswith("/")]
+    root = f"{commonpath(local)}/" if facet.column == "folder" and local else ""
     choices = [
         {
-            "label": choice.value,
+            "label": choice.value.removeprefix(root) or choice.value,
             "count": f"{choice.count:,}",
             "href": visit.address.toggled("f", (facet.column, choice.value)),
             "on": (facet.column, choice.value) in visit.address.f,
@@ -436,7 +465,9 @@ async def _panel(visit: Visit, id: int) -> dict[str, Any]:
     except Refusal as error:
         return {"missing": error.problem}
     detail = ItemDetail.model_validate_json(described.body)
-    near = linked(f"/near/{id}", **({"collection": visit.address.collection} if visit.address.collection else {}))
+    near = linked(
+        f"/near/{id}", **({"collection": visit.address.collection} if visit.address.collection else {})
+    )
     return {"detail": detail, "timeline": tiles.timeline(detail), "near_url": near}
 
 
@@ -454,10 +485,12 @@ def _formula(chips: Sequence[Chip], *, always: bool = False) -> str:
 
 def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
     """A problem with what to do about it."""
-    address, actions = visit.address, []
+    address, actions = visit.address, list[dict[str, str]]()
     more: Mapping[str, Any] = problem.model_extra or {}
-    for near in list(more.get("near", ()))[:4]:
-        actions.append({"label": near, "href": replace(address, q=near, p=(), item=None).url()})
+    actions += [
+        {"label": near, "href": address.url(q=near, p=(), item=None)}
+        for near in list(more.get("near", ()))[:4]
+    ]
     if gone := [chip.term for chip in visit.chips if chip.problem]:
         kept = tuple(term for term in address.p if term not in gone)
         actions.append({"label": visit.t("problem.without"), "href": address.url(p=kept, item=None)})
@@ -466,6 +499,18 @@ def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
     home = Address(collection=address.collection).url()
     actions.append({"label": visit.t("problem.anyway"), "href": home})
     return {"title": problem.title, "detail": problem.detail, "actions": actions}
+
+
+def _collections(visit: Visit) -> list[dict[str, str]]:
+    """The collections of the server, the first without its name in the address."""
+    return [
+        {
+            "name": held.name,
+            "items": f"{len(held.collection.snapshot()):,}",
+            "href": Address(collection="" if held is visit.server.shelf.first else held.name).url(),
+        }
+        for held in visit.server.shelf
+    ]
 
 
 def _level(bound: float) -> float:

@@ -1,4 +1,4 @@
-"""The texts of the page in a language: `static/texts/texts.<language>.json`, which the page's modules read too."""
+"""The texts of the page: `static/texts/texts.<language>.json`, which its modules read too."""
 
 from __future__ import annotations
 

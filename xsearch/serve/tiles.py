@@ -14,9 +14,26 @@ from xsearch.serve.contract import Hit, Item, ItemDetail
 from xsearch.serve.texts import Texts
 from xsearch.types import Modality
 
-__all__ = ["Stretch", "box", "clock", "facts", "figure", "fragment", "length", "marked", "ratio", "scores", "timeline", "window"]
+__all__ = [
+    "Stretch",
+    "box",
+    "clock",
+    "facts",
+    "figure",
+    "fragment",
+    "length",
+    "marked",
+    "ratio",
+    "scores",
+    "timeline",
+    "window",
+]
 
-RATIOS = {Modality.AUDIO: 1.9, Modality.TEXT: 1.5, Modality.IMU: 4 / 3}  # width to height of what has no pixels
+RATIOS = {
+    Modality.AUDIO: 1.5,
+    Modality.TEXT: 1.5,
+    Modality.IMU: 4 / 3,
+}  # width to height of what has no pixels
 UNKNOWN = 4 / 3
 NARROW, WIDE = 0.56, 2.4  # beyond, a tile shows the middle
 TIMELINE = 1000  # units of width
@@ -91,7 +108,8 @@ def marked(text: str, words: Sequence[str]) -> Markup:
     pattern = re.compile(rf"(\b(?:{'|'.join(long)})\w{{0,3}}\b)", re.IGNORECASE)
     pieces = pattern.split(text)
     return Markup("").join(
-        Markup("<mark>{}</mark>").format(piece) if at % 2 else escape(piece) for at, piece in enumerate(pieces)
+        Markup("<mark>{}</mark>").format(piece) if at % 2 else escape(piece)
+        for at, piece in enumerate(pieces)
     )
 
 
@@ -134,13 +152,14 @@ def facts(item: ItemDetail, t: Texts) -> Iterator[tuple[str, str]]:
 def size(bytes: int) -> str:
     """Format a number of bytes.
 
-    >>> size(900), size(2_340_000)
-    ('900 B', '2.3 MB')
+    >>> size(900), size(2_340_000), size(250_000)
+    ('900 B', '2.3 MB', '250 kB')
     """
     if bytes < 1000:
         return f"{bytes} B"
     step = min(int(math.log10(bytes)) // 3, 4)
-    return f"{bytes / 1000**step:.2g} {('kB', 'MB', 'GB', 'TB')[step - 1]}"
+    number = bytes / 1000**step
+    return f"{number:.{1 if number < 10 else 0}f} {('kB', 'MB', 'GB', 'TB')[step - 1]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +176,9 @@ class Stretch:
 
 def timeline(item: ItemDetail) -> list[Stretch]:
     """Return the windows of the same kind in an item's file, in the order of time; [] if it has no time."""
-    windows = [each for each in item.file.windows if each.modality == item.modality and each.end_s is not None]
+    windows = [
+        each for each in item.file.windows if each.modality == item.modality and each.end_s is not None
+    ]
     if not windows or item.end_s is None:
         return []
     windows.sort(key=lambda each: each.start_s or 0.0)

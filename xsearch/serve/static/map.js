@@ -4,7 +4,7 @@ import { say } from "./message.js";
 import { go } from "./navigation.js";
 import { Plane } from "./plane.js";
 import * as selection from "./selection.js";
-import { t } from "./texts.js";
+import { ready, t } from "./texts.js";
 
 const PICTURES = 60; // at most so many on the canvas become pictures
 const SIDE = 72; // of a picture, CSS pixels
@@ -34,6 +34,7 @@ async function locate(map) {
   }).catch(() => null);
   if (!answer?.ok) return;
   map.query = await answer.json();
+  await ready;
   paint(map);
 }
 

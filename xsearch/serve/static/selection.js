@@ -6,6 +6,7 @@ import { t } from "./texts.js";
 const bar = document.getElementById("selection");
 const chosen = new Map(); // id -> what is known of it
 let last = null;
+let is_selecting = false; // boxes are shown though none is checked, as touch screens need
 
 const tiles = () => [...document.querySelectorAll("#results .tile")];
 
@@ -25,7 +26,8 @@ export function show() {
   const text = chosen.size ? t("selection.count", { n: chosen.size }) : "";
   bar.hidden = !chosen.size;
   bar.querySelector(".chosen").textContent = text;
-  document.body.classList.toggle("selecting", chosen.size > 0);
+  document.body.classList.toggle("selecting", chosen.size > 0 || is_selecting);
+  document.querySelector('[data-do="select"]')?.setAttribute("aria-pressed", is_selecting);
 }
 
 function pick(tile, is_on, is_range) {
@@ -41,6 +43,7 @@ function pick(tile, is_on, is_range) {
 export function clear() {
   const had = chosen.size > 0;
   chosen.clear();
+  is_selecting = false;
   show();
   return had;
 }
@@ -70,6 +73,10 @@ export function start() {
 
 export const actions = {
   clear,
+  select() {
+    is_selecting = !is_selecting;
+    show();
+  },
   toggle: (tile) => pick(tile, !chosen.has(tile.dataset.id), false),
   async copy() {
     const paths = [...chosen.values()].map(({ path }) => path).join("\n");
