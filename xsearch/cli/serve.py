@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -62,7 +63,7 @@ def serve(
     optional_module("fastapi", "serve")
     import xsearch
     from xsearch.serve.app import create_app
-    from xsearch.serve.run import listen, serve
+    from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
     from xsearch.store import default_collection
 
@@ -89,7 +90,9 @@ def serve(
 
             webbrowser.open(page)
 
-    serve(app, listening, settings, started)
+    with suppress(KeyboardInterrupt):  # by which it is told to stop
+        uvicorn_server(app, settings, started).run([listening])
+    output.note("stopped")
 
 
 def _in_url(host: str) -> str:

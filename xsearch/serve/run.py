@@ -1,4 +1,4 @@
-"""Serve an application until it is stopped."""
+"""Where an application listens, and the server that runs it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from xsearch.errors import UsageError
 from xsearch.serve.security import patient
 from xsearch.serve.settings import Settings
 
-__all__ = ["listen", "serve"]
+__all__ = ["listen", "uvicorn_server"]
 
 ENDING_S = 3  # that requests may take when the server is stopped
 
@@ -39,8 +39,11 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
     return listening, replace(settings, port=listening.getsockname()[1])
 
 
-def serve(app: FastAPI, listening: socket.socket, settings: Settings, started: Callable[[], None]) -> None:
-    """Answer requests until the process is told to stop. started: called when the first would be answered."""
+def uvicorn_server(app: FastAPI, settings: Settings, started: Callable[[], None]) -> uvicorn.Server:
+    """Return a server of an application, to be run on a listening socket.
+
+    started: called when the first request would be answered.
+    """
     for name in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -56,7 +59,7 @@ def serve(app: FastAPI, listening: socket.socket, settings: Settings, started: C
         timeout_keep_alive=30,
         timeout_graceful_shutdown=ENDING_S,
     )
-    _Uvicorn(config, app, started).run([listening])
+    return _Uvicorn(config, app, started)
 
 
 class _Uvicorn(uvicorn.Server):
