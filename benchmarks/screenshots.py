@@ -1,16 +1,16 @@
-"""The page as it looks: a collection of rendered scenes, in Debian's Chromium.
+"""The page as it looks, in Debian's Chromium: a collection of rendered scenes.
 
-    python -m benchmarks.screenshots --out FOLDER            # all views, 390, 1280 and 1920 pixels, light and dark
-    python -m benchmarks.screenshots --readme                # the two of the README
-    python -m benchmarks.screenshots --out FOLDER --collection DIR    # of media that may not be shown to others
+    python -m benchmarks.screenshots --out FOLDER        # all views: 390, 1280 and 1920 pixels, light and dark
+    python -m benchmarks.screenshots --readme            # the two of the README
+    python -m benchmarks.screenshots --out FOLDER --collection DIR
 
-Needs `apt install chromium` and the extra test. A picture of the query is another scene than those that are found.
+Needs `apt install chromium` and the extra test. The picture and the sound of the query are of other scenes than
+those that are found.
 """
 
 from __future__ import annotations
 
 import argparse
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,35 +42,38 @@ README = (("light", "start"), ("dark", "sum"))
 
 @contextmanager
 def served(collection: xsearch.Collection) -> Iterator[str]:
-    """Yield the address of a server of this process."""
-    import uvicorn
-
+    """Yield the address of a server in this process."""
     from xsearch.serve.app import create_app
+    from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        app = create_app([collection], Settings(port=port))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.should_exit = True
-            thread.join()
+    listening, settings = listen(Settings(port=0))
+    ready = threading.Event()
+    server = uvicorn_server(create_app([collection], settings), settings, ready.set)
+    thread = threading.Thread(target=server.run, args=[[listening]])
+    thread.start()
+    ready.wait()
+    try:
+        yield f"http://127.0.0.1:{settings.port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
 
 
 @contextmanager
-def rendered() -> Iterator[tuple[xsearch.Collection, list[Path]]]:
-    """Yield a collection of scenes, and a picture and a sound to search it with."""
+def opened(path: Path | None) -> Iterator[tuple[xsearch.Collection, list[Path]]]:
+    """Yield a collection, by default one of scenes, and a picture and a sound to search it with."""
     with TemporaryDirectory() as folder:
         media, questions = Path(folder, "media"), Path(folder, "questions")
-        scenes.write(scenes.sample(COUNT, seed=7), media)
         scenes.write(scenes.sample(1, seed=100, subjects=["dog"], places=["forest"]), questions / "picture")
         scenes.write(scenes.sample(1, seed=101, places=["beach"]), questions / "sound")
-        collection = xsearch.open(Path(folder, "collection"), create=True)
-        collection.ingest(media)
+        if path is None:
+            scenes.write(scenes.sample(COUNT, seed=7), media)
+            collection = xsearch.open(Path(folder, "collection"), create=True)
+            collection.ingest(media)
+        else:
+            collection = xsearch.open(path)
         files = [questions / "picture" / "photos", questions / "sound" / "sounds"]
         yield collection, [next(file.glob("0*")) for file in files]
 
@@ -80,7 +83,6 @@ def settle(page: Any) -> None:
     page.locator(".grid[data-laid], #map, .columns, .notice").first.wait_for(
         state="attached", timeout=PATIENCE_MS
     )
-    page.wait_for_load_state("networkidle") if page.locator("#map").count() else None
     visible = """() => [...document.images].filter((image) => {
         const { top, bottom, width } = image.getBoundingClientRect();
         return width && top < innerHeight && bottom > 0;
@@ -120,9 +122,7 @@ def main() -> None:
     from playwright.sync_api import sync_playwright
 
     options.out.mkdir(parents=True, exist_ok=True)
-    with rendered() as (collection, files), sync_playwright() as driver:
-        if options.collection:
-            collection = xsearch.open(options.collection)
+    with opened(options.collection) as (collection, files), sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         views = options.views or [*VIEWS, "sum"]
         wanted = [(width, theme, view) for width in options.sizes for theme in THEMES for view in views]
