@@ -36,6 +36,7 @@ __all__ = [
     "captions",
     "details",
     "environment",
+    "formatted",
     "name",
     "page",
     "table",
@@ -181,7 +182,7 @@ def _rendered(template: str, **content: Any) -> str:
 def _style() -> str:
     loader = environment().loader
     assert loader is not None
-    return loader.get_source(environment(), "page.css")[0]
+    return "".join(loader.get_source(environment(), name)[0] for name in ("tokens.css", "page.css"))
 
 
 @cache
@@ -220,12 +221,12 @@ def _values(hit: Hit, columns: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield the first value for each of several choices of column names."""
     extra = {column.casefold(): value for column, value in hit.extra.items()}
     for names in columns:
-        texts = (_formatted(extra[column]) for column in names if column in extra)
+        texts = (formatted(extra[column]) for column in names if column in extra)
         if text := next(filter(None, texts), ""):
             yield text
 
 
-def _formatted(value: Any) -> str:
+def formatted(value: Any) -> str:
     """Return metadata in one line. Times lose their seconds, midnight altogether: only the date is known."""
     match value:
         case date():
@@ -233,7 +234,7 @@ def _formatted(value: Any) -> str:
         case float():
             return f"{value:.6g}" if math.isfinite(value) else ""
         case list() | tuple():
-            return _cut(", ".join(filter(None, map(_formatted, value[:VALUES]))), FACT)
+            return _cut(", ".join(filter(None, map(formatted, value[:VALUES]))), FACT)
     text = _cut(" ".join(str(value).split()), FACT)
     if time := re.fullmatch(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d.*)?", text):
         return time[1] if time[2] == "00:00" else f"{time[1]} {time[2]}"

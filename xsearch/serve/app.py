@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
@@ -15,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from xsearch.errors import XsearchError
-from xsearch.serve import contract
+from xsearch.serve import contract, pages
 from xsearch.serve.inert import PROBLEM
 from xsearch.serve.problems import Refusal, respond
 from xsearch.serve.routes import ROUTERS
@@ -62,7 +63,8 @@ def create_app(collections: Sequence[Collection], settings: Settings | None = No
     app.state.server = server
     for router in ROUTERS:
         app.include_router(router)
-    # pages
+    app.include_router(pages.router)
+    app.mount("/static", pages.Static(directory=Path(__file__).parent / "static"))
     for kind in _HANDLED:
         app.add_exception_handler(kind, respond)
     app.add_middleware(Gate, server=server)

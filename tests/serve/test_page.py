@@ -1,0 +1,321 @@
+"""The page in a real browser: the journey of a visitor, hostile names and texts, accessibility, keys."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.fakes import FakeBackend
+from tests.serve.conftest import write_media
+from xsearch.collection import Collection
+from xsearch.serve.app import create_app
+from xsearch.serve.run import listen, uvicorn_server
+from xsearch.serve.settings import Settings
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+CHROMIUM = Path("/usr/bin/chromium")
+if not CHROMIUM.exists():
+    pytest.skip(f"no {CHROMIUM}", allow_module_level=True)
+
+AXE = Path(__file__).parent / "axe" / "axe.min.js"
+PATIENCE_MS = 120_000  # on a machine that is busy; nothing waits without need
+HOSTILE = '<img src=x onerror="hacked=1"><script>hacked=1<'
+ANSI = "\x1b[31mred\x1b[0m \u202eder"
+expect = playwright.expect
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The media of the other tests, more pictures, and a file that would run if it could."""
+    folder = write_media(tmp_path_factory.mktemp("page") / "media")
+    for at in range(40):
+        colour = tuple(np.random.default_rng(at).integers(0, 255, 3).tolist())
+        Image.new("RGB", (60 + at, 40), colour).save(folder / f"shade {at:02}.png")
+    shutil.copy(folder / "red.png", folder / "red again.png")
+    hostile = folder / f"red {HOSTILE}.png"
+    Image.new("RGB", (48, 48), (250, 1, 1)).save(hostile)
+    hostile.with_name(f"{hostile.stem}.json").write_text(
+        '{"camera": "<script>hacked=1</script>", "note": "javascript:hacked=1 \\u001b[31m"}'
+    )
+    (folder / "note.txt").write_text(f"red {HOSTILE} {ANSI}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server on these media."""
+    folder = tmp_path_factory.mktemp("site")
+    collection = Collection.create(folder / "photos", backend=FakeBackend())
+    report = collection.ingest(media)
+    assert not report.skipped
+    listening, settings = listen(Settings(port=0, cache=folder / "cache"))
+    ready = threading.Event()
+    server = uvicorn_server(create_app([collection], settings), settings, ready.set)
+    thread = threading.Thread(target=server.run, args=[[listening]])
+    thread.start()
+    assert ready.wait(60)
+    yield f"http://127.0.0.1:{settings.port}"
+    server.should_exit = True
+    thread.join(60)
+    listening.close()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Any, site: str) -> Iterator[Any]:
+    """A tab that fails the test for an error, a dialog, a refusal of the content policy, or hostile code."""
+    context = chromium.new_context(
+        base_url=site, viewport={"width": 1280, "height": 900}, reduced_motion="reduce"
+    )
+    context.set_default_timeout(PATIENCE_MS)
+    tab = context.new_page()
+    problems: list[str] = []
+    tab.on("pageerror", lambda error: problems.append(str(error)))
+    tab.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+    tab.on("console", lambda message: problems.append(message.text) if is_wrong(message) else None)
+    yield tab
+    assert not problems
+    assert tab.evaluate("() => typeof hacked") == "undefined"
+    context.close()
+
+
+def is_wrong(message: Any) -> bool:
+    """Whether a line of the console is an error; that a page has a problem to show is none."""
+    is_page = message.location["url"].split("?")[0].endswith("/")
+    return message.type == "error" and not (is_page and message.text.startswith("Failed to load resource"))
+
+
+def tiles(page: Any) -> Any:
+    return page.locator("#results .tile")
+
+
+def names(page: Any) -> list[str]:
+    return list(page.locator("#results .tile").evaluate_all("each => each.map(tile => tile.dataset.name)"))
+
+
+def test_the_journey(page: Any, media: Path) -> None:
+    page.goto("/")
+    expect(page.locator(".grid[data-laid]")).to_be_visible()
+
+    picture = (media / "red.png").read_bytes()
+    page.evaluate(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "red.png", { type: "image/png" }));
+            document.body.dispatchEvent(new DragEvent("dragenter", { dataTransfer: data, bubbles: true }));
+            document.querySelector(".zone").dispatchEvent(
+                new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+        }""",
+        list(picture),
+    )
+    chips = page.locator(".term[data-source]")
+    expect(chips).to_have_count(1)
+    expect(chips.first).to_contain_text("red.png")
+    page.locator("#pick").set_input_files(media / "tone.wav")
+    expect(chips).to_have_count(2)
+    expect(page.locator(".formula")).to_have_text("red.png + tone.wav")
+
+    chips.nth(1).locator("input[type=range]").fill("0.5")
+    expect(page).to_have_url(re.compile(r"p=0\.5\*upload|p=0.5%2Aupload"))
+    expect(page.locator(".formula")).to_have_text("red.png + 0.5 × tone.wav")
+
+    page.locator(".kinds a.image").click()
+    expect(page.locator(".kinds a.image")).to_have_attribute("aria-current", "true")
+    expect(page.locator("#results .tile:not(.image)")).to_have_count(0)
+    before = names(page)
+    assert "shade 00.png" in before
+
+    page.locator("#cut summary").click()
+    expected = tiles(page).evaluate_all("each => each.map(tile => Number(tile.dataset.expected))")
+    level = np.floor(10 * np.log10(np.median(expected) + 1e-3)) / 10
+    page.locator('#cut input[data-kind="all"]').fill(f"{np.clip(level, -3, 2):.1f}")
+    expect(page.locator("#results .tile.beyond").first).to_be_attached()
+    expect(page.locator("#results .tile:not(.beyond)").first).to_be_attached()
+    page.get_by_label("is hidden").check()
+    expect(page).to_have_url(re.compile("beyond=hide"))
+    expect(page.locator("#results .tile.beyond")).to_have_count(0)
+    assert set(names(page)) < set(before)
+    page.locator("#cut summary").click()
+
+    cut = page.url
+    tiles(page).first.locator(".open").click()
+    panel = page.locator("#panel")
+    expect(panel.locator("h2").first).to_have_text(names(page)[0])
+    expect(panel.locator(".path code")).to_contain_text(str(media))
+    expect(panel.locator(".near .tile.audio").first).to_be_visible()
+
+    panel.get_by_role("link", name="Similar").first.click()
+    expect(panel).to_be_hidden()
+    expect(chips).to_have_count(1)
+    assert re.fullmatch(r"/\?p=item%3A\d+", page.url.removeprefix(cut.partition("/?")[0]))
+
+    page.go_back()
+    expect(panel).to_be_visible()
+    page.go_back()
+    expect(panel).to_be_hidden()
+    assert page.url == cut
+    expect(chips).to_have_count(2)
+
+    shown = names(page)
+    page.reload()
+    expect(chips).to_have_count(2)
+    expect(page.locator(".formula")).to_have_text("red.png + 0.5 × tone.wav")
+    assert names(page) == shown
+
+
+def test_what_is_alike_is_folded_and_several_can_be_chosen(page: Any) -> None:
+    page.goto("/?q=red&kind=image")
+    folded = tiles(page).filter(has=page.locator(".folded"))
+    expect(folded.first.locator(".folded")).to_have_text(re.compile(r"\+\d"))
+    folded.first.locator(".folded").click()
+    expect(page.locator(".folded")).to_have_count(0)
+    assert {"red.png", "red again.png"} <= set(names(page))
+
+    boxes = page.locator("#results .pick")
+    boxes.nth(0).check()
+    boxes.nth(3).click(modifiers=["Shift"])
+    expect(page.locator("#selection .chosen")).to_have_text("4 selected")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    rows = Path(download.value.path()).read_text().splitlines()
+    assert len(rows) == 5
+    page.get_by_role("button", name="Add to the query").click()
+    expect(page.locator(".term[data-source]")).to_have_count(4)
+
+
+def test_filters_sort_and_saved_searches(page: Any) -> None:
+    page.goto("/?q=green")
+    page.get_by_role("button", name="Filters").click()
+    page.locator(".facet a").filter(has_text="Box 1").click()
+    expect(page.locator(".chosen-filters")).to_contain_text("Box 1")
+    expect(tiles(page)).not_to_have_count(0)
+    assert {Path(name).stem for name in names(page)} <= {"red", "blue"}
+
+    page.locator("#saved summary").click()
+    page.get_by_role("button", name="Save this search").click()
+    page.goto("/")
+    page.locator("#saved summary").click()
+    page.locator("#saved a").filter(has_text="green").click()
+    expect(page.locator(".chosen-filters")).to_contain_text("Box 1")
+    expect(page.locator("#q")).to_have_value("green")
+
+    page.goto("/?q=red&where=nonsense")
+    expect(page.get_by_role("alert").filter(has_text="nonsense")).to_be_visible()
+
+
+def test_names_texts_and_metadata_never_run(page: Any) -> None:
+    page.goto("/?q=" + "red %3Cscript%3Ehacked%3D1%3C/script%3E")
+    expect(tiles(page).filter(has_text=f"red {HOSTILE} ").first).to_be_visible()  # a text
+    hostile = page.locator("#results .tile.image").filter(has_text=HOSTILE)
+    expect(hostile.first).to_be_visible()
+    page.get_by_role("button", name="Filters").click()
+    expect(page.locator(".facet").filter(has_text="<script>hacked=1</script>").first).to_be_visible()
+    hostile.first.locator(".open").click()
+    expect(page.locator("#panel .about")).to_contain_text("javascript:hacked=1")
+    page.locator("#panel").get_by_role("button", name="More like this").click()
+    expect(page.locator(".term .label").filter(has_text=HOSTILE)).to_be_visible()
+    expect(page.locator(".formula")).to_contain_text(HOSTILE)
+    assert "\x1b" not in page.content()
+
+
+VIEWS = {
+    "home": ("/", None),
+    "results": ("/?q=red&p=-0.5*text:green", None),
+    "columns": ("/?q=red&view=kinds", None),
+    "map": ("/?q=red&view=map", None),
+    "none": ("/?q=red&where=width<0", None),
+    "problem": ("/?q=red&where=nonsense", None),
+    "cut": ("/?q=red", "#cut summary"),
+    "filters": ("/?q=red", "[data-do=filters]"),
+    "item": ("/?q=red", "#results .open"),
+    "help": ("/", "[data-do=help]"),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_accessible_in_both_themes(page: Any, view: str) -> None:
+    path, opened = VIEWS[view]
+    page.context.add_init_script(path=str(AXE))
+    page.goto(path)
+    if opened:
+        page.locator(opened).first.click()
+    if view == "item":
+        expect(page.locator("#panel .near .tile").first).to_be_visible()
+    if view == "filters":
+        expect(page.locator(".facet").first).to_be_visible()
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        found = page.evaluate(
+            """() => axe.run(document, { resultTypes: ["violations"],
+                runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] })"""
+        )
+        listed = [
+            (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]
+        ]
+        assert not listed, theme
+
+
+def test_everything_by_keyboard(page: Any) -> None:
+    def focused() -> str:
+        return str(page.evaluate("() => document.activeElement.closest('.tile')?.dataset.name ?? ''"))
+
+    page.goto("/")
+    expect(page.locator(".grid[data-laid]")).to_be_visible()
+    page.locator("#q").blur()
+    page.keyboard.press("/")
+    page.keyboard.type("red")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(r"q=red"))
+    expect(page.locator("#results[data-name*=red]")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.evaluate("() => document.activeElement.blur()")
+    page.keyboard.press("ArrowRight")
+    first, second = names(page)[:2]
+    assert focused() == first
+    page.keyboard.press("ArrowRight")
+    assert focused() == second
+    page.keyboard.press("ArrowDown")
+    assert focused() not in ("", first, second)
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("x")
+    expect(page.locator("#selection")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#selection")).to_be_hidden()
+
+    was = focused()
+    page.keyboard.press("Enter")
+    heading = page.locator("#panel .about h2")
+    expect(heading).to_have_text(was)
+    page.keyboard.press("ArrowRight")
+    expect(heading).not_to_have_text(was)
+    page.keyboard.press("ArrowLeft")
+    expect(heading).to_have_text(was)
+    page.keyboard.press("Escape")
+    expect(page.locator("#panel")).to_be_hidden()
+    assert focused() == was
+
+    page.keyboard.press("-")
+    expect(page.locator(".term.minus")).to_have_count(1)
+    page.keyboard.press("?")
+    expect(page.locator("#help")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("m")
+    expect(page.locator("#map canvas")).to_be_visible()
+    page.keyboard.press("t")
+    expect(page.locator("html")).to_have_attribute("data-theme", re.compile("light|dark"))

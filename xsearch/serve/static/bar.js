@@ -1,0 +1,103 @@
+// The search bar: a text, and chips for the other parts of the query.
+import { address, link, term } from "./address.js";
+import { go } from "./navigation.js";
+
+const bar = () => document.getElementById("bar");
+const q = () => document.getElementById("q");
+
+const chips = () =>
+  [...bar().querySelectorAll(".term[data-source]")].map(({ dataset }) => ({
+    source: dataset.source, weight: Number(dataset.weight), label: dataset.label,
+  }));
+
+/** Search for what the bar says now, with further parts. */
+export function search(...added) {
+  const parameters = address();
+  for (const name of ["q", "p", "item", "cut"]) parameters.delete(name);
+  const text = q().value.trim();
+  if (text) parameters.set("q", text);
+  const parts = [...chips(), ...added].map(({ source, weight }) => term(source, weight));
+  for (const part of new Set(parts)) parameters.append("p", part);
+  return go(link(parameters));
+}
+
+/** The same query, with weights as they are now. */
+function reweigh() {
+  const parameters = address();
+  parameters.delete("p");
+  for (const { source, weight } of chips()) parameters.append("p", term(source, weight));
+  return go(link(parameters));
+}
+
+/** Take what is typed as a part of its own. */
+function keep(weight) {
+  const text = q().value.trim();
+  if (!text) return;
+  q().value = "";
+  search({ source: `text:${text}`, weight });
+}
+
+function formula() {
+  const text = q().getAttribute("value");
+  const terms = [...(text ? [{ source: "text:", label: text, weight: 1 }] : []), ...chips()];
+  const written = terms.map(({ source, label, weight }, at) => {
+    const sign = weight < 0 ? "− " : at ? "+ " : "";
+    const factor = Math.abs(weight) === 1 ? "" : `${Math.abs(weight)} × `;
+    return `${sign}${factor}${source.startsWith("text:") ? `“${label}”` : label}`;
+  });
+  bar().querySelector(".formula").value = written.length > 1 || terms[0]?.weight !== 1 ? written.join(" ") : "";
+}
+
+/** A chip for a file that is on its way to the server. */
+export function pending(name) {
+  const chip = document.createElement("li");
+  chip.className = "term busy";
+  const label = document.createElement("span");
+  label.className = "label";
+  label.append(Object.assign(document.createElement("b"), { textContent: name }));
+  chip.append(label);
+  bar().querySelector(".terms").append(chip);
+  return chip;
+}
+
+export function start() {
+  document.addEventListener("submit", (event) => {
+    if (event.target.id !== "bar") return;
+    event.preventDefault();
+    search();
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.target.id !== "q" || event.key !== "Enter" || event.isComposing) return;
+    if (event.shiftKey || event.altKey) {
+      event.preventDefault();
+      keep(event.altKey ? -1 : 1);
+    }
+  });
+  document.addEventListener("input", (event) => {
+    const chip = event.target.closest(".term");
+    if (!chip || event.target.type !== "range") return;
+    chip.dataset.weight = Number(event.target.value) * (chip.classList.contains("minus") ? -1 : 1);
+    chip.querySelector(".weight").value = event.target.value;
+    formula();
+  });
+  document.addEventListener("change", (event) => {
+    if (event.target.closest(".term") && event.target.type === "range") reweigh();
+  });
+}
+
+export const actions = {
+  more: () => keep(1),
+  less: () => keep(-1),
+  sign(button) {
+    const chip = button.closest(".term");
+    chip.dataset.weight = -Number(chip.dataset.weight);
+    reweigh();
+  },
+  remove(button) {
+    const chip = button.closest(".term");
+    const next = chip.nextElementSibling ?? chip.previousElementSibling;
+    chip.remove();
+    (next?.querySelector(".remove") ?? q()).focus();
+    reweigh();
+  },
+};

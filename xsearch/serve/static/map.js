@@ -1,0 +1,230 @@
+// The map of the collection: what is alike is near; near enough, pictures take the place of points.
+import { changed } from "./address.js";
+import { say } from "./message.js";
+import { go } from "./navigation.js";
+import { Plane } from "./plane.js";
+import * as selection from "./selection.js";
+import { ready, t } from "./texts.js";
+
+const PICTURES = 60; // at most so many on the canvas become pictures
+const SIDE = 72; // of a picture, CSS pixels
+let now = null; // the map that is shown
+
+export async function draw() {
+  const place = document.getElementById("map");
+  if (!place || now?.place === place) return;
+  const mine = (now = { place, pictures: new Map(), lasso: null, is_lassoing: false, query: null });
+  const answer = await fetch(place.dataset.url).catch(() => null);
+  if (!answer?.ok) return say(answer ? (await answer.json()).detail : t("problem.offline"));
+  const points = await answer.json();
+  if (now !== mine) return;
+  Object.assign(mine, { points, plane: new Plane(place.querySelector("canvas"), points) });
+  listen(mine);
+  new ResizeObserver(() => { mine.plane.fit(); paint(mine); }).observe(place);
+  document.addEventListener("theme", () => paint(mine));
+  locate(mine);
+}
+
+/** Ask where the query lies. */
+async function locate(map) {
+  const parts = JSON.parse(map.place.dataset.parts ?? "[]");
+  if (!parts.length) return;
+  const answer = await fetch(`/v1/map/position${map.place.dataset.asked ?? ""}`, {
+    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ parts }),
+  }).catch(() => null);
+  if (!answer?.ok) return;
+  map.query = await answer.json();
+  await ready;
+  paint(map);
+}
+
+function rgb(text) {
+  const pen = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
+  pen.fillStyle = text;
+  pen.fillRect(0, 0, 1, 1);
+  return [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}
+
+function paint(map) {
+  const { place, plane, points, lasso, query } = map;
+  if (!place.isConnected || !plane.canvas.width) return;
+  const style = (name) => {
+    const probe = place.querySelector(`.legend .${name} .dot`) ?? place;
+    return rgb(getComputedStyle(probe).backgroundColor);
+  };
+  const ink = getComputedStyle(place).color;
+  plane.draw(points.kinds.map(style), rgb(getComputedStyle(place.querySelector(".accent")).color));
+  const { pen } = plane;
+  const ratio = plane.canvas.width / plane.canvas.clientWidth;
+  for (const i of plane.visible(PICTURES) ?? []) picture(map, i, ratio);
+  if (query) {
+    const [left, top] = plane.project(query.x, query.y);
+    pen.strokeStyle = pen.fillStyle = ink;
+    pen.lineWidth = 2 * ratio;
+    pen.beginPath();
+    pen.arc(left, top, 9 * ratio, 0, 2 * Math.PI);
+    pen.moveTo(left, top - 15 * ratio);
+    pen.lineTo(left, top - 9 * ratio);
+    pen.moveTo(left, top + 9 * ratio);
+    pen.lineTo(left, top + 15 * ratio);
+    pen.stroke();
+    pen.font = `600 ${12 * ratio}px Inter, sans-serif`;
+    pen.fillText(t("map.query"), left + 16 * ratio, top + 4 * ratio);
+  }
+  if (lasso?.length > 1) {
+    pen.strokeStyle = ink;
+    pen.lineWidth = 1.5 * ratio;
+    pen.beginPath();
+    for (const point of lasso) pen.lineTo(...plane.project(...point));
+    pen.stroke();
+  }
+}
+
+const drawn = new Set(["image", "video", "depth", "thermal"]);
+
+function picture(map, i, ratio) {
+  const { plane, points, pictures } = map;
+  if (!drawn.has(points.kinds[points.kind[i]])) return;
+  if (!pictures.has(i)) {
+    const image = new Image();
+    pictures.set(i, image);
+    image.addEventListener("load", () => again(map));
+    image.src = preview(map, i, 128);
+  }
+  const image = pictures.get(i);
+  if (!image.naturalWidth) return;
+  const side = (SIDE * ratio) / Math.max(image.naturalWidth, image.naturalHeight);
+  const [width, height] = [image.naturalWidth * side, image.naturalHeight * side];
+  const [left, top] = plane.project(points.x[i], points.y[i]);
+  plane.pen.drawImage(image, left - width / 2, top - height / 2, width, height);
+}
+
+/** Paint once for all that has happened until the next frame. */
+function again(map) {
+  map.frame ??= requestAnimationFrame(() => { map.frame = null; paint(map); });
+}
+
+const preview = ({ place, points }, i, size) =>
+  `/v1/items/${points.id[i]}/preview?${new URLSearchParams({ size, ...Object.fromEntries(new URLSearchParams(place.dataset.asked ?? "")) })}`;
+
+function hover(map, i, event) {
+  const box = map.place.querySelector(".hover");
+  box.hidden = i === null;
+  map.place.querySelector("canvas").style.cursor = i === null ? "" : "pointer";
+  if (i === null) return;
+  const kind = map.points.kinds[map.points.kind[i]];
+  const image = box.querySelector("img");
+  const source = preview(map, i, 256);
+  image.hidden = kind === "text";
+  if (kind !== "text" && image.getAttribute("src") !== source) image.src = source;
+  box.querySelector("span").textContent = t(`kind.one.${kind}`);
+  const left = Math.min(event.offsetX + 16, map.place.clientWidth - 216);
+  const top = Math.min(event.offsetY + 16, map.place.clientHeight - 200);
+  box.style.transform = `translate(${Math.max(8, left)}px, ${Math.max(8, top)}px)`;
+}
+
+function listen(map) {
+  const { plane, points } = map;
+  const { canvas } = plane;
+  const touches = new Map();
+  let moved = 0;
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    touches.set(event.pointerId, [event.offsetX, event.offsetY]);
+    moved = 0;
+    if (map.is_lassoing) map.lasso = [plane.locate(event.offsetX, event.offsetY)];
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    const before = touches.get(event.pointerId);
+    if (!before) return hover(map, plane.nearest(event.offsetX, event.offsetY), event);
+    const spread = () => {
+      const [[ax, ay], [bx, by]] = touches.values();
+      return Math.hypot(ax - bx, ay - by);
+    };
+    const wide = touches.size === 2 ? spread() : null;
+    touches.set(event.pointerId, [event.offsetX, event.offsetY]);
+    const [dx, dy] = [event.offsetX - before[0], event.offsetY - before[1]];
+    moved += Math.abs(dx) + Math.abs(dy);
+    if (map.lasso) map.lasso.push(plane.locate(event.offsetX, event.offsetY));
+    else if (wide) plane.zoomTo(spread() / wide, event.offsetX, event.offsetY);
+    else plane.move(dx, dy);
+    hover(map, null);
+    again(map);
+  });
+  const end = (event) => {
+    if (!touches.delete(event.pointerId)) return;
+    if (map.lasso) return enclose(map);
+    const i = plane.nearest(event.offsetX, event.offsetY);
+    if (event.type === "pointerup" && moved < 6 && i !== null) go(changed({ item: String(points.id[i]) }));
+  };
+  canvas.addEventListener("pointerup", end);
+  canvas.addEventListener("pointercancel", end);
+  canvas.addEventListener("pointerleave", () => hover(map, null));
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    plane.zoomTo(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
+    again(map);
+  }, { passive: false });
+  canvas.addEventListener("keydown", (event) => {
+    const step = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key];
+    if (step) plane.move(...step);
+    else if (event.key === "+" || event.key === "-") plane.zoomTo(event.key === "+" ? 1.4 : 1 / 1.4);
+    else return;
+    event.preventDefault();
+    again(map);
+  });
+}
+
+/** Choose what the lasso has caught; the paths are asked for. */
+async function enclose(map) {
+  const caught = map.lasso.length > 2 ? map.plane.within(map.lasso) : [];
+  map.lasso = null;
+  map.plane.chosen = new Set(caught);
+  lasso();
+  selection.clear();
+  const ids = caught.map((i) => map.points.id[i]);
+  for (const { id, modality, name, path } of await items(ids)) selection.choose({ id: String(id), kind: modality, name, path });
+  selection.show();
+  paint(map);
+}
+
+async function items(ids) {
+  const all = [];
+  for (let from = 0; from < ids.length; from += 1000) {
+    const some = ids.slice(from, from + 1000);
+    const parameters = new URLSearchParams({ where: `id IN (${some.join(",")})`, top: 1000 });
+    for (const [name, value] of new URLSearchParams(now.place.dataset.asked ?? "")) parameters.set(name, value);
+    const answer = await fetch(`/v1/items?${parameters}`);
+    if (answer.ok) all.push(...(await answer.json()).items);
+  }
+  return all;
+}
+
+function lasso() {
+  now.is_lassoing = !now.is_lassoing && !now.plane.chosen.size;
+  now.place.classList.toggle("lassoing", now.is_lassoing);
+  now.place.querySelector('[data-do="lasso"]').setAttribute("aria-pressed", now.is_lassoing);
+  now.place.querySelector(".note").textContent = t(now.is_lassoing ? "map.lasso.note" : "map.note");
+}
+
+function zoom(factor) {
+  if (!now?.plane) return;
+  now.plane.zoomTo(factor);
+  paint(now);
+}
+
+export const actions = {
+  "zoom-in": () => zoom(1.6),
+  "zoom-out": () => zoom(1 / 1.6),
+  whole() {
+    if (!now?.plane) return;
+    Object.assign(now.plane, { zoom: 1, at: [0, 0] });
+    paint(now);
+  },
+  lasso() {
+    if (!now?.plane) return;
+    now.plane.chosen.clear();
+    lasso();
+    paint(now);
+  },
+};

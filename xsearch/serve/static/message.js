@@ -1,0 +1,15 @@
+// What the page says: to screen readers, and to everybody for a few seconds.
+const status = document.getElementById("status");
+const toast = document.getElementById("toast");
+let timer;
+
+export function announce(text) {
+  if (text && status.textContent !== text) status.textContent = text;
+}
+
+export function say(text) {
+  toast.textContent = text;
+  toast.hidden = false;
+  clearTimeout(timer);
+  timer = setTimeout(() => { toast.hidden = true; }, 4000 + 40 * text.length);
+}

@@ -1,0 +1,199 @@
+"""What a tile and the panel say of an item: proportions, times, words of the query, figures, facts."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from xsearch.gallery import formatted
+from xsearch.serve.contract import Hit, Item, ItemDetail
+from xsearch.serve.texts import Texts
+from xsearch.types import Modality
+
+__all__ = [
+    "Stretch",
+    "box",
+    "clock",
+    "facts",
+    "figure",
+    "fragment",
+    "length",
+    "marked",
+    "ratio",
+    "scores",
+    "timeline",
+    "window",
+]
+
+RATIOS = {
+    Modality.AUDIO: 1.5,
+    Modality.TEXT: 1.5,
+    Modality.IMU: 4 / 3,
+}  # width to height of what has no pixels
+UNKNOWN = 4 / 3
+NARROW, WIDE = 0.56, 2.4  # beyond, a tile shows the middle
+TIMELINE = 1000  # units of width
+NEAR = 12  # windows that the panel links to
+
+
+def ratio(item: Item) -> float:
+    """Return width / height of an item's tile."""
+    if item.modality in RATIOS:
+        return RATIOS[item.modality]
+    return round(min(max(_proportion(item), NARROW), WIDE), 3)
+
+
+def box(item: Item) -> tuple[int, int]:
+    """Return width and height that an item's picture keeps in the panel."""
+    return round(1000 * _proportion(item)), 1000
+
+
+def _proportion(item: Item) -> float:
+    width, height = item.extra.get("width"), item.extra.get("height")
+    return width / height if width and height else UNKNOWN
+
+
+def window(item: Item) -> str:
+    """Return where in its file an item is, if it is a part of it: 1:20–1:30."""
+    if item.end_s is None:
+        return ""
+    start_s, duration_s = item.start_s or 0.0, item.extra.get("duration_s")
+    if start_s == 0 and duration_s is not None and item.end_s >= duration_s - 0.05:
+        return time(item.end_s)
+    return f"{time(start_s)}–{time(item.end_s)}"
+
+
+def clock(item: Item) -> str:
+    """Return the second at which a video's window begins; if it is the whole file, how long it is."""
+    return window(item).partition("–")[0]
+
+
+def fragment(item: Item) -> str:
+    """Return the media fragment by which a browser plays the window of an item alone."""
+    return "" if item.end_s is None else f"#t={item.start_s or 0:g},{item.end_s:g}"
+
+
+def length(item: Item) -> str:
+    """Return how long the file of an item is."""
+    duration_s = item.extra.get("duration_s")
+    return "" if duration_s is None else time(duration_s)
+
+
+def time(second: float) -> str:
+    """Format seconds.
+
+    >>> time(7.04), time(83), time(3600)
+    ('0:07', '1:23', '1:00:00')
+    """
+    if not math.isfinite(second):
+        return ""
+    minutes, seconds = divmod(round(second), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def marked(text: str, words: Sequence[str]) -> Markup:
+    """Return a text as HTML with `words` marked, also where they begin a longer word.
+
+    >>> marked("Dogs & a <dog>", ["dog"])
+    Markup('<mark>Dogs</mark> &amp; a &lt;<mark>dog</mark>&gt;')
+    """
+    long = [re.escape(word) for word in words if len(word) > 1]
+    if not long:
+        return escape(text)
+    pattern = re.compile(rf"(\b(?:{'|'.join(long)})\w{{0,3}}\b)", re.IGNORECASE)
+    pieces = pattern.split(text)
+    return Markup("").join(
+        Markup("<mark>{}</mark>").format(piece) if at % 2 else escape(piece)
+        for at, piece in enumerate(pieces)
+    )
+
+
+def figure(number: float | None) -> str:
+    """Format `expected` in a few characters: <0.001, 0.3, 12, >99."""
+    if number is None:
+        return "–"
+    return "<0.001" if number < 0.001 else ">99" if number >= 99.5 else f"{number:.2g}"
+
+
+def scores(hit: Hit, t: Texts) -> str:
+    """Return the figures of a hit in one line."""
+    figures = {
+        "expected": None if hit.expected is None else figure(hit.expected),
+        "cosine": None if hit.cosine is None else f"{hit.cosine:.3f}",
+        "balanced": None if hit.balanced is None else f"{hit.balanced:+.2f}",
+        "bm25": None if hit.bm25 is None else f"{hit.bm25:.2f}",
+    }
+    return " · ".join(t(f"scores.{name}", n=value) for name, value in figures.items() if value is not None)
+
+
+def facts(item: ItemDetail, t: Texts) -> Iterator[tuple[str, str]]:
+    """Yield names and values of what is known of an item: sizes, then all metadata."""
+    extra = item.extra
+    if extra.get("width") and extra.get("height"):
+        yield t("fact.size"), f"{extra['width']} × {extra['height']}"
+    if item.file.bytes is not None:
+        yield t("fact.bytes"), " · ".join(filter(None, (size(item.file.bytes), str(extra.get("mime") or ""))))
+    if item.file.duration_s is not None:
+        yield t("fact.duration"), time(item.file.duration_s)
+    if item.file.copies:
+        yield t("fact.copies"), f"{len(item.file.copies):,}"
+    known = ("width", "height", "bytes", "mime", "mtime_ns", "sha256", "duration_s", "unknown_share")
+    for name, value in extra.items():
+        if name not in known and (shown := formatted(value)):
+            yield t.title(f"facet.{name}", name.replace("_", " ")), shown
+    yield t("fact.id"), str(item.id)
+
+
+def size(bytes: int) -> str:
+    """Format a number of bytes.
+
+    >>> size(900), size(2_340_000), size(250_000)
+    ('900 B', '2.3 MB', '250 kB')
+    """
+    if bytes < 1000:
+        return f"{bytes} B"
+    step = min(int(math.log10(bytes)) // 3, 4)
+    number = bytes / 1000**step
+    return f"{number:.{1 if number < 10 else 0}f} {('kB', 'MB', 'GB', 'TB')[step - 1]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """One window of a file on a line of 1000 units."""
+
+    id: int
+    x: float
+    width: float
+    at: str
+    here: bool
+    near: bool  # among those that are listed
+
+
+def timeline(item: ItemDetail) -> list[Stretch]:
+    """Return the windows of the same kind in an item's file, in the order of time; [] if it has no time."""
+    windows = [
+        each for each in item.file.windows if each.modality == item.modality and each.end_s is not None
+    ]
+    if not windows or item.end_s is None:
+        return []
+    windows.sort(key=lambda each: each.start_s or 0.0)
+    whole_s = max(item.file.duration_s or 0.0, *(each.end_s or 0.0 for each in windows), 1e-3)
+    here = next((at for at, each in enumerate(windows) if each.id == item.id), 0)
+    first = max(0, min(here - NEAR // 2, len(windows) - NEAR))
+    unit = TIMELINE / whole_s
+    return [
+        Stretch(
+            each.id,
+            x=round((each.start_s or 0.0) * unit, 1),
+            width=round(max(((each.end_s or 0.0) - (each.start_s or 0.0)) * unit - 2, 4), 1),
+            at=time(each.start_s or 0.0),
+            here=each.id == item.id,
+            near=first <= at < first + NEAR,
+        )
+        for at, each in enumerate(windows)
+    ]
