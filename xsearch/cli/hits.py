@@ -10,6 +10,7 @@ import typer
 
 from xsearch.cli import output, table
 from xsearch.errors import UsageError
+from xsearch.sheet import write_csv
 from xsearch.types import HIT_COLUMNS
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ def print_hits(
         kinds = " + ".join(dict.fromkeys(str(part.modality) for part in parts)) or "text"
         output.print_json([{**row, "query": row.get("query", kinds)} for row in hits.to_dicts()])
     elif form is Form.CSV:
-        from xsearch.exchange import write_csv
-
         rows = hits.to_dicts()
         columns = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
         lines = ([row.get(name) for name in columns] for row in rows)

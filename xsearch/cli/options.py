@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xsearch.nearest import default_collection
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank, Sort
 
 __all__ = [
@@ -76,8 +77,6 @@ def _nearest(ctx: typer.Context, param: typer.CallbackParam, folder: Path) -> Pa
     source = ctx.get_parameter_source(str(param.name))
     if ctx.resilient_parsing or source is None or source.name != "DEFAULT":
         return folder
-    from xsearch.store import default_collection
-
     return default_collection()
 
 
