@@ -7,7 +7,6 @@ with those of others, which moves its vector by a rounding error. They are not p
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
@@ -91,7 +90,7 @@ def identify(server: The) -> Response:
             "version": version("xsearch"),
             "code": identity.code(),
             "settings": identity.settings(),
-            "user": os.getuid() if hasattr(os, "getuid") else None,
+            "user": identity.user(),
             "collections": list(map(_identity, server.shelf)),
         }
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import xsearch
 
-__all__ = ["code", "settings"]
+__all__ = ["code", "settings", "user"]
 
 # What decides where to search and whom to ask, not what the answer is; the others are options, too
 _NEUTRAL = {
@@ -37,6 +37,11 @@ def _modules(folder: str) -> Iterator[str]:
                 yield f"{entry.path} {status.st_size} {status.st_mtime_ns}"
             elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
                 yield from _modules(entry.path)
+
+
+def user() -> int | None:
+    """The id of the user whose process this is, None where users have none."""
+    return os.getuid() if hasattr(os, "getuid") else None
 
 
 def settings() -> str:
