@@ -35,9 +35,9 @@ class Found(NamedTuple):
 def search(query: Query, options: Mapping[str, Any], params: Mapping[str, Any]) -> Found | None:
     """Search by the server that the parameters of a command choose; None: search in this process.
 
-    --server auto searches here whenever the output might differ: the server of another user, release, model or
-    setting is not used, and neither are the answers to most errors. A server that is named is used, or raises
-    UsageError for what is different about it.
+    --server auto searches here whenever the output might differ: the server of another user, release, model
+    or setting is not used, and neither is what it says of most errors. A server that is named is used;
+    raises UsageError for what is different about it.
     """
     if params["server"] == "off":
         return None
@@ -86,7 +86,7 @@ def _answers(
     with opened() as client:
         server = client.identity(timeout_s=PATIENCE_S)
     held = _held(server["collections"], params["folder"])
-    for difference in _differences(server, held, params, is_named=is_named):
+    if difference := next(_differences(server, held, params, is_named=is_named), ""):
         raise UsageError(f"{params['server']}: {difference}; --server off searches without it")
     with opened(collection=held["name"]) as client:
         return client.answers([query], chosen, exact=not is_named)
@@ -108,7 +108,7 @@ def _held(collections: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
 def _differences(
     server: Mapping[str, Any], held: Mapping[str, Any], params: Mapping[str, Any], *, is_named: bool
 ) -> Iterator[str]:
-    """Yield why a server does not find what a search here finds; one that is named may have other settings."""
+    """Yield why a server may find something else than a search here; settings of one that is named may do."""
     if is_named:
         import xsearch
 
