@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlencode, urlsplit
+from weakref import finalize
 
 from xsearch import errors
 from xsearch.errors import ServerError, UnknownWords, UsageError, XsearchError
@@ -337,6 +338,7 @@ class _Channel:
         self._timeout_s = timeout_s
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._idle: list[HTTPConnection] = []  # whose methods are atomic
+        finalize(self, _close, self._idle)
         self._root = ""
         if isinstance(server, Path):
             self._new = partial(_UnixConnection, server, timeout_s)
@@ -352,8 +354,7 @@ class _Channel:
         self._root = url.path.rstrip("/")
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        _close(self._idle)
 
     def request(
         self,
@@ -418,6 +419,11 @@ class _Channel:
             raise _Problem(str(problem["type"]).removeprefix("urn:xsearch:"), str(problem["detail"]), problem)
         except (KeyError, TypeError, ValueError):
             raise ServerError(f"{self.name}: {response.status} {response.reason}") from None
+
+
+def _close(connections: list[HTTPConnection]) -> None:
+    while connections:
+        connections.pop().close()
 
 
 class _UnixConnection(HTTPConnection):

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsearch.errors import UnknownWords, UsageError
@@ -41,6 +41,7 @@ def travelled(hits: Hits, query: Query) -> Hits:
     return from_wire(json.loads(json.dumps(to_wire(hits))), query)
 
 
+@settings(deadline=None)
 @given(values)
 def test_metadata_of_any_type_come_back(value):
     (there,) = travelled(Hits([hit(value=value)]), text("a"))
