@@ -25,6 +25,7 @@ from xsearch.cli import (
     options,
     output,
     query,
+    serve,
     signals,
     train,
 )
@@ -178,6 +179,7 @@ app.command()(collection.compact)
 app.command()(collection.verify)
 app.command()(exchange.export)
 app.command("import")(exchange.import_)
+app.command()(serve.serve)
 app.command()(train.train)
 app.command()(doctor.doctor)
 app.command()(demo.demo)

@@ -7,7 +7,17 @@ Every function also accepts what `load` accepts. What cannot be read or drawn ra
 without the path, for display in place of the item.
 """
 
-from xsearch.preview.preview import Preview, playable, plot, sound, spectrogram, text, thumbnail, waveform
+from xsearch.preview.preview import (
+    Preview,
+    legend,
+    playable,
+    plot,
+    sound,
+    spectrogram,
+    text,
+    thumbnail,
+    waveform,
+)
 from xsearch.preview.window import Item, Piece, check, load
 
 __all__ = [
@@ -15,6 +25,7 @@ __all__ = [
     "Piece",
     "Preview",
     "check",
+    "legend",
     "load",
     "playable",
     "plot",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["INFERNO", "TURBO", "colour", "of_depth", "of_heat"]
+__all__ = ["INFERNO", "TURBO", "colour", "depth_legend", "heat_legend", "of_depth", "of_heat"]
+
+
+STOPS = 9  # of a legend
 
 
 def _table(colours: str) -> np.ndarray:
@@ -44,7 +47,31 @@ def of_depth(metres: np.ndarray) -> np.ndarray:
     return rgb
 
 
+def heat_legend(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return values that `of_heat` shows, float [STOPS], rising, and their colours: uint8 [STOPS, 3]."""
+    at = np.linspace(0, 1, STOPS)
+    low, high = _range(values)
+    return low + at * (high - low), colour(at, INFERNO)
+
+
+def depth_legend(metres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return distances that `of_depth` shows, float [STOPS], falling, and their colours: uint8 [STOPS, 3].
+
+    Both are empty if nothing is known.
+    """
+    if not (known := metres > 0).any():
+        return np.empty(0), np.empty((0, 3), np.uint8)
+    at = np.linspace(0, 1, STOPS)
+    low, high = _range(1 / metres[known])
+    return 1 / (low + at * (high - low)), colour(0.1 + 0.8 * at, TURBO)
+
+
 def _rescaled(values: np.ndarray) -> np.ndarray:
-    """Rescale so that the 2nd and 98th percentile map to 0 and 1, and clip."""
-    low, high = np.percentile(values, [2, 98])
+    """Rescale so that the ends of `_range` map to 0 and 1, and clip."""
+    low, high = _range(values)
     return np.clip((values - low) / max(high - low, 1e-6), 0, 1)
+
+
+def _range(values: np.ndarray) -> np.ndarray:
+    """Return the 2nd and 98th percentile."""
+    return np.percentile(values, [2, 98])

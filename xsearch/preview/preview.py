@@ -20,7 +20,7 @@ from xsearch.preview import colours, markdown
 from xsearch.preview.window import Piece, decoded, picture
 from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
-__all__ = ["Preview", "playable", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
+__all__ = ["Preview", "legend", "playable", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
 
 SVG = ' xmlns="http://www.w3.org/2000/svg"'
 THUMBNAIL_PX = 400  # longest side: 320 CSS pixels, with some reserve for high-DPI screens
@@ -78,6 +78,14 @@ def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = No
                 return plot(sample)
         image = picture(sample, size, at_s).data
         return _encoded(image, "JPEG", **(SHARP if max(image.size) <= SMALL_PX else {"quality": 82}))
+
+
+def legend(piece: Piece) -> list[tuple[float, str]]:
+    """Return values of a depth map, metres, or thermal image that its thumbnail shows, with their #rrggbb."""
+    with decoded(piece, Modality.DEPTH, Modality.THERMAL) as sample:
+        of = colours.depth_legend if sample.modality is Modality.DEPTH else colours.heat_legend
+        values, shown = of(sample.data)
+        return [(float(value), f"#{bytes(rgb).hex()}") for value, rgb in zip(values, shown, strict=True)]
 
 
 def waveform(piece: Piece) -> Preview:

@@ -1,0 +1,101 @@
+"""Files of clients: what is kept, for how long, and what is refused."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.serve.conftest import Serve
+from tests.serve.test_search import picture
+from xsearch.collection import Collection
+
+
+def folder_of(client: TestClient) -> Path:
+    folder: Path = client.app.state.server.uploads._folder  # type: ignore[attr-defined]
+    return folder
+
+
+def test_an_upload_is_kept_and_deleted(client: TestClient) -> None:
+    content = picture((9, 9, 9))
+    response = client.post("/v1/uploads?name=C:%5Cmy%20pictures%5Ca%1b%5b31m.png", content=content)
+    sent = response.json()
+    assert response.status_code == 201
+    assert (sent["kind"], sent["mime"], sent["bytes"]) == ("image", "image/png", len(content))
+    assert sent["name"] == r"a\x1b[31m.png"
+    link = f"/v1/uploads/{sent['id']}"
+    assert client.get(link).json()["name"] == sent["name"]
+    assert client.get(f"{link}/media").content == content
+    assert client.get(sent["preview"]).headers["content-type"] == "image/jpeg"
+    again = client.post("/v1/uploads", files={"file": ("b.png", content)}).json()
+    assert (again["id"], again["name"]) == (sent["id"], "b.png")
+    assert len(list(folder_of(client).iterdir())) == 1
+    assert client.delete(link).status_code == 204
+    assert client.get(link).json()["type"] == "urn:xsearch:no-upload"
+    assert not list(folder_of(client).iterdir())
+
+
+def test_the_name_says_what_a_picture_is(client: TestClient, stored: Path) -> None:
+    content = (stored.parent / "media" / "room_depth.png").read_bytes()
+    depth = client.post("/v1/uploads?name=my_depth.png", content=content).json()
+    assert depth["kind"] == "depth"
+    chosen = client.post("/v1/uploads?name=x.png&kind=depth", content=content).json()
+    assert chosen["kind"] == "depth"
+
+
+def test_bounds(serve: Serve, collection: Collection) -> None:
+    """Of one file, of their count, of all together, and of their age."""
+    size = len(picture((0, 0, 0)))
+    client = serve(collection, upload_bytes=1000, uploads=3, uploads_bytes=10 * size, upload_age_s=0.3)
+    for chunks in ([b"x" * 2000], [b"x" * 600] * 3):  # with a stated length, and without
+        response = client.post("/v1/uploads", content=iter(chunks) if len(chunks) > 1 else chunks[0])
+        assert (response.status_code, response.json()["type"]) == (413, "urn:xsearch:too-large")
+    assert not list(folder_of(client).iterdir())
+    ids = [client.post("/v1/uploads?name=a.png", content=picture((n, 0, 0))).json()["id"] for n in range(4)]
+    assert client.get(f"/v1/uploads/{ids[0]}").status_code == 404  # made room
+    assert client.get(f"/v1/uploads/{ids[3]}").status_code == 200
+    assert len(list(folder_of(client).iterdir())) == 3
+    time.sleep(0.4)
+    assert client.get(f"/v1/uploads/{ids[3]}").status_code == 404
+    assert not list(folder_of(client).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "status"),
+    [
+        ("a.exe", b"MZ\x00\x01", 415),
+        ("a.png", b"", 422),
+        ("a.zip", b"PK\x03\x04" + b"\0" * 50, 415),
+    ],
+)
+def test_what_is_no_media_is_refused(client: TestClient, name: str, content: bytes, status: int) -> None:
+    response = client.post(f"/v1/uploads?name={name}", content=content)
+    assert response.status_code == status, response.text
+    assert "xsearch-scratch" not in response.text
+    assert not list(folder_of(client).iterdir())
+
+
+def test_damaged_media_are_reported_by_their_name(client: TestClient) -> None:
+    content = picture((1, 2, 3), (200, 200))[:80]
+    sent = client.post("/v1/uploads?name=broken.png", content=content)
+    assert sent.status_code == 201, sent.text  # it is decoded when it is used
+    for response in (
+        client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]}),
+        client.get(sent.json()["preview"]),
+    ):
+        assert (response.status_code, response.json()["type"]) == (422, "urn:xsearch:unreadable-media")
+        assert "xsearch-scratch" not in response.text
+    assert "broken.png" in client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]}).text
+
+
+def test_forms_have_bounds(client: TestClient) -> None:
+    two = [("file", ("a.png", picture((1, 1, 1)))), ("file", ("b.png", picture((2, 2, 2))))]
+    assert client.post("/v1/uploads", files=two).status_code == 400
+    none = client.post("/v1/uploads", files={"other": ("a.png", b"x")})
+    assert none.json()["type"] == "urn:xsearch:invalid-request"
+    broken = client.post(
+        "/v1/uploads", content=b"--x\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert broken.status_code in (400, 422)

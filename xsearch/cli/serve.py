@@ -1,0 +1,101 @@
+"""`serve`: collections in the browser, and for programs."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xsearch.cli import options, output
+from xsearch.errors import optional_module
+
+__all__ = ["serve"]
+
+
+def serve(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--collection",
+            "-c",
+            metavar="DIR",
+            help="Folder of a collection; repeatable, the first is shown first.  "
+            "[default: that of the other commands]",
+        ),
+    ] = None,
+    host: Annotated[
+        str, typer.Option("--host", metavar="NAME", help="Name or address to listen on.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65_535, metavar="N", help="Port to listen on; 0: any.")
+    ] = 8080,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            "--token",
+            metavar="SECRET",
+            show_default=False,
+            help="Answer only those who send it; needed unless HOST is this machine.  "
+            "[env var: XSEARCH_TOKEN]",
+        ),
+    ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name", metavar="NAME", help="Another name of this server, such as a proxy's; repeatable."
+        ),
+    ] = None,
+    trust_paths: Annotated[
+        bool, typer.Option("--trust-paths", help="Also open the files and URLs that only an import names.")
+    ] = False,
+    device: options.Device = "auto",
+    dtype: options.Dtype = "auto",
+) -> None:
+    """Serve collections: a page to search them, and an HTTP interface.
+
+    Loads the model once, answers many requests at a time, and follows what other processes
+    ingest or remove. Nothing leaves this machine unless --host says so.
+    """
+    optional_module("fastapi", "serve")
+    import xsearch
+    from xsearch.serve.app import create_app
+    from xsearch.serve.run import listen, serve
+    from xsearch.serve.settings import Settings
+    from xsearch.store import default_collection
+
+    token = token or os.environ.get("XSEARCH_TOKEN") or None
+    collections = [
+        xsearch.open(folder, device=device, dtype=dtype) for folder in folders or [default_collection()]
+    ]
+    settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
+    listening, settings = listen(settings)
+    app = create_app(collections, settings)
+    address = page = f"http://{_in_url(host)}:{settings.port}/"
+    if token is not None:
+        page = f"{address}login?code={app.state.server.doors.new_code()}"
+
+    def started() -> None:
+        for held in app.state.server.shelf:
+            output.note(
+                f"{held.name}: {output.plural(len(held.collection), 'item')} of {held.collection.path}"
+            )
+        output.say(page)
+        output.note("serving; stop with Ctrl-C" + ("; the link works once" if token else ""))
+        if open_page:
+            import webbrowser
+
+            webbrowser.open(page)
+
+    serve(app, listening, settings, started)
+
+
+def _in_url(host: str) -> str:
+    """The host as others reach it: a wildcard address as the name of this machine."""
+    import socket
+
+    if host in ("0.0.0.0", "::", ""):
+        return socket.gethostname()
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host

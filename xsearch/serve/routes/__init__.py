@@ -1,0 +1,14 @@
+"""The routes of the server, by what they are about.
+
+search       /v1/search, /v1/items/{id}/similar, /v1/embed
+items        /v1/items and what is sent of them
+uploads      /v1/uploads
+collections  /v1/info, /v1/facets, /v1/map, /v1/events
+visits       /healthz, /metrics, /login
+"""
+
+from xsearch.serve.routes import collections, items, search, uploads, visits
+
+__all__ = ["ROUTERS"]
+
+ROUTERS = (search.router, items.router, uploads.router, collections.router, visits.router)

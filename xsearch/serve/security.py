@@ -1,0 +1,269 @@
+"""What stands before every request: host, token, origin, size and pace; and headers behind every answer.
+
+A page of another site may send requests to a server on this machine through the user's browser, but browsers
+say so: in Origin and Sec-Fetch-Site, and after DNS rebinding in Host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import secrets
+import socket
+import time
+from hashlib import sha256
+from http.cookies import CookieError, SimpleCookie
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import h11
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from xsearch.serve.problems import Refusal, respond
+from xsearch.serve.settings import Settings, is_loopback
+
+if TYPE_CHECKING:
+    from xsearch.serve.server import Server
+
+__all__ = ["CSP", "SANDBOX", "Doors", "Gate", "patient"]
+
+LOG = logging.getLogger("xsearch")
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+    "media-src 'self' blob:; connect-src 'self'; font-src 'self'; worker-src 'self' blob:; "
+    "manifest-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+SANDBOX = (
+    "default-src 'none'; style-src 'unsafe-inline'; sandbox; frame-ancestors 'self'"  # of media and drawings
+)
+HEADERS = {
+    "content-security-policy": CSP,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(self), geolocation=()",
+    "cache-control": "no-store",
+}
+OPEN = {"/healthz", "/login", "/v1/login"}  # without a token
+WRITES = {"POST", "PUT", "PATCH", "DELETE"}
+FORM = 1 << 20  # bytes of a form besides its files
+CODE_S = 600.0  # that a one-time link lasts
+
+
+class Doors:
+    """Who may use the server: holders of its token, or of a cookie, for the token or a one-time code."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.token = settings.token
+        self.cookie = f"xsearch-{settings.port}"  # cookies are the same for all ports of a host
+        self._session = secrets.token_urlsafe(32)
+        self._code: tuple[str, float] | None = None
+        self._any_address = not is_loopback(settings.host)
+        names = {settings.host, *settings.names}
+        if self._any_address:
+            names |= {socket.gethostname(), f"{socket.gethostname()}.local"}
+        self._names = {name.strip("[]").rstrip(".").lower() for name in names}
+
+    def new_code(self) -> str:
+        """Return a code that opens the door once, for CODE_S seconds."""
+        self._code = secrets.token_urlsafe(24), time.monotonic() + CODE_S
+        return self._code[0]
+
+    def takes_code(self, code: str) -> bool:
+        """Whether it is the code, which is void from now on."""
+        expected, self._code = self._code, None
+        if expected is not None and _equal(code, expected[0]):
+            return time.monotonic() < expected[1]
+        self._code = expected
+        return False
+
+    def takes_token(self, token: str) -> bool:
+        return self.token is not None and _equal(token, self.token)
+
+    def set_cookie(self, headers: MutableHeaders, *, is_secure: bool) -> None:
+        """Give the browser that is answered the cookie."""
+        attributes = "HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000" + "; Secure" * is_secure
+        headers.append("set-cookie", f"{self.cookie}={self._session}; {attributes}")
+
+    def is_open(self, headers: Headers) -> bool:
+        """Whether a request has the token or the cookie, or needs none."""
+        if self.token is None:
+            return True
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.takes_token(token.strip()):
+            return True
+        try:
+            cookies = SimpleCookie(headers.get("cookie", ""))
+        except CookieError:
+            return False
+        return self.cookie in cookies and _equal(cookies[self.cookie].value, self._session)
+
+    def knows_host(self, host: str) -> bool:
+        """Whether a Host header names this server.
+
+        An address does if the server listens on more than this machine: what is rebound is a name.
+        """
+        name = host.rsplit(":", 1)[0] if host.rpartition(":")[2].isdecimal() else host
+        name = name.strip("[]").rstrip(".").lower()
+        if name in self._names or is_loopback(name):
+            return True
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+        return self._any_address
+
+
+def _equal(one: str, other: str) -> bool:
+    """Compare in a time that says nothing of either."""
+    return hmac.compare_digest(
+        *(sha256(text.encode(errors="surrogatepass")).digest() for text in (one, other))
+    )
+
+
+class Gate:
+    """ASGI middleware that lets requests in."""
+
+    def __init__(self, app: ASGIApp, server: Server) -> None:
+        self._app, self._doors = app, server.doors
+        self._settings, self._metrics = server.settings, server.metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        status, start = 0, time.perf_counter()
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            self._check(scope, Headers(scope=scope))
+            await self._app(scope, self._bounded(scope, receive), guarded)
+        except Exception as problem:
+            if status:  # the client notices that the answer ends too early
+                raise
+            await respond(Request(scope), problem)(scope, receive, guarded)
+        finally:
+            route = str(getattr(scope.get("route"), "path", "other"))
+            method = scope["method"] if route != "other" else "any"
+            self._metrics.count("requests_total", method=method, route=route, status=str(status))
+            self._metrics.observe("request_seconds", time.perf_counter() - start, method=method, route=route)
+
+    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+        """Return what the body of a request is received through. Raises Refusal if it is too large."""
+        limits, headers = self._settings, Headers(scope=scope)
+        is_form = headers.get("content-type", "").startswith("multipart/form-data")
+        is_upload = scope["path"] == "/v1/uploads" or (scope["path"] == "/v1/search" and is_form)
+        body = _Body(receive, limits.upload_bytes + FORM if is_upload else limits.body_bytes, limits)
+        if int(headers.get("content-length") or 0) > body.limit:
+            raise body.too_large()
+        return body
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raise Refusal if a request may not come in."""
+        host = headers.get("host", "")
+        if not self._doors.knows_host(host):
+            hint = "; a proxy's is added with --name" if self._doors.token else ""
+            raise Refusal(421, "wrong-host", "Not this server", f"this server is not called {host!r}{hint}")
+        site, origin = headers.get("sec-fetch-site"), headers.get("origin")
+        is_write = scope["method"] in WRITES
+        is_link = headers.get("sec-fetch-mode") == "navigate" and not is_write
+        if (site not in (None, "same-origin", "none") and not is_link) or (
+            is_write and origin is not None and origin.partition("://")[2].lower() != host.lower()
+        ):
+            raise Refusal(403, "cross-site", "From another site", "requests of other sites are not answered")
+        is_free = scope["path"] in OPEN or scope["path"].startswith("/static/")
+        if not is_free and not self._doors.is_open(headers):
+            raise Refusal(
+                401,
+                "no-token",
+                "A token is needed",
+                "send Authorization: Bearer TOKEN, or open the link that xsearch serve has printed",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+
+
+class _Body:
+    """The body of a request, of at most `limit` bytes, which come at a least rate."""
+
+    def __init__(self, receive: Receive, limit: int, settings: Settings) -> None:
+        self._receive, self.limit, self._settings = receive, limit, settings
+        self._received, self._start, self._is_over = 0, 0.0, False
+
+    async def __call__(self) -> Message:
+        if self._is_over:  # waits for the end of the connection
+            return await self._receive()
+        self._start = self._start or time.monotonic()
+        allowed_s = self._settings.body_s + self._received / self._settings.least_rate
+        try:
+            message = await asyncio.wait_for(self._receive(), self._start + allowed_s - time.monotonic())
+        except TimeoutError:
+            raise Refusal(
+                408, "too-slow", "Too slow", "the request came too slowly", headers={"Connection": "close"}
+            ) from None
+        self._received += len(message.get("body", b""))
+        if self._received > self.limit:
+            raise self.too_large()
+        self._is_over = not message.get("more_body", False)
+        return message
+
+    def too_large(self) -> Refusal:
+        return Refusal(
+            413,
+            "too-large",
+            "Too large",
+            f"more than {self.limit:,} bytes in one request",
+            headers={"Connection": "close"},
+        )
+
+
+def patient(head_s: float) -> type[H11Protocol]:
+    """Return uvicorn's protocol, which waits at most `head_s` seconds for the head of a request."""
+    return type("Patient", (_Patient,), {"head_s": head_s})
+
+
+class _Patient(H11Protocol):
+    head_s: float
+    _head: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._cancel()
+        elif self._head is None:
+            self._await_head()
+
+    def _await_head(self) -> None:
+        self._head = self.loop.call_later(self.head_s, self._hang_up)
+
+    def _cancel(self) -> None:
+        if self._head is not None:
+            self._head.cancel()
+            self._head = None
+
+    def _hang_up(self) -> None:
+        self._head = None
+        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+            self.transport.close()

@@ -1,0 +1,63 @@
+"""Where the server listens, who may use it, and what a request may cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from pathlib import Path
+
+from xsearch.errors import UsageError
+from xsearch.models.registry import home
+
+__all__ = ["Settings", "is_loopback"]
+
+LEAST_TOKEN = 16  # characters
+MB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a server. Raises UsageError if others could reach it without a token.
+
+    names: further names that a Host header may have, such as that of a reverse proxy.
+    trust_paths: also open the files and URLs that only an import names.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    token: str | None = None
+    names: tuple[str, ...] = ()
+    trust_paths: bool = False
+    cache: Path = field(default_factory=lambda: home() / "serve")  # of previews and maps
+    cache_bytes: int = 512 * MB
+    upload_bytes: int = 256 * MB
+    uploads: int = 200
+    uploads_bytes: int = 1024 * MB
+    upload_age_s: float = 3600.0
+    body_bytes: int = 4 * MB  # of a request that is no upload
+    head_s: float = 10.0  # that a client may take for the head of a request
+    body_s: float = 20.0  # and for its body, besides a second for each `least_rate` bytes
+    least_rate: int = 64 << 10
+    connections: int = 512
+    streams: int = 64  # of events
+
+    def __post_init__(self) -> None:
+        if self.token is not None and len(self.token) < LEAST_TOKEN:
+            raise UsageError(
+                f"the token has {len(self.token)} characters; expected at least {LEAST_TOKEN}, such as "
+                'those of: python -c "import secrets; print(secrets.token_urlsafe())"'
+            )
+        if self.token is None and not is_loopback(self.host):
+            raise UsageError(
+                f"--host {self.host} lets other machines read the media; it needs --token or XSEARCH_TOKEN"
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is that of this machine alone."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
