@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -310,8 +310,8 @@ def _no_file(path: Path) -> UsageError:
 def _content(part: Part) -> Iterator[tuple[str, BinaryIO]]:
     """Yield the name and content of the file of a part, or of its picture."""
     match part.source:
-        case bytes() as content:
-            yield "file", BytesIO(content)
+        case bytes() as source:
+            yield "file", BytesIO(source)
         case Path() as path:
             from xsearch import decoders
 
@@ -323,9 +323,8 @@ def _content(part: Part) -> Iterator[tuple[str, BinaryIO]]:
             with path.open("rb") as file:
                 yield path.name, file
         case (Sample(modality=Modality.IMAGE, data=picture),):
-            picture.save(file := BytesIO(), "PNG")
-            file.seek(0)
-            yield "picture.png", file
+            picture.save(content := BytesIO(), "PNG")
+            yield "picture.png", content
         case _:
             raise UsageError(f"{part.label}: a server takes files and vectors; send the bytes of a file")
 
@@ -341,12 +340,12 @@ class _Channel:
         finalize(self, _close, self._idle)
         self._root = ""
         if isinstance(server, Path):
-            self._new = partial(_UnixConnection, server, timeout_s)
+            self._new: Callable[[], HTTPConnection] = partial(_UnixConnection, server, timeout_s)
             return
         url = urlsplit(server)
         if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
             raise UsageError(f"server: expected a URL such as http://127.0.0.1:8080, got {server!r}")
-        kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
+        kind: type[HTTPConnection] = HTTPSConnection if url.scheme == "https" else HTTPConnection
         try:
             self._new = partial(kind, url.hostname, url.port, timeout=timeout_s)
         except ValueError as problem:
@@ -415,8 +414,8 @@ class _Channel:
         if response.status < 300:
             return content
         try:
-            problem = dict(json.loads(content))
-            raise _Problem(str(problem["type"]).removeprefix("urn:xsearch:"), str(problem["detail"]), problem)
+            about = dict(json.loads(content))
+            raise _Problem(str(about["type"]).removeprefix("urn:xsearch:"), str(about["detail"]), about)
         except (KeyError, TypeError, ValueError):
             raise ServerError(f"{self.name}: {response.status} {response.reason}") from None
 

@@ -16,6 +16,7 @@ from xsearch.types import HIT_COLUMNS
 if TYPE_CHECKING:
     from xsearch import Hits
     from xsearch.query import Embedded
+    from xsearch.query.wire import Understood
 
 __all__ = ["Form", "choose_form", "print_hits", "print_parts", "print_query"]
 
@@ -90,7 +91,7 @@ def _figure(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def print_query(embedded: Embedded | None) -> None:
+def print_query(embedded: Embedded | Understood | None) -> None:
     """Print as what a query of one part was taken, unless it is a literal text: to stderr."""
     if embedded is None or isinstance(embedded.query.parts[0].source, str):
         return
@@ -100,7 +101,7 @@ def print_query(embedded: Embedded | None) -> None:
     output.note(f"query: {part.modality} {part.label}{stored}")
 
 
-def print_parts(embedded: Embedded | None) -> None:
+def print_parts(embedded: Embedded | Understood | None) -> None:
     """Print how a sum came out: to stderr, because it is about the query and not a result."""
     if embedded is None:
         return

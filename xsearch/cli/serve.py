@@ -61,10 +61,10 @@ def serve(
     """
     optional_module("fastapi", "serve")
     import xsearch
+    from xsearch.nearest import default_collection
     from xsearch.serve.app import create_app
     from xsearch.serve.run import listen, serve
     from xsearch.serve.settings import Settings
-    from xsearch.store import default_collection
 
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     collections = [

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from xsearch.errors import UsageError
 from xsearch.serve.security import patient
 from xsearch.serve.settings import Settings
+from xsearch.system import identity
+from xsearch.system.rendezvous import announced
 
 __all__ = ["listen", "serve"]
 
@@ -40,7 +42,10 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
 
 
 def serve(app: FastAPI, listening: socket.socket, settings: Settings, started: Callable[[], None]) -> None:
-    """Answer requests until the process is told to stop. started: called when the first would be answered."""
+    """Answer requests until the process is told to stop, also those of programs of its user at their sockets.
+
+    started: called when the first would be answered.
+    """
     for name in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -56,7 +61,9 @@ def serve(app: FastAPI, listening: socket.socket, settings: Settings, started: C
         timeout_keep_alive=30,
         timeout_graceful_shutdown=ENDING_S,
     )
-    _Uvicorn(config, app, started).run([listening])
+    identity.code()  # as of now
+    with announced([held.collection.path for held in app.state.server.shelf]) as sockets:
+        _Uvicorn(config, app, started).run([listening, *sockets])
 
 
 class _Uvicorn(uvicorn.Server):

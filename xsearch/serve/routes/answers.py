@@ -18,22 +18,21 @@ import pyarrow as pa
 from fastapi import APIRouter
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
-from xsearch.serve.contract import MAX_ID, MAX_PARTS, Id, Number, Request
-from xsearch.serve.inert import JSON
-from xsearch.serve.problems import Refusal, refusal, without_paths
-from xsearch.serve.server import Chosen, Server, The
 
 from xsearch import query
 from xsearch.errors import UnknownWords, UsageError, XsearchError
 from xsearch.query.stored import of_file
 from xsearch.query.wire import to_wire
 from xsearch.serve import contract
+from xsearch.serve.contract import MAX_ID, MAX_PARTS, Id, Number, Request
+from xsearch.serve.inert import JSON
+from xsearch.serve.problems import Refusal, refusal, without_paths
+from xsearch.serve.server import Chosen, Server, The
 from xsearch.system import identity
 from xsearch.types import Ingested, Modality, Sort
 
 if TYPE_CHECKING:
     from xsearch.serve.shelf import Held
-
     from xsearch.store import Snapshot
 
 __all__ = ["router"]
@@ -69,7 +68,7 @@ class AnswersRequest(Request):
         list[Annotated[list[contract.Part | Local], Field(max_length=MAX_PARTS)]],
         Field(min_length=1, max_length=MAX_QUERIES),
     ]
-    options: contract.Options = contract.Options()
+    options: contract.Options
 
 
 class TableRequest(Request):
