@@ -97,8 +97,8 @@ def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]
     monkeypatch.chdir(world.media.parent)
 
     def run(*words: object, server: str = "auto") -> Printed:
-        asked = [*map(str, words), "-c", str(world.collection), "--server", server]
-        result = CliRunner().invoke(app, asked)
+        command, *rest = map(str, words)
+        result = CliRunner().invoke(app, [command, "-c", str(world.collection), "--server", server, *rest])
         assert isinstance(result.exception, SystemExit | None)
         return Printed(result.exit_code, result.stdout_bytes, result.stderr)
 
@@ -164,6 +164,7 @@ SERVED = [
     ["compose", "--plus", "item:1@0.5", "--plus", "others/new.png", "--json"],
     ["compose", "--text", "dog", "--minus-text", "my beech"],
     ["compose", "--text", "a dog", "--minus-text", "a dog"],
+    ["compose"],
 ]
 HERE = [
     ["query", "--id", 99],
@@ -184,7 +185,6 @@ NEITHER = [
     ["query", "my médïa/onee.png"],
     ["query", "others/program.exe"],
     ["query", "dog", "--tpo", 3],
-    ["compose"],
 ]
 
 
@@ -361,14 +361,15 @@ def test_a_server_elsewhere_needs_no_collection_here(world, tmp_path, monkeypatc
     monkeypatch.setattr("xsearch.nearest.user_collection", lambda: tmp_path / "none")
     result = CliRunner().invoke(app, ["query", "dog", "--paths", "--server", world.url])
     assert result.exit_code == 0
-    assert str(world.media / "note.txt") in result.stdout.splitlines()
+    assert str(world.media) in result.stdout
 
 
 def test_a_collection_that_grows_is_searched_as_it_is_now(world, run, opened):
-    before = run("query", "dog", "--json")
+    asked = ["query", "dog", "-n", 100, "--json"]
+    before = run(*asked)
     Image.new("RGB", (24, 24), "purple").save(world.media / "later.png")
     open_here(world.collection).ingest(world.media)
-    after = run("query", "dog", "--json")
+    after = run(*asked)
     assert len(json.loads(after.stdout)) == len(json.loads(before.stdout)) + 1
     assert opened == []
-    assert after == run("query", "dog", "--json", server="off")
+    assert after == run(*asked, server="off")

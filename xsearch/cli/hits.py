@@ -105,7 +105,7 @@ def print_parts(embedded: Embedded | Understood | None) -> None:
     """Print how a sum came out: to stderr, because it is about the query and not a result."""
     if embedded is None:
         return
-    count = len(embedded.parts)
+    count = len(embedded.query.parts)
     length = f"the weighted sum of {count} part{'s' * (count != 1)} has length {embedded.norm:.3f}"
     output.note(f"{length} before it is normalised; each part's norm in it, and cosine with it:")
     for part, cosine in zip(embedded.query.parts, embedded.cosines, strict=True):
