@@ -52,7 +52,7 @@ def help_blocks() -> str:
         ).stdout
         return f"```\n$ {' '.join(('xsearch', *command, '--help'))}\n{shown.strip()}\n```"
 
-    return "\n\n".join([block(), block("ingest"), block("query")])
+    return "\n\n".join([block(), block("ingest"), block("query"), block("serve")])
 
 
 def result(name: str, table: Callable[[dict], str]) -> str:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
 from tests.fakes import FakeBackend
 from xsearch.collection import Collection
 from xsearch.serve.app import create_app
+from xsearch.serve.run import listen, uvicorn_server
 from xsearch.serve.settings import Settings
 
 Serve = Callable[..., TestClient]
+Live = Callable[..., FastAPI]
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "sky/blue": (0, 0, 255)}
 
 
@@ -75,6 +79,29 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     yield start
     for client in clients:
         client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Iterator[Live]:
+    """Start a server behind a socket, in a thread; returns its application, whose settings have the port."""
+    servers = []
+
+    def start(*collections: Collection, **settings: Any) -> FastAPI:
+        chosen = {"cache": tmp_path / "cache", "port": 0, **settings}
+        listening, complete = listen(Settings(**chosen))
+        app, ready = create_app(collections, complete), Event()
+        server = uvicorn_server(app, complete, ready.set)
+        thread = Thread(target=server.run, args=[[listening]], daemon=True)
+        thread.start()
+        servers.append((server, thread, listening))
+        assert ready.wait(60)
+        return app
+
+    yield start
+    for server, thread, listening in servers:
+        server.should_exit = True
+        thread.join(30)
+        listening.close()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -63,8 +64,10 @@ def serve(
     import xsearch
     from xsearch.nearest import default_collection
     from xsearch.serve.app import create_app
-    from xsearch.serve.run import listen, serve
+    from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
+    from xsearch.system import identity
+    from xsearch.system.rendezvous import announced
 
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     collections = [
@@ -89,7 +92,11 @@ def serve(
 
             webbrowser.open(page)
 
-    serve(app, listening, settings, started)
+    identity.code()  # as of now
+    folders = [collection.path for collection in collections]
+    with announced(folders) as sockets, suppress(KeyboardInterrupt):  # by which it is told to stop
+        uvicorn_server(app, settings, started).run([listening, *sockets])
+    output.note("stopped")
 
 
 def _in_url(host: str) -> str:

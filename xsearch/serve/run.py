@@ -1,4 +1,4 @@
-"""Serve an application until it is stopped."""
+"""Where an application listens, and the server that runs it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from fastapi import FastAPI
 from xsearch.errors import UsageError
 from xsearch.serve.security import patient
 from xsearch.serve.settings import Settings
-from xsearch.system import identity
-from xsearch.system.rendezvous import announced
 
-__all__ = ["listen", "serve"]
+__all__ = ["listen", "uvicorn_server"]
 
 ENDING_S = 3  # that requests may take when the server is stopped
 
@@ -41,10 +39,10 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
     return listening, replace(settings, port=listening.getsockname()[1])
 
 
-def serve(app: FastAPI, listening: socket.socket, settings: Settings, started: Callable[[], None]) -> None:
-    """Answer requests until the process is told to stop, also those of programs of its user at their sockets.
+def uvicorn_server(app: FastAPI, settings: Settings, started: Callable[[], None]) -> uvicorn.Server:
+    """Return a server of an application, to be run on a listening socket.
 
-    started: called when the first would be answered.
+    started: called when the first request would be answered.
     """
     for name in ("uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -61,9 +59,7 @@ def serve(app: FastAPI, listening: socket.socket, settings: Settings, started: C
         timeout_keep_alive=30,
         timeout_graceful_shutdown=ENDING_S,
     )
-    identity.code()  # as of now
-    with announced([held.collection.path for held in app.state.server.shelf]) as sockets:
-        _Uvicorn(config, app, started).run([listening, *sockets])
+    return _Uvicorn(config, app, started)
 
 
 class _Uvicorn(uvicorn.Server):
