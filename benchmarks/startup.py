@@ -3,7 +3,8 @@
     python -m benchmarks.startup [--rounds 7] [--json out.json]
 
 The commands take turns, so that a busy moment of the machine hits all of them. The yardstick is
-`python -c "import torch, faiss, duckdb"`; the queries are of a collection of a few rendered scenes.
+`python -c "import torch, faiss, duckdb"`; the queries are of a collection of a few rendered scenes, which a
+server serves meanwhile.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
+
 import xsearch
 from benchmarks import command
+from benchmarks.serve import serving
 from xsearch.scenes import sample, write
 
 
@@ -36,16 +40,23 @@ def run(rounds: int) -> dict:
         xsearch.Collection.create(collection, "bundled").ingest(media)
         program = [sys.executable, "-m", "xsearch"]
         photo = str(next(media.rglob("*.jpg")))
+        new = Path(scratch) / "new.png"
+        Image.open(photo).rotate(9).save(new)
+        asked = [*program, "query", "--collection", str(collection)]
+        alone = [*asked, "--server", "off"]
         commands = {
             "import torch, faiss, duckdb": [sys.executable, "-c", "import torch, faiss, duckdb"],
             "xsearch --help": [*program, "--help"],
-            "xsearch query TEXT": [*program, "query", "a dog on the beach", "--collection", str(collection)],
-            "xsearch query FILE, of the collection": [*program, "query", photo, "-c", str(collection)],
+            "xsearch query TEXT": [*alone, "a dog on the beach"],
+            "xsearch query FILE, of the collection": [*alone, photo],
+            "xsearch query TEXT, by a server": [*asked, "a dog on the beach"],
+            "xsearch query FILE, by a server": [*asked, str(new)],
         }
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-        for _ in range(rounds):
-            for name, command in commands.items():
-                times[name].append(seconds(command))
+        with serving(collection):
+            for _ in range(rounds):
+                for name, command in commands.items():
+                    times[name].append(seconds(command))
     medians = {
         name: {"wall_s": statistics.median(w for w, _ in t), "cpu_s": statistics.median(c for _, c in t)}
         for name, t in times.items()

@@ -28,6 +28,7 @@ from benchmarks import (
     rendering,
     resume,
     search,
+    serve,
     sharing,
     torture,
     vectors,
@@ -247,6 +248,20 @@ def test_threads_that_share_a_collection_are_timed_beside_a_writer(tmp_path):
         assert row["alone"]["queries_per_s"] > 0
         assert row["beside"]["p50_ms"] <= row["beside"]["p99_ms"]
     assert "| threads | queries/s |" in sharing.markdown(result)
+
+
+def test_a_server_is_loaded_beside_the_same_searches_in_process(tmp_path):
+    result = serve.run(tmp_path, 300, intrinsic=32, queries=20, clients=[1, 2], seconds=0.1, minutes=0.005)
+    result = json.loads(json.dumps(result))
+    assert [(row["kind"], row["clients"]) for row in result["rows"]] == [
+        (kind, clients) for kind in ("vector", "text", "picture") for clients in (1, 2)
+    ]
+    for row in result["rows"]:
+        assert row["failed"] == 0
+        assert 0 < row["p50_ms"] <= row["p99_ms"]
+    assert result["growth"]["requests"] > 0
+    assert result["growth"]["failed"] == 0
+    assert "| query | clients | requests/s |" in serve.markdown(result)
 
 
 def test_growth_goes_on_as_measured():

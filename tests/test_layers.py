@@ -12,8 +12,8 @@ import xsearch
 
 PACKAGE = Path(xsearch.__file__).parent
 LAYERS = {
-    -1: ("errors",),
-    0: ("english", "system", "types"),
+    -1: ("errors", "types"),
+    0: ("english", "nearest", "sheet", "system"),
     1: ("media", "models", "store", "index", "scenes"),
     2: ("backend", "decoders", "metadata", "words"),
     3: ("pairs", "preview"),
@@ -21,7 +21,7 @@ LAYERS = {
     5: ("query", "train", "evaluate", "generate", "locate"),
     6: ("derive", "model"),
     7: ("ingest", "exchange", "integrity"),
-    8: ("collection", "cluster"),
+    8: ("client", "collection", "cluster"),
     9: ("serve", "cli"),
     10: ("__main__",),
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from xsearch.backend.official import embed_official
+    from xsearch.client import Client, connect
     from xsearch.collection import Collection, open
     from xsearch.errors import XsearchError
     from xsearch.model import Model, load_model
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "Client",
     "Collection",
     "Hit",
     "Hits",
@@ -31,6 +33,7 @@ __all__ = [
     "XsearchError",
     "__version__",
     "audio",
+    "connect",
     "depth",
     "embed_official",
     "image",
@@ -46,6 +49,7 @@ __all__ = [
 
 _HOMES = {
     "xsearch.backend.official": ("embed_official",),
+    "xsearch.client": ("Client", "connect"),
     "xsearch.collection": ("Collection", "open"),
     "xsearch.errors": ("XsearchError",),
     "xsearch.model": ("Model", "load_model"),

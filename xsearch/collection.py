@@ -23,8 +23,9 @@ from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Removal, Report, ingest
+from xsearch.nearest import default_collection
 from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import ITEM_COLUMNS, Snapshot, Store, default_collection
+from xsearch.store import ITEM_COLUMNS, Snapshot, Store
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
 
@@ -51,7 +52,7 @@ def open(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Collection:
-    """Open the collection at `path`, by default the nearest: see `xsearch.store.default_collection`.
+    """Open the collection at `path`, by default the nearest: see `xsearch.nearest`.
 
     model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
     create: make an empty one where there is none.
@@ -138,6 +139,11 @@ class Collection:
     @property
     def path(self) -> Path:
         return self.store.path
+
+    @property
+    def requested(self) -> dict[str, str | None]:
+        """The model, device and dtype that it was opened with."""
+        return {"model": self._model, **self._options}
 
     @property
     def backend(self) -> Backend:

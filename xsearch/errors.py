@@ -16,10 +16,11 @@
     │           └── MissingPackage    readable once an optional package is installed
     ├── ModelError            weights are missing, damaged or of another shape
     │   └── ModelMismatch     query and collection use different models
-    └── StoreError            a collection cannot be read or written
-        ├── NoCollection      no collection at this path
-        ├── Damaged           a file fails its integrity check
-        └── Locked            another process is writing
+    ├── StoreError            a collection cannot be read or written
+    │   ├── NoCollection      no collection at this path
+    │   ├── Damaged           a file fails its integrity check
+    │   └── Locked            another process is writing
+    └── ServerError           a server cannot be reached, refuses, or fails
 
 A message states the problem, its place, the offending value and the next step. A MediaError also carries a
 `Reason`, by which ingest decides whether to retry the file. Only a message about damage may advise to replace
@@ -48,6 +49,7 @@ __all__ = [
     "NotFetched",
     "NotMedia",
     "Reason",
+    "ServerError",
     "SkipKind",
     "StoreError",
     "TooLarge",
@@ -280,6 +282,10 @@ class Damaged(StoreError):
 
 class Locked(StoreError):
     """Another process is writing to the collection."""
+
+
+class ServerError(XsearchError):
+    """A server of xsearch cannot be reached, refuses the request, or fails."""
 
 
 def optional_module(name: str, extra: str) -> Any:

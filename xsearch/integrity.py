@@ -10,9 +10,9 @@ import numpy as np
 
 from xsearch.derive import derive
 from xsearch.errors import StoreError
+from xsearch.nearest import NAME
 from xsearch.query.calibration import Calibration
 from xsearch.store import Finding, Store
-from xsearch.store.nearest import NAME
 from xsearch.store.verify import Diagnosis, diagnose, largest, recover_manifest
 from xsearch.words import WordIndex
 

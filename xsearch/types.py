@@ -17,6 +17,7 @@ __all__ = [
     "Device",
     "Fingerprint",
     "Hit",
+    "Ingested",
     "Match",
     "MediaFile",
     "Modality",
@@ -81,6 +82,15 @@ class Url:
     """The URL of a remote file."""
 
     address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """A file by the state in which an ingest has read it."""
+
+    name: str  # its absolute path
+    bytes: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)

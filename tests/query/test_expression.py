@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.fakes import DIM, FakeBackend
+from xsearch import media
 from xsearch import query as q
 from xsearch.errors import EmptyQuery, UnknownWords, Unreadable, UsageError
 from xsearch.models.vocabulary import Vocabulary
@@ -185,6 +186,18 @@ def test_parse_takes_files_by_their_kind_and_all_else_as_text(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["x" * 10_000, "nul\0byte", "..."])
 def test_parse_takes_what_cannot_be_a_file_as_text(text: str) -> None:
     assert q.parse(text).parts[0].source == text
+
+
+@untimed
+@given(st.text("ab .:/\\~\n", max_size=8))
+def test_parse_takes_as_text_what_does_not_look_like_a_path(name: str) -> None:
+    is_path = not name.strip() or media.is_url(name) or Path(name).exists() or media.looks_like_path(name)
+    try:
+        (part,) = q.parse(name).parts
+    except UsageError:
+        assert is_path
+    else:
+        assert (part.source == name) is not is_path
 
 
 def test_parse_refuses_a_path_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

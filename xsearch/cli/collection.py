@@ -13,6 +13,7 @@ import typer
 from xsearch.cli import hits, options, output
 from xsearch.cli.table import print_table, relative, relative_paths, seconds
 from xsearch.errors import SkipKind, UsageError
+from xsearch.sheet import write_csv
 from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
@@ -159,8 +160,6 @@ def skipped(
         output.print_json(rows)
         return
     if form is hits.Form.CSV:
-        from xsearch.exchange import write_csv
-
         lines = (list(row.values()) for row in rows)
         write_csv(sys.stdout, table.column_names, lines, keep_formulas=keep_formulas)
         return

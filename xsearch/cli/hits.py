@@ -10,11 +10,13 @@ import typer
 
 from xsearch.cli import output, table
 from xsearch.errors import UsageError
+from xsearch.sheet import write_csv
 from xsearch.types import HIT_COLUMNS
 
 if TYPE_CHECKING:
     from xsearch import Hits
     from xsearch.query import Embedded
+    from xsearch.query.wire import Understood
 
 __all__ = ["Form", "choose_form", "print_hits", "print_parts", "print_query"]
 
@@ -46,8 +48,6 @@ def print_hits(
         kinds = " + ".join(dict.fromkeys(str(part.modality) for part in parts)) or "text"
         output.print_json([{**row, "query": row.get("query", kinds)} for row in hits.to_dicts()])
     elif form is Form.CSV:
-        from xsearch.exchange import write_csv
-
         rows = hits.to_dicts()
         columns = dict.fromkeys([*HIT_COLUMNS, *(name for row in rows for name in row)])
         lines = ([row.get(name) for name in columns] for row in rows)
@@ -91,7 +91,7 @@ def _figure(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def print_query(embedded: Embedded | None) -> None:
+def print_query(embedded: Embedded | Understood | None) -> None:
     """Print as what a query of one part was taken, unless it is a literal text: to stderr."""
     if embedded is None or isinstance(embedded.query.parts[0].source, str):
         return
@@ -101,11 +101,11 @@ def print_query(embedded: Embedded | None) -> None:
     output.note(f"query: {part.modality} {part.label}{stored}")
 
 
-def print_parts(embedded: Embedded | None) -> None:
+def print_parts(embedded: Embedded | Understood | None) -> None:
     """Print how a sum came out: to stderr, because it is about the query and not a result."""
     if embedded is None:
         return
-    count = len(embedded.parts)
+    count = len(embedded.query.parts)
     length = f"the weighted sum of {count} part{'s' * (count != 1)} has length {embedded.norm:.3f}"
     output.note(f"{length} before it is normalised; each part's norm in it, and cosine with it:")
     for part, cosine in zip(embedded.query.parts, embedded.cosines, strict=True):

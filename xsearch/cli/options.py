@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xsearch.nearest import default_collection
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank, Sort
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Model",
     "Paths",
     "RankBy",
+    "Server",
     "SortBy",
     "Top",
     "TrustPaths",
@@ -76,9 +78,13 @@ def _nearest(ctx: typer.Context, param: typer.CallbackParam, folder: Path) -> Pa
     source = ctx.get_parameter_source(str(param.name))
     if ctx.resilient_parsing or source is None or source.name != "DEFAULT":
         return folder
-    from xsearch.store import default_collection
-
     return default_collection()
+
+
+def _server(choice: str) -> str:
+    if choice not in ("auto", "off") and not choice.startswith(("http://", "https://")):
+        raise typer.BadParameter(f"{choice!r}: expected auto, off, or a URL such as http://127.0.0.1:8080")
+    return choice
 
 
 Collection = Annotated[
@@ -125,6 +131,16 @@ Modalities = Annotated[
 Where = Annotated[
     str | None,
     typer.Option("--where", "-w", metavar="SQL", help='Only items for which it holds: "duration_s > 60".'),
+]
+Server = Annotated[
+    str,
+    typer.Option(
+        "--server",
+        callback=_server,
+        envvar="XSEARCH_SERVER",
+        metavar="URL",
+        help="Search by this running server, which is faster; auto: one of this collection; off: none.",
+    ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what would be done, change nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

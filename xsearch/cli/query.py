@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xsearch.cli import hits, options, output
+from xsearch.cli import hits, options, output, served
 from xsearch.cli.table import relative
 from xsearch.errors import UsageError, XsearchError
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
@@ -78,6 +78,7 @@ def query(
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    server: options.Server = "auto",
 ) -> None:
     """Print the items nearest to one text or file, best first.
 
@@ -143,6 +144,7 @@ def compose(
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    server: options.Server = "auto",
 ) -> None:
     """Search with a sum of texts and files of any kind.
 
@@ -192,26 +194,20 @@ def _stored(name: str, folder: Path) -> str:
 def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
     """Search, write the page, and print, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
-    import xsearch
-
     start = time.perf_counter()
-    collection = xsearch.open(
-        params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
-    )
     bounds = ("min_cosine", "max_expected")
     names = ("top", "where", "rank", "match", *bounds, "unique", "sort", "exclude_self", "anyway")
-    answer = collection.search(
-        parsed, **{name: params[name] for name in names}, modality=params["modality"] or None
-    )
+    chosen = {name: params[name] for name in names} | {"modality": params["modality"] or None}
+    answer, items, model = served.search(parsed, chosen, params) or _search(parsed, chosen, params)
     if params["html"] is not None:
         from xsearch import gallery
 
         page = gallery.page(answer.trusted() if params["trust_paths"] else answer, parsed)
         params["html"].write_text(page, encoding="utf-8")
         output.note(f"page: {params['html']}")
-    LOG.info("searched %d items in %.2f s", len(collection), time.perf_counter() - start)
+    LOG.info("searched %d items in %.2f s", items, time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
-        _print_notes(answer, collection.snapshot().fingerprint.name)
+        _print_notes(answer, model)
     (hits.print_parts if composed else hits.print_query)(answer.query)
     dated, keep_formulas = params["sort"] is not None, params["keep_formulas"]
     hits.print_hits(answer, form, dated=dated, keep_formulas=keep_formulas)
@@ -219,6 +215,17 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
         output.note("no items match")
     if answer.remark and (answer or params["max_expected"] is not None):
         output.note(answer.remark)
+
+
+def _search(query: Query, chosen: Mapping[str, Any], params: Mapping[str, Any]) -> served.Found:
+    """Search in this process."""
+    import xsearch
+
+    collection = xsearch.open(
+        params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
+    )
+    answer = collection.search(query, **chosen)
+    return served.Found(answer, len(collection), collection.snapshot().fingerprint.name)
 
 
 def _print_notes(answer: Hits, model: str) -> None:

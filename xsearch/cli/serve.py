@@ -62,10 +62,12 @@ def serve(
     """
     optional_module("fastapi", "serve")
     import xsearch
+    from xsearch.nearest import default_collection
     from xsearch.serve.app import create_app
     from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
-    from xsearch.store import default_collection
+    from xsearch.system import identity
+    from xsearch.system.rendezvous import announced
 
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     collections = [
@@ -90,8 +92,10 @@ def serve(
 
             webbrowser.open(page)
 
-    with suppress(KeyboardInterrupt):  # by which it is told to stop
-        uvicorn_server(app, settings, started).run([listening])
+    identity.code()  # as of now
+    folders = [collection.path for collection in collections]
+    with announced(folders) as sockets, suppress(KeyboardInterrupt):  # by which it is told to stop
+        uvicorn_server(app, settings, started).run([listening, *sockets])
     output.note("stopped")
 
 

@@ -17,7 +17,6 @@ clip-retrieval:
 
 from xsearch.exchange.exported import export
 from xsearch.exchange.imported import Imported, import_, load
-from xsearch.exchange.sheet import write_csv
 from xsearch.exchange.source import Source, read
 
-__all__ = ["Imported", "Source", "export", "import_", "load", "read", "write_csv"]
+__all__ = ["Imported", "Source", "export", "import_", "load", "read"]

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from xsearch.errors import UsageError
-from xsearch.exchange.sheet import write_csv
 from xsearch.exchange.source import GROUP_ROWS, Progress
+from xsearch.sheet import write_csv
 from xsearch.store.segments import KEY
 from xsearch.system.durable import fsync, publish
 

@@ -23,7 +23,7 @@ from xsearch.query.expression import Part, Query
 from xsearch.query.stored import NONE, Vector, of_file, of_item
 from xsearch.query.texts import read_text
 from xsearch.system import scratch
-from xsearch.types import MediaFile, Modality, Sample, Url
+from xsearch.types import Ingested, MediaFile, Modality, Sample, Url
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -143,6 +143,8 @@ def _taken(
         case np.ndarray():
             kind, vector = _given(part, part.source, backend.fingerprint.dim)
             return _Taken(kind, NONE, vector=vector)
+        case Ingested(name, size, mtime_ns):
+            return _ingested(part, (name, size, mtime_ns), snapshot)
         case str() | tuple():
             return _sampled(iter(read(part)), NONE, backend, target, anyway=anyway)
     with _opened(part, decode, snapshot) as file:
@@ -152,6 +154,16 @@ def _taken(
         if stored is not None:
             return _Taken(stored[0], own, vector=stored[1])
         return _sampled(file.samples(), own, backend, target, anyway=anyway)
+
+
+def _ingested(part: Part, state: tuple[str, int, int], snapshot: Snapshot | None) -> _Taken:
+    """Take a part that nothing opens: its items, if the collection has the file in this state."""
+    if snapshot is None or not len(snapshot.of_file(*state)):
+        raise UsageError(f"{part.label}: not in the collection as it is")
+    own, stored = of_file(part, snapshot, state, lambda: "")
+    if stored is None:
+        raise UsageError(f"{part.label}: the collection has nothing of kind {part.modality} of it")
+    return _Taken(stored[0], own, vector=stored[1])
 
 
 def _sampled(

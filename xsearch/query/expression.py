@@ -3,6 +3,7 @@
     image("bird.jpg") + 0.7 * audio("sea.wav") - text("cage")
 
 A query says what is meant and reads nothing but the kind of a local file; `embedding` reads and embeds it.
+Modules of arrays and media are imported where they are used: a query of words needs none of them.
 """
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import base64
 import binascii
 import math
 import os.path
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
-from xsearch import decoders, media
 from xsearch.errors import EmptyQuery, NotMedia, UsageError
-from xsearch.types import AUDIO_RATE_HZ, Modality, Sample, Url
+from xsearch.types import AUDIO_RATE_HZ, Ingested, Modality, Sample, Url
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 __all__ = [
@@ -42,8 +43,9 @@ __all__ = [
     "video",
 ]
 
-# A literal text, a file here or elsewhere, a file's content, a stored item's id, decoded media, or a vector
-Source = str | Path | Url | bytes | int | tuple[Sample, ...] | np.ndarray
+# A literal text, a file here, elsewhere, or of the collection, a file's content, a stored item's id, decoded
+# media, or a vector
+Source: TypeAlias = "str | Path | Url | Ingested | bytes | int | tuple[Sample, ...] | np.ndarray"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,8 +62,8 @@ class Part:
         match self.source:
             case str() | Path():
                 return str(self.source)
-            case Url(address):
-                return address
+            case Url(name) | Ingested(name):
+                return name
             case int():
                 return f"item {self.source}"
         return f"<{self.modality or 'file'}>"
@@ -88,7 +90,7 @@ class Query:
         return self + -other
 
     def __mul__(self, weight: float) -> Query:
-        if not isinstance(weight, int | float | np.number):
+        if not isinstance(weight, Real):
             return NotImplemented
         try:
             is_finite = math.isfinite(weight)
@@ -151,10 +153,10 @@ def _to_wire(part: Part) -> dict[str, Any]:
             content["data"] = base64.b64encode(part.source).decode()
         case int():
             content = {"item": part.source}
-        case np.ndarray():
-            content = {"kind": str(part.modality), "vector": part.source.tolist()}
-        case _:
+        case Path() | Url() | Ingested() | tuple():
             raise UsageError(f"{part.label}: has no wire form; send its bytes, or its vector")
+        case _:
+            content = {"kind": str(part.modality), "vector": part.source.tolist()}
     return content | {"weight": part.weight}
 
 
@@ -179,7 +181,7 @@ def _from_wire(content: Any, where: str) -> Query:
             part = item(id)
         case {"vector": list(numbers), **rest} if not rest and kind is not None:
             try:
-                part = vector(np.array(numbers, np.float32), kind)
+                part = vector(numbers, kind)
             except (TypeError, ValueError, OverflowError):
                 raise UsageError(f"{where}: vector: expected numbers") from None
         case _:
@@ -192,6 +194,7 @@ def image(source: str | Path | bytes | Image | np.ndarray) -> Query:
     """A picture: a path, URL or a file's bytes, a PIL image, or uint8 [H, W, 3] RGB."""
     if isinstance(source, str | Path | bytes):
         return _file(Modality.IMAGE, source)
+    import numpy as np
     from PIL import Image
 
     picture = Image.fromarray(source) if isinstance(source, np.ndarray) else source
@@ -212,11 +215,11 @@ def text(source: str) -> Query:
 def audio(source: str | Path | bytes | np.ndarray, *, rate_hz: float = AUDIO_RATE_HZ) -> Query:
     """A sound: a path, URL or bytes (of a video too), or one window as float32 [N] mono in -1..1."""
     if not isinstance(source, str | Path | bytes) and rate_hz != AUDIO_RATE_HZ:
-        if not 0 < rate_hz < np.inf:
+        if not 0 < rate_hz < math.inf:
             raise UsageError(f"audio query: expected a rate_hz above 0, got {rate_hz}")
         import soxr
 
-        source = soxr.resample(_checked(Modality.AUDIO, source, 1, np.float32), rate_hz, AUDIO_RATE_HZ)
+        source = soxr.resample(_checked(Modality.AUDIO, source, 1), rate_hz, AUDIO_RATE_HZ)
     return _array(Modality.AUDIO, source, 1, rate_hz=AUDIO_RATE_HZ)
 
 
@@ -224,8 +227,11 @@ def video(source: str | Path | bytes | np.ndarray, *, rate_hz: float = 1.0) -> Q
     """A video: a path, URL or bytes, or the frames of one window as uint8 [T, H, W, 3] RGB at `rate_hz`."""
     if isinstance(source, str | Path | bytes):
         return _file(Modality.VIDEO, source)
-    frames = _checked(Modality.VIDEO, source, 4, np.uint8)
-    return _samples(Sample(Modality.VIDEO, frames, times_s=tuple(np.arange(len(frames)) / rate_hz)))
+    import numpy as np
+
+    frames = _checked(Modality.VIDEO, source, 4, "uint8")
+    times_s = tuple(np.arange(len(frames)) / rate_hz)
+    return _samples(Sample(Modality.VIDEO, frames, times_s=times_s))
 
 
 def depth(
@@ -245,14 +251,14 @@ def imu(source: str | Path | bytes | np.ndarray, *, rate_hz: float = 200) -> Que
     return _array(Modality.IMU, source, 2, rate_hz=rate_hz)
 
 
-def vector(values: np.ndarray, modality: Modality | str) -> Query:
+def vector(values: np.ndarray | Sequence[float], modality: Modality | str) -> Query:
     """A vector [dim] that is embedded already, for instance that of a stored item, and what it is of."""
-    return Query((Part(Modality(modality), _checked(Modality(modality), values, 1, np.float32)),))
+    return Query((Part(Modality(modality), _checked(Modality(modality), values, 1)),))
 
 
 def item(id: int) -> Query:
     """A stored item of the collection that is searched, by its id."""
-    if isinstance(id, bool) or not isinstance(id, int | np.integer):
+    if isinstance(id, bool) or not isinstance(id, Integral):
         raise UsageError(f"item query: expected the id of an item, got {id!r}")
     return Query((Part(None, int(id)),))
 
@@ -268,6 +274,10 @@ def parse(what: str | Path | Query) -> Query:
         return what
     if not isinstance(what, str | Path):
         raise UsageError(f"query: expected a text, a path or a Query, got {type(what).__name__}")
+    if isinstance(what, str) and _is_words(what):
+        return text(what)
+    from xsearch import decoders, media
+
     if media.is_url(what):
         return Query((Part(None, Url(str(what))),))
     if not os.path.isfile(what):  # noqa: PTH113  a long text, or one with a NUL, is no path
@@ -285,6 +295,12 @@ def parse(what: str | Path | Query) -> Query:
         raise UsageError(f"{path}: of no known kind; say {kinds} FILE, or --text for words") from None
 
 
+def _is_words(name: str) -> bool:
+    """Whether a name is words for certain, no path and no URL; `media.looks_like_path` decides the rest."""
+    is_token = "." in name and not re.search(r"\s", name)
+    return not is_token and "/" not in name and "\\" not in name and not os.path.exists(name)  # noqa: PTH110
+
+
 def parse_each(queries: Sequence[str | Path | Query]) -> list[Query]:
     """`parse` of each. Raises UsageError for a single query, which is no list of them."""
     if isinstance(queries, str | Path | Query):
@@ -295,7 +311,9 @@ def parse_each(queries: Sequence[str | Path | Query]) -> list[Query]:
 def _file(modality: Modality, source: str | Path | bytes) -> Query:
     if isinstance(source, bytes):
         return _bytes(modality, source)
-    return Query((Part(modality, Url(str(source)) if media.is_url(source) else Path(source)),))
+    from xsearch.media import is_url
+
+    return Query((Part(modality, Url(str(source)) if is_url(source) else Path(source)),))
 
 
 def _bytes(modality: Modality | None, content: bytes) -> Query:
@@ -311,10 +329,14 @@ def _samples(*samples: Sample) -> Query:
 def _array(modality: Modality, source: str | Path | bytes | np.ndarray, ndim: int, **about: Any) -> Query:
     if isinstance(source, str | Path | bytes):
         return _file(modality, source)
-    return _samples(Sample(modality, _checked(modality, source, ndim, np.float32), **about))
+    return _samples(Sample(modality, _checked(modality, source, ndim), **about))
 
 
-def _checked(modality: Modality, values: np.ndarray, ndim: int, dtype: type) -> np.ndarray:
+def _checked(
+    modality: Modality, values: np.ndarray | Sequence[float], ndim: int, dtype: str = "float32"
+) -> np.ndarray:
+    import numpy as np
+
     array: np.ndarray = np.asarray(values, dtype)
     if array.ndim != ndim or array.size == 0 or not np.isfinite(array).all():
         raise UsageError(f"{modality} query: expected {ndim} dimensions of finite numbers, got {array.shape}")

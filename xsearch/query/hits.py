@@ -8,18 +8,17 @@ from dataclasses import asdict, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
 from xsearch.errors import UnknownWords, UsageError
-from xsearch.media import is_url
 from xsearch.system.terminal import printable
 from xsearch.types import HIT_COLUMNS, Hit, Modality, Sort
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     from xsearch.query.embedding import Embedded
+    from xsearch.query.wire import Understood
 
 __all__ = ["Hits"]
 
@@ -38,7 +37,7 @@ class Hits(Sequence[Hit]):
     def __init__(
         self,
         hits: Iterable[Hit] = (),
-        query: Embedded | None = None,
+        query: Embedded | Understood | None = None,
         nearest_expected: float | None = None,
         kinds: int = 1,
         problem: UnknownWords | None = None,
@@ -177,6 +176,8 @@ class Hits(Sequence[Hit]):
 
 def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
     """item: all columns, of which the user's may be called as the figures of a hit are."""
+    from xsearch.media import is_url  # and with it numpy
+
     cosine, balanced, expected, bm25 = map(_known, figures)
     extra = {name: value for name, value in item.items() if value is not None and name not in FIELDS}
     is_read = "bytes" in extra or is_url(item["path"])  # by an ingest; else an import of an earlier release

@@ -82,6 +82,13 @@ class View:
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has the index and the words of its snapshot: neither is damaged."""
+        has_words = self._reader is not None and self._reader.has_stored
+        manifest = self.snapshot.manifest
+        return has_words == (manifest.words is not None) and (self.index is None) == (manifest.index is None)
+
     @cached_property
     def scaling(self) -> Scaling:
         """By the stored calibration; measured now if there is none, or one of an earlier release."""

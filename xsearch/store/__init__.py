@@ -4,7 +4,6 @@ The format is specified in indexes/README.md. This package handles arrays and ta
 """
 
 from xsearch.store.manifest import Manifest, SegmentEntry
-from xsearch.store.nearest import default_collection
 from xsearch.store.segments import ITEM_COLUMNS
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.store import Store
@@ -20,5 +19,4 @@ __all__ = [
     "Snapshot",
     "Store",
     "Writer",
-    "default_collection",
 ]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from xsearch.errors import Damaged, NoCollection, StoreError
-from xsearch.store.nearest import NAME, default_collection, user_collection
+from xsearch.nearest import NAME, default_collection, user_collection
 from xsearch.system.durable import open_file, read_file
 from xsearch.system.folder import Folder
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint

@@ -14,6 +14,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from xsearch.errors import Damaged, Locked, StoreError
+from xsearch.nearest import NAME
 from xsearch.store.generations import GENERATIONS
 from xsearch.store.manifest import (
     COPY,
@@ -28,7 +29,6 @@ from xsearch.store.manifest import (
     read_mark,
     write_manifest,
 )
-from xsearch.store.nearest import NAME
 from xsearch.store.snapshot import Snapshot, unreadable
 from xsearch.store.verify import recover_manifest
 from xsearch.store.writer import Writer

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged, NoCollection, StoreError
+from xsearch.nearest import NAME
 from xsearch.store.manifest import (
     COPY,
     FOLDERS,
@@ -29,7 +30,6 @@ from xsearch.store.manifest import (
     read_manifest,
     read_mark,
 )
-from xsearch.store.nearest import NAME
 from xsearch.store.pages import map_file
 from xsearch.store.rebuild import rebuild
 from xsearch.store.salvage import salvage

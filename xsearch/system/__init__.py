@@ -5,6 +5,7 @@ cores        CPU cores available to us           memory      malloc tuning
 float16      float16 -> float32 conversion       crop        centre crop of images
 lookup       positions in ascending ids          folder      writes that stay inside a folder
 confine      limits of untrusted processes       scratch     temporary folders and files
+identity     which xsearch this is               rendezvous  where programs of one user meet
 """
 
 __all__: list[str] = []

@@ -56,10 +56,16 @@ class WordReader:
             self._index = self._index.covering(snapshot)
             return self._index
 
+    @property
+    def has_stored(self) -> bool:
+        """Whether there is a stored index, which was not damaged when it was read."""
+        return self._stored is not None
+
     def _verified(self) -> WordIndex:
         try:
             if self._stored is not None:
                 return self._stored.verify()
         except StoreError as problem:
             LOG.warning("%s with the next ingest", problem)
+            self._stored = None
         return WordIndex.empty()

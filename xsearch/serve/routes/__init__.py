@@ -5,10 +5,11 @@ items        /v1/items and what is sent of them
 uploads      /v1/uploads
 collections  /v1/info, /v1/facets, /v1/map, /v1/events
 visits       /healthz, /metrics, /login
+answers      for the command line and `xsearch.connect`
 """
 
-from xsearch.serve.routes import collections, items, search, uploads, visits
+from xsearch.serve.routes import answers, collections, items, search, uploads, visits
 
 __all__ = ["ROUTERS"]
 
-ROUTERS = (search.router, items.router, uploads.router, collections.router, visits.router)
+ROUTERS = (search.router, items.router, uploads.router, collections.router, visits.router, answers.router)

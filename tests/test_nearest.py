@@ -11,7 +11,7 @@ import xsearch
 from tests.fakes import FakeBackend
 from xsearch.collection import Collection
 from xsearch.errors import NoCollection
-from xsearch.store import default_collection
+from xsearch.nearest import default_collection
 from xsearch.types import DEFAULT_COLLECTION
 
 
