@@ -1,11 +1,11 @@
 """The page as it looks, in Debian's Chromium: a collection of rendered scenes.
 
-    python -m benchmarks.screenshots --out FOLDER        # all views: 390, 1280 and 1920 pixels, light and dark
-    python -m benchmarks.screenshots --readme            # the two of the README
+    python -m benchmarks.screenshots --out FOLDER     # all views: 390, 1280 and 1920 pixels, light and dark
+    python -m benchmarks.screenshots --readme         # the two of the README
     python -m benchmarks.screenshots --out FOLDER --collection DIR
 
-Needs `apt install chromium` and the extra test. The picture and the sound of the query are of other scenes than
-those that are found.
+Needs `apt install chromium` and the extra test. The picture and the sound of the query are of other scenes
+than those that are found.
 """
 
 from __future__ import annotations

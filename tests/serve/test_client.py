@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
-from xsearch.serve.app import create_app
-from xsearch.serve.settings import Settings
 
 import xsearch
 from tests.fakes import DIM, FakeBackend
@@ -30,6 +28,8 @@ from xsearch.errors import (
 )
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.query import Options, Query, audio, image, item, text, vector
+from xsearch.serve.app import create_app
+from xsearch.serve.settings import Settings
 from xsearch.store import Store
 
 TOKEN = "a token of more than sixteen letters"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from xsearch.query.ranking import SAME
-from xsearch.serve.contract import Hit
+from xsearch.serve.contract import Hit, Item
 from xsearch.store import Snapshot
 
 __all__ = ["Fold", "folded"]
@@ -21,7 +21,7 @@ __all__ = ["Fold", "folded"]
 class Fold:
     """A hit, and those below it that look or sound the same."""
 
-    hit: Hit
+    hit: Hit | Item
     count: int  # of the others
 
 

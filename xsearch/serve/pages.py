@@ -464,7 +464,7 @@ async def _panel(visit: Visit, id: int) -> dict[str, Any]:
         described = await describe(id, visit.server, visit.held)
     except Refusal as error:
         return {"missing": error.problem}
-    detail = ItemDetail.model_validate_json(described.body)
+    detail = ItemDetail.model_validate_json(bytes(described.body))
     near = linked(
         f"/near/{id}", **({"collection": visit.address.collection} if visit.address.collection else {})
     )
