@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -24,7 +25,7 @@ from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
-from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
+from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each, vector
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from xsearch.backend import Backend, Capabilities
     from xsearch.exchange import Imported
+    from xsearch.generate import Decoder, Drawn
     from xsearch.index import Device, Index, Plan
     from xsearch.store import Compaction, Finding
 
@@ -289,6 +291,36 @@ class Collection:
         """
         view, requested = self.view(), Options(top=top, **options)
         return answer(view, parse_each(queries), self._on_demand(view.snapshot), requested)
+
+    def generate(
+        self,
+        query: Query | str | Path,
+        *,
+        decoder: Decoder | str | Path | None = None,
+        anyway: bool = False,
+        **settings: Any,
+    ) -> list[Drawn]:
+        """Draw pictures of what a query means; for count, seed, size and others see `generate.draw`.
+
+        decoder: a loaded one, or see `xsearch.load_decoder`. anyway: also draw a text of which the model has
+        learned no word.
+        """
+        from xsearch.generate import draw, load_decoder
+
+        view = self.view()
+        backend = self._on_demand(view.snapshot)
+        (embedded,) = embed(parse_each([query]), backend, snapshot=view.snapshot, anyway=anyway)
+        if decoder is None or isinstance(decoder, str | Path):
+            decoder = load_decoder(decoder, device=self._options["device"])
+        return draw(embedded, decoder, backend.fingerprint, nearest=partial(self._pictures, view), **settings)
+
+    def _pictures(self, view: View, direction: np.ndarray) -> np.ndarray:
+        """The vectors of the pictures that are nearest to a unit vector, best first: float32 [n, dim]."""
+        from xsearch.generate import NEIGHBOURS
+
+        options = Options(top=NEIGHBOURS, modality=Modality.IMAGE, rank=Rank.COSINE)
+        (hits,) = answer(view, [vector(direction, Modality.IMAGE)], self._on_demand(view.snapshot), options)
+        return view.snapshot.vectors(np.array([hit.id for hit in hits], np.int64))
 
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)

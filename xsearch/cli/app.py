@@ -19,6 +19,7 @@ from xsearch.cli import (
     doctor,
     eval,
     exchange,
+    generate,
     index,
     ingest,
     models,
@@ -171,6 +172,7 @@ def start(
 app.command()(ingest.ingest)
 app.command()(query.query)
 app.command()(query.compose)
+app.command()(generate.generate)
 app.command()(collection.info)
 app.command("ls")(collection.list_items)
 app.command("rm")(collection.remove)

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from xsearch.query import Hits, Query
     from xsearch.query.grammar import Kind, Term
 
-__all__ = ["compose", "query"]
+__all__ = [
+    "Base",
+    "Minus",
+    "MinusTerm",
+    "MinusWords",
+    "Plus",
+    "PlusTerm",
+    "PlusWords",
+    "Words",
+    "compose",
+    "composed",
+    "query",
+]
 
 LOG = logging.getLogger("xsearch")
 
@@ -152,15 +164,20 @@ def compose(
     --plus audio:sea.wav@0.7 --minus cage. item:17 is an item of the collection. Every option may be
     repeated.
     """
+    _answer(composed(ctx.params, folder), ctx.params, is_sum=True)
+
+
+def composed(params: Mapping[str, Any], folder: Path) -> Query:
+    """The sum that the options of `compose` describe. folder: of the collection, for hints."""
     from xsearch.query import Query
     from xsearch.query.grammar import parse_term
 
     total = Query()
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
         for kind in (None, *Modality):
-            for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
+            for term in params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
                 total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile), folder)
-    _answer(total, ctx.params, composed=True)
+    return total
 
 
 def _parsed(term: Term, folder: Path) -> Query:
@@ -191,7 +208,7 @@ def _stored(name: str, folder: Path) -> str:
     return ""
 
 
-def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
+def _answer(parsed: Query, params: Mapping[str, Any], *, is_sum: bool = False) -> None:
     """Search, write the page, and print, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     start = time.perf_counter()
@@ -208,7 +225,7 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     LOG.info("searched %d items in %.2f s", items, time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
         _print_notes(answer, model)
-    (hits.print_parts if composed else hits.print_query)(answer.query)
+    (hits.print_parts if is_sum else hits.print_query)(answer.query)
     dated, keep_formulas = params["sort"] is not None, params["keep_formulas"]
     hits.print_hits(answer, form, dated=dated, keep_formulas=keep_formulas)
     if not answer:
