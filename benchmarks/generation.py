@@ -5,8 +5,8 @@
     python -m benchmarks.generation                          # the bundled decoder; about 15 minutes on 2 cores
 
 Held-out scenes: `right` is the share of drawings whose nearest picture among those of all scenes shows the
-same subject in the same place (of IMU, which knows the place alone, the same place). `own`: median rank of the
-picture of the scene itself. `shuffled`: right, if every drawing is judged by another scene. `nearest`: right,
+same subject in the same place (of IMU, which knows the place alone, the same place). `own`: median rank of
+the picture of the scene itself. `shuffled`: right, if every drawing is judged by another scene. `nearest`: right,
 of the nearest training picture instead of a drawing. `plain`: right, of the vector as it is, which crosses no
 gap. KID (arXiv:1801.01401) compares drawings with the pictures in the space of the vision tower, x 1,000.
 
@@ -264,7 +264,7 @@ def run(
     sheet: Path | None = None,
     prior: int = PRIOR_SCENES,
 ) -> dict:
-    """tuned: scenes to choose the ways across the gap by, which are written into the decoder; 0: keep them."""
+    """tuned: scenes to choose the ways across the gap by, which the decoder then keeps; 0: those it has."""
     folder = decoder or BUNDLED
     loaded = TrainedDecoder.load(folder)
     studio = Studio(loaded, ImageBindBackend.load(model), steps=steps or loaded.steps, prior=prior)

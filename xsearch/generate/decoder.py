@@ -68,7 +68,6 @@ class TrainedDecoder:
             RecursionError,
             SafetensorError,
             TypeError,
-            ValidationError,
             ValueError,
         ) as e:
             raise ModelError(f"the decoder cannot be read from {path}: {str(e)[:200]}") from e
@@ -80,11 +79,9 @@ class TrainedDecoder:
         """license: of the weights, an SPDX expression; None: not stated."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CONFIG).unlink(missing_ok=True)
-        state = self.network.state_dict()
+        weights = {key: value.to("cpu", torch.float16) for key, value in self.network.state_dict().items()}
         with publish(folder / WEIGHTS) as part:
-            save_file(
-                {key: value.to("cpu", torch.float16).contiguous() for key, value in state.items()}, part
-            )
+            save_file({key: value.contiguous() for key, value in weights.items()}, part)
         document = {"license": license} if license else {}
         document |= {
             "config": SETTINGS.dump_python(self.config, mode="json"),
@@ -153,9 +150,8 @@ class TrainedDecoder:
             x = self.network(z, z.new_full((B,), t), vectors, levels, known)
         else:
             known = torch.cat([known, ~known])
-            both = (
-                each.repeat(2, *[1] * (each.ndim - 1)) for each in (z, z.new_full((B,), t), vectors, levels)
-            )
-            shown, anything = self.network(*both, known).chunk(2)
+            times = z.new_full((2 * B,), t)
+            both = self.network(torch.cat([z, z]), times, vectors.repeat(2, 1), levels.repeat(2), known)
+            shown, anything = both.chunk(2)
             x = anything + guidance * (shown - anything)
         return (x - z) / (1 - t)
