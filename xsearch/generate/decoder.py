@@ -62,15 +62,8 @@ class TrainedDecoder:
             state = load(weights)
             with torch.device("meta"):
                 network = Network(config)
-        except (
-            KeyError,
-            OSError,
-            RecursionError,
-            SafetensorError,
-            TypeError,
-            ValueError,
-        ) as e:
-            raise ModelError(f"the decoder cannot be read from {path}: {str(e)[:200]}") from e
+        except (KeyError, OSError, RecursionError, SafetensorError, TypeError, ValueError) as error:
+            raise ModelError(f"the decoder cannot be read from {path}: {str(error)[:200]}") from error
         check_shapes(shapes_of(state), shapes_of(network.state_dict()), path)
         network.load_state_dict({key: value.float() for key, value in state.items()}, assign=True)
         return TrainedDecoder(network, name or str(folder), device)

@@ -140,12 +140,15 @@ def load_pipeline(
     folder = _folder(choice)
     kind = _class_of(folder)
     diffusers = optional_module("diffusers", "generate")
-    optional_module("transformers", "generate")
+    transformers = optional_module("transformers", "generate")
     adapted = kind in ADAPTED
     if adapted != (ip_adapter is not None):
         need = "needs an IP-Adapter: --ip-adapter FILE" if adapted else "takes no IP-Adapter"
         raise UsageError(f"{choice}: {kind} {need}")
     made = getattr(diffusers, kind)
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
     dtype = torch.float16 if device.startswith("cuda") else torch.float32
     try:
         pipe = made.from_pretrained(
@@ -157,7 +160,8 @@ def load_pipeline(
     except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ModelError(f"the pipeline {choice} cannot be loaded: {str(error)[:300]}") from error
     pipe.set_progress_bar_config(disable=True)
-    pipe.enable_attention_slicing()
+    if not adapted:  # slicing would replace the adapter's attention, in diffusers 0.42
+        pipe.enable_attention_slicing()
     return PipelineDecoder(pipe, choice, adapted=adapted, norm=norm)
 
 

@@ -80,13 +80,11 @@ def train_decoder(
     with Log(folder, "decoder", training.precision) as log, bar:
         while training.step < plan.steps:
             rng = np.random.default_rng([plan.seed, training.step])
-            rows = np.searchsorted(cumulative, rng.random(plan.batch), side="right").clip(
-                max=len(pictures) - 1
-            )
+            rows = np.searchsorted(cumulative, rng.random(plan.batch), side="right")
+            rows = rows.clip(max=len(pictures) - 1)  # for the rounding of the sum
             x = torch.from_numpy(pictures[rows]).permute(0, 3, 1, 2).float() / 127.5 - 1
-            loss, norm = training.advance(
-                x, torch.from_numpy(vectors[rows]).float(), int(rng.integers(2**62))
-            )
+            v, seed = torch.from_numpy(vectors[rows]).float(), int(rng.integers(2**62))
+            loss, norm = training.advance(x, v, seed)
             if not math.isfinite(loss):
                 raise ModelError(f"the loss is not finite at step {training.step}; use a smaller lr")
             drawn += plan.batch
@@ -159,7 +157,7 @@ class _Training:
             torch._foreach_lerp_(
                 list(self.averages.values()), [current[name] for name in self.averages], 1 - decay
             )
-        return float(loss), float(norm)
+        return float(loss.detach()), float(norm)
 
     def save(self, path: Path) -> None:
         content = {
