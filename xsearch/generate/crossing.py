@@ -25,7 +25,7 @@ def crossed(
     query: Embedded, means: np.ndarray, crossings: Mapping[Modality, Crossing], nearest: Nearest | None = None
 ) -> tuple[np.ndarray, float]:
     """The vector of a query as `cross` makes it."""
-    kinds = [Modality(part.modality) for part in query.query.parts]
+    kinds = [part.modality or Modality.IMAGE for part in query.query.parts]  # an embedded part has one
     weights = np.array([part.weight for part in query.query.parts], np.float32)
     return cross(query.parts, kinds, weights, means, crossings, nearest)
 

@@ -61,9 +61,8 @@ class Network(nn.Module):
     @torch.no_grad()
     def initialise(self) -> None:
         """Set random weights. Layers begin as identities, and the head at zero."""
-        zero = [self.head.weight, self.modulation.weight, *(layer.modulation.weight for layer in self.layers)]
-        for weight in self.parameters():
-            if weight.ndim < 2 or any(weight is each for each in zero):
+        for name, weight in self.named_parameters():
+            if weight.ndim < 2 or name.endswith(("head.weight", "modulation.weight")):
                 nn.init.zeros_(weight)
             elif weight is not self.positions:
                 nn.init.xavier_uniform_(weight)

@@ -73,8 +73,9 @@ class PipelineDecoder:
     def embedding(self, query: Embedded) -> Tensor:
         """The embedding of a query as the pipeline takes it: float32 [1, dim]."""
         if self.norm == "official":
-            norms = [part.weight * OFFICIAL_NORMS[Modality(part.modality)] for part in query.query.parts]
-            return torch.from_numpy(np.float32(norms) @ query.parts)[None]
+            parts = query.query.parts
+            norms = [part.weight * OFFICIAL_NORMS[part.modality] for part in parts if part.modality]
+            return torch.from_numpy(np.array(norms, np.float32) @ query.parts)[None]
         if self.norm != "checkpoint":
             norm = float(self.norm)
         elif self.adapted:

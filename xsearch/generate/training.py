@@ -112,16 +112,18 @@ class _Training:
         hidden = [weight for name, weight in network.layers.named_parameters() if _is_hidden(name, weight)]
         taken = {id(weight) for weight in hidden}
         others = [weight for weight in network.parameters() if id(weight) not in taken]
-        decay = {"weight_decay": plan.weight_decay}
         self.optimizers: list[torch.optim.Optimizer] = [
-            torch.optim.Muon(hidden, lr=plan.lr, adjust_lr_fn="match_rms_adamw", **decay),
+            torch.optim.Muon(
+                hidden, lr=plan.lr, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
+            ),
             torch.optim.AdamW(
                 [
-                    {"params": [weight for weight in others if weight.ndim > 1], **decay},
+                    {"params": [weight for weight in others if weight.ndim > 1]},
                     {"params": [weight for weight in others if weight.ndim == 1], "weight_decay": 0.0},
                 ],
                 lr=plan.lr,
                 betas=(0.9, 0.95),
+                weight_decay=plan.weight_decay,
                 fused=True,
             ),
         ]
@@ -146,7 +148,7 @@ class _Training:
                 group["lr"] = plan.lr_at(self.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             loss = flow_loss(lambda z, t: self.network(z, t, vectors, levels, known), x, noise, t)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
