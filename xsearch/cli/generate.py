@@ -115,7 +115,7 @@ def generate(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
-    """Draw pictures of a text, of files of any kind, or of a sum of them.
+    """Draw pictures of texts and files of any kind, or of a sum.
 
     TERM, FILE and WORDS are those of xsearch compose. The same command draws the same pictures. Their files
     state the query. A collection is only needed for items, and for --then-search.

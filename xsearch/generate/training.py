@@ -139,6 +139,8 @@ class _Training:
         levels *= torch.rand(B, generator=generator) >= plan.clean
         vectors = noisy_vectors(vectors, levels, torch.randn(vectors.shape, generator=generator))
         noise = torch.randn(x.shape, generator=generator)
+        mirrored = torch.rand(B, generator=generator) < 0.5  # has the same vector, or almost
+        x = torch.where(mirrored[:, None, None, None], x.flip(3), x)
         x, noise, t, vectors, levels, known = (
             each.to(self.device) for each in (x, noise, t, vectors, levels, known)
         )
