@@ -112,15 +112,16 @@ class _Training:
         hidden = [weight for name, weight in network.layers.named_parameters() if _is_hidden(name, weight)]
         taken = {id(weight) for weight in hidden}
         others = [weight for weight in network.parameters() if id(weight) not in taken]
+        groups: list[dict[str, Any]] = [
+            {"params": [weight for weight in others if weight.ndim > 1]},
+            {"params": [weight for weight in others if weight.ndim == 1], "weight_decay": 0.0},
+        ]
         self.optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
                 hidden, lr=plan.lr, weight_decay=plan.weight_decay, adjust_lr_fn="match_rms_adamw"
             ),
             torch.optim.AdamW(
-                [
-                    {"params": [weight for weight in others if weight.ndim > 1]},
-                    {"params": [weight for weight in others if weight.ndim == 1], "weight_decay": 0.0},
-                ],
+                groups,
                 lr=plan.lr,
                 betas=(0.9, 0.95),
                 weight_decay=plan.weight_decay,
