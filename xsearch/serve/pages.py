@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from os.path import commonpath
 from typing import Any
@@ -29,7 +30,7 @@ from xsearch.serve.contract import MAX_TOP, Facet, ItemDetail, Part, Problem, Se
 from xsearch.serve.problems import Refusal, refusal
 from xsearch.serve.results import listing
 from xsearch.serve.routes.items import item as describe
-from xsearch.serve.visit import Chip, Visit, joined, linked
+from xsearch.serve.visit import Chip, Visit, joined
 from xsearch.types import Modality
 
 __all__ = ["Static", "router"]
@@ -71,6 +72,7 @@ async def page(request: Request) -> Response:
         "kinds": [(str(kind), f"{counts[kind]:,}") for kind in Modality if counts.get(kind)],
         "ranked_kinds": list(map(str, visit.kinds)),
         "total": sum(counts.values()),
+        "ingest": shlex.join(["xsearch", "ingest", "./media", "-c", str(visit.held.collection.path)]),
         "announce": "",
         "filters_url": visit.address.url("/facets", item=None),
         "level": _level,
@@ -154,23 +156,23 @@ def _facets(visit: Visit) -> list[dict[str, Any]]:
         where = joined(visit.held, others, address.where)
         ids = snapshot.select(where, as_modalities(address.kind or None))
         facet = facets.counted(snapshot, ids, column, VALUES)
-        if facet.values:
-            listed.append(_facet(visit, facet))
-    return listed
+        listed.append(_facet(visit, facet))
+    return [facet for facet in listed if facet["choices"]]
 
 
 def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
-    """A facet with its links; folders without what all of them begin with."""
+    """A facet with its links; folders without what all of them are below."""
     local = [choice.value for choice in facet.values if choice.value.startswith("/")]
-    root = f"{commonpath(local)}/" if facet.column == "folder" and local else ""
+    root = commonpath(local) if facet.column == "folder" and local else ""
     choices = [
         {
-            "label": choice.value.removeprefix(root) or choice.value,
+            "label": choice.value.removeprefix(root).lstrip("/") if root else choice.value,
             "count": f"{choice.count:,}",
             "href": visit.address.toggled("f", (facet.column, choice.value)),
             "on": (facet.column, choice.value) in visit.address.f,
         }
         for choice in facet.values
+        if not root or choice.value != root  # which all are below
     ]
     title = visit.t.title(f"facet.{facet.column}", facet.column.replace("_", " "))
     return {"title": title, "choices": choices, "others": facet.others}
@@ -182,10 +184,7 @@ async def _panel(visit: Visit, id: int) -> dict[str, Any]:
     except Refusal as error:
         return {"missing": error.problem}
     detail = ItemDetail.model_validate_json(bytes(described.body))
-    near = linked(
-        f"/near/{id}", **({"collection": visit.address.collection} if visit.address.collection else {})
-    )
-    return {"detail": detail, "timeline": tiles.timeline(detail), "near_url": near}
+    return {"detail": detail, "timeline": tiles.timeline(detail)}
 
 
 def _formula(chips: Sequence[Chip], *, always: bool = False) -> str:
@@ -202,20 +201,23 @@ def _formula(chips: Sequence[Chip], *, always: bool = False) -> str:
 
 def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
     """A problem with what to do about it."""
-    address, actions = visit.address, list[dict[str, str]]()
+    address, actions, detail = visit.address, list[dict[str, str]](), problem.detail
     more: Mapping[str, Any] = problem.model_extra or {}
     actions += [
         {"label": near, "href": address.url(q=near, p=(), item=None)}
         for near in list(more.get("near", ()))[:4]
     ]
+    if problem.type.endswith(":unknown-words"):
+        detail = visit.t("problem.words")
+        actions.append({"label": visit.t("problem.anyway"), "href": address.url(anyway=True, item=None)})
     if gone := [chip.term for chip in visit.chips if chip.problem]:
         kept = tuple(term for term in address.p if term not in gone)
         actions.append({"label": visit.t("problem.without"), "href": address.url(p=kept, item=None)})
     if address.where or address.f:
         actions.append({"label": visit.t("none.reset"), "href": address.url(where="", f=(), item=None)})
     home = Address(collection=address.collection).url()
-    actions.append({"label": visit.t("problem.anyway"), "href": home})
-    return {"title": problem.title, "detail": problem.detail, "actions": actions}
+    actions.append({"label": visit.t("problem.start"), "href": home})
+    return {"title": problem.title, "detail": detail, "actions": actions}
 
 
 def _collections(visit: Visit) -> list[dict[str, str]]:

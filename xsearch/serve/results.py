@@ -67,6 +67,7 @@ async def _found(visit: Visit, offset: int) -> tuple[SearchResponse, list[Fold]]
         sort=address.sort,
         among=AMONG if address.sort else None,
         exclude_self=True,
+        anyway=address.anyway,
         top=AMONG if address.sort else min(needed * DEEPER if address.fold else needed, MAX_TOP),
     )
     while True:
@@ -132,6 +133,7 @@ async def _columns(visit: Visit) -> dict[str, Any]:
             rank=address.rank,
             unique=address.fold,
             exclude_self=True,
+            anyway=address.anyway,
             top=COLUMN,
         )
         for kind in kinds

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from markupsafe import Markup, escape
 
-from xsearch.gallery import formatted
+from xsearch.gallery import CAPTIONS, formatted
 from xsearch.serve.contract import Hit, Item, ItemDetail
 from xsearch.serve.texts import Texts
 from xsearch.types import Modality
@@ -17,6 +18,7 @@ from xsearch.types import Modality
 __all__ = [
     "Stretch",
     "box",
+    "caption",
     "clock",
     "facts",
     "figure",
@@ -77,6 +79,12 @@ def clock(item: Item) -> str:
 def fragment(item: Item) -> str:
     """Return the media fragment by which a browser plays the window of an item alone."""
     return "" if item.end_s is None else f"#t={item.start_s or 0:g},{item.end_s:g}"
+
+
+def caption(item: Item) -> str:
+    """Return what its metadata call an item, else the name of its file."""
+    stated = (formatted(item.extra[name]) for name in chain(*CAPTIONS) if name in item.extra)
+    return item.name if item.modality is Modality.TEXT else next(filter(None, stated), item.name)
 
 
 def length(item: Item) -> str:

@@ -24,7 +24,7 @@ from xsearch.serve.texts import Texts, preferred
 from xsearch.store import Snapshot
 from xsearch.types import Modality
 
-__all__ = ["Chip", "Visit", "joined", "linked"]
+__all__ = ["Chip", "Visit", "joined"]
 
 WORD = re.compile(r"\w{3,}")
 
@@ -134,7 +134,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("xsearch.serve"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = ("box", "clock", "fragment", "length", "ratio", "window")
+    shown = ("box", "caption", "clock", "fragment", "length", "ratio", "window")
     environment.globals |= {name: getattr(tiles, name) for name in shown} | {"linked": linked}
     return environment
 

@@ -91,7 +91,9 @@ function paint(map) {
     pen.lineTo(left, top + 15 * ratio);
     pen.stroke();
     pen.font = `600 ${12 * ratio}px Inter, sans-serif`;
-    pen.fillText(t("map.query"), left + 16 * ratio, top + 4 * ratio);
+    const is_right = left + 16 * ratio + pen.measureText(t("map.query")).width > plane.canvas.width;
+    pen.textAlign = is_right ? "right" : "left";
+    pen.fillText(t("map.query"), left + (is_right ? -16 : 16) * ratio, top + 4 * ratio);
   }
   if (lasso?.length > 1) {
     pen.strokeStyle = ink;
