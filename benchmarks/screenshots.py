@@ -37,7 +37,7 @@ VIEWS = {  # name -> address, and what is pressed there
     "sound": ("/?q=a dog on the beach&kind=audio", "#results .audio .open"),
     "map": ("/?q=a boat in the harbour&view=map", ""),
 }
-README = (("light", "start"), ("dark", "sum"))
+README = (("light", "text"), ("dark", "sum"))
 
 
 @contextmanager

@@ -429,6 +429,7 @@ def test_everything_by_keyboard(page: Any) -> None:
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
     page.keyboard.press("m")
     expect(page.locator("#map canvas")).to_be_visible()
     page.keyboard.press("t")
