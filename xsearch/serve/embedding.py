@@ -22,6 +22,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 TEXTS = 4096  # whose vectors are kept: 16 MB of 1024 dimensions
+LONG = 1000  # letters of a text that is not kept
 
 
 class Lately(Generic[K, V]):
@@ -96,7 +97,7 @@ class SharedBackend:
             )
             for row, vector in zip(rows, together([samples[row] for row in rows]), strict=True):
                 vectors[row] = vector
-                if kind is Modality.TEXT:
+                if kind is Modality.TEXT and len(samples[row].data) <= LONG:
                     self.texts.put((samples[row].data, target), vector)
         return np.stack([vector for vector in vectors if vector is not None])
 

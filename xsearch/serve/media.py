@@ -1,14 +1,17 @@
 """The files of items, which are sent as they are: only those that an ingest on this machine has read.
 
-A collection names any file, so one must be what the item states: of its size, and of its mtime or content.
+A collection names any file, so one must be what the item states: of its size, and of its mtime or content; of
+its content if a link of another user leads to it, who may choose files by their size and mtime.
 What a browser would run is not shown by it: types that are not listed here are downloads.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
+import stat
 from collections.abc import AsyncIterator, Mapping
 from email.utils import formatdate
 from pathlib import Path
@@ -90,8 +93,15 @@ def opened(hit: Hit, checked: Checked) -> BinaryIO:
                 preview.check(hit)
             except Unreadable:
                 raise _changed("has changed") from None
-            if _state(Path(hit.path).stat()) != key[2:]:
+            try:
+                is_same = _state(Path(hit.path).stat()) == key[2:]
+                is_safe = _is_direct(Path(hit.path), file) or _sha256(file) == hit.extra.get("sha256")
+            except OSError:
+                is_same = False
+            if not is_same:
                 raise _changed("is changing")
+            if not is_safe:
+                raise _changed("is reached by a link of another user, and may have changed")
             checked.put(key, True)
     except BaseException:
         file.close()
@@ -105,13 +115,32 @@ def _changed(what: str) -> Refusal:
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    """The state of a file, as far as the system tells; its ctime cannot be set, as its mtime can."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_direct(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is the one at `path`, or links of this user and of root lead to it."""
+    try:
+        opened = Path(f"/proc/self/fd/{file.fileno()}").readlink()  # also by a link that is gone already
+    except OSError:
+        opened = path.resolve()
+    if opened == path:
+        return True
+    links = [status for each in (path, *path.parents) if stat.S_ISLNK((status := each.lstat()).st_mode)]
+    return bool(links) and {status.st_uid for status in links} <= {0, os.geteuid()}
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return digest
 
 
 def send(file: BinaryIO, name: str, type: str, request: Request) -> Response:
     """Return a file, or the range of it that is requested, as a response that closes it."""
     status = os.fstat(file.fileno())
-    size, etag = status.st_size, f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
+    size, etag = status.st_size, '"' + "-".join(f"{part:x}" for part in _state(status)) + '"'
     headers = {
         "content-type": type,
         "content-disposition": f"{'attachment' if type == DOWNLOAD else 'inline'}; {_named(name)}",

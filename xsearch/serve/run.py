@@ -30,6 +30,7 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
         listening = socket.socket(family, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # before another server does, which Linux allows to bind the same address
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             raise UsageError(
@@ -48,7 +49,7 @@ def uvicorn_server(app: FastAPI, settings: Settings, started: Callable[[], None]
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
-        http=patient(settings.head_s),
+        http=patient(settings),
         ws="none",
         loop="asyncio",
         log_config=None,

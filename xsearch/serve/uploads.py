@@ -6,6 +6,7 @@ what kind it is and is shown; nothing is ever read by name.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import time
@@ -36,6 +37,7 @@ __all__ = ["Stored", "Uploads", "chunks"]
 
 NAME = 200  # letters
 CHUNK = 256 << 10
+TIDY_S = 60.0
 # A folder of this name keeps the names of folders above it from stating a kind; see `media.conventions`
 SHIELD = "mask"
 
@@ -95,6 +97,12 @@ class Uploads:
             is_full = len(self._stored) >= limits.uploads or self.size + room > limits.uploads_bytes
             if now - stored.used > limits.upload_age_s or (room and is_full):
                 self._drop(stored)
+
+    async def tidy(self) -> None:
+        """Delete what expires, until cancelled."""
+        while True:
+            await asyncio.sleep(min(self._settings.upload_age_s, TIDY_S))
+            await to_thread.run_sync(self.sweep)
 
     def _drop(self, stored: Stored) -> None:
         with self._lock:
