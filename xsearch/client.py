@@ -347,8 +347,8 @@ class _Channel:
             return
         try:
             url = urlsplit(server)
-            is_url = url.scheme in ("http", "https") and url.hostname and not (url.query or url.fragment)
-            if not (is_url and server.isascii()):
+            is_http = url.scheme in ("http", "https") and server.isascii()
+            if not is_http or not url.hostname or url.query or url.fragment:
                 raise ValueError("expected a URL such as http://127.0.0.1:8080")
             kind: type[HTTPConnection] = HTTPSConnection if url.scheme == "https" else HTTPConnection
             self._new = partial(kind, url.hostname, url.port, timeout=timeout_s)

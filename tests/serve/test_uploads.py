@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,30 @@ def test_forms_have_bounds(client: TestClient) -> None:
         "/v1/uploads", content=b"--x\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
     assert broken.status_code in (400, 422)
+
+
+def test_what_has_expired_is_deleted_without_being_asked_for(serve: Serve, collection: Collection) -> None:
+    client = serve(collection, upload_age_s=0.2)
+    client.post("/v1/uploads?name=a.png", content=picture((1, 2, 3)))
+    until = time.monotonic() + 30
+    while list(folder_of(client).iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_nothing_of_an_upload_outlives_the_server(client: TestClient) -> None:
+    sent = client.post("/v1/uploads?name=a.png", content=picture((1, 2, 3))).json()
+    assert client.get(sent["preview"]).status_code == 200
+    assert not client.app.state.server.previews.folder.exists()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['{"parts": {}}', '{"parts": ""}', '{"parts": null}', "[]", "1", "{", '{"parts": [{"upload": ["a"]}]}',
+     '{"parts": [1, {"upload": {"a": 1}}, null]}'],
+)  # fmt: skip
+def test_forms_of_any_shape_are_refused(client: TestClient, query: str) -> None:
+    for fields in ({"data": {"query": query}}, {"files": {"query": ("q.json", query)}}):
+        files = {"a": ("a.png", picture((1, 1, 1))), **fields.get("files", {})}
+        response = client.post("/v1/search", data=fields.get("data"), files=files)
+        assert (response.status_code, response.json()["type"]) == (422, "urn:xsearch:invalid-request")

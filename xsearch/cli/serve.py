@@ -62,12 +62,10 @@ def serve(
     """
     optional_module("fastapi", "serve")
     import xsearch
-    from xsearch import decoders
     from xsearch.nearest import default_collection
     from xsearch.serve.app import create_app
     from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
-    from xsearch.store import filtering
     from xsearch.system import identity
     from xsearch.system.rendezvous import announced
 
@@ -98,8 +96,6 @@ def serve(
     folders = [collection.path for collection in collections]
     with announced(folders) as sockets, suppress(KeyboardInterrupt):  # by which it is told to stop
         uvicorn_server(app, settings, started).run([listening, *sockets])
-    decoders.shared().close()  # threads that wait for them would keep this process
-    filtering.end_processes()
     output.note("stopped")
 
 

@@ -92,7 +92,7 @@ def _answers(
         raise ServerError(f"{params['server']}: it runs another release of xsearch") from None
     if difference:
         raise UsageError(f"{params['server']}: {difference}; --server off searches without it")
-    with opened(collection=held["name"]) as client:
+    with opened(collection=held.get("name")) as client:
         return client.answers([query], chosen, exact=not is_named)
 
 
@@ -104,7 +104,7 @@ def _held(collections: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     try:
         status = folder.stat()
     except OSError:
-        return collections[0] if folder == DEFAULT_COLLECTION else {}
+        return next(iter(collections), {}) if folder == DEFAULT_COLLECTION else {}
     place = [status.st_dev, status.st_ino]
     return next((each for each in collections if each["folder"] == place), {})
 

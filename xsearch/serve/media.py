@@ -25,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 
 from xsearch import media, preview
 from xsearch.errors import Unreadable
-from xsearch.serve.embedding import Lately
 from xsearch.serve.problems import Refusal
+from xsearch.serve.recent import Recent
 from xsearch.serve.security import SANDBOX
 from xsearch.system.durable import open_file
 from xsearch.types import Hit
@@ -58,7 +58,7 @@ SHOWN = {
     "text/markdown": "text/plain; charset=utf-8",
     "text/plain": "text/plain; charset=utf-8",
 }
-Checked = Lately[tuple[Any, ...], bool]
+Checked = Recent[tuple[Any, ...], bool]
 
 
 def media_type(mime: str) -> str:

@@ -27,10 +27,9 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
         family, _, _, _, address = socket.getaddrinfo(
             host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen()  # before another server does, which Linux allows to bind the same address
+        listening = socket.create_server(
+            address, family=family, dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        )
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             raise UsageError(

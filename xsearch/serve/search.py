@@ -18,10 +18,10 @@ from xsearch.query import Embedded, Hits, Options, Query, View
 from xsearch.serve import items
 from xsearch.serve.batching import Batches
 from xsearch.serve.contract import Part, PartAnswer, QueryAnswer, SearchRequest, SearchResponse
-from xsearch.serve.embedding import Lately
 from xsearch.serve.inert import dumped
 from xsearch.serve.metrics import Metrics
 from xsearch.serve.problems import Refusal, without_paths
+from xsearch.serve.recent import Recent
 from xsearch.serve.shelf import Held, no_item
 from xsearch.serve.uploads import Stored, Uploads
 from xsearch.system.cores import CORES
@@ -64,7 +64,7 @@ class Search:
         self.filters = ThreadPoolExecutor(FILTERS, "filter")
         self._uploads, self._metrics = uploads, metrics
         self._batches: Batches[tuple[Held, Options], _Asked, bytes] = Batches(self._run)
-        self._vectors: Lately[tuple[Any, ...], _Known] = Lately(VECTORS)
+        self._vectors: Recent[tuple[Any, ...], _Known] = Recent(VECTORS)
 
     def close(self) -> None:
         for pool in (self.fast, self.slow, self.filters):

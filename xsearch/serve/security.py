@@ -220,7 +220,7 @@ class _Body:
         self.received += len(message.get("body", b""))
         if self.received > self.limit:
             raise self.too_large()
-        if sum(body.received for body in self._all) > self._settings.uploads_bytes:
+        if sum(body.received for body in self._all) > max(self._settings.uploads_bytes, self.limit):
             detail = "too much is being sent at once; send it again later"
             raise Refusal(503, "busy", "Busy", detail, headers={**CLOSE, "Retry-After": "30"})
         self._is_over = not message.get("more_body", False)

@@ -14,12 +14,12 @@ from fastapi import Depends, Request
 
 from xsearch.errors import XsearchError
 from xsearch.serve import contract
-from xsearch.serve.embedding import Lately
 from xsearch.serve.events import Events
 from xsearch.serve.maps import Maps
 from xsearch.serve.media import Checked
 from xsearch.serve.metrics import Metrics, labelled
 from xsearch.serve.previews import Previews
+from xsearch.serve.recent import Recent
 from xsearch.serve.search import Search
 from xsearch.serve.security import Doors
 from xsearch.serve.settings import Settings
@@ -53,7 +53,7 @@ class Server:
         self.metrics = Metrics()
         self.previews = Previews(settings.cache / "previews", settings.cache_bytes)
         self.maps = Maps(settings.cache / "maps")
-        self.checked: Checked = Lately(CHECKED)
+        self.checked: Checked = Recent(CHECKED)
         self.events = Events(self.shelf)
         self.facets = WeakKeyDictionary[Snapshot, list[contract.Facet]]()
 

@@ -154,7 +154,7 @@ class Uploads:
         return stored
 
     def answer(self, stored: Stored) -> contract.Upload:
-        """Return what a client is told of an upload."""
+        """Return the description of an upload."""
         left_s = self._settings.upload_age_s - (time.monotonic() - stored.used)
         return contract.Upload(
             id=stored.id,
