@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
+from tests.odd_files import write_odd_files
 from tests.serve.conftest import Serve
 from tests.serve.test_search import picture
 from xsearch.collection import Collection
@@ -127,3 +129,16 @@ def test_forms_of_any_shape_are_refused(client: TestClient, query: str) -> None:
         files = {"a": ("a.png", picture((1, 1, 1))), **fields.get("files", {})}
         response = client.post("/v1/search", data=fields.get("data"), files=files)
         assert (response.status_code, response.json()["type"]) == (422, "urn:xsearch:invalid-request")
+
+
+def test_hostile_media_are_refused(client: TestClient, tmp_path: Path) -> None:
+    """Bombs, torn and odd files: none is an error of the server, nor what others wait for."""
+    files = [odd for odd in write_odd_files(tmp_path) if odd.path.parent.name in ("pictures", "depth", "imu")]
+    for odd in files:
+        if odd.path.is_file():
+            sent = client.post(f"/v1/uploads?name={quote(odd.path.name)}", content=odd.path.read_bytes())
+            if sent.status_code == 201:
+                sent = client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]})
+            assert sent.status_code in (200, 413, 415, 422), (odd.path.name, sent.text)
+            assert "xsearch-scratch" not in sent.text
+    assert len(files) > 50
