@@ -137,6 +137,7 @@ def test_an_uploaded_copy_is_known(client: TestClient, collection: Collection, s
 
 
 def test_an_upload_is_decoded_once(client: TestClient) -> None:
+    search(client, {"text": "red"})
     sent = client.post("/v1/uploads?name=a.png", content=picture((1, 2, 3))).json()
     (model,) = client.app.state.server.shelf.models  # type: ignore[attr-defined]
     before = model.embedded
@@ -146,6 +147,7 @@ def test_an_upload_is_decoded_once(client: TestClient) -> None:
 
 
 def test_texts_are_embedded_once(client: TestClient) -> None:
+    search(client, {"text": "red"})
     (model,) = client.app.state.server.shelf.models  # type: ignore[attr-defined]
     before = model.embedded
     for rank in ("balanced", "cosine", "balanced"):

