@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -73,6 +74,8 @@ def world(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (others / "broken.png").write_bytes((media / "one.png").read_bytes()[:60])
     (others / "program.exe").write_bytes(b"MZ\x00\x01")
     (others / "new.txt").write_text("a beach")
+    (others / "depth").mkdir()
+    Image.fromarray(np.full((8, 8), 1200, np.uint16)).save(others / "depth" / "7.png")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -155,6 +158,7 @@ SERVED = [
     ["query", "others/new.png", "--json"],
     ["query", "others/new.txt"],
     ["query", "others/room_depth.png"],
+    ["query", "others/depth/7.png"],
     ["query", "--image", "others/room_depth.png", "--json"],
     ["query", "--id", 0, "--json"],
     ["query", "dog", "--where", "1; drop table items"],
@@ -312,6 +316,24 @@ def test_a_server_that_hangs_is_not_waited_for(run, meeting, monkeypatch):
         listener.bind(str(meeting))
         listener.listen()
         assert run("query", "dog") == run("query", "dog", server="off")
+
+
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"collections": [{}]}', b'{"collections": 1}', b"["])
+def test_a_server_of_another_release_may_say_anything(run, meeting, content):
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(meeting))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        there = run("query", "dog")
+        thread.join()
+    assert there == run("query", "dog", server="off")
 
 
 def test_a_server_can_be_named(world, run, opened, monkeypatch):
