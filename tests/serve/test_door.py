@@ -22,7 +22,8 @@ import soundfile
 from PIL import Image
 from typer.testing import CliRunner
 
-from xsearch.cli import served
+from tests.fakes import FakeBackend
+from xsearch.cli import serve, served
 from xsearch.cli.app import app
 from xsearch.collection import Collection
 from xsearch.models.vocabulary import save_words
@@ -395,3 +396,13 @@ def test_a_collection_that_grows_is_searched_as_it_is_now(world, run, opened):
     assert len(json.loads(after.stdout)) == len(json.loads(before.stdout)) + 1
     assert opened == []
     assert after == run(*asked, server="off")
+
+
+def test_without_a_collection_that_of_the_demo_is_served(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert serve._default_collection() == Path("indexes/default")
+    Collection.create(Path("xsearch-demo/collection"), backend=FakeBackend())
+    assert serve._default_collection() == Path("xsearch-demo/collection")
+    Collection.create(Path("indexes/default"), backend=FakeBackend())
+    assert serve._default_collection() == Path("indexes/default")
