@@ -17,7 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-
 import xsearch
 from benchmarks import command
 from benchmarks.serve import serving
