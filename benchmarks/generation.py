@@ -282,8 +282,7 @@ def run(
     result: dict = {"decoder": loaded.config.digest[:8], "steps": studio.steps, "guidance": loaded.guidance}
     if tuned:
         table = tune(studio, tuned)
-        config = replace(loaded.config, crossings=best(table))
-        loaded.network.config = loaded.config = config
+        loaded.network.config = replace(loaded.config, crossings=best(table))
         loaded.save(folder, license="LicenseRef-xsearch-weights")
         result["tuned"] = {"scenes": tuned, "right": table}
     ways = {str(kind): dataclasses.asdict(way) for kind, way in loaded.config.crossings.items()}

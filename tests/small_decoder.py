@@ -27,5 +27,5 @@ def random_decoder(fingerprint, **sizes) -> TrainedDecoder:
 
 
 def with_crossings(decoder: TrainedDecoder, crossings) -> TrainedDecoder:
-    decoder.network.config = decoder.config = dataclasses.replace(decoder.config, crossings=crossings)
+    decoder.network.config = dataclasses.replace(decoder.config, crossings=crossings)
     return decoder

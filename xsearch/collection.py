@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -25,7 +24,7 @@ from xsearch.derive import keep_index, load_index
 from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
 from xsearch.ingest import Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
-from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each, vector
+from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
 from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, Modality, Rank, Sample, Sort
 from xsearch.words import WordReader, load
@@ -305,22 +304,14 @@ class Collection:
         decoder: a loaded one, or see `xsearch.load_decoder`. anyway: also draw a text of which the model has
         learned no word.
         """
-        from xsearch.generate import draw, load_decoder
+        from xsearch.generate import draw, load_decoder, nearest_in
 
         view = self.view()
         backend = self._on_demand(view.snapshot)
         (embedded,) = embed(parse_each([query]), backend, snapshot=view.snapshot, anyway=anyway)
         if decoder is None or isinstance(decoder, str | Path):
             decoder = load_decoder(decoder, device=self._options["device"])
-        return draw(embedded, decoder, backend.fingerprint, nearest=partial(self._pictures, view), **settings)
-
-    def _pictures(self, view: View, direction: np.ndarray) -> np.ndarray:
-        """The vectors of the pictures that are nearest to a unit vector, best first: float32 [n, dim]."""
-        from xsearch.generate import NEIGHBOURS
-
-        options = Options(top=NEIGHBOURS, modality=Modality.IMAGE, rank=Rank.COSINE)
-        (hits,) = answer(view, [vector(direction, Modality.IMAGE)], self._on_demand(view.snapshot), options)
-        return view.snapshot.vectors(np.array([hit.id for hit in hits], np.int64))
+        return draw(embedded, decoder, backend.fingerprint, nearest=nearest_in(view), **settings)
 
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)

@@ -7,7 +7,7 @@ drawing     from a query to pictures            training    of a decoder
 """
 
 from xsearch.generate.config import Crossing, DecoderConfig
-from xsearch.generate.crossing import NEIGHBOURS, Nearest, cross
+from xsearch.generate.crossing import NEIGHBOURS, Nearest, cross, nearest_in
 from xsearch.generate.decoder import TrainedDecoder
 from xsearch.generate.drawing import BUNDLED, Decoder, Drawn, draw, load_decoder
 from xsearch.generate.network import Network
@@ -25,4 +25,5 @@ __all__ = [
     "cross",
     "draw",
     "load_decoder",
+    "nearest_in",
 ]

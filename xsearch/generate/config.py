@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, PositiveInt, model_validator
+from pydantic import ConfigDict, Field, NonNegativeFloat, model_validator
 from pydantic.dataclasses import dataclass
 
 from xsearch.types import Modality
 
-__all__ = ["MAX_NOISE", "Crossing", "DecoderConfig"]
+__all__ = ["MAX_NOISE", "MAX_STEPS", "Crossing", "DecoderConfig"]
 
 MAX_NOISE = 1.5  # relative to the vector: a cosine of 0.55 with it, about that of a sound and its picture
+MAX_STEPS = 1000
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Size = Annotated[int, Field(ge=1, le=4096)]
 
@@ -42,7 +43,7 @@ class DecoderConfig:
     depth: Size = 6
     heads: Size = 4
     tokens: Size = 4  # of the vector
-    steps: PositiveInt = 16
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 16
     guidance: NonNegativeFloat = 2.0
     crossings: dict[Modality, Crossing] = field(default_factory=dict)
 

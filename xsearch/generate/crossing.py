@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsearch.generate.config import Crossing
-from xsearch.types import Modality
+from xsearch.query import Embedded, search, vector
+from xsearch.types import Modality, Rank
 
 if TYPE_CHECKING:
-    from xsearch.query import Embedded
+    from xsearch.query import View
 
-__all__ = ["NEIGHBOURS", "Nearest", "cross", "crossed"]
+__all__ = ["NEIGHBOURS", "Nearest", "cross", "crossed", "nearest_in"]
 
 NEIGHBOURS = 4  # pictures of the collection that a prior is the mean of
 KINDS = list(Modality)
 
 Nearest = Callable[[np.ndarray], np.ndarray]  # unit vector [D] -> unit vectors [n, D] of the nearest pictures
+
+
+def nearest_in(view: View) -> Nearest:
+    """The pictures of a collection as a prior."""
+
+    def nearest(direction: np.ndarray) -> np.ndarray:
+        query = Embedded(vector(direction, Modality.IMAGE), direction, direction[None], 1.0)
+        hits = search(view, query, top=NEIGHBOURS, modality=Modality.IMAGE, rank=Rank.COSINE)
+        return view.snapshot.vectors(np.array([hit.id for hit in hits], np.int64))
+
+    return nearest
 
 
 def crossed(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +46,18 @@ class TrainedDecoder:
 
     def __init__(self, network: Network, name: str, device: str = "cpu") -> None:
         self.network, self.name, self.device = network.to(device).eval(), name, device
-        self.config = network.config
-        self.steps, self.guidance = self.config.steps, self.config.guidance
+
+    @property
+    def config(self) -> DecoderConfig:
+        return self.network.config
+
+    @property
+    def steps(self) -> int:
+        return self.config.steps
+
+    @property
+    def guidance(self) -> float:
+        return self.config.guidance
 
     @staticmethod
     def load(folder: Path, name: str | None = None, device: str = "cpu") -> TrainedDecoder:
@@ -57,7 +68,7 @@ class TrainedDecoder:
             config = SETTINGS.validate_python(document["config"])
             path = folder / WEIGHTS
             weights = read_file(path, WEIGHTS_BYTES)
-            if digest(path) != document["sha256"]:
+            if sha256(weights).hexdigest() != document["sha256"]:
                 raise ValueError("wrong sha256")
             state = load(weights)
             with torch.device("meta"):

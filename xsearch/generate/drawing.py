@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
 from xsearch.errors import ModelError, UsageError
+from xsearch.generate.config import MAX_STEPS
 from xsearch.generate.crossing import Nearest
 from xsearch.generate.decoder import CONFIG, TrainedDecoder
 from xsearch.query import Embedded
@@ -23,7 +25,7 @@ from xsearch.types import Fingerprint
 __all__ = ["BUNDLED", "Decoder", "Drawn", "draw", "load_decoder"]
 
 BUNDLED = Path(__file__).parent / "bundled"
-MAX_COUNT, MAX_STEPS, SIZES = 1000, 1000, range(8, 4097)
+MAX_COUNT, SIZES = 1000, range(8, 4097)
 
 Progress = Callable[[int, int], object]  # steps done, and of how many
 
@@ -32,8 +34,12 @@ class Decoder(Protocol):
     """What draws: a trained decoder, or a diffusers pipeline. steps, guidance: its defaults."""
 
     name: str
-    steps: int
-    guidance: float
+
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def guidance(self) -> float: ...
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Raise ModelError unless it draws the vectors of this model."""
@@ -65,17 +71,23 @@ class Drawn:
     picture: Image
     query: Embedded
     seed: int
-    is_filtered: bool = False
-    about: dict[str, Any] = field(default_factory=dict)
+    is_filtered: bool
+    about: dict[str, Any]
 
-    def save(self, path: str | Path) -> None:
-        """Write a PNG with texts: Description, the query for people, and xsearch, `about` as JSON."""
+    def png(self) -> bytes:
+        """A PNG with texts: Description, the query for people, and xsearch, `about` as JSON."""
         texts = PngInfo()
         texts.add_itxt("Software", f"xsearch {_version()}")
         texts.add_itxt("Description", str(self.about["query"]))
-        texts.add_itxt("xsearch", json.dumps(self.about, ensure_ascii=False))
+        texts.add_itxt("xsearch", json.dumps(self.about))
+        file = BytesIO()
+        self.picture.save(file, "PNG", pnginfo=texts)
+        return file.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write `png()`."""
         with publish(Path(path).absolute()) as part:
-            self.picture.save(part, "PNG", pnginfo=texts)
+            part.write_bytes(self.png())
 
 
 def draw(
@@ -155,7 +167,7 @@ def load_decoder(
     name = "bundled" if choice is None else str(choice)
     folder = BUNDLED if name == "bundled" else Path(name).expanduser()
     if name == "bundled" and not (folder / CONFIG).is_file():
-        raise ModelError(f"this installation has no bundled decoder in {folder}; name one: --decoder FOLDER")
+        raise ModelError("this installation has no bundled decoder; name one: --decoder FOLDER")
     if (folder / CONFIG).is_file():
         if ip_adapter is not None or norm != "checkpoint":
             raise UsageError(f"{name}: ip_adapter and norm are for diffusers pipelines")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Sequence
@@ -113,6 +114,11 @@ class Address:
     def terms(self) -> tuple[Term, ...]:
         """All parts, the typed text first."""
         return ((Term("text", self.q),) if self.q else ()) + self.p
+
+    @property
+    def parts(self) -> str:
+        """All parts as JSON, as a request has them."""
+        return json.dumps([term.part.model_dump(exclude_none=True, mode="json") for term in self.terms])
 
     def cut_of(self, kind: str) -> float:
         """The greatest `expected` of this kind that is not beyond the cut."""

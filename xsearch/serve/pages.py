@@ -68,6 +68,7 @@ async def page(request: Request) -> Response:
         "collections": _collections(visit),
         "chips": chips,
         "formula": _formula(visit.chips),
+        "drawn": visit.address.parts if visit.draws else "",
         "kinds": [(str(kind), f"{counts[kind]:,}") for kind in Modality if counts.get(kind)],
         "ranked_kinds": list(map(str, visit.kinds)),
         "total": sum(counts.values()),

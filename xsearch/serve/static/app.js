@@ -1,6 +1,7 @@
 // The page: every button says what it does with data-do; what comes from the server is made ready as it arrives.
 import * as bar from "./bar.js";
 import * as cut from "./cut.js";
+import * as drawing from "./drawing.js";
 import * as drop from "./drop.js";
 import * as grid from "./grid.js";
 import * as ingest from "./ingest.js";
@@ -29,7 +30,7 @@ function escape() {
 }
 
 const actions = {
-  ...bar.actions, ...panel.actions, ...player.actions, ...preferences.actions, ...recorder.actions,
+  ...bar.actions, ...drawing.actions, ...panel.actions, ...player.actions, ...preferences.actions, ...recorder.actions,
   ...saved.actions, ...selection.actions, ...map.actions, "more-like": like(1), "less-like": like(-1), escape,
 };
 
@@ -57,7 +58,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-for (const module of [bar, cut, drop, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
+for (const module of [bar, cut, drawing, drop, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
   module.start();
 }
 keyboard.start(actions);

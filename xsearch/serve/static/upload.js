@@ -10,7 +10,7 @@ export async function use(files, weight = 1) {
   if (parts.length) await search(...parts);
 }
 
-async function send(file) {
+export async function send(file) {
   const chip = pending(file.name);
   try {
     const answer = await fetch(`/v1/uploads?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
