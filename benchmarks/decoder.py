@@ -2,6 +2,7 @@
 
     python -m benchmarks.decoder DATA OUT                # DATA: images.parquet, audio.parquet ...
     python -m benchmarks.generation OUT/decoder --tune   # what crosses the modality gap best: into its config
+    python -m benchmarks.decoder DATA OTHER --unet       # the baseline and its figures: convolutions
 
 Pictures: scenes of `xsearch.scenes` with the training seed, and the real ones of DATA. They are rendered,
 decoded and embedded once, into OUT/cache. May be interrupted at any time; the same command continues.
@@ -22,10 +23,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import xsearch
-from benchmarks import command
+from benchmarks import command, generation
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import embed_scenes
 from xsearch.generate import DecoderConfig, Network, TrainedDecoder
@@ -44,6 +46,7 @@ SCENES, CHUNK = 20_800, 520  # CHUNK: pictures of a cached file
 EMPTY = len(SUBJECTS) + 1  # one scene of so many is a place without a subject
 RENDERED = 112  # pixels
 MEAN_SCENES, MEAN_ROWS = 520, 400  # recordings that the mean of a kind is of
+HELD_OUT = 192  # scenes that the baseline draws
 LICENSE = "LicenseRef-xsearch-weights"
 
 Pixels = np.ndarray  # uint8 [N, S, S, 3]
@@ -167,8 +170,13 @@ def run(
     share: float = 0.5,
     workers: int = CORES,
     device: str = "cpu",
+    unet: bool = False,
+    held_out: int = HELD_OUT,
 ) -> dict:
-    """Prepare, train, and write `out/decoder`. share: of scenes among the pictures of a step."""
+    """Prepare, train, and write `out/decoder`; of a UNet, measure it on `held_out` scenes instead.
+
+    share: of scenes among the pictures of a step.
+    """
     backend = ImageBindBackend.load(model)
     fingerprint = backend.fingerprint
     config = DecoderConfig(
@@ -178,7 +186,9 @@ def run(
     prepared = partial(prepare, data, cache, model, side=config.side)
     pixels, vectors, is_scene = prepared(count=count, workers=workers)
     torch.manual_seed(plan.seed)
-    network = Network(config)
+    if unet:
+        from benchmarks.unet import UNet
+    network = UNet(config) if unet else Network(config)
     network.initialise()
     path = cache / "means.npy"
     if not path.exists():
@@ -187,24 +197,41 @@ def run(
     network.means.copy_(torch.from_numpy(np.load(path)))
     weights = np.where(is_scene, share / is_scene.sum(), (1 - share) / (~is_scene).sum())
     train_decoder(network, pixels, vectors, weights, out, plan, device=device)
-    TrainedDecoder(network, "trained").save(out / "decoder", license=LICENSE)
-    return {
+    decoder = TrainedDecoder(network, "unet" if unet else "trained")
+    result = {
         "scenes": int(is_scene.sum()),
         "pictures": int((~is_scene).sum()),
         "places": len(PLACES),
         "parameters": sum(weight.numel() for weight in network.parameters()),
-        "bytes": sum(file.stat().st_size for file in (out / "decoder").iterdir()),
+        "gflop": flops(network) / 1e9,
         "steps": plan.steps,
         "images_drawn": plan.steps * plan.batch,
     }
+    if unet:
+        studio = generation.Studio(decoder, backend, steps=config.steps)
+        return result | {"right": generation.measure(studio, held_out)[0]["kinds"]}
+    decoder.save(out / "decoder", license=LICENSE)
+    return result
+
+
+def flops(network: torch.nn.Module) -> int:
+    """Of one picture, forward."""
+    side, one = network.config.side, torch.zeros(1)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, side, side), one, torch.zeros(1, network.config.dim), one, one == 0)
+    return counter.get_total_flops()
 
 
 def markdown(result: dict) -> str:
-    return (
-        f"{result['parameters'] / 1e6:.1f} million parameters, {result['bytes'] / 1e6:.1f} MB; trained on "
-        f"{result['images_drawn']:,} pictures, drawn from {result['scenes']:,} scenes and "
+    text = (
+        f"{result['parameters'] / 1e6:.1f} million parameters, {result['gflop']:.2f} GFLOP of a picture; "
+        f"trained on {result['images_drawn']:,} pictures, drawn from {result['scenes']:,} scenes and "
         f"{result['pictures']:,} real ones."
     )
+    if measured := result.get("right"):
+        rights = ", ".join(f"{kind} {row['right']:.2f}" for kind, row in measured.items())
+        text += f" Right without a way across the gap: {rights}."
+    return text
 
 
 def main() -> None:
@@ -220,6 +247,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.5, help="of scenes among the pictures of a step")
     parser.add_argument("--workers", type=int, default=CORES, help="processes that render and embed")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--unet", action="store_true", help="train the baseline, and measure it")
     for name in ("side", "patch", "width", "depth", "heads"):
         parser.add_argument(f"--{name}", type=int)
     options = parser.parse_args()
@@ -234,6 +262,7 @@ def main() -> None:
         share=options.share,
         workers=options.workers,
         device=options.device,
+        unet=options.unet,
     )
     command.report(result, markdown, options.json)
 

@@ -61,7 +61,9 @@ Ways = Mapping[Modality, Crossing]
 class Studio:
     """A decoder with the model whose vectors it draws, and a collection of pictures of training scenes."""
 
-    def __init__(self, decoder: TrainedDecoder, backend: ImageBindBackend, *, steps: int, prior: int) -> None:
+    def __init__(
+        self, decoder: TrainedDecoder, backend: ImageBindBackend, *, steps: int, prior: int = PRIOR_SCENES
+    ) -> None:
         decoder.check(backend.fingerprint)
         self.decoder, self.backend, self.steps = decoder, backend, steps
         self.prior = backend.embed(rendered(sample(prior, seed=PRIOR)))

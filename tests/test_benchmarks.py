@@ -42,7 +42,7 @@ from benchmarks import (
 )
 from benchmarks import towers as towers_benchmark
 from tests.small_files import one_of_each
-from xsearch.generate import TrainedDecoder
+from xsearch.generate import DecoderConfig, Network, TrainedDecoder
 from xsearch.generate.training import Plan
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
@@ -84,6 +84,13 @@ def test_a_decoder_is_trained_and_measured(tmp_path):
     trained = decoder.run(data, tmp_path / "run", plan, sizes=sizes, count=26, workers=1)
     assert (trained["scenes"], trained["pictures"], trained["images_drawn"]) == (26, 8, 12)
     assert "million parameters" in decoder.markdown(trained)
+    shutil.copytree(tmp_path / "run" / "cache", tmp_path / "unet" / "cache")
+    plan = Plan(steps=2, batch=4)
+    baseline = decoder.run(
+        data, tmp_path / "unet", plan, sizes=sizes, count=26, workers=1, unet=True, held_out=2
+    )
+    assert baseline["images_drawn"] == 8
+    assert "imu" in decoder.markdown(baseline)
     folder, sheet = tmp_path / "run" / "decoder", tmp_path / "sheet.png"
     means = TrainedDecoder.load(folder).network.means
     assert (means.norm(dim=1) > 0.1).all()
@@ -98,6 +105,12 @@ def test_a_decoder_is_trained_and_measured(tmp_path):
     assert {str(kind) for kind in chosen} == {*result["kinds"], "video"}
     with Image.open(sheet) as picture:
         assert picture.height == 7 * generation.CELL
+
+
+def test_the_unet_computes_as_much_as_the_transformer():
+    unet = pytest.importorskip("benchmarks.unet")
+    config = DecoderConfig(model="", digest="", dim=256)
+    assert 0.95 < decoder.flops(unet.UNet(config)) / decoder.flops(Network(config)) < 1.05
 
 
 def jpeg(colour):

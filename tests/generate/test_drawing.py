@@ -1,6 +1,7 @@
 """From queries to files: settings, metadata, and the faces that draw."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -90,6 +91,16 @@ def test_a_setting_out_of_range_is_named(model, decoder, settings):
         model.generate("red", decoder=decoder, **settings)
 
 
+def test_any_name_of_a_file_can_be_stated(model, decoder, tmp_path):
+    path = tmp_path / os.fsdecode("海 ".encode() + b"\x80.png")  # no UTF-8
+    Image.fromarray(RED).save(path, "PNG")
+    (drawn,) = model.generate(path, decoder=decoder)
+    drawn.save(tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as file:
+        assert json.loads(file.info["xsearch"])["parts"][0]["source"] == str(path)
+        assert "海" in file.info["Description"]
+
+
 def test_words_that_the_model_does_not_know_are_not_drawn(tiny_vocabulary, decoder):
     model = xsearch.Model(FakeBackend(vocabulary=tiny_vocabulary))
     with pytest.raises(UnknownWords):
@@ -121,6 +132,15 @@ def test_the_nearest_pictures_of_a_collection_are_the_prior(collection, decoder)
     np.testing.assert_array_equal(*pixels([blended, drawn]))
     (alone,) = xsearch.Model(FakeBackend()).generate("red", decoder=decoder)
     assert (pixels([alone])[0] != pixels([drawn])[0]).any()
+
+
+def test_a_collection_without_pictures_is_no_prior(decoder, model, tmp_path):
+    with_crossings(decoder, {Modality.TEXT: Crossing(prior=1.0)})
+    (tmp_path / "red.txt").write_text("red")
+    collection = xsearch.Collection.create(tmp_path / "texts", backend=FakeBackend())
+    collection.ingest(tmp_path / "red.txt")
+    drawn = [each.generate("blue", decoder=decoder)[0] for each in (collection, model)]
+    np.testing.assert_array_equal(*pixels(drawn))
 
 
 def test_a_decoder_is_loaded_by_its_folder(decoder, model, tmp_path):

@@ -198,3 +198,6 @@ def test_pipelines_that_do_not_fit_are_refused(unclip, adapted, tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": ["pipeline", "Mine"]}))
     with pytest.raises(ModelError, match="cannot draw with a"):
         load_decoder(tmp_path)
+    (tmp_path / "pipeline.py").touch()
+    with pytest.raises(ModelError, match="Python code"):
+        load_decoder(tmp_path)

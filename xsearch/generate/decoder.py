@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from xsearch.errors import ModelError
@@ -85,7 +85,7 @@ class TrainedDecoder:
         (folder / CONFIG).unlink(missing_ok=True)
         weights = {key: value.to("cpu", torch.float16) for key, value in self.network.state_dict().items()}
         with publish(folder / WEIGHTS) as part:
-            save_file({key: value.contiguous() for key, value in weights.items()}, part)
+            part.write_bytes(save({key: value.contiguous() for key, value in weights.items()}))
         document = {"license": license} if license else {}
         document |= {
             "config": SETTINGS.dump_python(self.config, mode="json"),

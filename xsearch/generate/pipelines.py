@@ -185,6 +185,8 @@ def _class_of(folder: Path) -> str:
         kind = json.loads(read_file(folder / INDEX, INDEX_BYTES))["_class_name"]
     except (KeyError, OSError, TypeError, ValueError) as error:
         raise ModelError(f"{folder} is neither a decoder nor a diffusers pipeline: {error}") from error
+    if next(folder.rglob("*.py"), None) is not None:
+        raise ModelError(f"{folder} has Python code of its own, which is not run")
     if kind not in (UNCLIP, *ADAPTED):
         known = ", ".join((UNCLIP, *ADAPTED))
         raise ModelError(f"{folder}: cannot draw with a {str(kind)[:60]}; expected one of {known}")
