@@ -232,14 +232,14 @@ def _formula(chips: Sequence[Chip], *, always: bool = False) -> str:
 
 def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
     """A problem with what to do about it."""
-    address, actions, detail = visit.address, list[dict[str, str]](), problem.detail
+    address, actions, title, detail = visit.address, list[dict[str, str]](), problem.title, problem.detail
     more: Mapping[str, Any] = problem.model_extra or {}
     actions += [
         {"label": near, "href": address.url(q=near, p=(), item=None)}
         for near in list(more.get("near", ()))[:4]
     ]
     if problem.type.endswith(":unknown-words"):
-        detail = visit.t("problem.words")
+        title, detail = visit.t("problem.unknown"), visit.t("problem.words")
         actions.append({"label": visit.t("problem.anyway"), "href": address.url(anyway=True, item=None)})
     if gone := [chip.term for chip in visit.chips if chip.problem]:
         kept = tuple(term for term in address.p if term not in gone)
@@ -248,7 +248,7 @@ def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
         actions.append({"label": visit.t("none.reset"), "href": address.url(where="", f=(), item=None)})
     home = Address(collection=address.collection).url()
     actions.append({"label": visit.t("problem.start"), "href": home})
-    return {"title": problem.title, "detail": detail, "actions": actions}
+    return {"title": title, "detail": detail, "actions": actions}
 
 
 def _collections(visit: Visit) -> list[dict[str, str]]:

@@ -142,7 +142,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("xsearch.serve"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = ("box", "caption", "clock", "fragment", "length", "ratio", "window")
+    shown = ("box", "caption", "clock", "doubled", "fragment", "length", "prose", "ratio", "window")
     environment.globals |= {name: getattr(tiles, name) for name in shown} | {"linked": linked}
     return environment
 
