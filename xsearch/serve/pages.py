@@ -189,7 +189,7 @@ def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
         if not root or choice.value != root  # which all are below
     ]
     with suppress(ValueError):  # texts stay in the order of their counts
-        choices.sort(key=lambda choice: float(choice["label"]))
+        choices.sort(key=lambda choice: float(str(choice["label"])))
     return {"title": _titled(visit, facet.column), "choices": choices, "others": facet.others}
 
 

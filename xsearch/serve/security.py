@@ -295,9 +295,9 @@ class _Patient(H11Protocol):
         """Refuse what is not HTTP as all other requests are refused."""
         refused = Refusal(400, "invalid-request", "Not HTTP", "the request cannot be read", headers=CLOSE)
         response = refused.response()
-        response.headers.update(HEADERS)
+        headers = [*response.raw_headers, *HEADERS]
         for event in (
-            h11.Response(status_code=400, headers=response.raw_headers, reason=b"Bad Request"),
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
             h11.Data(data=bytes(response.body)),
             h11.EndOfMessage(),
         ):
