@@ -7,6 +7,7 @@ Every function also accepts what `load` accepts. What cannot be read or drawn ra
 without the path, for display in place of the item.
 """
 
+from xsearch.preview.markdown import is_markdown, plain
 from xsearch.preview.preview import (
     Preview,
     legend,
@@ -25,8 +26,10 @@ __all__ = [
     "Piece",
     "Preview",
     "check",
+    "is_markdown",
     "legend",
     "load",
+    "plain",
     "playable",
     "plot",
     "sound",

@@ -1,7 +1,7 @@
 """Files that clients bring, to be parts of queries: kept for a while, in a folder that ends with the server.
 
 An upload is known by a digest of its content and kind: who brings it again gets the same id. Its name says
-what kind it is and is shown; nothing is ever read by name.
+what kind it is and is shown; nothing is ever read by name. One that cannot be decoded is not kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uuid import uuid4
 from anyio import to_thread
 from starlette.datastructures import UploadFile
 
-from xsearch import decoders
+from xsearch import decoders, query
 from xsearch.errors import XsearchError
 from xsearch.serve import contract
 from xsearch.serve.problems import Refusal, without_paths
@@ -93,10 +93,12 @@ class Uploads:
     def sweep(self, room: int = 0) -> None:
         """Delete what has expired, and what stands in the way of `room` more bytes."""
         limits, now = self._settings, time.monotonic()
-        for stored in sorted(self._stored.values(), key=lambda each: each.used):
-            is_full = len(self._stored) >= limits.uploads or self.size + room > limits.uploads_bytes
+        oldest, size = sorted(self._stored.values(), key=lambda each: each.used), self.size
+        for stored in oldest:
+            is_full = len(self._stored) >= limits.uploads or size + room > limits.uploads_bytes
             if now - stored.used > limits.upload_age_s or (room and is_full):
                 self._drop(stored)
+                size -= stored.bytes
 
     async def tidy(self) -> None:
         """Delete what expires, until cancelled."""
@@ -140,9 +142,11 @@ class Uploads:
         rules = [(kind, "*")] if kind else ()
         try:
             file: MediaFile = decoders.identify(path, kinds=rules)
+            id = sha256(f"{file.modality}\0{digest}".encode()).hexdigest()[:32]
+            if id not in self._stored:
+                query.check(query.Part(file.modality, path), file)
         except XsearchError as problem:
             raise without_paths(problem, {path: name}) from problem
-        id = sha256(f"{file.modality}\0{digest}".encode()).hexdigest()[:32]
         self.sweep(size)
         with self._lock:
             if (known := self._stored.get(id)) is not None:

@@ -3,6 +3,7 @@ import * as bar from "./bar.js";
 import * as cut from "./cut.js";
 import * as drawing from "./drawing.js";
 import * as drop from "./drop.js";
+import * as filters from "./filters.js";
 import * as grid from "./grid.js";
 import * as ingest from "./ingest.js";
 import * as keyboard from "./keyboard.js";
@@ -58,7 +59,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-for (const module of [bar, cut, drawing, drop, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
+for (const module of [bar, cut, drawing, drop, filters, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
   module.start();
 }
 keyboard.start(actions);

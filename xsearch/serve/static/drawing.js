@@ -3,7 +3,6 @@ import { address, changed } from "./address.js";
 import { announce, say } from "./message.js";
 import { go } from "./navigation.js";
 import { t } from "./texts.js";
-import { send } from "./upload.js";
 
 const COUNT = 4;
 const PAUSE_MS = 200; // between two questions how far it is
@@ -57,9 +56,11 @@ async function begin(query) {
   } catch (error) {
     if (drawing !== mine) return;
     end();
-    say(error instanceof TypeError ? t("problem.offline") : error.message);
+    fail(error);
   }
 }
+
+const fail = (error) => say(error instanceof TypeError ? t("problem.offline") : error.message);
 
 const remove = ({ id }) => fetch(`/v1/drawings/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
 
@@ -83,8 +84,12 @@ export const actions = {
   "end-drawing": end,
   async "search-drawn"(button) {
     const { href, download } = button.closest("li").querySelector("a");
-    const content = await (await fetch(href)).blob();
-    const sent = await send(new File([content], download, { type: content.type }));
-    if (sent) await go(changed({ q: null, p: `upload:${sent.id}`, item: null, cut: null, anyway: null }));
+    try {
+      const body = await (await fetch(href)).blob();
+      const { id } = await ask(`/v1/uploads?${new URLSearchParams({ name: download })}`, { method: "POST", body });
+      await go(changed({ q: null, p: `upload:${id}`, item: null, cut: null, anyway: null }));
+    } catch (error) {
+      fail(error);
+    }
   },
 };
