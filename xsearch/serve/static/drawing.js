@@ -45,14 +45,15 @@ async function begin(query) {
     const body = JSON.stringify({ parts: JSON.parse(parts), count: COUNT, seed, anyway: address().has("anyway") });
     let now = await ask(`/v1/drawings${asked}`, { method: "POST", body, headers: { "Content-Type": "application/json" } });
     mine.id = now.id;
-    while (drawing === mine) {
+    if (drawing !== mine) return remove(mine);
+    while (true) {
       if (now.state === "failed") throw new Error(now.problem.detail);
       show(now);
       if (now.state === "done") return announce(t("draw.done", { n: now.pictures.length }));
       await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS); });
-      if (drawing === mine) now = await ask(`/v1/drawings/${mine.id}`);
+      if (drawing !== mine) return;
+      now = await ask(`/v1/drawings/${mine.id}`);
     }
-    remove(mine); // ended before its id was known
   } catch (error) {
     if (drawing !== mine) return;
     end();
