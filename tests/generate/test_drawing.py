@@ -54,6 +54,18 @@ def test_progress_counts_the_steps_of_all_pictures(model, decoder):
     assert seen == [(n, 6) for n in range(1, 7)]
 
 
+def test_a_picture_is_handed_over_before_the_next_is_drawn(model, decoder):
+    handed = []
+
+    def stop(done, total):
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.generate("red", decoder=decoder, count=3, seed=1, steps=2, each=handed.append, progress=stop)
+    assert [each.seed for each in handed] == [1, 2]
+
+
 def test_a_size_is_that_of_the_picture(model, decoder):
     (drawn,) = model.generate("red", decoder=decoder, size=40)
     assert drawn.picture.size == (40, 40)

@@ -131,12 +131,15 @@ def generate(
     artist = load_decoder(decoder, ip_adapter=ip_adapter, norm=norm, device=device)
     start = time.perf_counter()
     settings = {"count": count, "seed": seed, "steps": steps, "guidance": guidance, "size": size}
+
+    def save(each: Drawn) -> None:
+        each.save(files[each.seed - seed])
+
     with output.progress_bar("step") as progress:
-        drawn = face.generate(query, decoder=artist, anyway=anyway, progress=progress, **settings)
+        drawn = face.generate(query, decoder=artist, anyway=anyway, progress=progress, each=save, **settings)
     if len(query.parts) > 1:
         hits.print_parts(drawn[0].query)
     for each, file in zip(drawn, files, strict=True):
-        each.save(file)
         output.say(str(file))
         if each.is_filtered:
             output.note(f"{file}: blackened by the safety filter of {artist.name}")

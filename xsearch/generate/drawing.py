@@ -102,12 +102,15 @@ def draw(
     size: int | None = None,
     nearest: Nearest | None = None,
     progress: Progress | None = None,
+    each: Callable[[Drawn], object] = lambda drawn: None,
 ) -> list[Drawn]:
     """Draw `count` pictures of a query, with the seeds `seed`, `seed` + 1, ...
 
     The same query, seed and settings give the same picture, whatever the count. fingerprint: the model that
     has embedded the query. steps, guidance: by default the decoder's. size: pixels of the side; the bundled
     decoder draws 64, resampled. nearest: the nearest pictures of a collection, for decoders that use them.
+    progress: called after each step; may raise to end the drawing. each: called with each picture when it is
+    drawn.
     Raises UsageError for a setting out of range, ModelError for a decoder of another model.
     """
     _check("count", count, 1, MAX_COUNT)
@@ -143,6 +146,7 @@ def draw(
             "model_digest": fingerprint.digest,
         }
         drawn.append(Drawn(picture, query, seed + number, is_filtered, about))
+        each(drawn[-1])
     return drawn
 
 

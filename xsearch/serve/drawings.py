@@ -141,24 +141,24 @@ class Drawings:
         def progress(done: int, total: int) -> None:
             if drawing.is_cancelled:
                 raise _Cancelled
-            drawing.done = len(drawing.pictures) * drawing.steps + done
+            drawing.done = done
 
         request = drawing.request
         try:
-            for number in range(request.count):
-                progress(0, drawing.steps)
-                drawing.state = "drawing"
-                (drawn,) = draw(
-                    query,
-                    decoder,
-                    view.snapshot.fingerprint,
-                    seed=request.seed + number,
-                    steps=drawing.steps,
-                    guidance=request.guidance,
-                    nearest=nearest_in(view),
-                    progress=progress,
-                )
-                drawing.pictures.append(_Picture(drawn.png(), drawn.is_filtered))
+            progress(0, 0)
+            drawing.state = "drawing"
+            draw(
+                query,
+                decoder,
+                view.snapshot.fingerprint,
+                count=request.count,
+                seed=request.seed,
+                steps=drawing.steps,
+                guidance=request.guidance,
+                nearest=nearest_in(view),
+                progress=progress,
+                each=lambda drawn: drawing.pictures.append(_Picture(drawn.png(), drawn.is_filtered)),
+            )
             drawing.state = "done"
         except _Cancelled:
             pass
