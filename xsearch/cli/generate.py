@@ -186,8 +186,7 @@ def _search(face: Any, query: Query, drawn: list[Drawn], params: Mapping[str, An
     from xsearch.query import Query
 
     pictures = sum((image(each.picture) for each in drawn), Query())
-    names = ("modality", "where", "anyway")
+    chosen = {name: params[name] for name in ("where", "anyway")} | {"modality": params["modality"] or None}
     for title, what in (("the query", query), ("what was drawn", pictures)):
         output.say(f"Nearest to {title}:")
-        chosen = {name: params[name] for name in names} | {"modality": params["modality"] or None}
         hits.print_hits(face.search(what, params["top"], **chosen))
