@@ -80,6 +80,17 @@ def test_another_plan_does_not_continue(tmp_path):
         train_decoder(new_network(depth=2), *two_colours(), tmp_path, PLAN)
 
 
+def test_a_training_can_be_given_other_steps(tmp_path):
+    train_decoder(new_network(), *two_colours(), tmp_path, PLAN)
+    longer = dataclasses.replace(PLAN, steps=8)
+    network = train_decoder(new_network(), *two_colours(), tmp_path, longer)
+    last = read_log(tmp_path)[-1]
+    assert (last["step"], last["lr"]) == (8, pytest.approx(longer.lr_at(7), rel=1e-3))
+    over = train_decoder(new_network(), *two_colours(), tmp_path, dataclasses.replace(PLAN, steps=7))
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(over.state_dict()[name], value, rtol=0, atol=0)
+
+
 def test_the_learning_rate_rises_and_falls():
     plan = Plan(steps=1000, lr=1.0, warmup=0.1)
     assert [round(plan.lr_at(step), 3) for step in (0, 49, 99, 100, 550)] == [0.01, 0.5, 1.0, 1.0, 0.5]

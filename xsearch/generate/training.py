@@ -66,7 +66,8 @@ def train_decoder(
     """Train an initialised network, resuming from the checkpoint in `folder`; logs to `log.jsonl` there.
 
     pictures: uint8 [N, S, S, 3]. vectors: float16 [N, D], unit rows. weights: float [N], with which pictures
-    are drawn. Step n depends on the seed and n alone, so a resumed run ends where an uninterrupted one does.
+    are drawn. Step n depends on the plan and n alone, so a resumed run ends where an uninterrupted one does.
+    It may be resumed with other `steps`, fewer to end it soon: the rate is then that of the plan with these.
     Returns the network with averaged weights. Raises UsageError if `folder` has a training of another plan,
     ModelError if the loss diverges.
     """
@@ -180,7 +181,7 @@ class _Training:
         if not path.exists():
             return
         content: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
-        if content["plan"] != asdict(self.plan):
+        if content["plan"] | {"steps": self.plan.steps} != asdict(self.plan):
             raise UsageError(f"{path.parent} holds a training of another plan; choose another folder")
         try:
             self.network.load_state_dict(content["network"])
