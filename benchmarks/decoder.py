@@ -6,7 +6,8 @@
 
 Pictures: scenes of `xsearch.scenes` with the training seed, and the real ones of DATA. They are rendered,
 decoded and embedded once, into OUT/cache. May be interrupted at any time; the same command continues.
-OUT/decoder is the result, a folder for --decoder. 3,600 steps take about an hour on 2 cores with bfloat16.
+OUT/decoder is the result, a folder for --decoder. 3,600 steps take about an hour on 2 cores with bfloat16; with
+fewer --steps than before, a training that was interrupted ends soon.
 """
 
 from __future__ import annotations
@@ -198,6 +199,8 @@ def run(
     weights = np.where(is_scene, share / is_scene.sum(), (1 - share) / (~is_scene).sum())
     train_decoder(network, pixels, vectors, weights, out, plan, device=device)
     decoder = TrainedDecoder(network, "unet" if unet else "trained")
+    if not unet:
+        decoder.save(out / "decoder", license=LICENSE)
     result = {
         "scenes": int(is_scene.sum()),
         "pictures": int((~is_scene).sum()),
@@ -209,8 +212,7 @@ def run(
     }
     if unet:
         studio = generation.Studio(decoder, backend, steps=config.steps)
-        return result | {"right": generation.measure(studio, held_out)[0]["kinds"]}
-    decoder.save(out / "decoder", license=LICENSE)
+        result["right"] = generation.measure(studio, held_out)[0]["kinds"]
     return result
 
 
