@@ -7,6 +7,7 @@ Every function also accepts what `load` accepts. What cannot be read or drawn ra
 without the path, for display in place of the item.
 """
 
+from xsearch.preview.marks import marked
 from xsearch.preview.preview import (
     Preview,
     legend,
@@ -27,6 +28,7 @@ __all__ = [
     "check",
     "legend",
     "load",
+    "marked",
     "playable",
     "plot",
     "sound",
