@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-__all__ = ["contrasts", "cropped", "overlaps", "proposed", "squares", "suppressed"]
+__all__ = ["contrasts", "cropped", "nested", "overlaps", "proposed", "squares", "suppressed"]
 
 LEVELS = (0.3, 0.45, 0.6, 0.75, 0.9)  # thresholds of a heat map, between its median and its maximum
 LEAST = 0.06  # side of a proposal: smaller peaks are noise
@@ -16,19 +18,34 @@ def overlaps(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     >>> overlaps(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 0.5, 1], [0, 0, 1, 1]])).tolist()
     [[0.5, 1.0]]
     """
+    shared, areas, their_areas = _areas(boxes, others)
+    return np.asarray(shared / np.maximum(areas[:, None] + their_areas - shared, 1e-12))
+
+
+def nested(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """How much of the smaller one of each pair is in the larger one: [N, 4] and [M, 4] -> [N, M]."""
+    shared, areas, their_areas = _areas(boxes, others)
+    return np.asarray(shared / np.maximum(np.minimum(areas[:, None], their_areas), 1e-12))
+
+
+def _areas(boxes: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each pair the intersection, [N, M]; of each box, [N], and of each other one, [M]."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.clip(high - low, 0, None).prod(axis=2)
     areas, their_areas = ((b[:, 2:] - b[:, :2]).prod(axis=1) for b in (boxes, others))
-    union = areas[:, None] + their_areas - shared
-    return np.asarray(shared / np.maximum(union, 1e-12))
+    return np.clip(high - low, 0, None).prod(axis=2), areas, their_areas
 
 
-def suppressed(boxes: np.ndarray, scores: np.ndarray, most: float) -> np.ndarray:
-    """The indices of the boxes that overlap no better one by more than `most`, best first."""
+def suppressed(
+    boxes: np.ndarray,
+    scores: np.ndarray,
+    most: float,
+    by: Callable[[np.ndarray, np.ndarray], np.ndarray] = overlaps,
+) -> np.ndarray:
+    """The indices of the boxes of which `by` is at most `most` with any better one, best first."""
     kept: list[int] = []
     for at in np.argsort(-scores, kind="stable"):
-        if not kept or overlaps(boxes[[at]], boxes[kept]).max() <= most:
+        if not kept or by(boxes[[at]], boxes[kept]).max() <= most:
             kept.append(int(at))
     return np.array(kept, np.int64)
 

@@ -7,6 +7,7 @@ of their scores in a picture is what a query has to exceed.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -58,8 +59,12 @@ def samples(kind: Modality, backend: Backend) -> Sequence[Sample]:
     if kind is Modality.AUDIO:
         heard = (sound.render(scene) for scene in scenes.sample(COUNT - NOISES, seed=SEED))
         return [*noises(NOISES), *(Sample(kind, wave, rate_hz=AUDIO_RATE_HZ) for wave in heard)]
-    rendered = [scenes.render(scene, width=SIDE, height=SIDE) for scene in scenes.sample(COUNT, seed=SEED)]
-    return [each[kind] for each in rendered]
+    return [rendered[kind] for rendered in _rendered()]
+
+
+@cache
+def _rendered() -> list[dict[Modality, Sample]]:
+    return [scenes.render(scene, width=SIDE, height=SIDE) for scene in scenes.sample(COUNT, seed=SEED)]
 
 
 def noises(count: int, *, seed: int = SEED) -> Iterator[Sample]:

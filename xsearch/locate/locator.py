@@ -20,7 +20,7 @@ import numpy as np
 
 from xsearch.backend import load_backend
 from xsearch.errors import MediaError, UsageError
-from xsearch.locate.boxes import contrasts, proposed, squares, suppressed
+from xsearch.locate.boxes import contrasts, nested, proposed, squares, suppressed
 from xsearch.locate.generic import Generic
 from xsearch.locate.reading import Reading
 from xsearch.locate.thresholds import Thresholds
@@ -42,7 +42,7 @@ SQUARES = (0.3, 0.45, 0.65, 0.95)  # sides of candidates, in short sides of the 
 # Of 48 scenes with texts and sounds; 0.35 to 0.5, and 2 to 8, do about as well
 AREA = 0.4  # exponent of the share of a picture that a contrast is multiplied with
 CONTRAST = 4.0  # weight of a contrast, relative to a cosine
-APART = 0.3  # overlap of two boxes, of which one is reported
+APART = 0.5  # share of a box that is in a better one, from which it is not reported
 FAINT = 0.5  # of the best box's worth, from which another one is reported
 MOST_BOXES = 8
 
@@ -86,13 +86,15 @@ class Located:
 class Locator:
     """Locates queries in pictures. Safe to share between threads."""
 
-    def __init__(self, backend: Backend) -> None:
-        """Raises UsageError for a model without dense features."""
+    def __init__(
+        self, backend: Backend, *, generic: Generic | None = None, thresholds: Thresholds | None = None
+    ) -> None:
+        """thresholds: those measured for the model. Raises UsageError for one without dense features."""
         if not hasattr(backend, "dense"):
             raise UsageError(f"{backend.fingerprint.name} says only what is in a picture, not where")
         self.backend = cast("DenseBackend", backend)
-        self.generic = Generic(backend)
-        self.thresholds = Thresholds.of(backend.fingerprint)
+        self.generic = generic or Generic(backend)
+        self.thresholds = thresholds or Thresholds.of(backend.fingerprint)
 
     @staticmethod
     def load(model: str | None = None, *, device: str = "auto", dtype: str = "auto") -> Locator:
@@ -118,7 +120,12 @@ class Locator:
 
     def find(self, reading: Reading, query: Embedded, *, false_alarms: float = FALSE_ALARMS) -> Located:
         """The same for a picture and a query that are at hand."""
-        candidates = self.candidates(reading, query)
+        return self.judge(self.candidates(reading, query), reading, query, false_alarms=false_alarms)
+
+    def judge(
+        self, candidates: Candidates, reading: Reading, query: Embedded, *, false_alarms: float = FALSE_ALARMS
+    ) -> Located:
+        """The candidates that are there."""
         kinds = {cast("Modality", part.modality) for part in query.query.parts}
         threshold = max(self.thresholds.at(kind, false_alarms) for kind in kinds)
         score = float(candidates.scores.max())
@@ -184,7 +191,7 @@ def _hottest(heat: np.ndarray, reading: Reading) -> tuple[np.ndarray, np.ndarray
 
 def _boxes(candidates: Candidates, threshold: float) -> tuple[Box, ...]:
     """The best candidate, and others apart from it that are of some worth and score."""
-    best, *others = suppressed(candidates.boxes, candidates.worth, APART)
+    best, *others = suppressed(candidates.boxes, candidates.worth, APART, by=nested)
     least = FAINT * candidates.worth[best]
     good = (at for at in others if candidates.worth[at] >= least and candidates.scores[at] >= threshold)
     return tuple(
