@@ -43,7 +43,7 @@ SQUARES = (0.3, 0.45, 0.65, 0.95)  # sides of candidates, in short sides of the 
 AREA = 0.4  # exponent of the share of a picture that a contrast is multiplied with
 CONTRAST = 4.0  # weight of a contrast, relative to a cosine
 APART = 0.5  # share of a box that is in a better one, from which it is not reported
-FAINT = 0.5  # of the best box's worth, from which another one is reported
+FAINT = 0.7  # of the best box's worth, from which another one is reported
 MOST_BOXES = 8
 
 
