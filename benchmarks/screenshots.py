@@ -37,7 +37,7 @@ VIEWS = {  # name -> address, and what is pressed there
     "sound": ("/?q=a dog on the beach&kind=audio", "#results .audio .open"),
     "map": ("/?q=a boat in the harbour&view=map", ""),
 }
-README = (("light", "start"), ("dark", "sum"))
+README = (("light", "text"), ("dark", "sum"))
 
 
 @contextmanager
@@ -74,8 +74,8 @@ def opened(path: Path | None) -> Iterator[tuple[xsearch.Collection, list[Path]]]
             collection.ingest(media)
         else:
             collection = xsearch.open(path)
-        files = [questions / "picture" / "photos", questions / "sound" / "sounds"]
-        yield collection, [next(file.glob("0*")) for file in files]
+        dog, sea = (next(questions.glob(kind)) for kind in ("picture/photos/0*", "sound/sounds/0*"))
+        yield collection, [dog.rename(questions / "dog.jpg"), sea.rename(questions / "sea.wav")]
 
 
 def settle(page: Any) -> None:
@@ -102,7 +102,7 @@ def shoot(page: Any, base: str, view: str, files: list[Path], path: Path) -> Non
         page.locator(".term[data-source]").nth(1).wait_for()
         page.locator(".term input").nth(1).fill("0.7")
         page.locator(".formula").get_by_text("0.7").wait_for()
-        page.locator("#q").blur()
+        page.locator(".term input").nth(1).blur()
     if pressed:
         page.locator(pressed).first.click()
     settle(page)

@@ -48,6 +48,7 @@ TOGETHER = 64  # queries of one `search_many`
 BESIDE = 8  # clients of the long run
 SIDE = 160  # pixels of a picture
 START_S = 120.0  # that the server may take
+PATIENCE_S = 120.0  # for the last answers of a run
 
 
 def build(folder: Path, data: Data) -> Path:
@@ -181,7 +182,7 @@ async def load(port: int, each: Sequence[Queries], clients: int, seconds: float)
 
     began = time.perf_counter()
     end = began + seconds
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(seconds + PATIENCE_S), asyncio.TaskGroup() as group:
         for _ in range(clients):
             group.create_task(client())
     p50, p99 = (1000 * np.quantile(took, [0.5, 0.99])).tolist()

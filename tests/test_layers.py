@@ -22,8 +22,9 @@ LAYERS = {
     6: ("derive", "locate", "model"),
     7: ("ingest", "exchange", "integrity"),
     8: ("client", "collection", "cluster"),
-    9: ("serve", "cli"),
-    10: ("__main__",),
+    9: ("serve",),
+    10: ("cli",),
+    11: ("__main__",),
 }
 LAYER = {name: number for number, names in LAYERS.items() for name in names}
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")

@@ -285,8 +285,8 @@ class _Uploads:
 
     def _uploaded(self, part: Part) -> str:
         """Upload the file of a part; return its id."""
-        with _content(part) as (name, file):
-            query = {"name": name} | ({"kind": part.modality} if part.modality else {})
+        with _content(part) as (name, kind, file):
+            query = {"name": name} | ({"kind": kind} if kind else {})
             answer = self._channel.request("POST", f"/v1/uploads?{urlencode(query, errors='replace')}", file)
         with self._channel.decoding():
             return str(json.loads(answer)["id"])
@@ -307,24 +307,25 @@ def _no_file(path: Path) -> UsageError:
 
 
 @contextmanager
-def _content(part: Part) -> Iterator[tuple[str, BinaryIO]]:
-    """Yield the name and content of the file of a part, or of its picture."""
+def _content(part: Part) -> Iterator[tuple[str, Modality | None, BinaryIO]]:
+    """Yield the name, kind and content of the file of a part, or of its picture."""
     match part.source:
         case bytes() as source:
-            yield "file", BytesIO(source)
+            yield "file", part.modality, BytesIO(source)
         case Path() as path:
             from xsearch import decoders
 
             if not path.is_file():
                 raise _no_file(path)
             kinds = [(part.modality, "*")] if part.modality else ()
-            if decoders.identify(path.absolute(), kinds=kinds).companion is not None:
+            about = decoders.identify(path.absolute(), kinds=kinds)  # also by the names of its folders
+            if about.companion is not None:
                 raise UsageError(f"{path}: consists of several files, and a server takes one; search here")
             with path.open("rb") as file:
-                yield path.name, file
+                yield path.name, about.modality, file
         case (Sample(modality=Modality.IMAGE, data=picture),):
             picture.save(content := BytesIO(), "PNG")
-            yield "picture.png", content
+            yield "picture.png", part.modality, content
         case _:
             raise UsageError(f"{part.label}: a server takes files and vectors; send the bytes of a file")
 
@@ -335,6 +336,8 @@ class _Channel:
     def __init__(self, server: str | Path, token: str | None, timeout_s: float) -> None:
         self.name = str(server)
         self._timeout_s = timeout_s
+        if token is not None and not (token.isascii() and token.isprintable()):
+            raise UsageError("token: expected ASCII without line ends")
         self._headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         self._idle: list[HTTPConnection] = []  # whose methods are atomic
         finalize(self, _close, self._idle)
@@ -342,11 +345,12 @@ class _Channel:
         if isinstance(server, Path):
             self._new: Callable[[], HTTPConnection] = partial(_UnixConnection, server, timeout_s)
             return
-        url = urlsplit(server)
-        if url.scheme not in ("http", "https") or not url.hostname or url.query or url.fragment:
-            raise UsageError(f"server: expected a URL such as http://127.0.0.1:8080, got {server!r}")
-        kind: type[HTTPConnection] = HTTPSConnection if url.scheme == "https" else HTTPConnection
         try:
+            url = urlsplit(server)
+            is_http = url.scheme in ("http", "https") and server.isascii()
+            if not is_http or not url.hostname or url.query or url.fragment:
+                raise ValueError("expected a URL such as http://127.0.0.1:8080")
+            kind: type[HTTPConnection] = HTTPSConnection if url.scheme == "https" else HTTPConnection
             self._new = partial(kind, url.hostname, url.port, timeout=timeout_s)
         except ValueError as problem:
             raise UsageError(f"server {server!r}: {problem}") from None

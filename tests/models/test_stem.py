@@ -69,6 +69,21 @@ def test_convolutions_of_a_recording_are_along_time(convolved):
 
 
 @torch.inference_mode()
+def test_a_mirrored_tower_takes_the_mean_of_a_picture_and_its_mirror_image(convolved):
+    plain = convolved.towers["vision"]
+    config = convolved.config
+    mirrored = build_tower(replace(config, vision=replace(config.vision, mirrored=True)), "vision")
+    mirrored.load_state_dict(plain.state_dict())
+    x = torch.randn(3, 3, 32, 32)
+    both = F.normalize(plain(x) + plain(x.flip(3)), dim=1)
+    torch.testing.assert_close(mirrored.eval()(x), both)
+    torch.testing.assert_close(mirrored(x.flip(3)), both)
+    video = torch.randn(2, 3, 3, 2, 32, 32)
+    torch.testing.assert_close(mirrored(video.flip(5)), mirrored(video))
+    assert mirrored.train().clips(x).shape[1] == 1
+
+
+@torch.inference_mode()
 def test_a_picture_is_two_equal_frames(convolved):
     x = torch.randn(2, 3, 32, 32)
     clip = torch.stack([x, x], dim=2)[:, None]  # [2, 1, 3, 2, 32, 32]

@@ -27,6 +27,7 @@ def test_everything_makes_a_round_trip() -> None:
         cut={"all": 0.1, "audio": float("inf")},
         beyond="hide",
         fold=False,
+        anyway=True,
         view="kinds",
         item=3,
         collection="photos",
@@ -61,6 +62,7 @@ def test_defaults_are_left_out() -> None:
         "item=x",
         "item=" + "9" * 30,
         "fold=x",
+        "anyway=x",
     ],
 )
 def test_what_cannot_be_understood_is_left_out(query: str) -> None:

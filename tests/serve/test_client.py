@@ -220,9 +220,19 @@ def test_a_server_that_is_not_there_or_none_of_ours(tmp_path):
         xsearch.connect(f"http://127.0.0.1:{port}").info()
     with pytest.raises(ServerError, match="No such file"):
         xsearch.Client(tmp_path / "none").info()
-    for url in ("127.0.0.1:8080", "ftp://host", "http://", "http://host:x", "http://host/?a=1"):
+    for url in (
+        "127.0.0.1:8080",
+        "ftp://host",
+        "http://",
+        "http://host:x",
+        "http://host/?a=1",
+        "http://[::1",
+        "http://ö",
+    ):
         with pytest.raises(UsageError, match="server"):
             xsearch.connect(url)
+    with pytest.raises(UsageError, match="ASCII"):
+        xsearch.connect("http://127.0.0.1", "a token\n")
 
 
 @pytest.mark.parametrize(

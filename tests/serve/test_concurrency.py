@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import shutil
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.fakes import FakeBackend
-from tests.serve.conftest import Live, open_fake
+from tests.serve.conftest import Live, Serve, open_fake
 from xsearch.collection import Collection
-from xsearch.serve.batching import Together
+from xsearch.serve.batching import Batches, Together
+from xsearch.serve.contract import SearchRequest
+from xsearch.serve.metrics import Metrics
+from xsearch.serve.search import Search
+from xsearch.serve.settings import Settings
+from xsearch.serve.shelf import Shelf
+from xsearch.serve.uploads import Uploads
+from xsearch.store import Store
 from xsearch.store.manifest import Manifest
 from xsearch.store.writer import Writer
+from xsearch.types import Sample
 
 FILES, ROUNDS = 6, 3
 
@@ -158,3 +171,93 @@ def test_threads_embed_together() -> None:
 @pytest.mark.parametrize("count", [0, 1, 200])
 def test_a_large_call_is_one_result(count: int) -> None:
     assert Together(lambda values: values)(list(range(count))) == list(range(count))
+
+
+def test_the_call_of_a_model_that_fails_leaves_nobody_waiting() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        Together(lambda values: values[1:])([1])
+
+    def run(values: list[int]) -> list[int]:
+        raise ValueError("all") if len(values) > 1 else SystemExit
+
+    with pytest.raises(SystemExit):
+        Together(run)([1, 2])
+
+
+def test_a_pool_that_ends_leaves_nobody_waiting() -> None:
+    begun, go_on = Event(), Event()
+
+    def run(key: str, values: list[int]) -> list[int]:
+        begun.set()
+        assert go_on.wait(30)
+        return values
+
+    async def main() -> None:
+        batches: Batches[str, int, int] = Batches(run)
+        pool = ThreadPoolExecutor(1)
+        answers = [asyncio.create_task(batches.submit(pool, key, 1)) for key in "aabb"]
+        await asyncio.to_thread(begun.wait, 30)
+        pool.shutdown(wait=False, cancel_futures=True)
+        go_on.set()
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        assert results[:2] == [1, 1]
+        assert all(isinstance(result, asyncio.CancelledError) for result in results[2:])
+        with ThreadPoolExecutor(1) as another:
+            assert await batches.submit(another, "b", 2) == 2
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_a_query_that_fails_does_so_alone(stored: Path, tmp_path: Path) -> None:
+    class Failing(FakeBackend):
+        def embed(self, samples: Sequence[Sample]) -> np.ndarray:
+            if any(sample.data == "broken" for sample in samples):
+                raise ZeroDivisionError
+            return super().embed(samples)
+
+    held = Shelf([Collection(Store.open(stored), backend=Failing())], trust=False).first
+
+    async def main() -> list[Any]:
+        search = Search(Uploads(tmp_path, Settings(cache=tmp_path)), Metrics())
+        texts = ("red", "green", "broken", "blue")
+        requests = [SearchRequest.model_validate({"parts": [{"text": text}]}) for text in texts]
+        try:
+            answers = [search.answer(held, request) for request in requests]
+            return await asyncio.gather(*answers, return_exceptions=True)
+        finally:
+            search.close()
+
+    answers = asyncio.run(main())
+    assert [type(answer) for answer in answers] == [bytes, bytes, ZeroDivisionError, bytes]
+    assert [json.loads(answers[at])["query"]["name"] for at in (0, 1, 3)] == ["“red”", "“green”", "“blue”"]
+
+
+def test_a_collection_that_is_gone_or_made_anew(serve: Serve, collection: Collection, tmp_path: Path) -> None:
+    """The others are served; a new one is read, but not with the model of the old one."""
+
+    def make(text: str, backend: FakeBackend) -> None:
+        shutil.rmtree(tmp_path / "second", ignore_errors=True)
+        folder = tmp_path / text
+        folder.mkdir()
+        (folder / "a.txt").write_text(text)
+        Collection.create(tmp_path / "second", backend=backend).ingest(folder)
+
+    def texts() -> list[str]:
+        answer = client.post("/v1/search?collection=second", json={"parts": [{"text": "red"}]})
+        return [hit["text"] for hit in answer.json()["hits"]]
+
+    make("red", FakeBackend())
+    client = serve(collection, open_fake(tmp_path / "second"))
+    assert texts() == ["red"]
+    facets = client.get("/v1/info?collection=second").json()["facets"]
+    shutil.rmtree(tmp_path / "second")
+    assert [each["name"] for each in client.get("/v1/info").json()["collections"]] == ["photos"]
+    assert [each["name"] for each in client.get("/v1/identity").json()["collections"]] == ["photos"]
+    assert client.get("/metrics").status_code == 200
+    assert client.get("/v1/info?collection=second").json()["type"] == "urn:xsearch:collection"
+    make("green", FakeBackend())
+    assert texts() == ["green"]
+    assert client.get("/v1/info?collection=second").json()["facets"] != facets
+    make("blue", FakeBackend(name="another"))
+    answer = client.post("/v1/search?collection=second", json={"parts": [{"text": "red"}]})
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:xsearch:model")

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,8 @@ import soundfile
 from PIL import Image
 from typer.testing import CliRunner
 
-from xsearch.cli import served
+from tests.fakes import FakeBackend
+from xsearch.cli import serve, served
 from xsearch.cli.app import app
 from xsearch.collection import Collection
 from xsearch.models.vocabulary import save_words
@@ -73,6 +75,8 @@ def world(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (others / "broken.png").write_bytes((media / "one.png").read_bytes()[:60])
     (others / "program.exe").write_bytes(b"MZ\x00\x01")
     (others / "new.txt").write_text("a beach")
+    (others / "depth").mkdir()
+    Image.fromarray(np.full((8, 8), 1200, np.uint16)).save(others / "depth" / "7.png")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -155,6 +159,7 @@ SERVED = [
     ["query", "others/new.png", "--json"],
     ["query", "others/new.txt"],
     ["query", "others/room_depth.png"],
+    ["query", "others/depth/7.png"],
     ["query", "--image", "others/room_depth.png", "--json"],
     ["query", "--id", 0, "--json"],
     ["query", "dog", "--where", "1; drop table items"],
@@ -314,6 +319,24 @@ def test_a_server_that_hangs_is_not_waited_for(run, meeting, monkeypatch):
         assert run("query", "dog") == run("query", "dog", server="off")
 
 
+@pytest.mark.parametrize("content", [b"[]", b"{}", b'{"collections": [{}]}', b'{"collections": 1}', b"["])
+def test_a_server_of_another_release_may_say_anything(run, meeting, content):
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(1 << 16)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(content), content))
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(meeting))
+        listener.listen()
+        thread = threading.Thread(target=serve, args=[listener])
+        thread.start()
+        there = run("query", "dog")
+        thread.join()
+    assert there == run("query", "dog", server="off")
+
+
 def test_a_server_can_be_named(world, run, opened, monkeypatch):
     monkeypatch.setenv("XSEARCH_TOKEN", TOKEN)
     for words in (["query", "dog", "--json"], ["query", "others/new.png"], ["query", "my beech"]):
@@ -373,3 +396,13 @@ def test_a_collection_that_grows_is_searched_as_it_is_now(world, run, opened):
     assert len(json.loads(after.stdout)) == len(json.loads(before.stdout)) + 1
     assert opened == []
     assert after == run(*asked, server="off")
+
+
+def test_without_a_collection_that_of_the_demo_is_served(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    assert serve._default_collection() == Path("indexes/default")
+    Collection.create(Path("xsearch-demo/collection"), backend=FakeBackend())
+    assert serve._default_collection() == Path("xsearch-demo/collection")
+    Collection.create(Path("indexes/default"), backend=FakeBackend())
+    assert serve._default_collection() == Path("indexes/default")

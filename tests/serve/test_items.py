@@ -108,6 +108,37 @@ def test_a_file_that_changed_is_refused(serve: Serve, changing: Collection, tmp_
     assert client.get(f"/v1/items/{blue}/media").status_code == 409
 
 
+def test_a_time_that_was_set_back_hides_no_change(serve: Serve, changing: Collection, tmp_path: Path) -> None:
+    client, path = serve(changing), tmp_path / "media" / "red.txt"
+    link = f"/v1/items/{id_of(changing, 'red.txt')}/media"
+    os.utime(path, (1, 1))
+    assert client.get(link).text == "red"  # by its content
+    path.write_text("dry")
+    os.utime(path, (1, 1))
+    assert client.get(link).status_code == 409
+
+
+def test_a_link_of_another_user_is_not_followed_to_another_file(
+    serve: Serve, changing: Collection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Size and mtime of a file are known to those who may not read it."""
+    client, path, secret = serve(changing), tmp_path / "media" / "red.txt", tmp_path / "secret"
+    link, status = f"/v1/items/{id_of(changing, 'red.txt')}/media", path.stat()
+    path.unlink()
+    path.symlink_to(secret)
+    for content, code in (("psw", 409), ("red", 200)):
+        secret.write_text(content)
+        os.utime(secret, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert client.get(link).status_code == 200  # by a link of this user
+        if os.geteuid() == 0:
+            os.lchown(path, 4711, -1)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "geteuid", lambda: 4712)
+            fresh = serve(changing)
+            assert fresh.get(link).status_code == code
+        os.lchown(path, os.geteuid(), -1)
+
+
 def test_what_an_import_names_is_not_opened(serve: Serve, collection: Collection, tmp_path: Path) -> None:
     collection.export(tmp_path / "all.parquet")
     imported = tmp_path / "imported"

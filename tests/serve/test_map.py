@@ -90,3 +90,16 @@ def test_a_better_map_is_computed_once_and_kept(serve: Serve, stored: Path, tmp_
     assert calls == [11]
     position = client.post("/v1/map/position", json={"parts": [{"item": 0}]})
     assert position.status_code == 200
+
+
+def test_a_better_map_that_fails_is_not_waited_for(serve: Serve, stored: Path, tmp_path: Path) -> None:
+    def layout(vectors: np.ndarray) -> np.ndarray:
+        raise ValueError("of a package")
+
+    client = serve(open_fake(stored))
+    client.app.state.server.maps = maps = Maps(tmp_path / "maps", {"umap": layout})  # type: ignore[attr-defined]
+    assert client.get("/v1/map").json()["pending"] == "umap"
+    maps.close()
+    maps._pool.shutdown()
+    answer = client.get("/v1/map").json()
+    assert (answer["method"], answer["pending"]) == ("pca", None)

@@ -22,6 +22,7 @@ from xsearch.serve.settings import Settings
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = ("--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 if not CHROMIUM.exists():
     pytest.skip(f"no {CHROMIUM}", allow_module_level=True)
 
@@ -57,9 +58,10 @@ def site(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     collection = Collection.create(folder / "photos", backend=FakeBackend())
     report = collection.ingest(media)
     assert not report.skipped
+    empty = Collection.create(folder / "empty", backend=FakeBackend())
     listening, settings = listen(Settings(port=0, cache=folder / "cache"))
     ready = threading.Event()
-    server = uvicorn_server(create_app([collection], settings), settings, ready.set)
+    server = uvicorn_server(create_app([collection, empty], settings), settings, ready.set)
     thread = threading.Thread(target=server.run, args=[[listening]])
     thread.start()
     assert ready.wait(60)
@@ -72,7 +74,7 @@ def site(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -234,31 +236,38 @@ def test_names_texts_and_metadata_never_run(page: Any) -> None:
     assert "\x1b" not in page.content()
 
 
-VIEWS = {
-    "home": ("/", None),
-    "results": ("/?q=red&p=-0.5*text:green", None),
-    "columns": ("/?q=red&view=kinds", None),
-    "map": ("/?q=red&view=map", None),
-    "none": ("/?q=red&where=width<0", None),
-    "problem": ("/?q=red&where=nonsense", None),
-    "cut": ("/?q=red", "#cut summary"),
-    "filters": ("/?q=red", "[data-do=filters]"),
-    "item": ("/?q=red", "#results .open"),
-    "help": ("/", "[data-do=help]"),
+VIEWS = {  # name -> address, what is pressed there, and what is shown then
+    "home": ("/", "", ".grid[data-laid]"),
+    "results": ("/?q=red&p=-0.5*text:green", "", ".grid[data-laid]"),
+    "columns": ("/?q=red&view=kinds", "", ".columns .grid[data-laid]"),
+    "map": ("/?q=red&view=map", "", "#map canvas"),
+    "none": ("/?q=red&where=width<0", "", ".notice"),
+    "problem": ("/?q=red&where=nonsense", "", ".notice"),
+    "empty": ("/?collection=empty", "", ".notice pre"),
+    "cut": ("/?q=red", "#cut summary", "#cut .sheet"),
+    "order": ("/?q=red", "#order summary", "#order .sheet"),
+    "saved": ("/?q=red", "#saved summary", "#saved .sheet"),
+    "collections": ("/", ".brand summary", ".brand .sheet"),
+    "filters": ("/?q=red&f=camera:Box+1", "[data-do=filters]", ".facet"),
+    "selection": ("/?q=red", "#results .pick", "#selection"),
+    "recorder": ("/", "[data-do=microphone]", "#recorder .level"),
+    "help": ("/", "[data-do=help]", "#help"),
+    "missing": ("/?item=99999", "", "#panel .notice"),
+    **{
+        kind: (f"/?kind={kind}", f"#results .{kind} .open", "#panel .near .tile")
+        for kind in ("image", "text", "audio", "depth", "imu")
+    },
 }
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_every_view_is_accessible_in_both_themes(page: Any, view: str) -> None:
-    path, opened = VIEWS[view]
+def test_every_view_is_accessible_in_both_themes_and_fits_a_phone(page: Any, view: str) -> None:
+    path, pressed, shown = VIEWS[view]
     page.context.add_init_script(path=str(AXE))
     page.goto(path)
-    if opened:
-        page.locator(opened).first.click()
-    if view == "item":
-        expect(page.locator("#panel .near .tile").first).to_be_visible()
-    if view == "filters":
-        expect(page.locator(".facet").first).to_be_visible()
+    if pressed:
+        page.locator(pressed).first.click()
+    expect(page.locator(shown).first).to_be_visible()
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         found = page.evaluate(
@@ -269,6 +278,111 @@ def test_every_view_is_accessible_in_both_themes(page: Any, view: str) -> None:
             (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]
         ]
         assert not listed, theme
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_a_recording_a_photo_and_the_clipboard_become_parts(page: Any, media: Path) -> None:
+    page.goto("/")
+    chips, capture = page.locator(".term[data-source]"), page.locator("#recorder [data-do=capture]")
+    page.locator("[data-do=microphone]").click()
+    expect(page.locator("#recorder .level")).to_be_visible()
+    page.wait_for_timeout(1000)  # of sound
+    capture.click()
+    expect(chips).to_have_count(1)
+    expect(chips.first).to_contain_text("recording.wav")
+
+    page.locator("[data-do=camera]").click()
+    expect(page.locator("#recorder .finder")).to_be_visible()
+    capture.click()
+    expect(chips).to_have_count(2)
+    expect(chips.nth(1)).to_contain_text("photo.jpg")
+
+    page.evaluate(
+        """bytes => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "pasted.png", { type: "image/png" }));
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+        }""",
+        list((media / "red.png").read_bytes()),
+    )
+    expect(chips).to_have_count(3)
+    expect(chips.nth(2)).to_contain_text("pasted.png")
+
+
+def test_results_can_be_dragged_onto_more_and_less(page: Any) -> None:
+    page.goto("/?q=red")
+    for at, sign in enumerate(("+", "−")):
+        tiles(page).nth(at).locator(".open").hover()
+        page.mouse.down()
+        page.mouse.move(600, 400, steps=4)
+        zone = page.locator(".zone").nth(at)
+        expect(zone).to_be_visible()
+        zone.hover()
+        page.mouse.up()
+        expect(page.locator(".term[data-source] .sign")).to_have_count(at + 1)
+        expect(page.locator(".term[data-source] .sign").nth(at)).to_have_text(sign)
+
+
+def test_a_server_that_is_gone_is_reported_and_tried_again(page: Any) -> None:
+    page.goto("/?q=red")
+    page.route(lambda url: "q=blue" in url, lambda route: route.abort())
+    page.locator("#q").fill("blue")
+    page.keyboard.press("Enter")
+    expect(page.locator("#toast")).to_contain_text("does not answer")
+    expect(tiles(page)).not_to_have_count(0)
+    page.unroute_all()
+    page.keyboard.press("Enter")
+    expect(page.locator("#results[data-name*=blue]")).to_be_visible()
+
+
+def test_filters_and_a_cut_that_leave_nothing_can_be_cleared(page: Any) -> None:
+    page.goto("/?q=red&cut=all:0&beyond=hide&kind=imu&where=width<0")
+    page.locator(".notice .button").click()
+    expect(tiles(page)).not_to_have_count(0)
+    assert page.url.endswith("/?q=red")
+
+
+def test_the_map_is_replaced_by_a_better_one(page: Any) -> None:
+    answers: list[dict[str, Any]] = []
+
+    def answer(route: Any) -> None:
+        points = route.fetch().json()
+        answers.append(points | {"pending": None if answers else "umap"})
+        route.fulfill(json=answers[-1])
+
+    page.route("**/v1/map?*", answer)
+    page.goto("/?q=red&view=map")
+    note = page.locator("#map .note")
+    expect(note).to_contain_text("being computed")
+    expect(note).to_contain_text("Drag")
+    assert [each["pending"] for each in answers] == ["umap", None]
+    box = page.locator("#map canvas").bounding_box()
+    side, points = 0.46 * min(box["width"], box["height"]), answers[-1]
+    at = points["kind"].index(points["kinds"].index("text"))
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(middle[0] + points["x"][at] * side, middle[1] - points["y"][at] * side)
+    expect(page.locator("#map .hover")).to_be_visible()
+    page.get_by_role("button", name="Lasso").click()
+    page.mouse.move(box["x"] + 2, box["y"] + 2)
+    page.mouse.down()
+    for x, y in ((0.99, 0), (0.99, 0.99), (0, 0.99)):
+        page.mouse.move(box["x"] + 2 + x * box["width"], box["y"] + 2 + y * box["height"])
+    page.mouse.up()
+    expect(page.locator("#selection .chosen")).to_have_text(f"{len(points['id'])} selected")
+
+
+def test_nothing_moves_when_results_arrive(page: Any) -> None:
+    page.add_init_script(
+        """window.shifts = [];
+        new PerformanceObserver((list) => shifts.push(...list.getEntries().map(({ value }) => value)))
+            .observe({ type: "layout-shift", buffered: true });"""
+    )
+    for path in ("/", "/?q=red", "/?q=red&view=kinds"):
+        page.goto(path)
+        expect(page.locator(".grid[data-laid]").first).to_be_visible()
+        page.wait_for_load_state("networkidle")
+        assert sum(page.evaluate("() => shifts")) < 0.01, path
 
 
 def test_everything_by_keyboard(page: Any) -> None:
@@ -315,6 +429,7 @@ def test_everything_by_keyboard(page: Any) -> None:
     page.keyboard.press("?")
     expect(page.locator("#help")).to_be_visible()
     page.keyboard.press("Escape")
+    expect(page.locator("#help")).to_be_hidden()
     page.keyboard.press("m")
     expect(page.locator("#map canvas")).to_be_visible()
     page.keyboard.press("t")

@@ -97,7 +97,7 @@ def test_dates_order_the_items(client: TestClient) -> None:
 def test_tiles_follow_without_gap_or_repetition(
     serve: Serve, collection: Collection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xsearch.serve.pages.PAGE", 3)
+    monkeypatch.setattr("xsearch.serve.results.PAGE", 3)
     client = serve(collection)
     for query in ("", "q=red&fold=no", "q=red"):
         html, seen = client.get(f"/?{query}").text, list[str]()

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,7 @@ def test_an_uploaded_copy_is_known(client: TestClient, collection: Collection, s
 
 
 def test_an_upload_is_decoded_once(client: TestClient) -> None:
+    search(client, {"text": "red"})
     sent = client.post("/v1/uploads?name=a.png", content=picture((1, 2, 3))).json()
     (model,) = client.app.state.server.shelf.models  # type: ignore[attr-defined]
     before = model.embedded
@@ -145,6 +147,7 @@ def test_an_upload_is_decoded_once(client: TestClient) -> None:
 
 
 def test_texts_are_embedded_once(client: TestClient) -> None:
+    search(client, {"text": "red"})
     (model,) = client.app.state.server.shelf.models  # type: ignore[attr-defined]
     before = model.embedded
     for rank in ("balanced", "cosine", "balanced"):
@@ -243,3 +246,21 @@ def test_one_of_a_batch_fails_alone(client: TestClient) -> None:
     first, second, third = search._run((held, _options(asked[0].request)), asked)
     assert json.loads(first)["hits"]
     assert (type(second).__name__, type(third).__name__) == ("EmptyQuery", "Refusal")
+
+
+def test_slow_filters_delay_nothing_else(client: TestClient) -> None:
+    server, go_on = client.app.state.server, Event()  # type: ignore[attr-defined]
+    for _ in range(100):
+        server.search.filters.submit(go_on.wait, 30)
+    try:
+        assert search(client, {"text": "red"})["hits"]
+        answers = {"queries": [[{"text": "red"}]], "options": {}}
+        for response in (
+            client.post("/v1/answers", json=answers),
+            client.get("/v1/info"),
+            client.get("/v1/items"),
+        ):
+            assert response.status_code == 200
+        assert not go_on.is_set()
+    finally:
+        go_on.set()

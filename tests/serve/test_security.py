@@ -16,6 +16,7 @@ from tests.fakes import FakeBackend
 from tests.serve.conftest import Live, Serve
 from xsearch.collection import Collection
 from xsearch.errors import UsageError
+from xsearch.serve.run import listen
 from xsearch.serve.settings import Settings
 
 TOKEN = "a token of many letters"
@@ -31,8 +32,9 @@ def test_other_machines_need_a_token(host: str) -> None:
     with pytest.raises(UsageError, match="needs --token or XSEARCH_TOKEN"):
         Settings(host=host)
     assert Settings(host=host, token=TOKEN).token == TOKEN
-    with pytest.raises(UsageError, match="at least 16"):
-        Settings(host=host, token="short")
+    for token in ("short", f"{TOKEN}\n", "the tökens of another alphabet"):
+        with pytest.raises(UsageError, match="at least 16 of ASCII"):
+            Settings(host=host, token=token)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.1.2.3"])
@@ -71,6 +73,8 @@ def test_a_link_lets_a_browser_in_once(serve: Serve, collection: Collection) -> 
     assert TOKEN not in cookie
     assert client.get("/v1/info").status_code == 200  # the client keeps cookies
     client.cookies.clear()
+    neighbours = f'a={{"b": 1}}; c[d]=e; {cookie.partition(";")[0]}'  # of other servers of the host
+    assert client.get("/v1/info", headers={"Cookie": neighbours}).status_code == 200
     assert client.get(f"/login?code={code}", follow_redirects=False).status_code == 401
     assert client.post("/v1/login", json={"token": "wrong"}).status_code == 401
     assert client.post("/v1/login", json={"token": TOKEN}).status_code == 204
@@ -199,6 +203,9 @@ def test_slow_clients_are_hung_up_on(live: Live, collection: Collection) -> None
     assert received.startswith(b"HTTP/1.1 408")
     assert seconds < 5
     assert raw(port, head, *[b"x"] * 30, pause_s=0.1)[1] < 5  # a byte now and then
+    answered = head.replace(b"/v1/search", b"/healthz")  # before it is complete
+    assert raw(port, answered)[0].startswith(b"HTTP/1.1 405")
+    assert raw(port, answered, *[b"x"] * 30, pause_s=0.1)[1] < 5
     again = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     for _ in range(2):  # a connection that is kept waits longer
         again.request("GET", "/healthz")
@@ -213,3 +220,47 @@ def test_what_is_no_http_is_refused(live: Live, collection: Collection) -> None:
     assert raw(port, b"GET / HTTP/1.1\r\n\r\n")[0].startswith(b"HTTP/1.1 400")  # no Host
     long = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (1 << 20)
     assert raw(port, long)[0][:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
+
+
+def test_a_client_that_does_not_read_is_hung_up_on(live: Live, collection: Collection) -> None:
+    port = live(collection, stall_s=1.0).state.server.settings.port
+    content = b"red \n" * (3 << 20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/v1/uploads?name=a.txt&kind=text", content)
+    id = json.loads(connection.getresponse().read())["id"]
+    connection.request("GET", f"/v1/uploads/{id}/media")
+    assert len(connection.getresponse().read()) == len(content)
+    connection.close()
+    request = f"GET /v1/uploads/{id}/media HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    assert len(raw(port, request, pause_s=4.0)[0]) < len(content)
+
+
+def test_what_is_received_at_once_is_bounded(live: Live, collection: Collection) -> None:
+    port = live(collection, upload_bytes=1 << 20, uploads_bytes=1 << 20).state.server.settings.port
+    head = b"POST /v1/uploads HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    address = "127.0.0.1", port
+    with socket.create_connection(address) as first, socket.create_connection(address) as second:
+        for connection in (first, second):
+            connection.sendall(head + b"x" * 900_000)
+        time.sleep(0.5)
+        third = raw(port, head, b"x" * (2 * (1 << 20) - 1_800_000 + 1))
+        assert third[0].startswith(b"HTTP/1.1 503")
+        first.sendall(b"x" * 100_000)
+        assert first.recv(12) != b"HTTP/1.1 503"
+
+
+def test_the_metrics_do_not_grow_with_what_clients_invent(client: TestClient) -> None:
+    for method in ("GET", "PURGE"):
+        client.request(method, "/v1/info")
+    client.get("/invented")
+    text = client.get("/metrics").text
+    assert 'method="GET",route="/v1/info",status="200"' in text
+    assert 'method="any",route="/v1/info",status="405"' in text
+    assert "PURGE" not in text
+    assert "invented" not in text
+
+
+def test_an_address_has_one_server(tmp_path: Path) -> None:
+    listening, settings = listen(Settings(port=0, cache=tmp_path))
+    with listening, pytest.raises(UsageError, match="is in use"):
+        listen(settings)

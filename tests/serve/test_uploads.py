@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from starlette.testclient import TestClient
 
+from tests.odd_files import write_odd_files
 from tests.serve.conftest import Serve
 from tests.serve.test_search import picture
 from xsearch.collection import Collection
@@ -99,3 +102,43 @@ def test_forms_have_bounds(client: TestClient) -> None:
         "/v1/uploads", content=b"--x\r\n", headers={"Content-Type": "multipart/form-data; boundary=x"}
     )
     assert broken.status_code in (400, 422)
+
+
+def test_what_has_expired_is_deleted_without_being_asked_for(serve: Serve, collection: Collection) -> None:
+    client = serve(collection, upload_age_s=0.2)
+    client.post("/v1/uploads?name=a.png", content=picture((1, 2, 3)))
+    until = time.monotonic() + 30
+    while list(folder_of(client).iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_nothing_of_an_upload_outlives_the_server(client: TestClient) -> None:
+    sent = client.post("/v1/uploads?name=a.png", content=picture((1, 2, 3))).json()
+    assert client.get(sent["preview"]).status_code == 200
+    assert not client.app.state.server.previews.folder.exists()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "query",
+    ['{"parts": {}}', '{"parts": ""}', '{"parts": null}', "[]", "1", "{", '{"parts": [{"upload": ["a"]}]}',
+     '{"parts": [1, {"upload": {"a": 1}}, null]}'],
+)  # fmt: skip
+def test_forms_of_any_shape_are_refused(client: TestClient, query: str) -> None:
+    for fields in ({"data": {"query": query}}, {"files": {"query": ("q.json", query)}}):
+        files = {"a": ("a.png", picture((1, 1, 1))), **fields.get("files", {})}
+        response = client.post("/v1/search", data=fields.get("data"), files=files)
+        assert (response.status_code, response.json()["type"]) == (422, "urn:xsearch:invalid-request")
+
+
+def test_hostile_media_are_refused(client: TestClient, tmp_path: Path) -> None:
+    """Bombs, torn and odd files: none is an error of the server, nor what others wait for."""
+    odd = [each for each in write_odd_files(tmp_path) if each.outcome == "skip"]
+    paths = [each.path for each in odd if each.path.parent.name in ("pictures", "depth", "imu")]
+    for path in paths:
+        sent = client.post(f"/v1/uploads?name={quote(path.name)}", content=path.read_bytes())
+        if sent.status_code == 201:
+            sent = client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]})
+        assert sent.status_code in (200, 413, 415, 422), (path.name, sent.text)
+        assert "xsearch-scratch" not in sent.text
+    assert len(paths) > 10

@@ -28,19 +28,18 @@ INDEXED = (
 )  # fmt: skip
 QUERIED = ("train mountain", "clock room", "boat harbour", "fire forest", "dog forest", "nothing beach")
 TOP = 4
+OUT, COLLECTION = Path("xsearch-demo"), "collection"
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything.")] = Path(
-        "xsearch-demo"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for everything.")] = OUT,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     model: options.Model = None,
 ) -> None:
     """Render some media, search them, and show the answers."""
     from xsearch import Hits, gallery, scenes
 
-    media, questions, folder = (out / name for name in ("media", "questions", "collection"))
+    media, questions, folder = (out / name for name in ("media", "questions", COLLECTION))
     page = out / "results.html"
     if media.exists() and not (questions / "metadata.csv").exists():  # which an earlier demo wrote first
         raise UsageError(f"{media} exists, and is not from an earlier demo; choose another folder with --out")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from xsearch.cli import options, output
+from xsearch.cli import demo, options, output
 from xsearch.errors import optional_module
 
 __all__ = ["serve"]
@@ -23,7 +23,7 @@ def serve(
             "-c",
             metavar="DIR",
             help="Folder of a collection; repeatable, the first is shown first.  "
-            "[default: that of the other commands]",
+            "[default: that of the other commands, or that of `xsearch demo`]",
         ),
     ] = None,
     host: Annotated[
@@ -62,7 +62,6 @@ def serve(
     """
     optional_module("fastapi", "serve")
     import xsearch
-    from xsearch.nearest import default_collection
     from xsearch.serve.app import create_app
     from xsearch.serve.run import listen, uvicorn_server
     from xsearch.serve.settings import Settings
@@ -71,7 +70,7 @@ def serve(
 
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     collections = [
-        xsearch.open(folder, device=device, dtype=dtype) for folder in folders or [default_collection()]
+        xsearch.open(folder, device=device, dtype=dtype) for folder in folders or [_default_collection()]
     ]
     settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
     listening, settings = listen(settings)
@@ -97,6 +96,14 @@ def serve(
     with announced(folders) as sockets, suppress(KeyboardInterrupt):  # by which it is told to stop
         uvicorn_server(app, settings, started).run([listening, *sockets])
     output.note("stopped")
+
+
+def _default_collection() -> Path:
+    """The collection of the other commands, or that of a demo if there is none."""
+    from xsearch.nearest import default_collection
+
+    folder, of_demo = default_collection(), demo.OUT / demo.COLLECTION
+    return of_demo if of_demo.exists() and not folder.exists() else folder
 
 
 def _in_url(host: str) -> str:

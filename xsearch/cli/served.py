@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from xsearch.errors import UsageError, XsearchError
+from xsearch.errors import ServerError, UsageError
 from xsearch.system import identity, rendezvous
 from xsearch.types import DEFAULT_COLLECTION
 
@@ -53,7 +53,7 @@ def search(query: Query, options: Mapping[str, Any], params: Mapping[str, Any]) 
 
     try:
         answers = _answers(partial(Client, place), query, options, params, is_named=False)
-    except XsearchError as problem:
+    except Exception as problem:  # whatever another release may answer
         LOG.info("not searched by the server: %s", problem)
         return None
     if answers.error is not None and answers.path in str(answers.error):  # which may be another path here
@@ -85,10 +85,14 @@ def _answers(
     chosen = Options(**options)
     with opened() as client:
         server = client.identity(timeout_s=PATIENCE_S)
-    held = _held(server["collections"], params["folder"])
-    if difference := next(_differences(server, held, params, is_named=is_named), ""):
+    try:
+        held = _held(server["collections"], params["folder"])
+        difference = next(_differences(server, held, params, is_named=is_named), "")
+    except (KeyError, TypeError):
+        raise ServerError(f"{params['server']}: it runs another release of xsearch") from None
+    if difference:
         raise UsageError(f"{params['server']}: {difference}; --server off searches without it")
-    with opened(collection=held["name"]) as client:
+    with opened(collection=held.get("name")) as client:
         return client.answers([query], chosen, exact=not is_named)
 
 
@@ -100,7 +104,7 @@ def _held(collections: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     try:
         status = folder.stat()
     except OSError:
-        return collections[0] if folder == DEFAULT_COLLECTION else {}
+        return next(iter(collections), {}) if folder == DEFAULT_COLLECTION else {}
     place = [status.st_dev, status.st_ino]
     return next((each for each in collections if each["folder"] == place), {})
 

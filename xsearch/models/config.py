@@ -65,6 +65,7 @@ class TowerConfig:
 class VisionConfig(TowerConfig):
     image_size: int = 224  # pixels, square
     patch: int = 14  # pixels; a patch spans two frames
+    mirrored: bool = False  # the embedding is the mean of a picture's and of its mirror image's
 
 
 @dataclass(frozen=True, kw_only=True)

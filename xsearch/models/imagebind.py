@@ -176,6 +176,14 @@ class VisionTower(Tower):
             self.stem = Stem(nn.Conv3d(3, D, (2, p, p), bias=False), norm=False)
         self.cls_token = nn.Parameter(torch.empty(1, 1, D))
         self.pos_embed = nn.Parameter(torch.empty(1, 1 + (config.image_size // p) ** 2, D))
+        self.mirrored = config.mirrored
+
+    def clips(self, x: Tensor) -> Tensor:
+        """[B, S, E], unit rows; twice as many if mirror images count, which they do not in training."""
+        clips = super().clips(x)
+        if self.training or not self.mirrored:
+            return clips
+        return torch.cat([clips, super().clips(x.flip(-1))], dim=1)
 
     def tokens(self, x: Tensor) -> Tensor:
         """[B, 3, H, W] or [B, 3, T, H, W] with T 1 or 2 -> [B, 1+L, D], patches row by row."""

@@ -80,6 +80,7 @@ class Address:
     )  # the greatest `expected` by kind; "all" for the others
     beyond: Literal["dim", "hide"] = "dim"
     fold: bool = True  # near duplicates
+    anyway: bool = False  # search for words that the model has not learned
     view: Layout = "list"
     item: int | None = None  # open in the panel
     collection: str = ""
@@ -102,6 +103,7 @@ class Address:
             cut=dict(filter(None, map(_cut, many("cut")))),
             beyond="hide" if one("beyond") == "hide" else "dim",
             fold=one("fold") != "no",
+            anyway=one("anyway") == "yes",
             view=next((view for view in get_args(Layout) if view == one("view")), "list"),
             item=int(item) if re.fullmatch(r"\d{1,19}", item) and int(item) <= MAX_ID else None,
             collection=one("collection", ""),
@@ -129,7 +131,7 @@ class Address:
                 case dict():
                     pairs += [("cut", f"{kind}:{_figure(bound)}") for kind, bound in value.items()]
                 case bool():
-                    pairs += [] if value else [(each.name, "no")]
+                    pairs += [(each.name, "yes" if value else "no")] if value != each.default else []
                 case _ if value is not None and value != each.default:
                     pairs.append((each.name, str(value)))
         return pairs

@@ -47,21 +47,25 @@ class Batches(Generic[K, V, R]):
 
     async def _drain(self, pool: Executor, key: K) -> None:
         loop = asyncio.get_running_loop()
-        while batch := self._waiting[key][:MOST]:
-            del self._waiting[key][:MOST]
-            results: Sequence[R | Exception]
-            try:
-                results = await loop.run_in_executor(pool, self._run, key, [value for value, _ in batch])
-            except Exception as problem:
-                results = [problem] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
-                if future.done():  # its client has gone
-                    continue
-                if isinstance(result, Exception):
-                    future.set_exception(result)
-                else:
-                    future.set_result(result)
-        del self._waiting[key]
+        batch: list[tuple[V, asyncio.Future[R]]] = []
+        try:
+            while batch := self._waiting[key][:MOST]:
+                del self._waiting[key][:MOST]
+                results: Sequence[R | Exception]
+                try:
+                    results = await loop.run_in_executor(pool, self._run, key, [value for value, _ in batch])
+                except Exception as problem:
+                    results = [problem] * len(batch)
+                for (_, future), result in zip(batch, results, strict=True):
+                    if future.done():  # its client has gone
+                        continue
+                    if isinstance(result, Exception):
+                        future.set_exception(result)
+                    else:
+                        future.set_result(result)
+        finally:
+            for _, future in [*batch, *self._waiting.pop(key)]:  # some are left if the server ends
+                future.cancel()
 
 
 class Together(Generic[V, R]):
@@ -87,16 +91,19 @@ class Together(Generic[V, R]):
 
     def _compute(self, batch: list[tuple[V, Future[R]]]) -> None:
         try:
-            results = self._run([value for value, _ in batch])
-        except Exception as problem:
-            if len(batch) == 1:
-                batch[0][1].set_exception(problem)
-            for each in batch if len(batch) > 1 else ():
-                self._compute([each])
-            return
+            try:
+                results = list(zip(batch, self._run([value for value, _ in batch]), strict=True))
+            except Exception:
+                if len(batch) == 1:
+                    raise
+                for each in batch:
+                    self._compute([each])
+                return
+            for (_, future), result in results:
+                future.set_result(result)
         except BaseException as problem:
             for _, future in batch:
-                future.set_exception(problem)
-            raise
-        for (_, future), result in zip(batch, results, strict=True):
-            future.set_result(result)
+                if not future.done():
+                    future.set_exception(problem)
+            if not isinstance(problem, Exception):
+                raise

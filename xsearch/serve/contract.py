@@ -432,7 +432,7 @@ class Problem(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    type: str = Field(description="urn:xsearch:… , stable; see CONTRACT or `problems`.")
+    type: str = Field(description="urn:xsearch:… , stable; see `xsearch.serve.problems`.")
     title: str
     status: int
     detail: str = Field(description="What is wrong and what to do, for people.")

@@ -2,50 +2,24 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from threading import Lock
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xsearch.serve.batching import Together
+from xsearch.serve.recent import Recent
 from xsearch.types import Fingerprint, Modality, Sample
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend, Capabilities
 
-__all__ = ["Lately", "Models", "SharedBackend"]
-
-K = TypeVar("K", bound=Hashable)
-V = TypeVar("V")
+__all__ = ["Models", "SharedBackend"]
 
 TEXTS = 4096  # whose vectors are kept: 16 MB of 1024 dimensions
-
-
-class Lately(Generic[K, V]):
-    """The values that were used last, `most` of them; for any number of threads."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._values, self._lock = most, OrderedDict[K, V](), Lock()
-        self.hits = self.misses = 0
-
-    def get(self, key: K) -> V | None:
-        with self._lock:
-            if key not in self._values:
-                self.misses += 1
-                return None
-            self.hits += 1
-            self._values.move_to_end(key)
-            return self._values[key]
-
-    def put(self, key: K, value: V) -> None:
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._most:
-                self._values.popitem(last=False)
+LONG = 1000  # letters of a text that is not kept
 
 
 class SharedBackend:
@@ -56,7 +30,7 @@ class SharedBackend:
 
     def __init__(self, fingerprint: Fingerprint, load: Callable[[], Backend]) -> None:
         self.fingerprint = fingerprint
-        self.texts: Lately[tuple[str, Modality | None], np.ndarray] = Lately(TEXTS)
+        self.texts: Recent[tuple[str, Modality | None], np.ndarray] = Recent(TEXTS)
         self.embedded = self.calls = 0  # samples, and calls of the model for them
         self._load, self._lock = load, Lock()
         self._loaded: Backend | None = None
@@ -96,7 +70,7 @@ class SharedBackend:
             )
             for row, vector in zip(rows, together([samples[row] for row in rows]), strict=True):
                 vectors[row] = vector
-                if kind is Modality.TEXT:
+                if kind is Modality.TEXT and len(samples[row].data) <= LONG:
                     self.texts.put((samples[row].data, target), vector)
         return np.stack([vector for vector in vectors if vector is not None])
 

@@ -13,7 +13,6 @@ from typing import Any
 
 from anyio import to_thread
 
-from xsearch.errors import XsearchError
 from xsearch.serve.contract import State, Writer
 from xsearch.serve.inert import dumped
 from xsearch.serve.shelf import Held, Shelf
@@ -72,7 +71,7 @@ class Events:
             for held in self._shelf:
                 try:
                     now = await to_thread.run_sync(state, held)
-                except XsearchError as problem:  # deleted, or damaged: requests report it
+                except Exception as problem:  # deleted, or damaged: requests report it
                     LOG.debug("%s: %s", held.name, problem)
                     continue
                 if self._states.get(held.name) != now:

@@ -12,8 +12,8 @@ from xsearch.serve.shelf import Held
 from xsearch.store import ITEM_COLUMNS
 
 if TYPE_CHECKING:
-    from xsearch.query import View
     from xsearch.serve.server import Server
+    from xsearch.store import Snapshot
 
 __all__ = ["info"]
 
@@ -27,7 +27,7 @@ def info(server: Server, held: Held) -> contract.Info:
     return contract.Info(
         version=version("xsearch"),
         collection=held.name,
-        collections=[_held(each) for each in server.shelf],
+        collections=server.shelf.each(_held),
         path=str(held.collection.path.absolute()),
         generation=snapshot.manifest.generation,
         items=len(snapshot),
@@ -43,7 +43,7 @@ def info(server: Server, held: Held) -> contract.Info:
             contract.Column(name=field.name, type=str(field.type), is_user=field.name not in ITEM_COLUMNS)
             for field in snapshot.schema
         ],
-        facets=_facets(server, held, view),
+        facets=_facets(server, snapshot),
         writer=writer(held.collection.path),
         limits=contract.Limits(
             upload_bytes=limits.upload_bytes,
@@ -61,11 +61,9 @@ def _held(held: Held) -> contract.Held:
     return contract.Held(name=held.name, items=len(snapshot), generation=snapshot.manifest.generation)
 
 
-def _facets(server: Server, held: Held, view: View) -> list[contract.Facet]:
+def _facets(server: Server, snapshot: Snapshot) -> list[contract.Facet]:
     """Count all items, once for each state of a collection."""
-    snapshot = view.snapshot
-    key = held.name, snapshot.manifest.generation
-    if (facets := server.facets.get(key)) is None:
+    if (facets := server.facets.get(snapshot)) is None:
         facets = [counted(snapshot, snapshot.ids, column, VALUES) for column in default_columns(snapshot)]
-        server.facets.put(key, facets)
+        server.facets[snapshot] = facets
     return facets

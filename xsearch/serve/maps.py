@@ -125,7 +125,7 @@ class Maps:
         }
         self._components: dict[str, tuple[View, _Components]] = {}
         self._better: dict[tuple[str, Method], _Plane] = {}
-        self._pending: set[tuple[str, Method, int]] = set()
+        self._pending: dict[tuple[str, Method], View] = {}
         self._lock = Lock()
         self._pool = ThreadPoolExecutor(1, "map")
 
@@ -198,29 +198,29 @@ class Maps:
         plane = self._better.get((held.name, name))
         if plane is not None and plane.view is view:
             return plane, None
-        key = held.name, name, view.snapshot.manifest.generation
         with self._lock:
-            if key not in self._pending:
-                self._pending.add(key)
-                self._pool.submit(self._compute, held, view, name, components)
+            if self._pending.get((held.name, name)) is not view:
+                self._pending[held.name, name] = view
+                self._pool.submit(self._compute, held, pca, name, components.means)
         return pca, name
 
-    def _compute(self, held: Held, view: View, name: Method, components: _Components) -> None:
-        start = time.perf_counter()
-        path = self._folder / f"{_digest(view, components.ids)}-{name}.npy"
+    def _compute(self, held: Held, pca: _Plane, name: Method, means: np.ndarray) -> None:
+        view, ids, start = pca.view, pca.ids, time.perf_counter()
+        if self._pending[held.name, name] is not view:  # an ingest goes on, and this state is over
+            return
+        path = self._folder / f"{_digest(view, ids)}-{name}.npy"
+        plane = pca
         try:
-            points = self._stored(path, len(components.ids))
+            points = self._stored(path, len(ids))
             if points is None:
-                snapshot = view.snapshot
-                vectors = (
-                    snapshot.vectors(components.ids) - components.means[snapshot.kinds_of(components.ids)]
-                )
+                vectors = view.snapshot.vectors(ids) - means[view.snapshot.kinds_of(ids)]
                 points = np.asarray(self._layouts[name](vectors), np.float32)
                 self._keep(path, points)
-            self._better[held.name, name] = _Plane(view, components.ids, name, points)
+            plane = _Plane(view, ids, name, points)
             LOG.info("%s of %s in %.1f s", name, held.name, time.perf_counter() - start)
         except Exception as problem:  # of a package that is none of ours; the components stay
             LOG.warning("no %s of %s: %s", name, held.name, problem)
+        self._better[held.name, name] = plane
 
     @staticmethod
     def _stored(path: Path, count: int) -> np.ndarray | None:

@@ -1,14 +1,17 @@
 """The files of items, which are sent as they are: only those that an ingest on this machine has read.
 
-A collection names any file, so one must be what the item states: of its size, and of its mtime or content.
+A collection names any file, so one must be what the item states: of its size, and of its mtime or content; of
+its content if a link of another user leads to it, who may choose files by their size and mtime.
 What a browser would run is not shown by it: types that are not listed here are downloads.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
+import stat
 from collections.abc import AsyncIterator, Mapping
 from email.utils import formatdate
 from pathlib import Path
@@ -22,8 +25,8 @@ from starlette.types import Receive, Scope, Send
 
 from xsearch import media, preview
 from xsearch.errors import Unreadable
-from xsearch.serve.embedding import Lately
 from xsearch.serve.problems import Refusal
+from xsearch.serve.recent import Recent
 from xsearch.serve.security import SANDBOX
 from xsearch.system.durable import open_file
 from xsearch.types import Hit
@@ -55,7 +58,7 @@ SHOWN = {
     "text/markdown": "text/plain; charset=utf-8",
     "text/plain": "text/plain; charset=utf-8",
 }
-Checked = Lately[tuple[Any, ...], bool]
+Checked = Recent[tuple[Any, ...], bool]
 
 
 def media_type(mime: str) -> str:
@@ -84,14 +87,11 @@ def opened(hit: Hit, checked: Checked) -> BinaryIO:
         why = os.strerror(problem.errno) if isinstance(problem, OSError) and problem.errno else "no access"
         raise Refusal(403, "not-opened", "Not opened", f"the file cannot be opened: {why}") from None
     try:
-        key = hit.id, hit.path, *_state(os.fstat(file.fileno()))
+        stated = (hit.extra.get(name) for name in ("bytes", "mtime_ns", "sha256"))
+        key = hit.path, hit.modality, *stated, *_state(os.fstat(file.fileno()))
         if checked.get(key) is None:
-            try:
-                preview.check(hit)
-            except Unreadable:
-                raise _changed("has changed") from None
-            if _state(Path(hit.path).stat()) != key[2:]:
-                raise _changed("is changing")
+            if not _is_ingested(file, hit):
+                raise _changed("has changed")
             checked.put(key, True)
     except BaseException:
         file.close()
@@ -105,13 +105,44 @@ def _changed(what: str) -> Refusal:
 
 
 def _state(status: os.stat_result) -> tuple[int, ...]:
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+    """The state of a file, as far as the system tells; its ctime cannot be set, as its mtime can."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _is_ingested(file: BinaryIO, hit: Hit) -> bool:
+    """Whether an open file is the one that was ingested."""
+    try:
+        preview.check(hit)
+        if _state(Path(hit.path).stat()) != _state(os.fstat(file.fileno())):  # it is being replaced
+            return False
+        is_trusted = "bytes" not in hit.extra
+        return is_trusted or _is_direct(Path(hit.path), file) or _sha256(file) == hit.extra.get("sha256")
+    except (Unreadable, OSError):
+        return False
+
+
+def _is_direct(path: Path, file: BinaryIO) -> bool:
+    """Whether an open file is the one at `path`, or links of this user and of root lead to it."""
+    try:
+        opened = Path(f"/proc/self/fd/{file.fileno()}").readlink()  # also by a link that is gone already
+    except OSError:
+        opened = path.resolve()
+    if opened == path:
+        return True
+    links = [status for each in (path, *path.parents) if stat.S_ISLNK((status := each.lstat()).st_mode)]
+    return bool(links) and {status.st_uid for status in links} <= {0, os.geteuid()}
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+    file.seek(0)
+    return digest
 
 
 def send(file: BinaryIO, name: str, type: str, request: Request) -> Response:
     """Return a file, or the range of it that is requested, as a response that closes it."""
     status = os.fstat(file.fileno())
-    size, etag = status.st_size, f'"{status.st_ino:x}-{status.st_mtime_ns:x}-{status.st_size:x}"'
+    size, etag = status.st_size, '"' + "-".join(f"{part:x}" for part in _state(status)) + '"'
     headers = {
         "content-type": type,
         "content-disposition": f"{'attachment' if type == DOWNLOAD else 'inline'}; {_named(name)}",

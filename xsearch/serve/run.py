@@ -27,9 +27,9 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
         family, _, _, _, address = socket.getaddrinfo(
             host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
+        listening = socket.create_server(
+            address, family=family, dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+        )
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             raise UsageError(
@@ -48,7 +48,7 @@ def uvicorn_server(app: FastAPI, settings: Settings, started: Callable[[], None]
         logging.getLogger(name).setLevel(logging.ERROR)
     config = uvicorn.Config(
         app,
-        http=patient(settings.head_s),
+        http=patient(settings),
         ws="none",
         loop="asyncio",
         log_config=None,

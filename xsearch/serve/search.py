@@ -18,10 +18,10 @@ from xsearch.query import Embedded, Hits, Options, Query, View
 from xsearch.serve import items
 from xsearch.serve.batching import Batches
 from xsearch.serve.contract import Part, PartAnswer, QueryAnswer, SearchRequest, SearchResponse
-from xsearch.serve.embedding import Lately
 from xsearch.serve.inert import dumped
 from xsearch.serve.metrics import Metrics
 from xsearch.serve.problems import Refusal, without_paths
+from xsearch.serve.recent import Recent
 from xsearch.serve.shelf import Held, no_item
 from xsearch.serve.uploads import Stored, Uploads
 from xsearch.system.cores import CORES
@@ -32,7 +32,8 @@ __all__ = ["Search"]
 T = TypeVar("T")
 
 VECTORS = 512  # of uploads, that are kept
-SLOW = 8  # threads for what may take seconds: decoding, filters
+SLOW = 8  # threads for what may take seconds, such as decoding
+FILTERS = 4  # and for filters, of which the time is limited
 
 
 class _Known(NamedTuple):
@@ -55,17 +56,18 @@ class _Asked:
 
 
 class Search:
-    """Answers searches of any number of requests; two thread pools bound what runs at once."""
+    """Answers searches of any number of requests; thread pools bound what runs at once."""
 
     def __init__(self, uploads: Uploads, metrics: Metrics) -> None:
         self.fast = ThreadPoolExecutor(CORES + 2, "search")
         self.slow = ThreadPoolExecutor(SLOW, "slow")
+        self.filters = ThreadPoolExecutor(FILTERS, "filter")
         self._uploads, self._metrics = uploads, metrics
         self._batches: Batches[tuple[Held, Options], _Asked, bytes] = Batches(self._run)
-        self._vectors: Lately[tuple[Any, ...], _Known] = Lately(VECTORS)
+        self._vectors: Recent[tuple[Any, ...], _Known] = Recent(VECTORS)
 
     def close(self) -> None:
-        for pool in (self.fast, self.slow):
+        for pool in (self.fast, self.slow, self.filters):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, held: Held, request: SearchRequest, *, as_lines: bool = False) -> bytes:
@@ -74,8 +76,11 @@ class Search:
         options = _options(request)
         uploads, parts, windows = await self._parts(held, request.parts)
         asked = _Asked(request, Query(tuple(parts)), uploads, windows, start, as_lines)
-        pool = self.fast if request.where is None else self.slow
-        return await self._batches.submit(pool, (held, options), asked)
+        return await self._batches.submit(self.pool(request.where), (held, options), asked)
+
+    def pool(self, where: str | None) -> ThreadPoolExecutor:
+        """Where a search with this filter runs, so that slow filters delay no others."""
+        return self.fast if where is None else self.filters
 
     async def embed(self, held: Held, queries: Sequence[Sequence[Part]]) -> list[Embedded]:
         """Return queries as vectors. Raises XsearchError or Refusal."""
@@ -135,21 +140,21 @@ class Search:
     def _run(self, key: tuple[Held, Options], batch: list[_Asked]) -> list[bytes | Exception]:
         """Answer requests of the same options from one view, together; each alone if one of them fails."""
         (held, options), start = key, time.perf_counter()
-        view = held.view()
         try:
+            view = held.view()
             queries = [asked.query for asked in batch]
             _check_items(held, view.snapshot, queries)
             answers = query.answer(view, queries, held.backend(view.snapshot), options)
-        except (XsearchError, Refusal) as problem:
-            if len(batch) == 1:
-                names = _names(batch[0].uploads)
-                return [problem if isinstance(problem, Refusal) else without_paths(problem, names)]
-            if isinstance(problem, BadFilter):
-                return [problem] * len(batch)
-            return [result for asked in batch for result in self._run(key, [asked])]
+            results = [_answered(held, view, *each) for each in zip(batch, answers, strict=True)]
+        except Exception as problem:
+            if len(batch) > 1 and not isinstance(problem, BadFilter):
+                return [result for asked in batch for result in self._run(key, [asked])]
+            if isinstance(problem, XsearchError):
+                problem = without_paths(problem, _names(batch[0].uploads))
+            return [problem] * len(batch)
         self._metrics.observe("search_batch_seconds", time.perf_counter() - start, collection=held.name)
         self._metrics.count("searches_total", len(batch), collection=held.name)
-        return [_answered(held, view, *each) for each in zip(batch, answers, strict=True)]
+        return results
 
 
 async def _in(pool: ThreadPoolExecutor, function: Callable[..., T], *args: object) -> T:

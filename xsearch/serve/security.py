@@ -13,13 +13,12 @@ import secrets
 import socket
 import time
 from hashlib import sha256
-from http.cookies import CookieError, SimpleCookie
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import h11
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -53,6 +52,7 @@ HEADERS = {
 OPEN = {"/healthz", "/login", "/v1/login"}  # without a token
 WRITES = {"POST", "PUT", "PATCH", "DELETE"}
 FORM = 1 << 20  # bytes of a form besides its files
+CLOSE = {"Connection": "close"}
 CODE_S = 600.0  # that a one-time link lasts
 
 
@@ -98,11 +98,7 @@ class Doors:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self.takes_token(token.strip()):
             return True
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return False
-        return self.cookie in cookies and _equal(cookies[self.cookie].value, self._session)
+        return _equal(cookie_parser(headers.get("cookie", "")).get(self.cookie, ""), self._session)
 
     def knows_host(self, host: str) -> bool:
         """Whether a Host header names this server.
@@ -133,13 +129,14 @@ class Gate:
     def __init__(self, app: ASGIApp, server: Server) -> None:
         self._app, self._doors = app, server.doors
         self._settings, self._metrics = server.settings, server.metrics
+        self._bodies: set[_Body] = set()  # of requests that are not answered yet
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
 
-        status, start = 0, time.perf_counter()
+        status, start, body = 0, time.perf_counter(), _Body(receive, self._settings, self._bodies)
 
         async def guarded(message: Message) -> None:
             nonlocal status
@@ -152,26 +149,28 @@ class Gate:
 
         try:
             self._check(scope, Headers(scope=scope))
-            await self._app(scope, self._bounded(scope, receive), guarded)
+            self._bound(body, scope, Headers(scope=scope))
+            await self._app(scope, body, guarded)
         except Exception as problem:
             if status:  # the client notices that the answer ends too early
                 raise
             await respond(Request(scope), problem)(scope, receive, guarded)
         finally:
+            self._bodies.discard(body)
             route = str(getattr(scope.get("route"), "path", "other"))
-            method = scope["method"] if route != "other" else "any"
+            is_known = scope["method"] in (getattr(scope.get("route"), "methods", None) or ())
+            method = scope["method"] if is_known else "any"
             self._metrics.count("requests_total", method=method, route=route, status=str(status))
             self._metrics.observe("request_seconds", time.perf_counter() - start, method=method, route=route)
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
-        """Return what the body of a request is received through. Raises Refusal if it is too large."""
-        limits, headers = self._settings, Headers(scope=scope)
+    def _bound(self, body: _Body, scope: Scope, headers: Headers) -> None:
+        """Limit the body of a request. Raises Refusal if it is too large."""
         is_form = headers.get("content-type", "").startswith("multipart/form-data")
-        is_upload = scope["path"] == "/v1/uploads" or (scope["path"] == "/v1/search" and is_form)
-        body = _Body(receive, limits.upload_bytes + FORM if is_upload else limits.body_bytes, limits)
+        if scope["path"] == "/v1/uploads" or (scope["path"] == "/v1/search" and is_form):
+            body.limit = self._settings.upload_bytes + FORM
         if int(headers.get("content-length") or 0) > body.limit:
             raise body.too_large()
-        return body
+        self._bodies.add(body)
 
     def _check(self, scope: Scope, headers: Headers) -> None:
         """Raise Refusal if a request may not come in."""
@@ -199,72 +198,101 @@ class Gate:
 
 
 class _Body:
-    """The body of a request, of at most `limit` bytes, which come at a least rate."""
+    """The body of a request, of at most `limit` bytes, which come at a least rate.
 
-    def __init__(self, receive: Receive, limit: int, settings: Settings) -> None:
-        self._receive, self.limit, self._settings = receive, limit, settings
-        self._received, self._start, self._is_over = 0, 0.0, False
+    all: those of all requests, which are bounded together.
+    """
+
+    def __init__(self, receive: Receive, settings: Settings, all: set[_Body]) -> None:
+        self._receive, self._settings, self._all = receive, settings, all
+        self.limit = settings.body_bytes
+        self.received, self._start, self._is_over = 0, 0.0, False
 
     async def __call__(self) -> Message:
         if self._is_over:  # waits for the end of the connection
             return await self._receive()
         self._start = self._start or time.monotonic()
-        allowed_s = self._settings.body_s + self._received / self._settings.least_rate
+        allowed_s = self._settings.body_s + self.received / self._settings.least_rate
         try:
             message = await asyncio.wait_for(self._receive(), self._start + allowed_s - time.monotonic())
         except TimeoutError:
-            raise Refusal(
-                408, "too-slow", "Too slow", "the request came too slowly", headers={"Connection": "close"}
-            ) from None
-        self._received += len(message.get("body", b""))
-        if self._received > self.limit:
+            raise Refusal(408, "too-slow", "Too slow", "the request came too slowly", headers=CLOSE) from None
+        self.received += len(message.get("body", b""))
+        if self.received > self.limit:
             raise self.too_large()
+        if sum(body.received for body in self._all) > max(self._settings.uploads_bytes, self.limit):
+            detail = "too much is being sent at once; send it again later"
+            raise Refusal(503, "busy", "Busy", detail, headers={**CLOSE, "Retry-After": "30"})
         self._is_over = not message.get("more_body", False)
         return message
 
     def too_large(self) -> Refusal:
-        return Refusal(
-            413,
-            "too-large",
-            "Too large",
-            f"more than {self.limit:,} bytes in one request",
-            headers={"Connection": "close"},
-        )
+        detail = f"more than {self.limit:,} bytes in one request"
+        return Refusal(413, "too-large", "Too large", detail, headers=CLOSE)
 
 
-def patient(head_s: float) -> type[H11Protocol]:
-    """Return uvicorn's protocol, which waits at most `head_s` seconds for the head of a request."""
-    return type("Patient", (_Patient,), {"head_s": head_s})
+def patient(settings: Settings) -> type[H11Protocol]:
+    """Return uvicorn's protocol, which hangs up on clients that do not go on.
+
+    One may take `head_s` seconds for the head of a request, and for the rest of one that is answered already,
+    and has to read some of an answer every `stall_s` seconds.
+    """
+    return type("Patient", (_Patient,), {"head_s": settings.head_s, "stall_s": settings.stall_s})
 
 
 class _Patient(H11Protocol):
     head_s: float
+    stall_s: float
     _head: asyncio.TimerHandle | None = None
+    _look: asyncio.TimerHandle | None = None
+    _unread = 0  # bytes of answers at the last look, if none was read since
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._await_head()
+        self._await_request()
+        self._look = self.loop.call_later(self.stall_s, self._look_at_answers)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._cancel()
+        for timer in (self._head, self._look):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._cancel()
-        elif self._head is None:
-            self._await_head()
+        self._await_request()
 
-    def _await_head(self) -> None:
-        self._head = self.loop.call_later(self.head_s, self._hang_up)
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:
+            self._await_request()
 
-    def _cancel(self) -> None:
-        if self._head is not None:
+    def resume_writing(self) -> None:
+        self._unread = 0
+        super().resume_writing()
+
+    @property
+    def _is_waiting(self) -> bool:
+        """Whether the client has to go on before anything else happens."""
+        is_answered = self.cycle is not None and self.cycle.response_complete
+        return self.conn.their_state is h11.IDLE or is_answered
+
+    def _await_request(self) -> None:
+        if self._head is not None and not self._is_waiting:
             self._head.cancel()
             self._head = None
+        elif self._head is None and self._is_waiting:
+            self._head = self.loop.call_later(self.head_s, self._hang_up)
 
     def _hang_up(self) -> None:
         self._head = None
-        if self.conn.their_state is h11.IDLE and not self.transport.is_closing():
+        if self._is_waiting and not self.transport.is_closing():
             self.transport.close()
+
+    def _look_at_answers(self) -> None:
+        unread = self.transport.get_write_buffer_size()
+        if unread and unread == self._unread:
+            self.transport.abort()
+            return
+        self._unread = unread
+        self._look = self.loop.call_later(self.stall_s, self._look_at_answers)

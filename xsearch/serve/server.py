@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from concurrent.futures import Executor
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar
+from weakref import WeakKeyDictionary
 
 from fastapi import Depends, Request
 
 from xsearch.errors import XsearchError
 from xsearch.serve import contract
-from xsearch.serve.embedding import Lately
 from xsearch.serve.events import Events
 from xsearch.serve.maps import Maps
 from xsearch.serve.media import Checked
 from xsearch.serve.metrics import Metrics, labelled
 from xsearch.serve.previews import Previews
+from xsearch.serve.recent import Recent
 from xsearch.serve.search import Search
 from xsearch.serve.security import Doors
 from xsearch.serve.settings import Settings
 from xsearch.serve.shelf import Held, Shelf
 from xsearch.serve.uploads import Uploads
+from xsearch.store import Snapshot
 from xsearch.system import scratch
 from xsearch.types import Modality
 
@@ -50,9 +53,9 @@ class Server:
         self.metrics = Metrics()
         self.previews = Previews(settings.cache / "previews", settings.cache_bytes)
         self.maps = Maps(settings.cache / "maps")
-        self.checked: Checked = Lately(CHECKED)
+        self.checked: Checked = Recent(CHECKED)
         self.events = Events(self.shelf)
-        self.facets: Lately[tuple[str, int], list[contract.Facet]] = Lately(8)
+        self.facets = WeakKeyDictionary[Snapshot, list[contract.Facet]]()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -61,13 +64,13 @@ class Server:
             self.uploads = Uploads(folder, self.settings)
             self.search = Search(self.uploads, self.metrics)
             self.search.slow.submit(self._warm)
-            watch = asyncio.create_task(self.events.watch())
+            beside = [asyncio.create_task(each) for each in (self.events.watch(), self.uploads.tidy())]
             try:
                 yield
             finally:
-                watch.cancel()
-                with suppress(asyncio.CancelledError):
-                    await watch
+                for task in beside:
+                    task.cancel()
+                await asyncio.wait(beside)
                 await self.events.close()
                 self.search.close()
                 self.maps.close()
@@ -85,9 +88,9 @@ class Server:
             except XsearchError as problem:  # which requests report
                 LOG.warning("%s: %s", held.name, problem)
 
-    async def work(self, function: Callable[..., T], *args: object) -> T:
-        """Call a function in the pool of what may take long."""
-        return await asyncio.get_running_loop().run_in_executor(self.search.slow, function, *args)
+    async def work(self, function: Callable[..., T], *args: object, pool: Executor | None = None) -> T:
+        """Call a function in a pool, by default that of what may take long."""
+        return await asyncio.get_running_loop().run_in_executor(pool or self.search.slow, function, *args)
 
     def gauges(self) -> dict[str, float]:
         """Figures of this moment, for /metrics."""
@@ -102,8 +105,8 @@ class Server:
             "model_calls_total": sum(model.calls for model in self.shelf.models),
             "text_cache_hits_total": sum(model.texts.hits for model in self.shelf.models),
         }
-        for held in self.shelf:
-            snapshot, labels = held.collection.snapshot(), labelled(collection=held.name)
+        for held, snapshot in self.shelf.each(lambda held: (held, held.collection.snapshot())):
+            labels = labelled(collection=held.name)
             figures[f"items{labels}"] = len(snapshot)
             figures[f"generation{labels}"] = snapshot.manifest.generation
         return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,7 +12,7 @@ from xsearch.models.registry import home
 
 __all__ = ["Settings", "is_loopback"]
 
-LEAST_TOKEN = 16  # characters
+TOKEN = "[!-~][ -~]{14,}[!-~]"  # what a header can hold
 MB = 1 << 20
 
 
@@ -32,19 +33,20 @@ class Settings:
     cache_bytes: int = 512 * MB
     upload_bytes: int = 256 * MB
     uploads: int = 200
-    uploads_bytes: int = 1024 * MB
+    uploads_bytes: int = 1024 * MB  # of those that are kept, and of all that is being received
     upload_age_s: float = 3600.0
     body_bytes: int = 4 * MB  # of a request that is no upload
     head_s: float = 10.0  # that a client may take for the head of a request
     body_s: float = 20.0  # and for its body, besides a second for each `least_rate` bytes
     least_rate: int = 64 << 10
+    stall_s: float = 60.0  # in which a client has to read some of an answer
     connections: int = 512
     streams: int = 64  # of events
 
     def __post_init__(self) -> None:
-        if self.token is not None and len(self.token) < LEAST_TOKEN:
+        if self.token is not None and not re.fullmatch(TOKEN, self.token):
             raise UsageError(
-                f"the token has {len(self.token)} characters; expected at least {LEAST_TOKEN}, such as "
+                f"the token has {len(self.token)} characters; expected at least 16 of ASCII, such as "
                 'those of: python -c "import secrets; print(secrets.token_urlsafe())"'
             )
         if self.token is None and not is_loopback(self.host):

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import quote
 
 import numpy as np
 
+from xsearch.errors import ModelError, StoreError
 from xsearch.query import Hits, View
 from xsearch.serve.embedding import Models, SharedBackend
 from xsearch.serve.problems import Refusal
 from xsearch.types import Hit
 
 if TYPE_CHECKING:
+    from xsearch.backend import Backend
     from xsearch.collection import Collection
     from xsearch.store import Snapshot
 
 __all__ = ["Held", "Shelf"]
+
+LOG = logging.getLogger("xsearch")
+
+T = TypeVar("T")
 
 
 class Held:
@@ -36,7 +43,14 @@ class Held:
 
     def backend(self, snapshot: Snapshot) -> SharedBackend:
         """The model of a snapshot, loaded when something has to be embedded."""
-        return self._models.of(snapshot.fingerprint, lambda: self.collection.backend)
+
+        def load() -> Backend:
+            backend = self.collection.backend
+            if backend.fingerprint != snapshot.fingerprint:  # it has been made anew meanwhile
+                raise ModelError(f"{self.name} had another model when the server started; start it again")
+            return backend
+
+        return self._models.of(snapshot.fingerprint, load)
 
     def link(self, path: str) -> str:
         """The address of something of this collection, below /v1."""
@@ -80,6 +94,16 @@ class Shelf:
 
     def __iter__(self) -> Iterator[Held]:
         return iter(self._held.values())
+
+    def each(self, function: Callable[[Held], T]) -> list[T]:
+        """Return what a function says of each collection, without those that cannot be read any more."""
+        results = []
+        for held in self:
+            try:
+                results.append(function(held))
+            except (StoreError, OSError) as problem:
+                LOG.debug("%s: %s", held.name, problem)
+        return results
 
     @property
     def first(self) -> Held:

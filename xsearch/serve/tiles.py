@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from markupsafe import Markup, escape
 
-from xsearch.gallery import formatted
+from xsearch.gallery import CAPTIONS, formatted
 from xsearch.serve.contract import Hit, Item, ItemDetail
 from xsearch.serve.texts import Texts
 from xsearch.types import Modality
@@ -17,6 +18,7 @@ from xsearch.types import Modality
 __all__ = [
     "Stretch",
     "box",
+    "caption",
     "clock",
     "facts",
     "figure",
@@ -37,6 +39,8 @@ RATIOS = {
 UNKNOWN = 4 / 3
 NARROW, WIDE = 0.56, 2.4  # beyond, a tile shows the middle
 TIMELINE = 1000  # units of width
+ELSEWHERE = {"width", "height", "bytes", "mime", "mtime_ns", "sha256", "duration_s", "unknown_share"}
+MEASURED = {"exposure_s", "f_number", "iso", "focal_mm", "latitude", "longitude"}  # shown together
 NEAR = 12  # windows that the panel links to
 
 
@@ -77,6 +81,12 @@ def fragment(item: Item) -> str:
     return "" if item.end_s is None else f"#t={item.start_s or 0:g},{item.end_s:g}"
 
 
+def caption(item: Item) -> str:
+    """Return what its metadata call an item, else the name of its file."""
+    stated = (formatted(item.extra[name]) for name in chain(*CAPTIONS) if name in item.extra)
+    return item.name if item.modality is Modality.TEXT else next(filter(None, stated), item.name)
+
+
 def length(item: Item) -> str:
     """Return how long the file of an item is."""
     duration_s = item.extra.get("duration_s")
@@ -102,10 +112,9 @@ def marked(text: str, words: Sequence[str]) -> Markup:
     >>> marked("Dogs & a <dog>", ["dog"])
     Markup('<mark>Dogs</mark> &amp; a &lt;<mark>dog</mark>&gt;')
     """
-    long = [re.escape(word) for word in words if len(word) > 1]
-    if not long:
+    if not words:
         return escape(text)
-    pattern = re.compile(rf"(\b(?:{'|'.join(long)})\w{{0,3}}\b)", re.IGNORECASE)
+    pattern = re.compile(rf"(\b(?:{'|'.join(map(re.escape, words))})\w{{0,3}}\b)", re.IGNORECASE)
     pieces = pattern.split(text)
     return Markup("").join(
         Markup("<mark>{}</mark>").format(piece) if at % 2 else escape(piece)
@@ -142,11 +151,33 @@ def facts(item: ItemDetail, t: Texts) -> Iterator[tuple[str, str]]:
         yield t("fact.duration"), time(item.file.duration_s)
     if item.file.copies:
         yield t("fact.copies"), f"{len(item.file.copies):,}"
-    known = ("width", "height", "bytes", "mime", "mtime_ns", "sha256", "duration_s", "unknown_share")
+    measured = {
+        name: value for name, value in extra.items() if name in MEASURED and isinstance(value, int | float)
+    }
+    if shot := exposure(measured):
+        yield t("fact.exposure"), shot
+    if measured.keys() >= {"latitude", "longitude"}:
+        yield t("fact.place"), f"{measured['latitude']:.4f}, {measured['longitude']:.4f}"
     for name, value in extra.items():
-        if name not in known and (shown := formatted(value)):
+        if name not in ELSEWHERE and name not in measured and (shown := formatted(value)):
             yield t.title(f"facet.{name}", name.replace("_", " ")), shown
     yield t("fact.id"), str(item.id)
+
+
+def exposure(measured: Mapping[str, float]) -> str:
+    """Return how a picture was taken, as photographers write it.
+
+    >>> exposure({"exposure_s": 0.004, "f_number": 2.8, "iso": 100, "focal_mm": 50.0})
+    '1/250 s · f/2.8 · ISO 100 · 50 mm'
+    """
+    time_s = measured.get("exposure_s")
+    shown = {
+        "exposure_s": f"1/{1 / time_s:.0f} s" if time_s and time_s < 0.3 else "{:g} s",
+        "f_number": "f/{:g}",
+        "iso": "ISO {:g}",
+        "focal_mm": "{:g} mm",
+    }
+    return " · ".join(text.format(measured[name]) for name, text in shown.items() if measured.get(name))
 
 
 def size(bytes: int) -> str:
@@ -175,11 +206,11 @@ class Stretch:
 
 
 def timeline(item: ItemDetail) -> list[Stretch]:
-    """Return the windows of the same kind in an item's file, in the order of time; [] if it has no time."""
+    """Return the windows of the same kind in an item's file, in order of time; [] if there is one alone."""
     windows = [
         each for each in item.file.windows if each.modality == item.modality and each.end_s is not None
     ]
-    if not windows or item.end_s is None:
+    if len(windows) < 2 or item.end_s is None:
         return []
     windows.sort(key=lambda each: each.start_s or 0.0)
     whole_s = max(item.file.duration_s or 0.0, *(each.end_s or 0.0 for each in windows), 1e-3)

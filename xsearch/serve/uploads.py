@@ -6,6 +6,7 @@ what kind it is and is shown; nothing is ever read by name.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import shutil
 import time
@@ -36,6 +37,7 @@ __all__ = ["Stored", "Uploads", "chunks"]
 
 NAME = 200  # letters
 CHUNK = 256 << 10
+TIDY_S = 60.0
 # A folder of this name keeps the names of folders above it from stating a kind; see `media.conventions`
 SHIELD = "mask"
 
@@ -96,6 +98,12 @@ class Uploads:
             if now - stored.used > limits.upload_age_s or (room and is_full):
                 self._drop(stored)
 
+    async def tidy(self) -> None:
+        """Delete what expires, until cancelled."""
+        while True:
+            await asyncio.sleep(min(self._settings.upload_age_s, TIDY_S))
+            await to_thread.run_sync(self.sweep)
+
     def _drop(self, stored: Stored) -> None:
         with self._lock:
             self._stored.pop(stored.id, None)
@@ -146,7 +154,7 @@ class Uploads:
         return stored
 
     def answer(self, stored: Stored) -> contract.Upload:
-        """Return what a client is told of an upload."""
+        """Return the description of an upload."""
         left_s = self._settings.upload_age_s - (time.monotonic() - stored.used)
         return contract.Upload(
             id=stored.id,

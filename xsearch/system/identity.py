@@ -21,22 +21,22 @@ _NEUTRAL = {
 
 @cache
 def code() -> str:
-    """A digest of the place, sizes and times of the modules of this installation, as of the first call.
+    """A digest of the place, sizes and times of the files of this installation, as of the first call.
 
     Two releases differ in it, and so do the states of a source folder under one version.
     """
     folder = str(Path(xsearch.__file__).parent)
-    return sha256("\n".join([folder, *sorted(_modules(folder))]).encode()).hexdigest()
+    return sha256("\n".join([folder, *sorted(_files(folder))]).encode()).hexdigest()
 
 
-def _modules(folder: str) -> Iterator[str]:
+def _files(folder: str) -> Iterator[str]:
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.endswith(".py"):
+            if entry.is_file():
                 status = entry.stat()
                 yield f"{entry.path} {status.st_size} {status.st_mtime_ns}"
             elif entry.name != "__pycache__" and entry.is_dir(follow_symlinks=False):
-                yield from _modules(entry.path)
+                yield from _files(entry.path)
 
 
 def user() -> int | None:

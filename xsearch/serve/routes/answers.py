@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pyarrow as pa
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response, StreamingResponse
 
@@ -24,7 +24,7 @@ from xsearch.errors import UnknownWords, UsageError, XsearchError
 from xsearch.query.stored import of_file
 from xsearch.query.wire import to_wire
 from xsearch.serve import contract
-from xsearch.serve.contract import MAX_ID, MAX_PARTS, Id, Number, Request
+from xsearch.serve.contract import MAX_ID, MAX_PARTS, Id, Number
 from xsearch.serve.inert import JSON
 from xsearch.serve.problems import Refusal, refusal, without_paths
 from xsearch.serve.server import Chosen, Server, The
@@ -39,13 +39,14 @@ __all__ = ["router"]
 
 MAX_QUERIES = 256
 MAX_NAME = 10_000  # letters of a path
+MAX_COLUMNS = 1_000
 ROWS = 16_384  # of a batch of a table
 ARROW = "application/vnd.apache.arrow.stream"
 
 router = APIRouter(include_in_schema=False)
 
 
-class State(Request):
+class State(contract.Request):
     """A file by the state that an ingest has recorded; it is looked up, and not opened."""
 
     name: Annotated[str, Field(max_length=MAX_NAME)]
@@ -53,7 +54,7 @@ class State(Request):
     mtime_ns: Annotated[int, Field(ge=-MAX_ID, le=MAX_ID)]
 
 
-class Local(Request):
+class Local(contract.Request):
     """A part that is a file of the client's."""
 
     kind: Modality | None = None
@@ -61,7 +62,7 @@ class Local(Request):
     file: State
 
 
-class AnswersRequest(Request):
+class AnswersRequest(contract.Request):
     """Queries that have the same options."""
 
     queries: Annotated[
@@ -71,13 +72,13 @@ class AnswersRequest(Request):
     options: contract.Options
 
 
-class TableRequest(Request):
+class TableRequest(contract.Request):
     """Items without a query, as `Collection.items` takes them."""
 
     modality: list[Modality] | None = None
     where: Annotated[str, Field(max_length=contract.MAX_WHERE)] | None = None
     sort: Sort | None = None
-    columns: list[str] | None = None
+    columns: Annotated[list[str], Field(max_length=MAX_COLUMNS)] | None = None
     limit: Id | None = None
 
 
@@ -90,7 +91,7 @@ def identify(server: The) -> Response:
             "code": identity.code(),
             "settings": identity.settings(),
             "user": identity.user(),
-            "collections": list(map(_identity, server.shelf)),
+            "collections": server.shelf.each(_identity),
         }
     )
 
@@ -108,9 +109,12 @@ def _identity(held: Held) -> dict[str, Any]:
 
 
 @router.post("/v1/answers")
-async def answers(server: The, held: Chosen, request: AnswersRequest) -> Response:
+async def answers(request: Request, server: The, held: Chosen) -> Response:
     """Return the answers to queries, all of one state of the collection."""
-    return await server.work(_answered, server, held, request)
+    sent = AnswersRequest.model_validate_json(await request.body())
+    is_decoded = any(getattr(part, "upload", None) for parts in sent.queries for part in parts)
+    pool = server.search.slow if is_decoded else server.search.pool(sent.options.where)
+    return await server.work(_answered, server, held, sent, pool=pool)
 
 
 def _answered(server: Server, held: Held, request: AnswersRequest) -> Response:
@@ -119,8 +123,6 @@ def _answered(server: Server, held: Held, request: AnswersRequest) -> Response:
     uploads: dict[Path, str] = {}
     queries = [_query(server, snapshot, parts, uploads) for parts in request.queries]
     model = held.backend(snapshot).model
-    if model.fingerprint != snapshot.fingerprint:
-        raise Refusal(503, "model", "Another model", f"{held.name} has had another model: restart the server")
     try:
         options = query.Options(**request.options.model_dump(exclude={"offset", "among"}))
         hits = query.answer(view, queries, model, options)
@@ -190,9 +192,11 @@ def _refused(error: XsearchError, path: str, uploads: Mapping[Path, str]) -> Ref
 
 
 @router.post("/v1/table")
-async def table(server: The, held: Chosen, request: TableRequest) -> Response:
+async def table(request: Request, server: The, held: Chosen) -> Response:
     """Return items as an Arrow stream."""
-    items = await server.work(partial(held.collection.items, **request.model_dump()))
+    sent = TableRequest.model_validate_json(await request.body())
+    work = partial(held.collection.items, **sent.model_dump())
+    items = await server.work(work, pool=server.search.filters if sent.where else None)
     return StreamingResponse(_stream(items), media_type=ARROW)
 
 

@@ -48,7 +48,7 @@ async def get_facets(
         columns = column or ["kind", "month", "folder"]
         return facets(held, columns, modality=modality, where=where, values=values)
 
-    return answer(await server.work(work))
+    return answer(await server.work(work, pool=server.search.pool(where)))
 
 
 @router.get("/v1/map", response_model=contract.MapPoints)
@@ -65,7 +65,7 @@ async def get_map(
     def work() -> Response:
         return answer(server.maps.points(held, limit=limit, modality=modality, where=where, method=method))
 
-    return await server.work(work)
+    return await server.work(work, pool=server.search.filters if where else None)
 
 
 @router.post("/v1/map/position", response_model=contract.Position, openapi_extra=body("PositionRequest"))

@@ -48,7 +48,7 @@ async def browse(
     def work() -> contract.Items:
         return items.browse(held, modality=modality, where=where, sort=sort, top=top, offset=offset)
 
-    found = await server.work(work)
+    found = await server.work(work, pool=server.search.pool(where))
     if not wants_lines(request):
         return answer(found)
     lines = [dumped(found, exclude={"items"}), *map(dumped, found.items), b""]
@@ -113,7 +113,7 @@ async def item_preview(
         if form != "text":
             _check(server, held, hit)
         state = [hit.extra.get(name) for name in ("bytes", "mtime_ns", "sha256")]
-        return drawn(server, request, hit, form, size, at, *state)
+        return drawn(server.previews, request, hit, form, size, at, *state)
 
     return await server.work(work)
 
@@ -125,7 +125,7 @@ def _check(server: Server, held: Held, hit: Hit) -> None:
 
 
 def drawn(
-    server: Server,
+    kept: previews.Previews | None,
     request: Request,
     piece: Hit | drawing.Item,
     form: Form,
@@ -133,7 +133,10 @@ def drawn(
     at_s: float | None,
     *state: object,
 ) -> Response:
-    """Return a preview, from the cache if it is there. state: what it depends on besides the piece."""
+    """Return a preview, from the cache if it is there. state: what it depends on besides the piece.
+
+    kept: None for what may not outlive the server.
+    """
     size = previews.fitting(size)
     at_s = None if at_s is None or piece.modality is not Modality.VIDEO else round(at_s, 1)
     key = previews.key(piece, form, size, at_s, *state)
@@ -145,9 +148,11 @@ def drawn(
     }
     if key in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
-    if (shown := server.previews.get(key)) is None:
+    shown = kept.get(key) if kept else None
+    if shown is None:
         shown = previews.draw(piece, form, size, at_s)
-        server.previews.put(key, shown)
+        if kept is not None:
+            kept.put(key, shown)
     return Response(shown.data, headers=headers, media_type=shown.mime)
 
 

@@ -72,21 +72,22 @@ async def _of_form(request: Request, server: Server) -> SearchRequest:
     async with request.form(max_files=MAX_PARTS, max_fields=1, max_part_size=most) as form:
         text, files = form.get(FIELD, "{}"), dict[str, str]()
         try:
-            query = from_json(text if isinstance(text, str) else await text.read())
-            parts = query.setdefault("parts", [])
-            named = [part.get("upload") for part in parts]
-        except (ValueError, AttributeError, TypeError):
+            query = from_json(text if isinstance(text, str) else await text.read(most))
+        except ValueError:
+            query = None
+        if not isinstance(query, dict) or not isinstance(parts := query.setdefault("parts", []), list):
             what = f"field {FIELD}: expected a SearchRequest as JSON"
-            raise Refusal(422, "invalid-request", "Not of the expected form", what) from None
+            raise Refusal(422, "invalid-request", "Not of the expected form", what)
+        naming = [part for part in parts if isinstance(part, dict) and isinstance(part.get("upload"), str)]
+        named = {part["upload"] for part in naming}
         for name, file in form.multi_items():
             if isinstance(file, UploadFile) and name != FIELD:
                 stored = await server.uploads.receive(chunks(file), file.filename or name, None)
                 files[name] = stored.id
                 if name not in named:
                     parts.append({"upload": stored.id})
-    for part, name in zip(parts, named, strict=False):
-        if name in files:
-            part["upload"] = files[name]
+    for part in naming:
+        part["upload"] = files.get(part["upload"], part["upload"])
     return SearchRequest.model_validate(query)
 
 

@@ -77,4 +77,4 @@ async def upload_preview(
     """Send a picture of an upload, a drawing, a sound, or its text."""
     stored = server.uploads.get(id)
     piece = preview.Item(stored.kind, str(stored.path))
-    return await server.work(drawn, server, request, piece, form, size, at, id)
+    return await server.work(drawn, None, request, piece, form, size, at, id)

@@ -57,7 +57,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-for (const module of [bar, cut, drop, grid, ingest, panel, player, preferences, recorder, saved, selection, upload]) {
+for (const module of [bar, cut, drop, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
   module.start();
 }
 keyboard.start(actions);

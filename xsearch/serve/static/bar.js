@@ -13,7 +13,7 @@ const chips = () =>
 /** Search for what the bar says now, with further parts. */
 export function search(...added) {
   const parameters = address();
-  for (const name of ["q", "p", "item", "cut"]) parameters.delete(name);
+  for (const name of ["q", "p", "item", "cut", "anyway"]) parameters.delete(name);
   const text = q().value.trim();
   if (text) parameters.set("q", text);
   const parts = [...chips(), ...added].map(({ source, weight }) => term(source, weight));

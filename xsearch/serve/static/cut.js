@@ -10,9 +10,9 @@ const bounds = () =>
   new Map(address().getAll("cut").map((each) => each.split(":")).map(([kind, bound]) => [kind, Number(bound)]));
 
 /** Mark the tiles that are beyond the cut. */
-export function mark(root = document) {
+export function mark() {
   const cut = bounds();
-  for (const tile of root.querySelectorAll(".tile[data-expected]")) {
+  for (const tile of document.querySelectorAll(".tile[data-expected]")) {
     const bound = cut.get(tile.dataset.kind) ?? cut.get("all") ?? DEFAULT;
     tile.classList.toggle("beyond", Number(tile.dataset.expected) > bound);
   }

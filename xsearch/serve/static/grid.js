@@ -4,11 +4,12 @@ import justified from "./vendor/justified-layout/justified-layout.esm.js";
 const GAP = 12;
 const CAPTION = 26; // of page.css
 const SCORES = 18;
+const LINE = 27; // of a text, at most
 const AHEAD = 900; // pixels before the end, where more tiles are requested
 
 const rowHeight = (width) => Math.min(250, Math.max(140, 112 + 0.075 * width));
 
-export function lay(grid) {
+function lay(grid) {
   const width = grid.clientWidth;
   if (!width) return;
   const below = CAPTION + (document.body.classList.contains("with-scores") && grid.querySelector(".scores") ? SCORES : 0);
@@ -20,6 +21,7 @@ export function lay(grid) {
     const { left, top, width, height } = boxes[at];
     Object.assign(tile.style, { left: `${left}px`, top: `${top}px`, width: `${width}px` });
     tile.style.setProperty("--height", `${height}px`);
+    tile.style.setProperty("--lines", Math.max(1, Math.floor((height - 24) / LINE)));
   });
   const next = grid.querySelector(":scope > .next");
   if (next) Object.assign(next.style, { top: `${Math.max(0, bottom - AHEAD)}px`, height: `${AHEAD + 64}px` });
@@ -48,8 +50,8 @@ function stack(ratios, width, below) {
   return { boxes, bottom: top };
 }
 
-export function layAll(root = document) {
-  for (const grid of root.querySelectorAll(".grid")) lay(grid);
+export function layAll() {
+  for (const grid of document.querySelectorAll(".grid")) lay(grid);
 }
 
 export function start() {

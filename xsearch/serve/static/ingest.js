@@ -1,12 +1,12 @@
-// What happens to the collection while the page is open: an ingest that runs, and what it has added.
-import { page } from "./address.js";
+// What happens to the collection while the page is open: an ingest that runs, what it has added, a server that is gone.
 import { reload } from "./navigation.js";
-import { t } from "./texts.js";
+import { ready, t } from "./texts.js";
 
 const line = document.getElementById("ingest");
 let generation = null;
 
-function show({ generation: now, items, writer }) {
+function show({ collection, generation: now, items, writer }) {
+  if (collection !== line.dataset.collection) return;
   const is_new = generation !== null && now !== generation;
   generation ??= now;
   line.hidden = !writer && !is_new;
@@ -24,8 +24,15 @@ function show({ generation: now, items, writer }) {
 }
 
 export function start() {
-  const name = new URLSearchParams(page(location.href)).get("collection");
-  const source = new EventSource(`/v1/events${name ? `?${new URLSearchParams({ collection: name })}` : ""}`);
-  source.addEventListener("state", ({ data }) => show(JSON.parse(data)));
+  const source = new EventSource("/v1/events");
+  source.addEventListener("state", async ({ data }) => {
+    await ready;
+    show(JSON.parse(data));
+  });
+  source.addEventListener("error", () => {
+    if (source.readyState !== EventSource.CONNECTING) return; // refused: too many pages are open
+    line.hidden = false;
+    line.textContent = t("problem.offline");
+  });
   addEventListener("pagehide", () => source.close());
 }

@@ -8,28 +8,50 @@ import { ready, t } from "./texts.js";
 
 const PICTURES = 60; // at most so many on the canvas become pictures
 const SIDE = 72; // of a picture, CSS pixels
+const AGAIN_MS = 3000; // until a better map that is being computed is asked for
+const maps = new WeakMap(); // of the places that have been drawn: "back" shows them again
 let now = null; // the map that is shown
 
-export async function draw() {
+export function draw() {
   const place = document.getElementById("map");
   if (!place || now?.place === place) return;
-  const mine = (now = { place, pictures: new Map(), lasso: null, is_lassoing: false, query: null });
-  const answer = await fetch(place.dataset.url).catch(() => null);
+  now = maps.get(place) ?? begin(place);
+}
+
+function begin(place) {
+  const map = { place, plane: new Plane(place.querySelector("canvas")), points: null, lasso: null, is_lassoing: false, query: null };
+  maps.set(place, map);
+  listen(map);
+  new ResizeObserver(() => { map.plane.fit(); paint(map); }).observe(place);
+  load(map);
+  return map;
+}
+
+/** Get the points; once more while the server computes better ones. */
+async function load(map) {
+  const answer = await fetch(map.place.dataset.url).catch(() => null);
   if (!answer?.ok) return say(answer ? (await answer.json()).detail : t("problem.offline"));
   const points = await answer.json();
-  if (now !== mine) return;
-  Object.assign(mine, { points, plane: new Plane(place.querySelector("canvas"), points) });
-  listen(mine);
-  new ResizeObserver(() => { mine.plane.fit(); paint(mine); }).observe(place);
-  document.addEventListener("theme", () => paint(mine));
-  locate(mine);
+  Object.assign(map, { points, pictures: new Map(), names: new Map() });
+  Object.assign(map.plane, { x: points.x, y: points.y, kind: points.kind });
+  paint(map);
+  locate(map);
+  await ready;
+  note(map);
+  if (points.pending) setTimeout(() => { if (map.place.isConnected) load(map); }, AGAIN_MS);
+}
+
+/** Say what can be done with the map, and what is happening to it. */
+function note({ place, points, is_lassoing }) {
+  place.querySelector(".note").textContent =
+    t(is_lassoing ? "map.lasso.note" : points.pending ? "map.pending" : "map.note");
 }
 
 /** Ask where the query lies. */
 async function locate(map) {
-  const parts = JSON.parse(map.place.dataset.parts ?? "[]");
+  const parts = JSON.parse(map.place.dataset.parts);
   if (!parts.length) return;
-  const answer = await fetch(`/v1/map/position${map.place.dataset.asked ?? ""}`, {
+  const answer = await fetch(`/v1/map/position${map.place.dataset.asked}`, {
     method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ parts }),
   }).catch(() => null);
   if (!answer?.ok) return;
@@ -47,7 +69,7 @@ function rgb(text) {
 
 function paint(map) {
   const { place, plane, points, lasso, query } = map;
-  if (!place.isConnected || !plane.canvas.width) return;
+  if (!points || !place.isConnected || !plane.canvas.width) return;
   const style = (name) => {
     const probe = place.querySelector(`.legend .${name} .dot`) ?? place;
     return rgb(getComputedStyle(probe).backgroundColor);
@@ -69,7 +91,9 @@ function paint(map) {
     pen.lineTo(left, top + 15 * ratio);
     pen.stroke();
     pen.font = `600 ${12 * ratio}px Inter, sans-serif`;
-    pen.fillText(t("map.query"), left + 16 * ratio, top + 4 * ratio);
+    const is_right = left + 16 * ratio + pen.measureText(t("map.query")).width > plane.canvas.width;
+    pen.textAlign = is_right ? "right" : "left";
+    pen.fillText(t("map.query"), left + (is_right ? -16 : 16) * ratio, top + 4 * ratio);
   }
   if (lasso?.length > 1) {
     pen.strokeStyle = ink;
@@ -105,26 +129,39 @@ function again(map) {
 }
 
 const preview = ({ place, points }, i, size) =>
-  `/v1/items/${points.id[i]}/preview?${new URLSearchParams({ size, ...Object.fromEntries(new URLSearchParams(place.dataset.asked ?? "")) })}`;
+  `/v1/items/${points.id[i]}/preview?${new URLSearchParams({ size, ...Object.fromEntries(new URLSearchParams(place.dataset.asked)) })}`;
 
 function hover(map, i, event) {
   const box = map.place.querySelector(".hover");
   box.hidden = i === null;
   map.place.querySelector("canvas").style.cursor = i === null ? "" : "pointer";
-  if (i === null) return;
+  if (i === null) return void (map.under = null);
   const kind = map.points.kinds[map.points.kind[i]];
   const image = box.querySelector("img");
   const source = preview(map, i, 256);
   image.hidden = kind === "text";
   if (kind !== "text" && image.getAttribute("src") !== source) image.src = source;
-  box.querySelector("span").textContent = t(`kind.one.${kind}`);
+  box.querySelector("span").textContent = map.names.get(i) ?? t(`kind.one.${kind}`);
+  if (map.under !== i) name(map, i, box);
+  map.under = i;
   const left = Math.min(event.offsetX + 16, map.place.clientWidth - 216);
   const top = Math.min(event.offsetY + 16, map.place.clientHeight - 200);
   box.style.transform = `translate(${Math.max(8, left)}px, ${Math.max(8, top)}px)`;
 }
 
+/** What an item is called, or what it says, once the pointer rests on it. */
+async function name(map, i, box) {
+  await new Promise((rest) => setTimeout(rest, 120));
+  if (map.under !== i || map.names.has(i)) return;
+  const answer = await fetch(`/v1/items/${map.points.id[i]}${map.place.dataset.asked}`).catch(() => null);
+  if (!answer?.ok) return;
+  const item = await answer.json();
+  map.names.set(i, item.modality === "text" ? item.text : item.name);
+  if (map.under === i) box.querySelector("span").textContent = map.names.get(i);
+}
+
 function listen(map) {
-  const { plane, points } = map;
+  const { plane } = map;
   const { canvas } = plane;
   const touches = new Map();
   let moved = 0;
@@ -155,7 +192,7 @@ function listen(map) {
     if (!touches.delete(event.pointerId)) return;
     if (map.lasso) return enclose(map);
     const i = plane.nearest(event.offsetX, event.offsetY);
-    if (event.type === "pointerup" && moved < 6 && i !== null) go(changed({ item: String(points.id[i]) }));
+    if (event.type === "pointerup" && moved < 6 && i !== null) go(changed({ item: String(map.points.id[i]) }));
   };
   canvas.addEventListener("pointerup", end);
   canvas.addEventListener("pointercancel", end);
@@ -193,7 +230,7 @@ async function items(ids) {
   for (let from = 0; from < ids.length; from += 1000) {
     const some = ids.slice(from, from + 1000);
     const parameters = new URLSearchParams({ where: `id IN (${some.join(",")})`, top: 1000 });
-    for (const [name, value] of new URLSearchParams(now.place.dataset.asked ?? "")) parameters.set(name, value);
+    for (const [name, value] of new URLSearchParams(now.place.dataset.asked)) parameters.set(name, value);
     const answer = await fetch(`/v1/items?${parameters}`);
     if (answer.ok) all.push(...(await answer.json()).items);
   }
@@ -204,11 +241,11 @@ function lasso() {
   now.is_lassoing = !now.is_lassoing && !now.plane.chosen.size;
   now.place.classList.toggle("lassoing", now.is_lassoing);
   now.place.querySelector('[data-do="lasso"]').setAttribute("aria-pressed", now.is_lassoing);
-  now.place.querySelector(".note").textContent = t(now.is_lassoing ? "map.lasso.note" : "map.note");
+  note(now);
 }
 
 function zoom(factor) {
-  if (!now?.plane) return;
+  if (!now?.points) return;
   now.plane.zoomTo(factor);
   paint(now);
 }
@@ -217,14 +254,20 @@ export const actions = {
   "zoom-in": () => zoom(1.6),
   "zoom-out": () => zoom(1 / 1.6),
   whole() {
-    if (!now?.plane) return;
+    if (!now?.points) return;
     Object.assign(now.plane, { zoom: 1, at: [0, 0] });
     paint(now);
   },
   lasso() {
-    if (!now?.plane) return;
+    if (!now?.points) return;
     now.plane.chosen.clear();
     lasso();
     paint(now);
   },
 };
+
+export function start() {
+  const repaint = () => { if (now) paint(now); };
+  document.addEventListener("theme", repaint);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+}

@@ -104,19 +104,21 @@ export function start() {
     const link = event.target.closest?.("a[href]");
     const is_plain = !event.defaultPrevented && !event.button && !event.metaKey && !event.ctrlKey && !event.shiftKey;
     if (!link || !is_plain || link.target || link.pathname !== "/" || link.origin !== location.origin) return;
-    if (link.hash) return;
+    if (link.hash || collection(link) !== collection(location)) return; // the head shows which one it is
     event.preventDefault();
     go(current(link));
   });
   if (address().has("item")) showPanel(address().get("item"));
 }
 
+const collection = ({ search }) => new URLSearchParams(search).get("collection");
+
 /** A link; if it is to the same query, with the cut-off as it has been moved since. */
 function current(link) {
   const url = new URL(link.href);
   const now = address();
   const is_same = ["q", "p"].every((name) => `${url.searchParams.getAll(name)}` === `${now.getAll(name)}`);
-  if (!is_same || link.closest("[data-fresh]")) return url;
+  if (!is_same || link.closest(".notice")) return url;
   for (const name of ["cut", "beyond"]) {
     url.searchParams.delete(name);
     for (const value of now.getAll(name)) url.searchParams.append(name, value);

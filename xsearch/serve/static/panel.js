@@ -57,13 +57,6 @@ function turn(by) {
 
 async function zoom(link) {
   const { default: PhotoSwipe } = await import("./vendor/photoswipe/photoswipe.esm.min.js");
-  if (!document.querySelector('link[href$="photoswipe.css"]')) {
-    const style = Object.assign(document.createElement("link"), {
-      rel: "stylesheet", href: "/static/vendor/photoswipe/photoswipe.css",
-    });
-    document.head.append(style);
-    await new Promise((done) => { style.onload = style.onerror = done; });
-  }
   const image = link.querySelector("img");
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   const large = new Image();

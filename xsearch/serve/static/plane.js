@@ -14,9 +14,9 @@ function disc(radius) {
 }
 
 export class Plane {
-  /** x and y in -1..1; kind: for each point an index into `colours`, [r, g, b] each. */
-  constructor(canvas, { x, y, kind }) {
-    Object.assign(this, { canvas, x, y, kind, zoom: 1, at: [0, 0], chosen: new Set() });
+  /** Of no points; x and y of points are in -1..1, kind: for each an index into `colours`, [r, g, b] each. */
+  constructor(canvas) {
+    Object.assign(this, { canvas, x: [], y: [], kind: [], zoom: 1, at: [0, 0], chosen: new Set() });
     this.pen = canvas.getContext("2d");
   }
 

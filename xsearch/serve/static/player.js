@@ -35,8 +35,8 @@ async function play(chosen) {
 }
 
 /** Show the waveforms that have come. */
-export function draw(root = document) {
-  for (const line of root.querySelectorAll(".wave:not(.ready)")) {
+export function draw() {
+  for (const line of document.querySelectorAll(".wave:not(.ready)")) {
     line.style.maskImage = `url("${new URL(line.dataset.wave, location.href).href}")`;
     line.classList.add("ready");
   }

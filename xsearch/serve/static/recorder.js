@@ -46,12 +46,13 @@ async function microphone() {
   part(".level").hidden = false;
   const finish = async () => {
     clearTimeout(timer);
+    part("[data-do=capture]").disabled = true;
     const stopped = new Promise((done) => recorder.addEventListener("stop", done, { once: true }));
     recorder.stop();
     await stopped;
-    const sound = await context.decodeAudioData(await new Blob(chunks).arrayBuffer());
+    const sound = await context.decodeAudioData(await new Blob(chunks).arrayBuffer()).catch(() => null);
     close();
-    use([wav(sound)]);
+    if (sound) use([wav(sound)]);
   };
   const timer = setTimeout(finish, LONGEST_MS);
   session = { stream, finish, end: () => { clearTimeout(timer); context.close(); } };

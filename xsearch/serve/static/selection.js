@@ -41,11 +41,9 @@ function pick(tile, is_on, is_range) {
 }
 
 export function clear() {
-  const had = chosen.size > 0;
   chosen.clear();
   is_selecting = false;
   show();
-  return had;
 }
 
 /** A cell of CSV; one that a spreadsheet would run as a formula is a text. */
