@@ -92,10 +92,11 @@ def locate(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
-    """Print where in a picture is what is said, heard or shown: boxes in pixels, best first.
+    """Print boxes around what is said, heard or shown in a picture.
 
-    What to look for is a text or file, or a sum as of xsearch compose. What is not in the picture has no
-    box; the score is by how many standard deviations it exceeds unrelated queries.
+    Boxes are in pixels, the best first. What to look for is a text or file, or a sum as of xsearch compose.
+    What is not in the picture has no box. The score is by how many standard deviations it exceeds unrelated
+    queries.
     """
     params = {**ctx.params, "image": None, "plus": [*(what or []), *(plus or [])]}
     wanted = composition(params, None)
