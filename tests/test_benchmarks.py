@@ -438,8 +438,12 @@ def test_localization_measures_scenes(monkeypatch, tmp_path):
     monkeypatch.setenv("XSEARCH_HOME", str(tmp_path))
     result = json.loads(json.dumps(localization.run("bundled", count=3)))
     assert result["scenes"]["pictures"] == 3
-    assert all(0 <= share <= 1 for share in result["scenes"]["audio"].values())
-    assert "| text |" in localization.markdown(result)
+    assert len(result["scenes"]["queries"]) == 10
+    for row in result["scenes"]["queries"]:
+        shares = {name: share for name, share in row.items() if name not in ("query", "stated")}
+        assert all(0 <= share <= 1 for share in shares.values())
+        assert ("right" in shares) == (row["query"] in ("text", "audio"))
+    assert "| audio | 0.10 |" in localization.markdown(result)
 
 
 def test_localization_reads_the_layouts_of_public_data(tmp_path):

@@ -54,18 +54,22 @@ class Reading:
         return self._backend.embed(self._samples(cropped(boxes, *self.picture.size, MARGIN)))
 
     def heat(self, direction: np.ndarray) -> np.ndarray:
-        """float32 [CELLS, CELLS * width / height]: the products with [dim], the mean of all windows."""
+        """float32 [CELLS, CELLS * width / height]: the products with [dim], a weighted mean of all windows.
+
+        The middle of a window, where convolutions see no padding, weighs more than its edges.
+        """
         from PIL import Image
 
         h, w = self._shape
-        total, count = np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)
+        total, weights = np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)
         corners = np.round(self._windows * (w, h, w, h)).astype(int)
         for (left, top, right, bottom), products in zip(corners, self._features @ direction, strict=True):
             size = right - left, bottom - top
             enlarged = Image.fromarray(products).resize(size, Image.Resampling.BILINEAR)
-            total[top:bottom, left:right] += np.asarray(enlarged)
-            count[top:bottom, left:right] += 1
-        return total / count
+            weight = np.outer(_hat(size[1]), _hat(size[0]))
+            total[top:bottom, left:right] += weight * np.asarray(enlarged)
+            weights[top:bottom, left:right] += weight
+        return total / weights
 
     def _samples(self, boxes: np.ndarray) -> list[Sample]:
         from PIL.Image import Resampling
@@ -74,3 +78,8 @@ class Reading:
         pixels = np.clip(boxes, 0, 1) * np.tile(self.picture.size, 2)
         pieces = (self.picture.resize(size, Resampling.BICUBIC, tuple(box)) for box in pixels)
         return [Sample(Modality.IMAGE, piece) for piece in pieces]
+
+
+def _hat(n: int) -> np.ndarray:
+    """float32 [n], rising to the middle and falling again, nowhere 0."""
+    return 1 - np.abs(np.linspace(-1, 1, n + 2, dtype=np.float32)[1:-1])
