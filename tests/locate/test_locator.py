@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import xsearch
-from tests.fakes import FakeBackend
+from tests.fakes import GAP, FakeBackend
 from xsearch.backend import DenseBackend
 from xsearch.collection import Collection
 from xsearch.errors import UsageError
@@ -36,8 +36,16 @@ class Dense(FakeBackend):
 
 
 class Colours(Generic):
+    """Of every kind, sounds too; noise is green."""
+
+    def noises(self) -> np.ndarray:
+        return self.vectors(Modality.AUDIO)[:1]
+
     def vectors(self, kind: Modality) -> np.ndarray:
-        return self._backend.embed([Sample(Modality.TEXT, words) for words in OTHERS])
+        vectors = self._backend.embed([Sample(Modality.TEXT, words) for words in OTHERS])
+        text, own = (GAP + list(Modality).index(each) for each in (Modality.TEXT, kind))
+        vectors[:, [text, own]] = vectors[:, [own, text]]
+        return vectors
 
 
 def thresholds(score: float) -> Thresholds:
@@ -103,6 +111,19 @@ def test_a_sum_is_located_as_a_whole(locator: Locator):
     without = locator.locate(image, xsearch.text("red") - 0.8 * xsearch.text("blue"))
     assert overlap(without.boxes[0], places[0]) > 0.5
     assert max(overlap(box, places[1]) for box in without.boxes) < 0.1
+
+
+def test_noise_is_nowhere(locator: Locator):
+    """A tone below 500 Hz is red to this model, one above is green, as noise is."""
+    image = picture(("red", (20, 40, 90, 110)), ("green", (150, 60, 220, 130)))
+    times_s = np.arange(16_000, dtype=np.float32) / 16_000
+    low, middle = (np.sin(2 * np.pi * hz * times_s) for hz in (200, 1000))
+    assert overlap(locator.locate(image, xsearch.audio(low)).boxes[0], (20, 40, 90, 110)) > 0.5
+    located = locator.locate(image, xsearch.audio(middle))
+    assert located.boxes == ()
+    assert located.score <= 0
+    assert locator.locate(image, xsearch.audio(middle) + xsearch.text("red")).boxes == ()
+    assert locator.locate(image, xsearch.text("green")).score > 0
 
 
 def test_a_picture_of_any_shape_is_read(locator: Locator):

@@ -9,7 +9,6 @@ import numpy as np
 
 from xsearch import scenes
 from xsearch.backend import Backend
-from xsearch.locate.generic import noises
 from xsearch.locate.locator import Locator
 from xsearch.locate.reading import Reading
 from xsearch.locate.thresholds import Thresholds
@@ -21,7 +20,6 @@ __all__ = ["PICTURES", "calibrate", "query_of"]
 PICTURES = 300  # of a calibration: five of them are rarer than the least share by a factor of two
 SEED = 8  # of scenes, which no training, no generic query and no benchmark draws
 SIZE = 320, 240
-NOISE_EVERY = 8  # sounds
 PHRASE_EVERY = 2  # texts name the subject alone, others are captions
 
 
@@ -41,8 +39,6 @@ def calibrate(
         images.append(rendered[Modality.IMAGE].data)
         if at % PHRASE_EVERY == 0:
             rendered[Modality.TEXT] = Sample(Modality.TEXT, f"a {scene.subject}")
-        if at % NOISE_EVERY == 0:
-            (rendered[Modality.AUDIO],) = list(noises(2, seed=at))[1:]
         vectors.append(dict(zip(rendered, backend.embed_query(list(rendered.values())), strict=True)))
         progress(at + 1, 2 * pictures)
     scores = defaultdict(list)

@@ -50,6 +50,10 @@ class Generic:
             self._vectors[kind] = self._backend.embed_query(samples(kind, self._backend))
         return self._vectors[kind]
 
+    def noises(self) -> np.ndarray:
+        """float32 [NOISES, dim]: those of the sounds that are silence or noise."""
+        return self.vectors(Modality.AUDIO)[:NOISES]
+
 
 def samples(kind: Modality, backend: Backend) -> Sequence[Sample]:
     """At most COUNT media of a kind; texts without words that the model has not learned."""
