@@ -24,8 +24,9 @@ from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import relevance, text_prototypes, top_k
 from xsearch.evaluate.chart import wilson
 from xsearch.evaluate.metrics import Relevant
+from xsearch.media.imu.imu import MIN_WINDOW_S, WINDOW_S
 from xsearch.pairs import Pair
-from xsearch.types import Modality
+from xsearch.types import Modality, Sample
 
 PICTURE_WORDS = ("a photo of a {}", "a picture of a {}", "{}")
 MOTION_WORDS = ("a person {}", "someone {}")
@@ -95,6 +96,19 @@ def figure(values: np.ndarray, chance: float, at_best: float | None = None) -> d
     return {"value": mean, "low": low, "high": high, "chance": chance, "n": n} | best
 
 
+def recordings(backend: ImageBindBackend, rows: Sequence[dict[str, Any]]) -> Embedded:
+    """IMU recordings, each the mean of its windows, as a file in a query is."""
+    vectors = []
+    for row in rows:
+        data, rate_hz = np.array(row["samples"], np.float32).T, row["rate_hz"]  # [6, T]
+        size, rest = round(WINDOW_S * rate_hz), round(MIN_WINDOW_S * rate_hz)
+        starts = range(0, max(data.shape[1] - rest, 0) + 1, size)
+        windows = [Sample(Modality.IMU, data[:, at : at + size], rate_hz=rate_hz) for at in starts]
+        vectors.append(backend.embed(windows).mean(axis=0))
+    unit = np.stack(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return Embedded(unit, np.array([row["label"] for row in rows]))
+
+
 def kept_apart(backend: ImageBindBackend, data: Path) -> tuple[dict[str, Any], set[str]]:
     """Figures of the held-out rows by what they are of, and the concepts that have pictures and sounds."""
     images, audio = rows_of(data, "images"), rows_of(data, "audio")
@@ -105,14 +119,7 @@ def kept_apart(backend: ImageBindBackend, data: Path) -> tuple[dict[str, Any], s
     sounds = Embedded.of(backend, [Pair(None, r["ogg"], Modality.AUDIO, label=r["concept"]) for r in audio])
     both = set(pictures.labels) & set(sounds.labels)
     shown, heard = pictures.labelled(both), sounds.labelled(both)
-    motions = Embedded.of(
-        backend,
-        [
-            Pair(None, np.array(r["samples"], np.float32), Modality.IMU,
-                 label=r["label"], extra={"rate_hz": r["rate_hz"]})
-            for r in rows_of(data, "imu")
-        ],
-    )  # fmt: skip
+    motions = recordings(backend, rows_of(data, "imu"))
     is_fall = np.char.startswith(motions.labels, "falling ")
     falls = Embedded(motions.vectors, np.where(is_fall, "falling", motions.labels))
     figures: dict[str, Any] = {}

@@ -14,6 +14,7 @@ import argparse
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -67,7 +68,8 @@ def opened(path: Path | None) -> Iterator[tuple[xsearch.Collection, list[Path]]]
     with TemporaryDirectory() as folder:
         media, questions = Path(folder, "media"), Path(folder, "questions")
         scenes.write(scenes.sample(1, seed=100, subjects=["dog"], places=["forest"]), questions / "picture")
-        scenes.write(scenes.sample(1, seed=101, places=["beach"]), questions / "sound")
+        (beach,) = scenes.sample(1, seed=101, places=["beach"])
+        scenes.write([replace(beach, count=0)], questions / "sound")  # nothing but the sea
         if path is None:
             scenes.write(scenes.sample(COUNT, seed=7), media)
             collection = xsearch.open(Path(folder, "collection"), create=True)

@@ -17,8 +17,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image
-
 import xsearch
 from benchmarks import command
 from benchmarks.serve import serving
@@ -40,8 +38,8 @@ def run(rounds: int) -> dict:
         xsearch.Collection.create(collection, "bundled").ingest(media)
         program = [sys.executable, "-m", "xsearch"]
         photo = str(next(media.rglob("*.jpg")))
-        new = Path(scratch) / "new.png"
-        Image.open(photo).rotate(9).save(new)
+        write(sample(1, seed=1), others := Path(scratch) / "others", width=160, height=120)
+        new = next(others.rglob("*.jpg"))
         asked = [*program, "query", "--collection", str(collection)]
         alone = [*asked, "--server", "off"]
         commands = {

@@ -28,6 +28,7 @@ def tiny_model(tmp_path_factory) -> Path:
         name: part(getattr(SMALL, name), width=16, depth=1, heads=2)
         for name in ("vision", "audio", "depth", "thermal", "imu")
     }
+    towers["vision"] = part(towers["vision"], mirrored=False)
     text = part(SMALL.text, width=16, depth=1, heads=2, vocab=tokenizer.size)
     config = part(SMALL, name="tiny", embed_dim=24, text=text, **towers)
     path = tmp_path_factory.mktemp("model")

@@ -15,7 +15,7 @@ from xsearch.errors import BadFilter, NoCollection
 from xsearch.types import Modality
 
 COMMANDS = ["ingest", "query", "compose", "info", "ls", "rm", "skipped", "compact", "verify"]
-COMMANDS += ["export", "import", "train", "doctor", "demo", "eval", "index", "models"]
+COMMANDS += ["export", "import", "serve", "train", "doctor", "demo", "eval", "index", "models"]
 GROUPS = {
     "eval": ["pairs", "collection", "scenes", "benchmark"],
     "index": ["plan", "build", "tune", "info"],

@@ -326,6 +326,7 @@ SMALL = ImageBindConfig(
         heads=8,
         image_size=96,
         patch=32,
+        mirrored=True,
         stem=(32, 64, 128, 256, 384),
         blocks=(1, 2, 2, 2),
     ),

@@ -17,7 +17,6 @@ from os.path import commonpath
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse
 from starlette.staticfiles import StaticFiles
 
@@ -96,7 +95,7 @@ async def filters(request: Request) -> Response:
     """Columns with their values, how many items have each, and links that select them."""
     visit = Visit(request)
     try:
-        listed = await run_in_threadpool(_facets, visit)
+        listed = await visit.listing(_facets)
     except (XsearchError, Refusal):
         listed = []
     return visit.rendered("facets.html.jinja", facets=listed)

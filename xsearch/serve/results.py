@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
-from starlette.concurrency import run_in_threadpool
 
 from xsearch.query import as_modalities
 from xsearch.serve import items, tiles
@@ -34,9 +33,9 @@ async def listing(visit: Visit, offset: int) -> dict[str, Any]:
     """What `results.html.jinja` shows, and the name of the query."""
     address = visit.address
     if address.view == "map":
-        return await run_in_threadpool(_map, visit)
+        return await visit.listing(_map)
     if not address.terms:
-        return await run_in_threadpool(_items, visit, offset)
+        return await visit.listing(_items, offset)
     if address.view == "kinds":
         return await _columns(visit)
     answer, found = await _found(visit, offset)
@@ -74,7 +73,7 @@ async def _found(visit: Visit, offset: int) -> tuple[SearchResponse, list[Fold]]
         answer = await visit.search(request)
         hits = [hit for hit in answer.hits if not is_cut or _is_within(hit, address)]
         if address.fold:
-            found = await run_in_threadpool(folded, hits, visit.held.view().snapshot)
+            found = await visit.server.work(folded, hits, visit.held.view().snapshot)
         else:
             found = [Fold(hit, 0) for hit in hits]
         if len(found) >= needed or not answer.more or request.top >= MAX_TOP or address.sort:

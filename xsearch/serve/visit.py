@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Request
@@ -25,6 +25,8 @@ from xsearch.store import Snapshot
 from xsearch.types import Modality
 
 __all__ = ["Chip", "Visit", "joined"]
+
+T = TypeVar("T")
 
 WORD = re.compile(r"\w{3,}")
 
@@ -78,6 +80,12 @@ class Visit:
     def where(self) -> str | None:
         """The filters of the address, as one expression."""
         return joined(self.held, self.address.f, self.address.where)
+
+    async def listing(self, function: Callable[..., T], *args: object) -> T:
+        """Call `function(self, *args)` in the threads of filters, if the address has any."""
+        is_filtered = bool(self.address.where or self.address.f)
+        pool = self.server.search.filters if is_filtered else None
+        return await self.server.work(function, self, *args, pool=pool)
 
     @cached_property
     def chips(self) -> list[Chip]:
