@@ -40,9 +40,9 @@ __all__ = ["Candidates", "Located", "Locator"]
 CANDIDATES = 24  # boxes that are embedded
 SAME = 0.7  # overlap of two candidates, of which one is embedded
 SQUARES = (0.3, 0.45, 0.65, 0.95)  # sides of candidates, in short sides of the picture
-# Measured on 64 scenes with texts and sounds; 0.3 to 0.5, and 4 to 16, do about as well
+# Of 64 scenes with texts and sounds; 0.3 to 0.5, and 2 to 16, do about as well
 AREA = 0.4  # exponent of the share of a picture that a contrast is multiplied with
-CONTRAST = 8.0  # weight of a contrast, relative to a cosine
+CONTRAST = 4.0  # weight of a contrast, relative to a cosine
 WHOLE = 2.0  # weight of the whole picture in whether something is there; 1 to 3 do about as well
 APART = 0.5  # share of a box that is in a better one, from which it is not reported
 FAINT = 0.7  # of the best box's worth, from which another one is reported
