@@ -20,7 +20,6 @@ __all__ = ["PICTURES", "calibrate", "query_of"]
 PICTURES = 300  # of a calibration: five of them are rarer than the least share by a factor of two
 SEED = 8  # of scenes, which no training, no generic query and no benchmark draws
 SIZE = 320, 240
-PHRASE_EVERY = 2  # texts name the subject alone, others are captions
 
 
 def calibrate(
@@ -37,8 +36,9 @@ def calibrate(
     for at, scene in enumerate(drawn):
         rendered = scenes.render(scene, width=SIZE[0], height=SIZE[1])
         images.append(rendered[Modality.IMAGE].data)
-        if at % PHRASE_EVERY == 0:
-            rendered[Modality.TEXT] = Sample(Modality.TEXT, f"a {scene.subject}")
+        rendered[Modality.TEXT] = Sample(
+            Modality.TEXT, f"a {scene.subject}"
+        )  # a caption exceeds it less often
         vectors.append(dict(zip(rendered, backend.embed_query(list(rendered.values())), strict=True)))
         progress(at + 1, 2 * pictures)
     scores = defaultdict(list)

@@ -17,12 +17,17 @@ from xsearch.scenes import sound
 from xsearch.scenes.world import DURATION_S
 from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
 
-__all__ = ["Generic", "noises"]
+__all__ = ["NOISES", "SLOPES", "Generic", "noises"]
 
 COUNT = 64  # of a kind
 SEED = 7  # neither training nor any benchmark draws these scenes
 SIDE = 112  # pixels
-NOISES = 8  # of the sounds: silence and noises, which are in no picture
+# Of the sounds, silence and noises, which are in no picture
+SLOPES = (0, 1, 2, 3, 4, 5, 6)  # dB an octave: 0 is white, 3 pink, 6 brown
+BANDS_HZ = (
+    (32, 250), (32, 1000), (32, 4000), (250, 1000), (250, 4000), (500, 2000), (1000, 4000), (1000, 8000),
+)  # fmt: skip
+NOISES = 1 + len(SLOPES) + len(BANDS_HZ)
 LOUDNESS = 0.1  # of a noise, rms
 # Everyday things, places and materials, so that most are not in the picture at hand
 NOUNS = (
@@ -62,7 +67,7 @@ def samples(kind: Modality, backend: Backend) -> Sequence[Sample]:
         return [Sample(kind, noun) for noun in NOUNS if words is None or not words.unknown(noun)]
     if kind is Modality.AUDIO:
         heard = (sound.render(scene) for scene in scenes.sample(COUNT - NOISES, seed=SEED))
-        return [*noises(NOISES), *(Sample(kind, wave, rate_hz=AUDIO_RATE_HZ) for wave in heard)]
+        return [*noises(), *(Sample(kind, wave, rate_hz=AUDIO_RATE_HZ) for wave in heard)]
     return [rendered[kind] for rendered in _rendered()]
 
 
@@ -71,13 +76,15 @@ def _rendered() -> list[dict[Modality, Sample]]:
     return [scenes.render(scene, width=SIDE, height=SIDE) for scene in scenes.sample(COUNT, seed=SEED)]
 
 
-def noises(count: int, *, seed: int = SEED) -> Iterator[Sample]:
-    """Yield silence, then noises from white to brown: their power falls by 0 to 6 dB an octave."""
+def noises(seed: int = SEED) -> Iterator[Sample]:
+    """Yield silence, noises whose power falls by 0 to 6 dB an octave, and noises of a band."""
     rng = np.random.default_rng(seed)
     n = round(DURATION_S * AUDIO_RATE_HZ)
-    octaves = np.maximum(np.arange(n // 2 + 1), 1)
+    hz = np.fft.rfftfreq(n, 1 / AUDIO_RATE_HZ)
     yield Sample(Modality.AUDIO, np.zeros(n, np.float32), rate_hz=AUDIO_RATE_HZ)
-    for slope in np.linspace(0, 1, count - 1):
-        wave = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * octaves**-slope, n)
+    gains = [np.maximum(hz, hz[1]) ** (-slope / 6) for slope in SLOPES]
+    gains += [(low <= hz) & (hz <= high) for low, high in BANDS_HZ]
+    for gain in gains:
+        wave = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * gain, n)
         loud = (LOUDNESS / wave.std() * wave).clip(-1, 1)
         yield Sample(Modality.AUDIO, loud.astype(np.float32), rate_hz=AUDIO_RATE_HZ)

@@ -47,9 +47,9 @@ WHOLE = 2.0  # weight of the whole picture in whether something is there; 1 to 3
 APART = 0.5  # share of a box that is in a better one, from which it is not reported
 FAINT = 0.7  # of the best box's worth, from which another one is reported
 MOST_BOXES = 8
-# Cosine with silence or a noise, less the mean of sounds: of other white to brown noises 0.95 and more, of 96
-# scenes at most 0.74 (the bundled model)
-NOISE = 0.8
+# Cosine with silence or a noise, less the mean of sounds, from which a sound is noise. Of 48 noises in other
+# bands half have 0.79 and more, of 96 scenes two have 0.72 (the bundled model)
+NOISE = 0.7
 
 
 @dataclass(frozen=True, slots=True, eq=False)
