@@ -17,7 +17,7 @@ from xsearch.types import Modality, Sample
 
 __all__ = ["PICTURES", "calibrate", "query_of"]
 
-PICTURES = 300  # of a calibration: five of them are rarer than the least share by a factor of two
+PICTURES = 300  # of a calibration: three of them are the least share
 SEED = 8  # of scenes, which no training, no generic query and no benchmark draws
 SIZE = 320, 240
 
