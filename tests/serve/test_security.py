@@ -264,3 +264,12 @@ def test_an_address_has_one_server(tmp_path: Path) -> None:
     listening, settings = listen(Settings(port=0, cache=tmp_path))
     with listening, pytest.raises(UsageError, match="is in use"):
         listen(settings)
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    """Accepted sockets inherit it, and asyncio sets it for those only that name their protocol."""
+    listening, settings = listen(Settings(port=0))
+    with listening, socket.create_connection(("127.0.0.1", settings.port)):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

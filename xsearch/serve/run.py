@@ -30,6 +30,8 @@ def listen(settings: Settings) -> tuple[socket.socket, Settings]:
         listening = socket.create_server(
             address, family=family, dualstack_ipv6=family == socket.AF_INET6 and socket.has_dualstack_ipv6()
         )
+        # asyncio sets it for sockets that name their protocol only; an answer would wait 40 ms for an ACK.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as problem:
         if problem.errno == errno.EADDRINUSE:
             raise UsageError(

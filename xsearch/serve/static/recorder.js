@@ -16,16 +16,24 @@ async function open(constraints, title, action) {
   dialog.showModal();
   try {
     const stream = await navigator.mediaDevices.getUserMedia(constraints);
-    if (!dialog.open) return void stream.getTracks().forEach((track) => track.stop());
-    part("[data-do=capture]").disabled = false;
-    return stream;
+    if (dialog.open) return stream;
+    stop(stream);
   } catch {
     part(".quiet").textContent = t("recorder.denied");
   }
 }
 
+/** Let the visitor capture what now arrives, unless the dialog was closed meanwhile. */
+function begin(started) {
+  session = started;
+  if (dialog.open) part("[data-do=capture]").disabled = false;
+  else close();
+}
+
+const stop = (stream) => stream.getTracks().forEach((track) => track.stop());
+
 function close() {
-  session?.stream.getTracks().forEach((track) => track.stop());
+  if (session) stop(session.stream);
   session?.end?.();
   session = null;
   if (dialog.open) dialog.close();
@@ -55,7 +63,7 @@ async function microphone() {
     if (sound) use([wav(sound)]);
   };
   const timer = setTimeout(finish, LONGEST_MS);
-  session = { stream, finish, end: () => { clearTimeout(timer); context.close(); } };
+  begin({ stream, finish, end: () => { clearTimeout(timer); context.close(); } });
   level(analyser);
 }
 
@@ -109,7 +117,7 @@ async function camera() {
     close();
     canvas.toBlob((picture) => use([new File([picture], "photo.jpg", { type: "image/jpeg" })]), "image/jpeg", 0.92);
   };
-  session = { stream, finish };
+  begin({ stream, finish });
 }
 
 export function start() {
