@@ -21,12 +21,22 @@ import numpy as np
 from xsearch import decoders, exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.derive import keep_index, load_index
-from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError, UsageError
+from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, StoreError, UsageError
 from xsearch.ingest import Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
 from xsearch.query import Embedded, Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
-from xsearch.types import DEFAULT_COLLECTION, FALSE_ALARMS, Fingerprint, Match, Modality, Rank, Sample, Sort
+from xsearch.types import (
+    DEFAULT_COLLECTION,
+    FALSE_ALARMS,
+    Box,
+    Fingerprint,
+    Match,
+    Modality,
+    Rank,
+    Sample,
+    Sort,
+)
 from xsearch.words import WordReader, load
 
 if TYPE_CHECKING:
@@ -307,7 +317,13 @@ class Collection:
         with self._lock:
             if self._locator is None:
                 self._locator = Locator(self.backend)
-        return hits.located([self._locator.boxes(hit, hits.query, false_alarms) for hit in hits])
+        boxes: list[tuple[Box, ...] | None] = []
+        for hit in hits:
+            try:
+                boxes.append(self._locator.in_hit(hit, hits.query, false_alarms=false_alarms).boxes)
+            except MediaError:
+                boxes.append(None)
+        return hits.located(boxes)
 
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)

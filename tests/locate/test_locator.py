@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import xsearch
-from tests.fakes import GAP, FakeBackend
+from tests.fakes import GAP, DenseFake, FakeBackend
 from xsearch.backend import DenseBackend
 from xsearch.collection import Collection
 from xsearch.errors import UsageError
@@ -18,21 +18,7 @@ from xsearch.locate.generic import NOISES, SLOPES, Generic, noises
 from xsearch.locate.thresholds import BUNDLED, SHARES
 from xsearch.types import FALSE_ALARMS, Box, Modality, Sample
 
-CELLS = 4  # of a picture's side
 OTHERS = ("green", "blue", "dark", "bright", "green blue", "green dark", "blue bright", "dark bright")
-
-
-class Dense(FakeBackend):
-    """Every cell is a picture of its own."""
-
-    def dense(self, pictures: Sequence[Sample]) -> np.ndarray:
-        maps = []
-        for sample in pictures:
-            side = sample.data.width // CELLS
-            corners = [(side * x, side * y) for y in range(CELLS) for x in range(CELLS)]
-            cells = [sample.data.crop((x, y, x + side, y + side)) for x, y in corners]
-            maps.append(self.embed([Sample(Modality.IMAGE, cell) for cell in cells]))
-        return np.stack(maps).reshape(len(maps), CELLS, CELLS, -1)
 
 
 class Colours(Generic):
@@ -54,7 +40,7 @@ def thresholds(score: float) -> Thresholds:
 
 @pytest.fixture
 def backend() -> DenseBackend:
-    return Dense()
+    return DenseFake()
 
 
 @pytest.fixture

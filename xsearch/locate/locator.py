@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from xsearch.backend import load_backend
-from xsearch.errors import MediaError, UsageError
+from xsearch.errors import UsageError
 from xsearch.locate.boxes import contrasts, nested, proposed, squares, suppressed
 from xsearch.locate.generic import Generic
 from xsearch.locate.reading import Reading
@@ -47,6 +47,7 @@ WHOLE = 2.0  # weight of the whole picture in whether something is there; 1 to 3
 APART = 0.5  # share of a box that is in a better one, from which it is not reported
 FAINT = 0.7  # of the best box's worth, from which another one is reported
 MOST_BOXES = 8
+LARGE = 2048  # pixels of a side, to which larger pictures of a collection are reduced
 # Cosine with silence or a noise, less the mean of sounds, from which a sound is noise. Of 48 noises in other
 # bands half have 0.79 and more, of 96 scenes two have 0.72 (the bundled model)
 NOISE = 0.7
@@ -144,15 +145,10 @@ class Locator:
             false_alarms=false_alarms if self.thresholds.is_of(self.backend.fingerprint) else None,
         )
 
-    def boxes(self, hit: Hit, query: Embedded, false_alarms: float) -> tuple[Box, ...] | None:
-        """Those of a hit; None for one that is no picture, or cannot be read."""
-        if hit.modality is not Modality.IMAGE:
-            return None
-        try:
-            reading = Reading(load(hit).data, self.backend)
-        except MediaError:
-            return None
-        return self.find(reading, query, false_alarms=false_alarms).boxes
+    def in_hit(self, hit: Hit, query: Embedded, *, false_alarms: float = FALSE_ALARMS) -> Located:
+        """The same for the picture of a hit. Raises MediaError if it is none, or cannot be read."""
+        picture = load(hit, Modality.IMAGE, size=LARGE).data
+        return self.find(Reading(picture, self.backend), query, false_alarms=false_alarms)
 
     def candidates(self, reading: Reading, query: Embedded) -> Candidates:
         """Where a query might be, whether it is there or not."""

@@ -1,0 +1,101 @@
+// Where the query is in the picture that is open: boxes with scores, and a heat map, over the picture.
+import { announce, say } from "./message.js";
+import { t } from "./texts.js";
+
+const LONG = 1000; // the longer side of the picture, in the units of what is drawn
+const WARM = 0.6; // opacity of the hottest places, as in preview.marks
+
+/** An element of SVG that is drawn over the picture. */
+function drawn(name, attributes, ...content) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  element.append(...content);
+  return element;
+}
+
+function boxes(found, width, height) {
+  const marks = found.flatMap(({ left, top, right, bottom, score }) => {
+    const sides = { x: left * width, y: top * height, width: (right - left) * width, height: (bottom - top) * height };
+    return [
+      drawn("rect", { class: "edge", ...sides }),
+      drawn("rect", { class: "ink", ...sides }),
+      drawn("text", { x: sides.x + 10, y: sides.y + 10, "dominant-baseline": "hanging" }, score.toFixed(1)),
+    ];
+  });
+  return drawn("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": summary(found) }, ...marks);
+}
+
+const summary = (found) => t("locate.found", { n: found.length });
+
+/** The 256 colours of the page's heat map. */
+function colours() {
+  const stops = getComputedStyle(document.documentElement).getPropertyValue("--inferno").match(/#[0-9a-f]{6}/gi);
+  const context = new OffscreenCanvas(256, 1).getContext("2d");
+  const gradient = context.createLinearGradient(0, 0, 256, 0);
+  stops.forEach((colour, at) => gradient.addColorStop(at / (stops.length - 1), colour));
+  context.fillStyle = gradient;
+  context.fillRect(0, 0, 256, 1);
+  return context.getImageData(0, 0, 256, 1).data;
+}
+
+function heat(rows, width, height) {
+  const table = colours();
+  const cells = new ImageData(rows[0].length, rows.length);
+  rows.flat().forEach((warmth, at) => {
+    const colour = 4 * Math.round(255 * warmth);
+    cells.data.set(table.subarray(colour, colour + 3), 4 * at);
+    cells.data[4 * at + 3] = 255 * WARM * warmth;
+  });
+  const small = new OffscreenCanvas(cells.width, cells.height);
+  small.getContext("2d").putImageData(cells, 0, 0);
+  const canvas = Object.assign(document.createElement("canvas"), { className: "marks", width, height, hidden: true });
+  canvas.getContext("2d").drawImage(small, 0, 0, width, height);
+  return canvas;
+}
+
+async function locate(button) {
+  const picture = button.closest(".item").querySelector(".zoom");
+  const warm = button.parentElement.querySelector("[data-do=heat]");
+  if (button.ariaPressed === "true") {
+    picture.querySelectorAll(".marks").forEach((each) => each.remove());
+    warm.hidden = true;
+    button.ariaPressed = "false";
+    return;
+  }
+  button.disabled = true;
+  const located = await ask(button);
+  button.disabled = false;
+  if (!located || !button.isConnected) return;
+  const { naturalWidth, naturalHeight } = picture.querySelector("img");
+  const scale = LONG / Math.max(naturalWidth, naturalHeight);
+  const size = [Math.round(naturalWidth * scale), Math.round(naturalHeight * scale)];
+  picture.append(heat(located.heat, ...size), boxes(located.boxes, ...size));
+  warm.hidden = false;
+  warm.ariaPressed = "false";
+  button.ariaPressed = "true";
+  if (located.boxes.length) return announce(summary(located.boxes));
+  say(t("locate.none", { score: located.score.toFixed(1), needed: located.threshold.toFixed(1) }));
+}
+
+/** The answer of the server; null for a problem, which is said. */
+async function ask({ dataset }) {
+  const headers = { "Content-Type": "application/json" };
+  try {
+    const answer = await fetch(dataset.url, { method: "POST", headers, body: dataset.query });
+    const content = await answer.json();
+    if (answer.ok) return content;
+    say(content.detail ?? content.title);
+  } catch {
+    say(t("problem.offline"));
+  }
+  return null;
+}
+
+export const actions = {
+  locate,
+  heat(button) {
+    const map = button.closest(".item").querySelector("canvas.marks");
+    map.hidden = !map.hidden;
+    button.ariaPressed = String(!map.hidden);
+  },
+};
