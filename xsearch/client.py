@@ -54,7 +54,7 @@ _ERRORS: dict[str, type[XsearchError]] = {
     "url": UsageError,
     "usage": UsageError,
 }
-_UNREADABLE = {
+_CLOSED = {
     "file-changed",
     "file-gone",
     "not-opened",

@@ -1,5 +1,4 @@
 // Where the query is in the picture that is open: boxes with scores, and a heat map, over the picture.
-import { announce, say } from "./message.js";
 import { t } from "./texts.js";
 
 const LONG = 1000; // the longer side of the picture, in the units of what is drawn
@@ -22,10 +21,8 @@ function boxes(found, width, height) {
       drawn("text", { x: sides.x + 10, y: sides.y + 10, "dominant-baseline": "hanging" }, score.toFixed(1)),
     ];
   });
-  return drawn("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": summary(found) }, ...marks);
+  return drawn("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...marks);
 }
-
-const summary = (found) => t("locate.found", { n: found.length });
 
 /** The 256 colours of the page's heat map. */
 function colours() {
@@ -54,18 +51,23 @@ function heat(rows, width, height) {
 }
 
 async function locate(button) {
-  const picture = button.closest(".item").querySelector(".zoom");
+  const item = button.closest(".item");
+  const picture = item.querySelector(".zoom");
+  const words = item.querySelector(".located");
   const warm = button.parentElement.querySelector("[data-do=heat]");
   if (button.ariaPressed === "true") {
     picture.querySelectorAll(".marks").forEach((each) => each.remove());
+    words.value = "";
     warm.hidden = true;
     button.ariaPressed = "false";
     return;
   }
   button.disabled = true;
+  words.value = t("loading");
   const located = await ask(button);
   button.disabled = false;
-  if (!located || !button.isConnected) return;
+  words.value = summary(located);
+  if (!located.boxes) return;
   const { naturalWidth, naturalHeight } = picture.querySelector("img");
   const scale = LONG / Math.max(naturalWidth, naturalHeight);
   const size = [Math.round(naturalWidth * scale), Math.round(naturalHeight * scale)];
@@ -73,22 +75,24 @@ async function locate(button) {
   warm.hidden = false;
   warm.ariaPressed = "false";
   button.ariaPressed = "true";
-  if (located.boxes.length) return announce(summary(located.boxes));
-  say(t("locate.none", { score: located.score.toFixed(1), needed: located.threshold.toFixed(1) }));
 }
 
-/** The answer of the server; null for a problem, which is said. */
+/** The answer of the server, or a problem. */
 async function ask({ dataset }) {
   const headers = { "Content-Type": "application/json" };
   try {
     const answer = await fetch(dataset.url, { method: "POST", headers, body: dataset.query });
-    const content = await answer.json();
-    if (answer.ok) return content;
-    say(content.detail ?? content.title);
+    return await answer.json();
   } catch {
-    say(t("problem.offline"));
+    return { detail: t("problem.offline") };
   }
-  return null;
+}
+
+/** An answer or a problem in words. */
+function summary({ boxes, score, threshold, detail }) {
+  if (!boxes) return detail;
+  if (!boxes.length) return t("locate.none", { score: score.toFixed(1), needed: threshold.toFixed(1) });
+  return t("locate.found", { n: boxes.length, scores: boxes.map((box) => box.score.toFixed(1)).join(", ") });
 }
 
 export const actions = {
