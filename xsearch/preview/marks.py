@@ -12,11 +12,12 @@ from xsearch.types import Box
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
 __all__ = ["marked"]
 
-LINE = 200  # a line is a 200th of the picture's longer side wide
-LABEL = 22  # a score is a 22nd of it high
+LINE = 300  # a line is a 300th of the picture's longer side wide
+LABEL, LEAST_PX = 32, 11  # a score is a 32nd of it high, and legible
 LABELLED_PX = 160  # pictures with a longer side have scores
 INK, EDGE = (255, 214, 0), (20, 20, 20)  # yellow on near black shows on any picture
 OPACITY = 0.6  # of the hottest places of a heat map
@@ -42,7 +43,7 @@ def marked(picture: Image, boxes: Sequence[Box], heat: np.ndarray | None = None)
         draw.rectangle(_grown(corners, line), outline=EDGE, width=3 * line)
         draw.rectangle(corners, outline=INK, width=line)
         if long > LABELLED_PX:
-            _label(draw, corners, f"{box.score:.1f}", long / LABEL, line)
+            _label(draw, (corners[0] + line, corners[1] + line), f"{box.score:.1f}", long)
     return picture
 
 
@@ -56,12 +57,12 @@ def _grown(corners: tuple[int, int, int, int], by: int) -> tuple[int, int, int, 
     return left - by, top - by, right + by, bottom + by
 
 
-def _label(draw: object, corners: tuple[int, int, int, int], text: str, size: float, line: int) -> None:
-    from PIL import ImageDraw, ImageFont
+def _label(draw: ImageDraw, corner: tuple[int, int], text: str, long: int) -> None:
+    """Write in the corner of a box."""
+    from PIL import ImageFont
 
-    assert isinstance(draw, ImageDraw.ImageDraw)
-    font = ImageFont.load_default(size=max(8.0, size))
-    at = corners[0] + 2 * line, corners[1] + 2 * line
-    left, top, right, bottom = map(int, draw.textbbox(at, text, font=font))
-    draw.rectangle(_grown((left, top, right, bottom), line), fill=EDGE)
-    draw.text(at, text, fill=INK, font=font)
+    size = max(LEAST_PX, round(long / LABEL))
+    font, (x, y), margin = ImageFont.load_default(size), corner, size // 4
+    _, _, right, bottom = draw.textbbox((x + margin, y + margin), text, font=font, anchor="lt")
+    draw.rectangle((x, y, right + margin, bottom + margin), fill=EDGE)
+    draw.text((x + margin, y + margin), text, fill=INK, font=font, anchor="lt")
