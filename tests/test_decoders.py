@@ -362,6 +362,16 @@ def test_a_process_that_died_while_it_was_idle_is_replaced(files):
         list(decoders.read(files[0]))
 
 
+def test_a_pool_that_is_busy_starts_no_process_to_end_it_again(files):
+    with Decoders(1) as decoders:
+        samples = decoders.read(next(file for file in files if file.path.suffix == ".wav"))
+        next(samples)
+        (working,) = decoders._processes
+        decoders.warm()
+        list(samples)
+        assert decoders._processes == list(decoders._idle) == [working]
+
+
 def test_a_stream_may_be_left_in_the_middle_of_a_file(files):
     recording = [file for file in files if file.path.name == "long.wav"]
     with Decoders(1) as decoders:

@@ -93,8 +93,8 @@ class Decoders:
         return sum(bool(process.jobs) for process in self._processes)
 
     def warm(self) -> None:
-        """Begin to start a process, unless one is idle, for a file that will be requested soon."""
-        if self._count and not self._idle:
+        """Begin to start a process, unless one is idle or all are busy, for a file that is requested soon."""
+        if not self._idle and len(self._processes) < self._count:
             self.put_back(self.take())
 
     def decode(self, files: Iterator[MediaFile]) -> Iterator[Event]:

@@ -19,7 +19,7 @@ from xsearch.errors import XsearchError
 from xsearch.serve import contract, pages
 from xsearch.serve.inert import PROBLEM
 from xsearch.serve.problems import Refusal, respond
-from xsearch.serve.routes import ROUTERS
+from xsearch.serve.routes import ROUTERS, search
 from xsearch.serve.security import Gate
 from xsearch.serve.server import Server
 from xsearch.serve.settings import Settings
@@ -68,7 +68,7 @@ def create_app(collections: Sequence[Collection], settings: Settings | None = No
     app.mount("/static", pages.Static(directory=Path(__file__).parent / "static"))
     for kind in _HANDLED:
         app.add_exception_handler(kind, respond)
-    app.add_middleware(Gate, server=server)
+    app.add_middleware(Gate, server=server, direct=search.direct(server))
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 

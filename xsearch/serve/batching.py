@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
-from concurrent.futures import Executor, Future
-from threading import Lock
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 __all__ = ["Batches", "Together"]
@@ -69,7 +68,7 @@ class Batches(Generic[K, V, R]):
 
 
 class Together(Generic[V, R]):
-    """The same for threads: one of those that wait computes for all.
+    """The same for threads that wait. One thread computes, as each has OpenMP threads of its own beside it.
 
     run: returns a result for each value of a batch, for instance embeds samples.
     """
@@ -77,33 +76,28 @@ class Together(Generic[V, R]):
     def __init__(self, run: Callable[[list[V]], Sequence[R]]) -> None:
         self._run = run
         self._waiting: deque[tuple[V, Future[R]]] = deque()
-        self._lock = Lock()
+        self._thread = ThreadPoolExecutor(1, "together")
 
     def __call__(self, values: Sequence[V]) -> list[R]:
         """Return a result for each value. Raises what its computation raises, alone if need be."""
         futures: list[Future[R]] = [Future() for _ in values]
         self._waiting.extend(zip(values, futures, strict=True))
-        for future in futures:
-            with self._lock:
-                while not future.done():
-                    self._compute([self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))])
+        self._thread.submit(self._drain)
         return [future.result() for future in futures]
+
+    def _drain(self) -> None:
+        while self._waiting:
+            self._compute([self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))])
 
     def _compute(self, batch: list[tuple[V, Future[R]]]) -> None:
         try:
-            try:
-                results = list(zip(batch, self._run([value for value, _ in batch]), strict=True))
-            except Exception:
-                if len(batch) == 1:
-                    raise
+            results = list(zip(batch, self._run([value for value, _ in batch]), strict=True))
+        except BaseException as problem:
+            if len(batch) > 1:
                 for each in batch:
                     self._compute([each])
-                return
-            for (_, future), result in results:
-                future.set_result(result)
-        except BaseException as problem:
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(problem)
-            if not isinstance(problem, Exception):
-                raise
+            else:
+                batch[0][1].set_exception(problem)
+            return
+        for (_, future), result in results:
+            future.set_result(result)

@@ -32,7 +32,8 @@ __all__ = ["Search"]
 T = TypeVar("T")
 
 VECTORS = 512  # of uploads, that are kept
-SLOW = 8  # threads for what may take seconds, such as decoding
+SLOW = 8  # threads for what may take seconds, such as drawing
+READING = 64  # and for those that wait for decoders, whose samples are then embedded together
 FILTERS = 4  # and for filters, of which the time is limited
 
 
@@ -61,13 +62,14 @@ class Search:
     def __init__(self, uploads: Uploads, metrics: Metrics) -> None:
         self.fast = ThreadPoolExecutor(CORES + 2, "search")
         self.slow = ThreadPoolExecutor(SLOW, "slow")
+        self.reading = ThreadPoolExecutor(READING, "reading")
         self.filters = ThreadPoolExecutor(FILTERS, "filter")
         self._uploads, self._metrics = uploads, metrics
         self._batches: Batches[tuple[Held, Options], _Asked, bytes] = Batches(self._run)
         self._vectors: Recent[tuple[Any, ...], _Known] = Recent(VECTORS)
 
     def close(self) -> None:
-        for pool in (self.fast, self.slow, self.filters):
+        for pool in (self.fast, self.slow, self.reading, self.filters):
             pool.shutdown(wait=False, cancel_futures=True)
 
     async def answer(self, held: Held, request: SearchRequest, *, as_lines: bool = False) -> bytes:
@@ -110,7 +112,7 @@ class Search:
         uploads = [None if part.upload is None else self._uploads.get(part.upload) for part in parts]
         if not any(uploads):
             return uploads, [_part(part) for part in parts], [None] * len(parts)
-        read = await _in(self.slow, self._read, held, parts, uploads)
+        read = await _in(self.reading, self._read, held, parts, uploads)
         return uploads, [part for part, _ in read], [windows for _, windows in read]
 
     def _read(
@@ -240,10 +242,10 @@ def _answered(held: Held, view: View, asked: _Asked, hits: Hits) -> bytes | Exce
 def _understood(view: View, asked: _Asked, hits: Hits) -> QueryAnswer:
     embedded = hits.query
     parts = (embedded.query if embedded else asked.query).parts
-    ids = [part.source for part in parts if isinstance(part.source, int)]
-    paths = dict(
-        zip(ids, view.snapshot.items(np.array(ids, np.int64), ["path"])["path"].to_pylist(), strict=True)
-    )
+    paths: dict[int, str] = {}
+    if ids := [part.source for part in parts if isinstance(part.source, int)]:
+        rows = view.snapshot.items(np.array(ids, np.int64), ["path"])
+        paths = dict(zip(ids, rows["path"].to_pylist(), strict=True))
     answers, named = [], []
     for at, (part, sent, stored) in enumerate(zip(parts, asked.request.parts, asked.uploads, strict=True)):
         kind = part.modality or Modality.TEXT

@@ -93,10 +93,12 @@ class Uploads:
     def sweep(self, room: int = 0) -> None:
         """Delete what has expired, and what stands in the way of `room` more bytes."""
         limits, now = self._settings, time.monotonic()
-        for stored in sorted(self._stored.values(), key=lambda each: each.used):
-            is_full = len(self._stored) >= limits.uploads or self.size + room > limits.uploads_bytes
+        oldest, size = sorted(self._stored.values(), key=lambda each: each.used), self.size
+        for stored in oldest:
+            is_full = len(self._stored) >= limits.uploads or size + room > limits.uploads_bytes
             if now - stored.used > limits.upload_age_s or (room and is_full):
                 self._drop(stored)
+                size -= stored.bytes
 
     async def tidy(self) -> None:
         """Delete what expires, until cancelled."""

@@ -365,8 +365,8 @@ class Snapshot:
 
 def _records(table: pa.Table) -> list[dict[str, Any]]:
     """`Table.to_pylist`, several times as fast."""
-    columns = [_values(column) for column in table.columns]
-    return [dict(zip(table.column_names, row, strict=True)) for row in zip(*columns, strict=True)]
+    names, columns = table.column_names, [_values(column) for column in table.columns]
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

@@ -37,6 +37,8 @@ def printable(text: str) -> str:
 
 def json_escaped(text: str) -> str:
     """Return JSON with escapes for such characters within its strings; line ends between them are kept."""
+    if text.isascii() and text.isprintable():  # the rule, and a tenth of the time
+        return text
     return _IN_OUTPUT.sub(_json_escape, text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.routing import APIRoute
 from pydantic_core import from_json
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
@@ -21,10 +22,11 @@ from xsearch.serve.contract import (
 )
 from xsearch.serve.inert import JSON, LINES, answer, wants_lines
 from xsearch.serve.problems import Refusal
+from xsearch.serve.security import Direct
 from xsearch.serve.server import Chosen, Server, The
 from xsearch.serve.uploads import chunks
 
-__all__ = ["router"]
+__all__ = ["direct", "router"]
 
 router = APIRouter()
 
@@ -64,6 +66,16 @@ async def search(request: Request, server: The, held: Chosen) -> Response:
     as_lines = wants_lines(request)
     found = await server.search.answer(held, sent, as_lines=as_lines)
     return Response(found, media_type=LINES if as_lines else JSON)
+
+
+def direct(server: Server) -> dict[tuple[str, str], Direct]:
+    """Return `search` as a route that the gate calls; see `Gate`."""
+
+    async def answer(request: Request) -> Response:
+        return await search(request, server, server.shelf.get(request.query_params.get("collection")))
+
+    routes = [route for route in router.routes if isinstance(route, APIRoute) and route.endpoint is search]
+    return {("POST", route.path): (route, answer) for route in routes}
 
 
 async def _of_form(request: Request, server: Server) -> SearchRequest:
