@@ -55,7 +55,7 @@ def test_what_is_not_there_is_said(run, picture, monkeypatch):
     monkeypatch.setattr(Thresholds, "of", lambda fingerprint: Thresholds("", "", 0, scores))
     result = run("locate", "--image", picture, "a dog")
     assert result.stdout == ""
-    assert f"not in {picture}" in result.stderr
+    assert f"not found in {picture}" in result.stderr
     assert json.loads(run("locate", "--image", picture, "a dog", "--json").stdout)["boxes"] == []
 
 

@@ -456,7 +456,7 @@ def test_where_in_a_picture_the_query_is(page: Any) -> None:
 
     page.goto(f"{page.url.replace('q=red', 'p=-1*text:red')}")
     where.click()
-    expect(panel.locator(".located")).to_contain_text("Not in this picture")
+    expect(panel.locator(".located")).to_contain_text("Not found in this picture")
     expect(panel.locator(".marks rect")).to_have_count(0)
     page.goto(re.sub("p=[^&]*&", "", page.url))
     expect(panel.locator("h2").first).to_be_visible()

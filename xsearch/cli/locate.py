@@ -152,4 +152,6 @@ def _print(located: Located, name: str, *, json: bool) -> None:
     cells = [[f"{row['score']:.2f}", *(str(row[side]) for side in list(row)[:4])] for row in rows]
     table.print_table(["score", "left", "top", "right", "bottom"], cells)
     if not rows:
-        output.note(f"not in {name}: the score is {located.score:.2f}, and {located.threshold:.2f} is needed")
+        output.note(
+            f"not found in {name}: the score is {located.score:.2f}, and {located.threshold:.2f} is needed"
+        )
