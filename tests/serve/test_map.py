@@ -6,12 +6,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from starlette.testclient import TestClient
 
 from tests.serve.conftest import Serve, open_fake
 from xsearch.collection import Collection
+from xsearch.serve.facets import between, default_columns, ranges
 from xsearch.serve.maps import Maps
+from xsearch.store import Store
+from xsearch.types import Fingerprint
 
 
 def test_the_filter_of_a_value_selects_its_count(client: TestClient, collection: Collection) -> None:
@@ -29,6 +33,36 @@ def test_the_filter_of_a_value_selects_its_count(client: TestClient, collection:
     assert (filtered["count"], len(filtered["facets"][0]["values"])) == (2, 1)
     for column in ("nothing", "path", "sha256"):
         assert client.get(f"/v1/facets?column={column}").json()["type"] == "urn:xsearch:usage"
+
+
+def test_columns_of_few_values_are_facets_and_many_numbers_a_range(tmp_path: Path) -> None:
+    items = pa.table(
+        {
+            "path": [f"/photos/{at}.jpg" for at in range(60)],
+            "modality": ["image"] * 60,
+            "rating": [at % 5 for at in range(60)],
+            "year": [2000 + at % 20 for at in range(60)],
+            "width_mm": [at / 4 for at in range(60)],
+            "camera": [f"Box {at % 3}" for at in range(60)],
+            "title": [f"Walk {at}" for at in range(60)],
+            "digest": [f"{at % 4:040x}" for at in range(60)],
+            "original": [f"raw/{at % 4}.dng" for at in range(60)],
+            "orientation": [1] * 60,
+        }
+    )
+    store = Store.create(tmp_path / "rated", Fingerprint("tiny", "d1", "p1", 8))
+    with store.writer() as writer:
+        writer.add(items, np.eye(8, dtype=np.float32)[np.arange(60) % 8])
+        writer.commit()
+    snapshot = store.snapshot()
+    assert default_columns(snapshot) == ["kind", "month", "folder", "rating", "year", "camera"]
+    assert ranges(snapshot) == {"width_mm": (0.0, 14.75)}
+    for written, count in (("2..5", 13), ("..5", 21), ("14.5..", 2), ("2..1", 0)):
+        where = between(snapshot, "width_mm", written)
+        assert len(snapshot.select(where)) == count
+    for column, written in (("width_mm", "5"), ("width_mm", "a..b"), ("width_mm", ".."), ("camera", "1..2")):
+        assert between(snapshot, column, written) is None
+    assert between(snapshot, "width_mm", "..inf") is None
 
 
 def test_info_counts_what_has_few_values(client: TestClient, collection: Collection) -> None:

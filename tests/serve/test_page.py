@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import threading
@@ -15,10 +16,12 @@ from PIL import Image
 
 from tests.fakes import DenseFake, FakeBackend
 from tests.serve.conftest import write_media
+from tests.small_files import one_of_each
 from xsearch.collection import Collection
 from xsearch.serve.app import create_app
 from xsearch.serve.run import listen, uvicorn_server
 from xsearch.serve.settings import Settings
+from xsearch.types import Modality
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
 CHROMIUM = Path("/usr/bin/chromium")
@@ -41,7 +44,13 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for at in range(40):
         colour = tuple(np.random.default_rng(at).integers(0, 255, 3).tolist())
         Image.new("RGB", (60 + at, 40), colour).save(folder / f"shade {at:02}.png")
+        (folder / f"shade {at:02}.json").write_text(f'{{"weight_g": {at / 4}}}')
     shutil.copy(folder / "red.png", folder / "red again.png")
+    (folder / "small").mkdir()
+    kinds = one_of_each(folder / "small", np.full((40, 60, 3), 90, np.uint8))
+    for kind, path in kinds.items():
+        if kind not in ("video", "thermal"):
+            path.unlink()
     hostile = folder / f"red {HOSTILE}.png"
     Image.new("RGB", (48, 48), (250, 1, 1)).save(hostile)
     hostile.with_name(f"{hostile.stem}.json").write_text(
@@ -98,8 +107,8 @@ def page(chromium: Any, site: str) -> Iterator[Any]:
 
 
 def is_wrong(message: Any) -> bool:
-    """Whether a line of the console is an error; that a page has a problem to show is none."""
-    is_page = message.location["url"].split("?")[0].endswith("/")
+    """Whether a line of the console is an error; that a page or an upload has a problem to show is none."""
+    is_page = message.location["url"].split("?")[0].endswith(("/", "/v1/uploads"))
     return message.type == "error" and not (is_page and message.text.startswith("Failed to load resource"))
 
 
@@ -217,6 +226,19 @@ def test_filters_sort_and_saved_searches(page: Any) -> None:
     expect(page.locator(".chosen-filters")).to_contain_text("Box 1")
     expect(page.locator("#q")).to_have_value("green")
 
+    page.locator("#where").fill("width > 10")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chosen-filters")).to_contain_text("width > 10")
+    weight = page.locator(".range[data-column=weight_g] input")
+    weight.nth(0).fill("1")
+    weight.nth(1).fill("2,5")
+    page.keyboard.press("Enter")
+    expect(page.locator(".chosen-filters")).to_contain_text("1 … 2.5")
+    expect(page.locator("#q")).to_have_value("green")
+    page.locator(".chosen-filters a").filter(has_text="Box 1").click()
+    expect(tiles(page)).not_to_have_count(0)
+    assert {*names(page)} <= {f"shade {at:02}.png" for at in range(4, 11)}
+
     page.goto("/?q=red&where=nonsense")
     expect(page.get_by_role("alert").filter(has_text="nonsense")).to_be_visible()
 
@@ -253,21 +275,13 @@ VIEWS = {  # name -> address, what is pressed there, and what is shown then
     "recorder": ("/", "[data-do=microphone]", "#recorder .level"),
     "help": ("/", "[data-do=help]", "#help"),
     "missing": ("/?item=99999", "", "#panel .notice"),
-    **{
-        kind: (f"/?kind={kind}", f"#results .{kind} .open", "#panel .near .tile")
-        for kind in ("image", "text", "audio", "depth", "imu")
-    },
+    "range": ("/?q=red&f=weight_g:1..2", "[data-do=filters]", ".facet .range"),
+    **{str(kind): (f"/?kind={kind}", f"#results .{kind} .open", "#panel .near .tile") for kind in Modality},
 }
 
 
-@pytest.mark.parametrize("view", VIEWS)
-def test_every_view_is_accessible_in_both_themes_and_fits_a_phone(page: Any, view: str) -> None:
-    path, pressed, shown = VIEWS[view]
-    page.context.add_init_script(path=str(AXE))
-    page.goto(path)
-    if pressed:
-        page.locator(pressed).first.click()
-    expect(page.locator(shown).first).to_be_visible()
+def check_accessibility(page: Any) -> None:
+    """Fail for what axe-core finds in either theme."""
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         found = page.evaluate(
@@ -278,8 +292,74 @@ def test_every_view_is_accessible_in_both_themes_and_fits_a_phone(page: Any, vie
             (each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found["violations"]
         ]
         assert not listed, theme
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_view_is_accessible_in_both_themes_and_fits_a_phone(page: Any, view: str) -> None:
+    path, pressed, shown = VIEWS[view]
+    page.context.add_init_script(path=str(AXE))
+    page.goto(path)
+    if pressed:
+        page.locator(pressed).first.click()
+    expect(page.locator(shown).first).to_be_visible()
+    check_accessibility(page)
     page.set_viewport_size({"width": 390, "height": 844})
     assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+def test_what_comes_and_goes_is_accessible(page: Any) -> None:
+    """An ingest, a server that is gone, and the zones while something is dragged."""
+    page.context.add_init_script(path=str(AXE))
+    page.add_init_script(
+        """window.EventSource = class extends EventTarget {
+            static CONNECTING = 0;
+            readyState = 0;
+            constructor() { super(); window.events = this; }
+            close() {}
+        };"""
+    )
+    page.goto("/?q=red")
+    line = page.locator("#ingest")
+    state = {"collection": "photos", "generation": 1, "items": 7, "writer": None}
+    tell = "data => events.dispatchEvent(new MessageEvent('state', { data }))"
+    for now, text in (
+        (state | {"writer": {"pid": 1, "host": "a", "since": "b"}}, "Ingesting"),
+        (state | {"generation": 2}, "has changed"),
+    ):
+        page.evaluate(tell, json.dumps(now))
+        expect(line).to_contain_text(text)
+        check_accessibility(page)
+    line.get_by_role("link").click()
+    expect(line).to_be_hidden()
+    expect(page.locator("body.busy")).to_have_count(0)
+    page.evaluate("() => events.dispatchEvent(new Event('error'))")
+    expect(line).to_contain_text("does not answer")
+    check_accessibility(page)
+
+    page.evaluate("""() => {
+        const data = new DataTransfer();
+        data.items.add(new File(["x"], "x.png"));
+        document.body.dispatchEvent(new DragEvent("dragenter", { dataTransfer: data, bubbles: true }));
+    }""")
+    expect(page.locator(".zone").first).to_be_visible()
+    check_accessibility(page)
+
+
+def test_a_damaged_file_is_reported_on_the_spot(page: Any, media: Path, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.png"
+    torn.write_bytes((media / "red.png").read_bytes()[:60])
+    page.context.add_init_script(path=str(AXE))
+    page.goto("/")
+    page.locator("#pick").set_input_files([media / "red.png", torn])
+    refused = page.locator(".term.refused")
+    expect(refused).to_contain_text("truncated")
+    expect(page.locator(".term[data-source]")).to_have_count(1)
+    assert page.url.endswith("/")
+    check_accessibility(page)
+    refused.get_by_role("button", name="Go on without it").click()
+    expect(page).to_have_url(re.compile(r"\?p=upload"))
+    expect(page.locator(".term")).to_have_count(1)
+    expect(tiles(page).first).to_contain_text("red")
 
 
 def test_a_recording_a_photo_and_the_clipboard_become_parts(page: Any, media: Path) -> None:
@@ -448,7 +528,7 @@ def test_where_in_a_picture_the_query_is(page: Any) -> None:
     expect(panel.locator("canvas.marks")).to_be_hidden()
     warm.click()
     expect(panel.locator("canvas.marks")).to_be_visible()
-    picture, marks = (panel.locator(each).bounding_box() for each in (".zoom", "svg.marks"))
+    picture, marks = (panel.locator(each).bounding_box() for each in (".zoom img", "svg.marks"))
     assert picture == marks
     where.click()
     expect(panel.locator(".marks")).to_have_count(0)

@@ -35,9 +35,9 @@ def figures(hits: Any) -> list[dict[str, Any]]:
     return [{name: row[name] for name in FIGURES} for row in rows]
 
 
-def picture(colour: tuple[int, int, int], size: tuple[int, int] = (20, 10)) -> bytes:
+def picture(colour: tuple[int, int, int], size: tuple[int, int] = (20, 10), format: str = "PNG") -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", size, colour).save(file, "PNG")
+    Image.new("RGB", size, colour).save(file, format)
     return file.getvalue()
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import socket
 import time
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -216,17 +218,28 @@ def test_slow_clients_are_hung_up_on(live: Live, collection: Collection) -> None
 
 def test_what_is_no_http_is_refused(live: Live, collection: Collection) -> None:
     port = live(collection).state.server.settings.port
-    assert raw(port, b"\x16\x03\x01hello\r\n\r\n")[0].startswith(b"HTTP/1.1 400")
-    assert raw(port, b"GET / HTTP/1.1\r\n\r\n")[0].startswith(b"HTTP/1.1 400")  # no Host
+    for request in (b"\x16\x03\x01hello\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"):  # no Host
+        head, _, body = raw(port, request)[0].partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"content-type: application/problem+json" in head.lower()
+        assert b"x-content-type-options: nosniff" in head.lower()
+        assert json.loads(body)["type"] == "urn:xsearch:invalid-request"
     long = b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * (1 << 20)
     assert raw(port, long)[0][:12] in (b"HTTP/1.1 400", b"HTTP/1.1 431", b"")
 
 
+def silence(samples: int) -> bytes:
+    with io.BytesIO() as file, wave.open(file, "wb") as sound:
+        sound.setparams((1, 2, 44_100, samples, "NONE", ""))
+        sound.writeframes(bytes(2 * samples))
+        return file.getvalue()
+
+
 def test_a_client_that_does_not_read_is_hung_up_on(live: Live, collection: Collection) -> None:
     port = live(collection, stall_s=1.0).state.server.settings.port
-    content = b"red \n" * (3 << 20)
+    content = silence(7 << 20)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", "/v1/uploads?name=a.txt&kind=text", content)
+    connection.request("POST", "/v1/uploads?name=a.wav", content)
     id = json.loads(connection.getresponse().read())["id"]
     connection.request("GET", f"/v1/uploads/{id}/media")
     assert len(connection.getresponse().read()) == len(content)
@@ -247,6 +260,32 @@ def test_what_is_received_at_once_is_bounded(live: Live, collection: Collection)
         assert third[0].startswith(b"HTTP/1.1 503")
         first.sendall(b"x" * 100_000)
         assert first.recv(12) != b"HTTP/1.1 503"
+
+
+@pytest.mark.parametrize("bound", ["streams", "requests"])
+def test_streams_of_events_and_requests_are_bounded(live: Live, collection: Collection, bound: str) -> None:
+    port = live(collection, **{bound: 1}).state.server.settings.port
+    request = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as stream:
+        stream.sendall(request)
+        assert stream.recv(12) == b"HTTP/1.1 200"
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.request("GET", "/v1/events" if bound == "streams" else "/healthz")
+        refused = connection.getresponse()
+        assert (refused.status, refused.headers["content-type"]) == (503, "application/problem+json")
+        assert json.loads(refused.read())["type"] == "urn:xsearch:busy"
+        connection.close()
+    until = time.monotonic() + 30
+    while not first(port, request).startswith(b"HTTP/1.1 200"):  # until the server notices
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def first(port: int, request: bytes) -> bytes:
+    """Return the beginning of an answer."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(request)
+        return connection.recv(12)
 
 
 def test_the_metrics_do_not_grow_with_what_clients_invent(client: TestClient) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from io import BytesIO
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
+import soundfile
 from starlette.testclient import TestClient
 
 from tests.odd_files import write_odd_files
@@ -80,17 +83,34 @@ def test_what_is_no_media_is_refused(client: TestClient, name: str, content: byt
     assert not list(folder_of(client).iterdir())
 
 
-def test_damaged_media_are_reported_by_their_name(client: TestClient) -> None:
-    content = picture((1, 2, 3), (200, 200))[:80]
-    sent = client.post("/v1/uploads?name=broken.png", content=content)
-    assert sent.status_code == 201, sent.text  # it is decoded when it is used
+def wave(seconds: float) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, np.sin(np.arange(int(8000 * seconds)) * 0.1), 8000, format="WAV")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("broken.png", picture((1, 2, 3), (200, 200))[:80]),
+        ("broken.jpg", picture((1, 2, 3), (200, 200), "JPEG")[:700]),
+        ("broken.wav", wave(1)[:44]),
+        ("broken.csv", b"time_s,accel_x,accel_y,accel_z,gyro_x,gyro_y,gyro_z\n0,1,2\n"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_damaged_media_are_not_kept(client: TestClient, name: str, content: bytes) -> None:
     for response in (
-        client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]}),
-        client.get(sent.json()["preview"]),
+        client.post(f"/v1/uploads?name={name}", content=content),
+        client.post("/v1/search", files={"part": (name, content)}),
     ):
-        assert (response.status_code, response.json()["type"]) == (422, "urn:xsearch:unreadable-media")
-        assert "xsearch-scratch" not in response.text
-    assert "broken.png" in client.post("/v1/search", json={"parts": [{"upload": sent.json()["id"]}]}).text
+        assert response.status_code in (415, 422), response.text
+        problem = response.json()
+        assert problem["type"] in ("urn:xsearch:unreadable-media", "urn:xsearch:unsupported-media")
+        assert problem["detail"].startswith(f"{name}: ")
+        assert "--as" not in problem["detail"]
+    assert not list(folder_of(client).iterdir())
+    assert client.post("/v1/uploads?name=whole.wav", content=wave(1)).status_code == 201
 
 
 def test_forms_have_bounds(client: TestClient) -> None:

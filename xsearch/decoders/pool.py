@@ -18,7 +18,7 @@ from xsearch import media
 from xsearch.decoders import settings
 from xsearch.decoders.process import Job, Process, Trouble
 from xsearch.decoders.wire import End
-from xsearch.decoders.worker import once, samples
+from xsearch.decoders.worker import begins, once, samples
 from xsearch.errors import MediaError, Transient, Unreadable
 from xsearch.system.cores import CORES
 from xsearch.types import MediaFile, Modality, Sample
@@ -113,9 +113,7 @@ class Decoders:
 
     def read(self, file: MediaFile, *, side: int | None = None) -> Iterator[Sample]:
         """Yield the samples of one file. Raises MediaError, also if decoding hangs or crashes."""
-        job = self._reading(file, side or self._side)
-        is_plain = file.modality is Modality.TEXT and file.bytes <= TEXT_BYTES
-        return _here(job) if is_plain else self._values(job)
+        return self._of_file(self._reading(file, side or self._side))
 
     def call(self, function: Callable[..., T], subject: MediaFile | Path, *args: Any) -> T:
         """Return `function(subject, *args)` as a worker computes it. Raises MediaError.
@@ -124,6 +122,11 @@ class Decoders:
         """
         (value,) = self._values(Job(subject, once, (function, subject, *args), QUICK * self._timeout_s))
         return cast(T, value)
+
+    def check(self, file: MediaFile) -> None:
+        """Decode the first sample of a file. Raises MediaError."""
+        for _ in self._of_file(Job(file, once, (begins, file), self._limit_s(file))):
+            pass
 
     def facts(self, file: MediaFile) -> dict[str, Any]:
         """Return `media.facts.facts` of a file; none if a worker fails. Raises Transient."""
@@ -146,9 +149,17 @@ class Decoders:
         return media.identify(path, root=root, kinds=kinds, elsewhere=elsewhere if self._count else None)
 
     def _reading(self, file: MediaFile, side: int | None) -> Job:
+        return Job(file, samples, (file, side, self._with_facts), self._limit_s(file))
+
+    def _limit_s(self, file: MediaFile) -> float:
         is_quick = file.bytes < QUICK_BYTES and file.modality is not Modality.VIDEO
-        timeout_s = self._timeout_s * (QUICK if is_quick else 1)
-        return Job(file, samples, (file, side, self._with_facts), timeout_s)
+        return self._timeout_s * (QUICK if is_quick else 1)
+
+    def _of_file(self, job: Job) -> Iterator[Any]:
+        """Yield what a job for a file sends; a short text is read in this process."""
+        file = cast(MediaFile, job.subject)
+        is_plain = file.modality is Modality.TEXT and file.bytes <= TEXT_BYTES
+        return _here(job) if is_plain else self._values(job)
 
     def _values(self, job: Job, *, is_stream: bool = False) -> Iterator[Any]:
         """Yield what a single job sends."""

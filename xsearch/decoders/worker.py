@@ -20,7 +20,7 @@ from xsearch.system.crop import centre_square
 from xsearch.system.memory import keep_memory
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["once", "samples", "serve"]
+__all__ = ["begins", "once", "samples", "serve"]
 
 
 def serve(descriptor: int, *, is_background: bool) -> None:
@@ -58,6 +58,12 @@ def samples(file: MediaFile, side: int | None, with_facts: bool) -> Iterator[Sam
         yield sample
     if empty:
         raise Unreadable(f"{file.path}: no samples; remove or replace the file")
+
+
+def begins(file: MediaFile) -> bool:
+    """Decode the first sample of a file; return True."""
+    next(samples(file, None, False))
+    return True
 
 
 def once(function: Callable[..., Any], *args: Any) -> Iterator[Any]:

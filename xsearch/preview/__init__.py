@@ -7,6 +7,7 @@ Every function also accepts what `load` accepts. What cannot be read or drawn ra
 without the path, for display in place of the item.
 """
 
+from xsearch.preview.markdown import is_markdown, plain
 from xsearch.preview.marks import marked
 from xsearch.preview.preview import (
     Preview,
@@ -26,9 +27,11 @@ __all__ = [
     "Piece",
     "Preview",
     "check",
+    "is_markdown",
     "legend",
     "load",
     "marked",
+    "plain",
     "playable",
     "plot",
     "sound",

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xsearch.query.answers import answer, search, search_many
     from xsearch.query.calibration import Calibration, calibrate
-    from xsearch.query.embedding import Embedded, Read, embed, read
+    from xsearch.query.embedding import Embedded, Read, check, embed, read
     from xsearch.query.expression import (
         Part,
         Query,
@@ -56,6 +56,7 @@ __all__ = [
     "as_modalities",
     "audio",
     "calibrate",
+    "check",
     "depth",
     "embed",
     "image",
@@ -76,7 +77,7 @@ __all__ = [
 _HOMES = {
     "answers": ("answer", "search", "search_many"),
     "calibration": ("Calibration", "calibrate"),
-    "embedding": ("Embedded", "Read", "embed", "read"),
+    "embedding": ("Embedded", "Read", "check", "embed", "read"),
     "hits": ("Hits",),
     "options": ("Options", "as_modalities"),
     "texts": ("readable",),

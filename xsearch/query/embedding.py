@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.store import Snapshot
 
-__all__ = ["Embedded", "Read", "embed", "read"]
+__all__ = ["Embedded", "Read", "check", "embed", "read"]
 
 BATCH = 16  # samples of a recording that are in memory at once
 CANCELLED = 1e-3  # a sum this short, relative to the sum of its weights, points nowhere: float16 noise
@@ -214,6 +214,14 @@ def read(part: Part) -> list[Sample]:
             return list(part.source)
     with _opened(part, partial(_elsewhere, None), None) as file:
         return list(file.samples())
+
+
+def check(part: Part, file: MediaFile) -> None:
+    """Decode the first sample of the file of a part. Raises MediaError as a search with it would."""
+    try:
+        decoders.shared().check(file)
+    except MediaError as problem:
+        raise _of_query(part, file.path, problem) from problem
 
 
 @contextmanager

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from xsearch.serve.contract import State, Writer
 from xsearch.serve.inert import dumped
@@ -19,10 +21,11 @@ from xsearch.serve.shelf import Held, Shelf
 from xsearch.store.store import HOLDER
 from xsearch.system.durable import read_file
 
-__all__ = ["Events", "state", "writer"]
+__all__ = ["EVENTS", "Events", "Stream", "state", "writer"]
 
 LOG = logging.getLogger("xsearch")
 
+EVENTS = "text/event-stream"
 TICK_S = 1.0
 SILENCE_S = 15.0  # after which a stream sends a comment, so that nothing on the way closes it
 
@@ -89,17 +92,13 @@ class Events:
     async def stream(self) -> AsyncIterator[bytes]:
         """Yield server-sent events: the state of each collection, at first and whenever it has changed."""
         sent: dict[str, State] = {}
-        self.streams += 1
-        try:
-            while not self._is_over:
-                news = [now for name, now in self._states.items() if sent.get(name) != now]
-                for now in news:
-                    sent[now.collection] = now
-                    yield b"event: state\ndata: " + dumped(now) + b"\n\n"
-                if not news and not await self._waited():
-                    yield b": \n\n"
-        finally:
-            self.streams -= 1
+        while not self._is_over:
+            news = [now for name, now in self._states.items() if sent.get(name) != now]
+            for now in news:
+                sent[now.collection] = now
+                yield b"event: state\ndata: " + dumped(now) + b"\n\n"
+            if not news and not await self._waited():
+                yield b": \n\n"
 
     async def _waited(self) -> bool:
         """Wait for a change; return whether there was one within SILENCE_S."""
@@ -109,3 +108,18 @@ class Events:
         except TimeoutError:
             return False
         return True
+
+
+class Stream(StreamingResponse):
+    """A response of events, which is one of the streams from now to its end."""
+
+    def __init__(self, events: Events) -> None:
+        super().__init__(events.stream(), media_type=EVENTS)
+        self._events = events
+        events.streams += 1
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._events.streams -= 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from os.path import commonpath
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +25,14 @@ from xsearch.types import Modality
 if TYPE_CHECKING:
     from xsearch.store import Snapshot
 
-__all__ = ["counted", "default_columns", "facets"]
+__all__ = ["between", "counted", "default_columns", "facets", "ranges"]
 
 FEW = 100  # different values of a column that is a facet without being asked for
-MOST_COLUMNS = 12
+FEW_NUMBERS = 20  # of a column of numbers; more are chosen by a range
+UNIQUE = 8  # different values, above which a column that has another one for each file is no facet
+MOST_COLUMNS = 16
+IDENTIFIER = re.compile(r"[0-9a-f-]{16,}|.*[/\\].*\.\w{1,5}", re.IGNORECASE | re.DOTALL)  # a hash, a path
+STORAGE = {"orientation"}  # how a file is stored, which nobody looks for
 NO_FACETS = {"path", "sha256", "text", "id", "start_s", "end_s", "bytes", "mtime_ns"}
 
 
@@ -53,14 +58,66 @@ def facets(
 def default_columns(snapshot: Snapshot) -> list[str]:
     """Return the columns by which items are counted without being asked: few different values each."""
     columns = ["kind", "month", "folder"]
+    columns += [name for name, values in _facets(snapshot) if len(values) <= _few(values.type)]
+    return columns[:MOST_COLUMNS]
+
+
+def ranges(snapshot: Snapshot) -> dict[str, tuple[float, float]]:
+    """Return the columns of many different numbers, with the least and the greatest of them."""
+    columns = dict(_facets(snapshot))
+    many = {
+        name: pc.min_max(values).as_py()
+        for name, values in columns.items()
+        if _is_number(values.type) and len(values) > FEW_NUMBERS
+    }
+    return {name: (ends["min"], ends["max"]) for name, ends in many.items()}
+
+
+def between(snapshot: Snapshot, column: str, written: str) -> str | None:
+    """Return the expression for the numbers of a range such as `100..800`, `100..`; None if it is none."""
+    if column not in snapshot.schema.names or not _is_number(snapshot.schema.field(column).type):
+        return None
+    ends = written.split("..")
+    try:
+        low, high = (float(end) if end else None for end in ends)
+    except ValueError:
+        return None
+    bounds = {">=": low, "<=": high}
+    if not all(math.isfinite(bound) for bound in bounds.values() if bound is not None):
+        return None
+    return (
+        " AND ".join(f"{_named(column)} {sign} {b!r}" for sign, b in bounds.items() if b is not None) or None
+    )
+
+
+def _facets(snapshot: Snapshot) -> Iterator[tuple[str, pa.Array]]:
+    """Yield the columns of users and files that are worth choosing by, with their different values."""
     for field in snapshot.schema:
         kind = field.type.value_type if pa.types.is_list(field.type) else field.type
-        if field.name in ITEM_COLUMNS or not (pa.types.is_string(kind) or pa.types.is_boolean(kind)):
+        is_simple = pa.types.is_string(kind) or pa.types.is_boolean(kind) or _is_number(field.type)
+        if field.name in ITEM_COLUMNS or field.name in STORAGE or not is_simple:
             continue
-        column = snapshot.table([field.name])[field.name]
-        if 0 < len(_flat(column).unique()) <= FEW:
-            columns.append(field.name)
-    return columns[:MOST_COLUMNS]
+        values = _flat(snapshot.table([field.name])[field.name]).unique().drop_null()
+        if len(values) and (_is_number(kind) or not _are_identifiers(snapshot, field.name, values)):
+            yield field.name, values
+
+
+def _are_identifiers(snapshot: Snapshot, column: str, values: pa.Array) -> bool:
+    """Whether the values of a column are hashes or paths, or those of each file are others."""
+    if pa.types.is_string(values.type) and all(map(IDENTIFIER.fullmatch, values[:FEW].to_pylist())):
+        return True
+    if not UNIQUE < len(values) <= FEW:
+        return False
+    table = snapshot.table([column, "path"])
+    return len(values) == len(table.filter(table[column].is_valid())["path"].unique())
+
+
+def _few(kind: pa.DataType) -> int:
+    return FEW_NUMBERS if _is_number(kind) else FEW
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def counted(snapshot: Snapshot, ids: np.ndarray, column: str, most: int) -> Facet:

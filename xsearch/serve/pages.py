@@ -13,6 +13,7 @@ import asyncio
 import math
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from os.path import commonpath
 from typing import Any
 
@@ -73,6 +74,7 @@ async def page(request: Request) -> Response:
         "total": sum(counts.values()),
         "ingest": shlex.join(["xsearch", "ingest", "./media", "-c", str(visit.held.collection.path)]),
         "announce": "",
+        "chosen": _filters(visit),
         "filters_url": visit.address.url("/facets", item=None),
         "level": _level,
     }
@@ -156,7 +158,20 @@ def _facets(visit: Visit) -> list[dict[str, Any]]:
         ids = snapshot.select(where, as_modalities(address.kind or None))
         facet = facets.counted(snapshot, ids, column, VALUES)
         listed.append(_facet(visit, facet))
-    return [facet for facet in listed if facet["choices"]]
+    shown = [facet for facet in listed if facet["choices"]]
+    return shown + [_range(visit, *each) for each in facets.ranges(snapshot).items()]
+
+
+def _range(visit: Visit, column: str, ends: tuple[float, float]) -> dict[str, Any]:
+    """A facet of two numbers that are typed, with the least and the greatest that there are."""
+    chosen = next((value for name, value in visit.address.f if name == column), "")
+    low, _, high = chosen.partition("..")
+    return {
+        "title": _titled(visit, column),
+        "column": column,
+        "ends": [f"{end:.4g}" if isinstance(end, float) else str(end) for end in ends],
+        "chosen": (low, high),
+    }
 
 
 def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
@@ -173,8 +188,25 @@ def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
         for choice in facet.values
         if not root or choice.value != root  # which all are below
     ]
-    title = visit.t.title(f"facet.{facet.column}", facet.column.replace("_", " "))
-    return {"title": title, "choices": choices, "others": facet.others}
+    with suppress(ValueError):  # texts stay in the order of their counts
+        choices.sort(key=lambda choice: float(str(choice["label"])))
+    return {"title": _titled(visit, facet.column), "choices": choices, "others": facet.others}
+
+
+def _titled(visit: Visit, column: str) -> str:
+    return visit.t.title(f"facet.{column}", column.replace("_", " "))
+
+
+def _filters(visit: Visit) -> list[dict[str, str]]:
+    """The facets that are chosen, and the links without them."""
+    return [
+        {
+            "label": value.rpartition("/")[2] if column == "folder" else value.replace("..", " … "),
+            "title": _titled(visit, column),
+            "href": visit.address.toggled("f", (column, value)),
+        }
+        for column, value in visit.address.f
+    ]
 
 
 async def _panel(visit: Visit, id: int) -> dict[str, Any]:
@@ -200,14 +232,14 @@ def _formula(chips: Sequence[Chip], *, always: bool = False) -> str:
 
 def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
     """A problem with what to do about it."""
-    address, actions, detail = visit.address, list[dict[str, str]](), problem.detail
+    address, actions, title, detail = visit.address, list[dict[str, str]](), problem.title, problem.detail
     more: Mapping[str, Any] = problem.model_extra or {}
     actions += [
         {"label": near, "href": address.url(q=near, p=(), item=None)}
         for near in list(more.get("near", ()))[:4]
     ]
     if problem.type.endswith(":unknown-words"):
-        detail = visit.t("problem.words")
+        title, detail = visit.t("problem.unknown"), visit.t("problem.words")
         actions.append({"label": visit.t("problem.anyway"), "href": address.url(anyway=True, item=None)})
     if gone := [chip.term for chip in visit.chips if chip.problem]:
         kept = tuple(term for term in address.p if term not in gone)
@@ -216,7 +248,7 @@ def _explained(visit: Visit, problem: Problem) -> dict[str, Any]:
         actions.append({"label": visit.t("none.reset"), "href": address.url(where="", f=(), item=None)})
     home = Address(collection=address.collection).url()
     actions.append({"label": visit.t("problem.start"), "href": home})
-    return {"title": problem.title, "detail": detail, "actions": actions}
+    return {"title": title, "detail": detail, "actions": actions}
 
 
 def _collections(visit: Visit) -> list[dict[str, str]]:

@@ -57,7 +57,6 @@ def uvicorn_server(app: FastAPI, settings: Settings, started: Callable[[], None]
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=settings.connections,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=ENDING_S,
     )

@@ -181,7 +181,10 @@ class Gate:
             self._metrics.observe("request_seconds", time.perf_counter() - start, method=method, route=route)
 
     def _bound(self, body: _Body, scope: Scope, headers: Headers) -> None:
-        """Limit the body of a request. Raises Refusal if it is too large."""
+        """Limit the body of a request, and how many are answered at once. Raises Refusal."""
+        if len(self._bodies) >= self._settings.requests:
+            detail = "too many requests are being answered; send it again later"
+            raise Refusal(503, "busy", "Busy", detail, headers={**CLOSE, "Retry-After": "5"})
         is_form = headers.get("content-type", "").startswith("multipart/form-data")
         if scope["path"] == "/v1/uploads" or (scope["path"] == "/v1/search" and is_form):
             body.limit = self._settings.upload_bytes + FORM
@@ -287,6 +290,19 @@ class _Patient(H11Protocol):
     def resume_writing(self) -> None:
         self._unread = 0
         super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP as all other requests are refused."""
+        refused = Refusal(400, "invalid-request", "Not HTTP", "the request cannot be read", headers=CLOSE)
+        response = refused.response()
+        headers = [*response.raw_headers, *HEADERS]
+        for event in (
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=bytes(response.body)),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
 
     @property
     def _is_waiting(self) -> bool:

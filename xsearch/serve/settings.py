@@ -40,7 +40,7 @@ class Settings:
     body_s: float = 20.0  # and for its body, besides a second for each `least_rate` bytes
     least_rate: int = 64 << 10
     stall_s: float = 60.0  # in which a client has to read some of an answer
-    connections: int = 512
+    requests: int = 512  # that are answered at once
     streams: int = 64  # of events
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from itertools import chain
 
 from markupsafe import Markup, escape
 
+from xsearch import preview
 from xsearch.gallery import CAPTIONS, formatted
 from xsearch.serve.contract import Hit, Item, ItemDetail
 from xsearch.serve.texts import Texts
@@ -20,11 +21,13 @@ __all__ = [
     "box",
     "caption",
     "clock",
+    "doubled",
     "facts",
     "figure",
     "fragment",
     "length",
     "marked",
+    "prose",
     "ratio",
     "scores",
     "timeline",
@@ -37,6 +40,7 @@ RATIOS = {
     Modality.IMU: 4 / 3,
 }  # width to height of what has no pixels
 UNKNOWN = 4 / 3
+SMALL = 400  # pixels
 NARROW, WIDE = 0.56, 2.4  # beyond, a tile shows the middle
 TIMELINE = 1000  # units of width
 ELSEWHERE = {"width", "height", "bytes", "mime", "mtime_ns", "sha256", "duration_s", "unknown_share"}
@@ -85,6 +89,20 @@ def caption(item: Item) -> str:
     """Return what its metadata call an item, else the name of its file."""
     stated = (formatted(item.extra[name]) for name in chain(*CAPTIONS) if name in item.extra)
     return item.name if item.modality is Modality.TEXT else next(filter(None, stated), item.name)
+
+
+def prose(item: Item) -> str:
+    """Return the text of an item to be read in a few lines: of Markdown without its marks."""
+    text = item.text or item.name
+    return preview.plain(text) if preview.is_markdown(item.path) else text
+
+
+def doubled(item: Item) -> tuple[int, int] | None:
+    """Return twice the size of a picture that is no larger than SMALL, which a larger view would blur."""
+    width, height = item.extra.get("width") or SMALL + 1, item.extra.get("height") or SMALL + 1
+    return (
+        (2 * width, 2 * height) if item.modality is Modality.IMAGE and max(width, height) <= SMALL else None
+    )
 
 
 def length(item: Item) -> str:

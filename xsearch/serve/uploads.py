@@ -1,7 +1,7 @@
 """Files that clients bring, to be parts of queries: kept for a while, in a folder that ends with the server.
 
 An upload is known by a digest of its content and kind: who brings it again gets the same id. Its name says
-what kind it is and is shown; nothing is ever read by name.
+what kind it is and is shown; nothing is ever read by name. One that cannot be decoded is not kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from uuid import uuid4
 from anyio import to_thread
 from starlette.datastructures import UploadFile
 
-from xsearch import decoders
+from xsearch import decoders, query
 from xsearch.errors import XsearchError
 from xsearch.serve import contract
 from xsearch.serve.problems import Refusal, without_paths
@@ -142,9 +142,11 @@ class Uploads:
         rules = [(kind, "*")] if kind else ()
         try:
             file: MediaFile = decoders.identify(path, kinds=rules)
+            id = sha256(f"{file.modality}\0{digest}".encode()).hexdigest()[:32]
+            if id not in self._stored:
+                query.check(query.Part(file.modality, path), file)
         except XsearchError as problem:
             raise without_paths(problem, {path: name}) from problem
-        id = sha256(f"{file.modality}\0{digest}".encode()).hexdigest()[:32]
         self.sweep(size)
         with self._lock:
             if (known := self._stored.get(id)) is not None:

@@ -142,7 +142,7 @@ def templates() -> Environment:
     environment = Environment(
         loader=PackageLoader("xsearch.serve"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    shown = ("box", "caption", "clock", "fragment", "length", "ratio", "window")
+    shown = ("box", "caption", "clock", "doubled", "fragment", "length", "prose", "ratio", "window")
     environment.globals |= {name: getattr(tiles, name) for name in shown} | {"linked": linked}
     return environment
 
@@ -168,6 +168,8 @@ def joined(held: Held, chosen: Iterable[tuple[str, str]], where: str) -> str | N
 
 def _selecting(snapshot: Snapshot, column: str, value: str) -> str:
     """Return the expression for the items with this value."""
+    if (within := facets.between(snapshot, column, value)) is not None:
+        return within
     choices = facets.counted(snapshot, snapshot.ids, column, len(snapshot)).values
     return next((choice.where for choice in choices if choice.value == value), "FALSE")
 

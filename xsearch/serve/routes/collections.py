@@ -9,6 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from xsearch.serve import contract
 from xsearch.serve.contract import MAX_WHERE, PositionRequest
+from xsearch.serve.events import EVENTS, Stream
 from xsearch.serve.facets import facets
 from xsearch.serve.inert import answer
 from xsearch.serve.info import info
@@ -24,7 +25,6 @@ router = APIRouter()
 
 Kinds = Annotated[list[Modality] | None, Query()]
 Where = Annotated[str | None, Query(max_length=MAX_WHERE)]
-EVENTS = "text/event-stream"
 
 
 @router.get("/v1/info", response_model=contract.Info)
@@ -82,4 +82,4 @@ async def get_events(server: The) -> Response:
     if server.events.streams >= server.settings.streams:
         busy = "too many pages are open; close some"
         raise Refusal(503, "busy", "Busy", busy, headers={"Retry-After": "30"})
-    return StreamingResponse(server.events.stream(), media_type=EVENTS)
+    return Stream(server.events)

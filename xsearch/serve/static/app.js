@@ -2,6 +2,7 @@
 import * as bar from "./bar.js";
 import * as cut from "./cut.js";
 import * as drop from "./drop.js";
+import * as filters from "./filters.js";
 import * as grid from "./grid.js";
 import * as ingest from "./ingest.js";
 import * as keyboard from "./keyboard.js";
@@ -58,7 +59,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-for (const module of [bar, cut, drop, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
+for (const module of [bar, cut, drop, filters, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
   module.start();
 }
 keyboard.start(actions);

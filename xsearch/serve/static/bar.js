@@ -1,6 +1,7 @@
 // The search bar: a text, and chips for the other parts of the query.
 import { address, link, term } from "./address.js";
 import { go } from "./navigation.js";
+import { t } from "./texts.js";
 
 const bar = () => document.getElementById("bar");
 const q = () => document.getElementById("q");
@@ -54,10 +55,28 @@ export function pending(name) {
   chip.className = "term busy";
   const label = document.createElement("span");
   label.className = "label";
-  label.append(Object.assign(document.createElement("b"), { textContent: name }));
+  label.append(Object.assign(document.createElement("b"), { textContent: name, dir: "auto" }));
   chip.append(label);
   bar().querySelector(".terms").append(chip);
   return chip;
+}
+
+/** Make a chip the part that its file has become. */
+export function accept(chip, source, weight) {
+  chip.classList.remove("busy");
+  Object.assign(chip.dataset, { source, weight, label: chip.textContent });
+}
+
+/** Let a chip say why its file cannot be used, and offer to go on without it. */
+export function refuse(chip, why) {
+  chip.className = "term gone refused";
+  const label = chip.querySelector(".label");
+  label.append(Object.assign(document.createElement("small"), { textContent: why, dir: "auto" }));
+  label.title = why;
+  const without = Object.assign(document.createElement("button"), { type: "button", textContent: t("bar.without") });
+  without.className = "without";
+  without.dataset.do = "remove";
+  chip.append(without);
 }
 
 export function start() {

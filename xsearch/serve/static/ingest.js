@@ -4,6 +4,7 @@ import { ready, t } from "./texts.js";
 
 const line = document.getElementById("ingest");
 let generation = null;
+let source = null;
 
 function show({ collection, generation: now, items, writer }) {
   if (collection !== line.dataset.collection) return;
@@ -23,8 +24,11 @@ function show({ collection, generation: now, items, writer }) {
   line.append(" ", link);
 }
 
-export function start() {
-  const source = new EventSource("/v1/events");
+/** Follow the events while the page is visible: browsers open few connections, which all pages share. */
+function follow() {
+  source?.close();
+  if (document.hidden) return;
+  source = new EventSource("/v1/events");
   source.addEventListener("state", async ({ data }) => {
     await ready;
     show(JSON.parse(data));
@@ -34,5 +38,9 @@ export function start() {
     line.hidden = false;
     line.textContent = t("problem.offline");
   });
-  addEventListener("pagehide", () => source.close());
+}
+
+export function start() {
+  follow();
+  document.addEventListener("visibilitychange", follow);
 }

@@ -2,6 +2,7 @@
 import { t } from "./texts.js";
 
 const LONG = 1000; // the longer side of the picture, in the units of what is drawn
+const LETTERS = 14; // pixels of the screen
 const WARM = 0.6; // opacity of the hottest places, as in preview.marks
 
 /** An element of SVG that is drawn over the picture. */
@@ -12,16 +13,16 @@ function drawn(name, attributes, ...content) {
   return element;
 }
 
-function boxes(found, width, height) {
+function boxes(found, width, height, letters) {
   const marks = found.flatMap(({ left, top, right, bottom, score }) => {
     const sides = { x: left * width, y: top * height, width: (right - left) * width, height: (bottom - top) * height };
     return [
       drawn("rect", { class: "edge", ...sides }),
       drawn("rect", { class: "ink", ...sides }),
-      drawn("text", { x: sides.x + 10, y: sides.y + 10, "dominant-baseline": "hanging" }, score.toFixed(1)),
+      drawn("text", { x: sides.x + letters / 2, y: sides.y + letters / 2, "dominant-baseline": "hanging" }, score.toFixed(1)),
     ];
   });
-  return drawn("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, ...marks);
+  return drawn("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "font-size": letters, "aria-hidden": "true" }, ...marks);
 }
 
 /** The 256 colours of the page's heat map. */
@@ -68,10 +69,14 @@ async function locate(button) {
   button.disabled = false;
   words.value = summary(located);
   if (!located.boxes) return;
-  const { naturalWidth, naturalHeight } = picture.querySelector("img");
-  const scale = LONG / Math.max(naturalWidth, naturalHeight);
-  const size = [Math.round(naturalWidth * scale), Math.round(naturalHeight * scale)];
-  picture.append(heat(located.heat, ...size), boxes(located.boxes, ...size));
+  const image = picture.querySelector("img");
+  const scale = LONG / Math.max(image.naturalWidth, image.naturalHeight);
+  const size = [image.naturalWidth, image.naturalHeight].map((side) => Math.round(side * scale));
+  const pixel = Math.max(size[0] / image.clientWidth, size[1] / image.clientHeight);
+  for (const marks of [heat(located.heat, ...size), boxes(located.boxes, ...size, LETTERS * pixel)]) {
+    if (picture.matches(".small")) marks.style = `width: ${image.clientWidth}px; height: ${image.clientHeight}px`;
+    picture.append(marks);
+  }
   warm.hidden = false;
   warm.ariaPressed = "false";
   button.ariaPressed = "true";

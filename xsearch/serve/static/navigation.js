@@ -20,7 +20,7 @@ export async function go(url, { replace = false } = {}) {
   const to = new URL(url, location.href);
   if (page(to) !== shown) leave();
   const opened = to.searchParams.has("item") && !address().has("item"); // closing it is going back
-  if (replace) history.replaceState(history.state, "", to);
+  if (replace || to.href === location.href) history.replaceState(history.state, "", to);
   else history.pushState({ opened }, "", to);
   await show({ scroll: !replace });
 }

@@ -1,28 +1,31 @@
 // Files of the visitor as parts of the query: picked, dropped, pasted, recorded.
-import { pending, search } from "./bar.js";
-import { say } from "./message.js";
+import { accept, pending, refuse, search } from "./bar.js";
+import { announce } from "./message.js";
 import { t } from "./texts.js";
 
-/** Send files, and search with all that the server can read. */
+/** Send files, and search with them; where one cannot be used, its chip says why until it is removed. */
 export async function use(files, weight = 1) {
-  const sent = await Promise.all([...files].map((file) => send(file)));
-  const parts = sent.filter(Boolean).map(({ id }) => ({ source: `upload:${id}`, weight }));
-  if (parts.length) await search(...parts);
+  const sent = await Promise.all([...files].map((file) => send(file, pending(file.name), weight)));
+  if (sent.every(Boolean)) await search();
 }
 
-async function send(file) {
-  const chip = pending(file.name);
+async function send(file, chip, weight) {
+  const query = new URLSearchParams({ name: file.name });
+  let detail;
   try {
-    const answer = await fetch(`/v1/uploads?${new URLSearchParams({ name: file.name })}`, { method: "POST", body: file });
+    const answer = await fetch(`/v1/uploads?${query}`, { method: "POST", body: file });
     const content = await answer.json();
-    if (answer.ok) return content;
-    say(t("problem.upload", { name: file.name, detail: content.detail ?? content.title }));
+    if (answer.ok) {
+      accept(chip, `upload:${content.id}`, weight);
+      return true;
+    }
+    detail = (content.detail ?? content.title).replace(`${file.name}: `, "");
   } catch {
-    say(t("problem.offline"));
-  } finally {
-    chip.remove();
+    detail = t("problem.offline");
   }
-  return null;
+  refuse(chip, detail);
+  announce(t("problem.upload", { name: file.name, detail }));
+  return false;
 }
 
 export function start() {
