@@ -45,6 +45,7 @@ async def listing(visit: Visit, offset: int) -> dict[str, Any]:
     times = answer.nearest_expected
     return _listed(visit, shown, offset, has_more) | {
         "name": answer.query.name,
+        "beyond": times is not None,
         "remark": "" if answer.found or times is None else visit.t("none.chance", times=tiles.figure(times)),
         "announce": visit.t(
             "announce.none" if not count else "announce.more" if has_more else "announce", n=count
@@ -93,6 +94,7 @@ def _listed(visit: Visit, shown: Sequence[Fold], offset: int, has_more: bool) ->
     return {
         "hits": [fold.hit for fold in shown],
         "next": f"/more?{query}" if has_more else None,
+        "beyond": False,
         "folds": {id: {"count": count, "href": unfolded} for id, count in counts.items() if count},
         "remark": "",
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -117,6 +118,7 @@ class Visit:
         known = {
             "t": self.t,
             "address": self.address,
+            "no_limit": math.inf,
             "asked": asked,
             "marked": partial(tiles.marked, words=self._words),
             "similar": self._similar,
