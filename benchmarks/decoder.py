@@ -6,8 +6,8 @@
 
 Pictures: scenes of `xsearch.scenes` with the training seed, and the real ones of DATA. They are rendered,
 decoded and embedded once, into OUT/cache. May be interrupted at any time; the same command continues.
-OUT/decoder is the result, a folder for --decoder. 3,600 steps take about an hour on 2 cores with bfloat16; with
-fewer --steps than before, a training that was interrupted ends soon.
+OUT/decoder is the result, a folder for --decoder. 3,600 steps take about an hour on 2 cores with bfloat16.
+With fewer --steps than before, a training that was interrupted ends soon.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xsearch.collection import Collection, open
     from xsearch.errors import XsearchError
     from xsearch.generate import load_decoder
+    from xsearch.locate import Located, Locator
     from xsearch.model import Model, load_model
     from xsearch.query import Hits, Query, audio, depth, image, imu, item, text, thermal, vector, video
     from xsearch.types import Hit, Modality
@@ -28,6 +29,8 @@ __all__ = [
     "Collection",
     "Hit",
     "Hits",
+    "Located",
+    "Locator",
     "Modality",
     "Model",
     "Query",
@@ -55,6 +58,7 @@ _HOMES = {
     "xsearch.collection": ("Collection", "open"),
     "xsearch.errors": ("XsearchError",),
     "xsearch.generate": ("load_decoder",),
+    "xsearch.locate": ("Located", "Locator"),
     "xsearch.model": ("Model", "load_model"),
     "xsearch.types": ("Hit", "Modality"),
 }

@@ -22,6 +22,7 @@ from xsearch.cli import (
     generate,
     index,
     ingest,
+    locate,
     models,
     options,
     output,
@@ -173,6 +174,7 @@ app.command()(ingest.ingest)
 app.command()(query.query)
 app.command()(query.compose)
 app.command()(generate.generate)
+app.command()(locate.locate)
 app.command()(collection.info)
 app.command("ls")(collection.list_items)
 app.command("rm")(collection.remove)

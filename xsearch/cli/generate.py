@@ -19,7 +19,7 @@ from xsearch.cli.query import (
     PlusTerm,
     PlusWords,
     Words,
-    composed,
+    composition,
 )
 from xsearch.errors import NoCollection, UsageError
 from xsearch.types import DEFAULT_COLLECTION
@@ -124,7 +124,7 @@ def generate(
     from xsearch.query import item
 
     params = ctx.params
-    query = sum((item(id) for id in from_item or []), composed(params, folder))
+    query = sum((item(id) for id in from_item or []), composition(params, folder))
     files = _files(out, range(seed, seed + count))
     has_item = any(isinstance(part.source, int) for part in query.parts)
     face = _face(ctx, is_needed=then_search or has_item)

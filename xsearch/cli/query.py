@@ -32,7 +32,7 @@ __all__ = [
     "PlusWords",
     "Words",
     "compose",
-    "composed",
+    "composition",
     "query",
 ]
 
@@ -80,6 +80,7 @@ def query(
     sort: options.SortBy = None,
     exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
+    locate: options.Locate = False,
     json: options.Json = False,
     csv: options.Csv = False,
     keep_formulas: options.KeepFormulas = False,
@@ -146,6 +147,7 @@ def compose(
     sort: options.SortBy = None,
     exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
+    locate: options.Locate = False,
     json: options.Json = False,
     csv: options.Csv = False,
     keep_formulas: options.KeepFormulas = False,
@@ -164,11 +166,14 @@ def compose(
     --plus audio:sea.wav@0.7 --minus cage. item:17 is an item of the collection. Every option may be
     repeated.
     """
-    _answer(composed(ctx.params, folder), ctx.params, is_sum=True)
+    _answer(composition(ctx.params, folder), ctx.params, composed=True)
 
 
-def composed(params: Mapping[str, Any], folder: Path) -> Query:
-    """The sum that the options of `compose` describe. folder: of the collection, for hints."""
+def composition(params: Mapping[str, Any], folder: Path | None) -> Query:
+    """The sum of the terms in the parameters of a command, empty if there are none; see `compose`.
+
+    folder: the collection that has files with names like those that do not exist.
+    """
     from xsearch.query import Query
     from xsearch.query.grammar import parse_term
 
@@ -180,7 +185,7 @@ def composed(params: Mapping[str, Any], folder: Path) -> Query:
     return total
 
 
-def _parsed(term: Term, folder: Path) -> Query:
+def _parsed(term: Term, folder: Path | None) -> Query:
     """The query of one term; a note reports a file whose name is taken as words."""
     from xsearch import query
 
@@ -188,7 +193,8 @@ def _parsed(term: Term, folder: Path) -> Query:
         try:
             return term.weight * query.parse(term.value)
         except UsageError as problem:
-            raise UsageError(f"{problem}{_stored(term.value, folder)}") from None
+            hint = _stored(term.value, folder) if folder else ""
+            raise UsageError(f"{problem}{hint}") from None
     if term.kind == "item":
         return term.weight * query.item(int(term.value))
     if term.kind is Modality.TEXT and os.path.isfile(term.value):  # noqa: PTH113  a text may be long
@@ -208,14 +214,15 @@ def _stored(name: str, folder: Path) -> str:
     return ""
 
 
-def _answer(parsed: Query, params: Mapping[str, Any], *, is_sum: bool = False) -> None:
+def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False) -> None:
     """Search, write the page, and print, as the parameters of the command ask for."""
     form = hits.choose_form(json=params["json"], csv=params["csv"], paths=params["paths"])
     start = time.perf_counter()
     bounds = ("min_cosine", "max_expected")
     names = ("top", "where", "rank", "match", *bounds, "unique", "sort", "exclude_self", "anyway")
     chosen = {name: params[name] for name in names} | {"modality": params["modality"] or None}
-    answer, items, model = served.search(parsed, chosen, params) or _search(parsed, chosen, params)
+    found = None if params["locate"] else served.search(parsed, chosen, params)
+    answer, items, model = found or _search(parsed, chosen, params)
     if params["html"] is not None:
         from xsearch import gallery
 
@@ -225,7 +232,7 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, is_sum: bool = False) -
     LOG.info("searched %d items in %.2f s", items, time.perf_counter() - start)
     if params["match"] is not Match.WORDS:
         _print_notes(answer, model)
-    (hits.print_parts if is_sum else hits.print_query)(answer.query)
+    (hits.print_parts if composed else hits.print_query)(answer.query)
     dated, keep_formulas = params["sort"] is not None, params["keep_formulas"]
     hits.print_hits(answer, form, dated=dated, keep_formulas=keep_formulas)
     if not answer:
@@ -242,6 +249,8 @@ def _search(query: Query, chosen: Mapping[str, Any], params: Mapping[str, Any]) 
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
     answer = collection.search(query, **chosen)
+    if params["locate"]:
+        answer = collection.locate(answer.trusted() if params["trust_paths"] else answer)
     return served.Found(answer, len(collection), collection.snapshot().fingerprint.name)
 
 

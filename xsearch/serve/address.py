@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -116,9 +115,9 @@ class Address:
         return ((Term("text", self.q),) if self.q else ()) + self.p
 
     @property
-    def parts(self) -> str:
-        """All parts as JSON, as a request has them."""
-        return json.dumps([term.part.model_dump(exclude_none=True, mode="json") for term in self.terms])
+    def parts(self) -> list[dict[str, Any]]:
+        """The query, as the bodies of requests have it."""
+        return [term.part.model_dump(exclude_none=True, mode="json") for term in self.terms]
 
     def cut_of(self, kind: str) -> float:
         """The greatest `expected` of this kind that is not beyond the cut."""

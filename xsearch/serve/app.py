@@ -35,6 +35,7 @@ _BODIES = (
     contract.SearchRequest,
     contract.EmbedRequest,
     contract.DrawingRequest,
+    contract.LocateRequest,
     contract.PositionRequest,
     contract.Login,
     contract.Problem,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,6 +45,7 @@ async def listing(visit: Visit, offset: int) -> dict[str, Any]:
     times = answer.nearest_expected
     return _listed(visit, shown, offset, has_more) | {
         "name": answer.query.name,
+        "beyond": times is not None,
         "remark": "" if answer.found or times is None else visit.t("none.chance", times=tiles.figure(times)),
         "announce": visit.t(
             "announce.none" if not count else "announce.more" if has_more else "announce", n=count
@@ -92,6 +94,7 @@ def _listed(visit: Visit, shown: Sequence[Fold], offset: int, has_more: bool) ->
     return {
         "hits": [fold.hit for fold in shown],
         "next": f"/more?{query}" if has_more else None,
+        "beyond": False,
         "folds": {id: {"count": count, "href": unfolded} for id, count in counts.items() if count},
         "remark": "",
     }
@@ -150,4 +153,4 @@ def _map(visit: Visit) -> dict[str, Any]:
     asked = [("modality", str(kind)) for kind in address.kind]
     asked += [("where", where)] if (where := visit.where) else []
     asked += [("collection", address.collection)] if address.collection else []
-    return {"map_url": f"/v1/map?{urlencode(asked)}", "map_parts": address.parts}
+    return {"map_url": f"/v1/map?{urlencode(asked)}", "map_parts": json.dumps(address.parts)}

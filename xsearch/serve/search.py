@@ -87,7 +87,7 @@ class Search:
     async def embed(
         self, held: Held, queries: Sequence[Sequence[Part]], *, anyway: bool = True
     ) -> list[Embedded]:
-        """Return queries as vectors. Raises XsearchError or Refusal."""
+        """Return queries as vectors; see `query.embed`. Raises XsearchError or Refusal."""
         sums, names = [], dict[Path, str]()
         for parts in queries:
             uploads, read, _ = await self._parts(held, parts)
