@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.fakes import FakeBackend
+from tests.fakes import DenseFake, FakeBackend
 from tests.serve.conftest import write_media
 from tests.small_files import one_of_each
 from xsearch.collection import Collection
@@ -64,7 +64,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def site(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server on these media."""
     folder = tmp_path_factory.mktemp("site")
-    collection = Collection.create(folder / "photos", backend=FakeBackend())
+    collection = Collection.create(folder / "photos", backend=DenseFake())
     report = collection.ingest(media)
     assert not report.skipped
     empty = Collection.create(folder / "empty", backend=FakeBackend())
@@ -515,3 +515,30 @@ def test_everything_by_keyboard(page: Any) -> None:
     expect(page.locator("#map canvas")).to_be_visible()
     page.keyboard.press("t")
     expect(page.locator("html")).to_have_attribute("data-theme", re.compile("light|dark"))
+
+
+def test_where_in_a_picture_the_query_is(page: Any) -> None:
+    page.goto("/?q=red&kind=image")
+    tiles(page).filter(has_text="red again.png").locator(".open").click()
+    panel = page.locator("#panel")
+    where, warm = (panel.locator(f"[data-do={name}]") for name in ("locate", "heat"))
+    expect(warm).to_be_hidden()
+    where.click()
+    expect(panel.locator(".located")).to_contain_text("place, score")
+    expect(panel.locator(".marks .ink")).to_be_visible()
+    expect(panel.locator("canvas.marks")).to_be_hidden()
+    warm.click()
+    expect(panel.locator("canvas.marks")).to_be_visible()
+    picture, marks = (panel.locator(each).bounding_box() for each in (".zoom img", "svg.marks"))
+    assert picture == marks
+    where.click()
+    expect(panel.locator(".marks")).to_have_count(0)
+    expect(warm).to_be_hidden()
+
+    page.goto(f"{page.url.replace('q=red', 'p=-1*text:red')}")
+    where.click()
+    expect(panel.locator(".located")).to_contain_text("Not found in this picture")
+    expect(panel.locator(".marks rect")).to_have_count(0)
+    page.goto(re.sub("p=[^&]*&", "", page.url))
+    expect(panel.locator("h2").first).to_be_visible()
+    expect(where).to_have_count(0)  # without a query

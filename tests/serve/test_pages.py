@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +52,14 @@ def test_every_page_is_rendered_and_has_nothing_inline(client: TestClient, path:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", answer.text)
     assert "'unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_the_collections_are_listed_with_their_sizes(
+    serve: Serve, collection: Collection, tmp_path: Path
+) -> None:
+    html = serve(collection, Collection.create(tmp_path / "other", backend=FakeBackend())).get("/").text
+    listed = re.findall(r"<a [^>]*>(\w+) <small>([^<]*)</small></a>", html)
+    assert listed == [("photos", str(len(collection))), ("other", "0")]
 
 
 @pytest.mark.parametrize(

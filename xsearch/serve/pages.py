@@ -261,7 +261,7 @@ def _collections(visit: Visit) -> list[dict[str, str]]:
     return [
         {
             "name": held.name,
-            "items": f"{len(held.collection.snapshot()):,}",
+            "count": f"{len(held.collection.snapshot()):,}",
             "href": Address(collection="" if held is visit.server.shelf.first else held.name).url(),
         }
         for held in visit.server.shelf

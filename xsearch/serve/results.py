@@ -153,5 +153,4 @@ def _map(visit: Visit) -> dict[str, Any]:
     asked = [("modality", str(kind)) for kind in address.kind]
     asked += [("where", where)] if (where := visit.where) else []
     asked += [("collection", address.collection)] if address.collection else []
-    parts = [term.part.model_dump(exclude_none=True, mode="json") for term in address.terms]
-    return {"map_url": f"/v1/map?{urlencode(asked)}", "map_parts": json.dumps(parts)}
+    return {"map_url": f"/v1/map?{urlencode(asked)}", "map_parts": json.dumps(address.parts)}
