@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tests.serve.conftest import Serve
 from xsearch.collection import Collection
 from xsearch.serve.contract import Hit
 from xsearch.serve.folds import folded
+from xsearch.serve.results import _remark
 from xsearch.types import Modality
 
 
@@ -170,3 +172,20 @@ def test_folds_count_what_is_left_out(collection: Collection, find: Callable[...
         )
     ]
     assert [(fold.hit.rank, fold.count) for fold in folded(hits, snapshot)] == [(0, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("found", "times", "by_chance", "expected"),
+    [
+        (True, 0.2, [False], None),
+        (False, None, [], None),
+        (False, 5.0, [True, True], "none.like"),
+        (False, 5.0, [True, False], "none.perhaps"),  # near for its kind, but there are seven
+    ],
+)
+def test_nothing_like_it_is_said_of_tiles_that_are_dimmed(
+    found: bool, times: float | None, by_chance: list[bool], expected: str | None
+) -> None:
+    answer = Mock(found=found, nearest_expected=times, hits=[Mock(by_chance=each) for each in by_chance])
+    remark = _remark(Mock(t=lambda name, **values: name), answer)
+    assert (remark and remark[0]) == expected
