@@ -306,7 +306,7 @@ def test_every_view_is_accessible_in_both_themes_and_fits_a_phone(page: Any, vie
     expect(page.locator(shown).first).to_be_visible()
     check_accessibility(page)
     page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+    page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth", timeout=PATIENCE_MS)
 
 
 def test_what_comes_and_goes_is_accessible(page: Any) -> None:

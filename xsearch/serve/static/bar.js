@@ -19,8 +19,13 @@ export function search(...added) {
   if (text) parameters.set("q", text);
   const parts = [...chips(), ...added].map(({ source, weight }) => term(source, weight));
   for (const part of new Set(parts)) parameters.append("p", part);
-  const going = go(link(parameters)); // which keeps the page that is left, without them
-  for (const chip of bar().querySelectorAll(".term[data-new]:not(.busy)")) delete chip.dataset.new;
+  return ask(parameters);
+}
+
+/** Go to a query with all parts of the bar. */
+function ask(parameters) {
+  const going = go(link(parameters)); // which keeps the page that is left without the new ones
+  for (const chip of bar().querySelectorAll(".term[data-new][data-source]")) delete chip.dataset.new;
   return going;
 }
 
@@ -29,7 +34,7 @@ function reweigh() {
   const parameters = address();
   parameters.delete("p");
   for (const { source, weight } of chips()) parameters.append("p", term(source, weight));
-  return go(link(parameters));
+  return ask(parameters);
 }
 
 /** Take what is typed as a part of its own. */
