@@ -33,6 +33,7 @@ from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.evaluate import embed_scenes
 from xsearch.generate import DecoderConfig, Network, TrainedDecoder
 from xsearch.generate.training import Plan, train_decoder
+from xsearch.media.image.pillow import opened
 from xsearch.media.imu import WINDOW_S
 from xsearch.query import Query
 from xsearch.scenes import PLACES, SUBJECTS, Scene, picture, sample
@@ -66,7 +67,7 @@ def rendered(some: Sequence[Scene], backend: ImageBindBackend, side: int) -> tup
 
 
 def decoded(jpegs: Sequence[bytes], backend: ImageBindBackend, side: int) -> tuple[Pixels, np.ndarray]:
-    return squares([Image.open(io.BytesIO(jpeg)).convert("RGB") for jpeg in jpegs], backend, side)
+    return squares([opened(io.BytesIO(jpeg), "JPEG").convert("RGB") for jpeg in jpegs], backend, side)
 
 
 def squares(

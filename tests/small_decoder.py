@@ -7,7 +7,8 @@ import torch
 from xsearch.generate import DecoderConfig, Network, TrainedDecoder
 from xsearch.types import Modality
 
-SMALL = {"side": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2, "tokens": 2, "steps": 4}
+SMALL = {"side": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2, "tokens": 2}
+SMALL |= {"steps": 4, "candidates": 1}
 
 
 def random_decoder(fingerprint, **sizes) -> TrainedDecoder:

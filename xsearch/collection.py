@@ -323,7 +323,7 @@ class Collection:
         (embedded,) = embed(parse_each([query]), backend, snapshot=view.snapshot, anyway=anyway)
         if decoder is None or isinstance(decoder, str | Path):
             decoder = load_decoder(decoder, device=self._options["device"])
-        return draw(embedded, decoder, backend.fingerprint, nearest=nearest_in(view), **settings)
+        return draw(embedded, decoder, backend, nearest=nearest_in(view), **settings)
 
     def locate(self, hits: Hits, *, false_alarms: float = FALSE_ALARMS) -> Hits:
         """The same hits with boxes: where in each picture the query is; see `xsearch.Locator.locate`.

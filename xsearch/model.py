@@ -77,4 +77,4 @@ class Model:
         (embedded,) = embed(parse_each([query]), self.backend, anyway=anyway)
         if decoder is None or isinstance(decoder, str | Path):
             decoder = load_decoder(decoder, device=self.backend.capabilities().device)
-        return draw(embedded, decoder, self.backend.fingerprint, **settings)
+        return draw(embedded, decoder, self.backend, **settings)

@@ -11,7 +11,7 @@ import xsearch
 from tests.fakes import FakeBackend
 from tests.small_decoder import with_crossings
 from xsearch.errors import ModelError, UnknownWords, UsageError
-from xsearch.generate import BUNDLED, Crossing, load_decoder
+from xsearch.generate import BUNDLED, Crossing, TrainedDecoder, candidate_seeds, load_decoder
 from xsearch.types import Modality
 
 RED = np.full((8, 8, 3), [255, 0, 0], np.uint8)
@@ -66,6 +66,37 @@ def test_a_picture_is_handed_over_before_the_next_is_drawn(model, decoder):
     assert [each.seed for each in handed] == [1, 2]
 
 
+def test_the_candidate_is_kept_whose_embedding_is_nearest(model, decoder):
+    ticks = []
+    settings = {"decoder": decoder, "count": 2, "seed": 5, "steps": 3}
+    kept = model.generate("red", candidates=4, progress=lambda *at: ticks.append(at), **settings)
+    for number, each in enumerate(kept):
+        seeds = candidate_seeds(5 + number, 4)
+        alone = [model.generate("red", decoder=decoder, seed=seed, steps=3)[0] for seed in seeds]
+        cosines = model.embed([xsearch.image(one.picture) for one in alone]) @ each.query.vector
+        close = np.asarray(alone[cosines.argmax()].picture).astype(int)
+        assert np.abs(close - np.asarray(each.picture)).max() <= 1  # sums in another order
+        assert (each.seed, each.about["candidates"]) == (5 + number, 4)
+    assert candidate_seeds(5, 4)[0] == 5
+    assert ticks[-1] == (24, 24)
+
+
+def test_a_filtered_candidate_is_kept_only_if_all_are(model, decoder):
+    class Filtering(TrainedDecoder):
+        filtered = (True, False, True)
+
+        def draw(self, *args, **options):
+            sketches = super().draw(*args, **options)
+            return [(one, is_so) for (one, _), is_so in zip(sketches, self.filtered, strict=True)]
+
+    filtering = Filtering(decoder.network, "filtering")
+    (drawn,) = model.generate("red", decoder=filtering, candidates=3)
+    assert not drawn.is_filtered
+    filtering.filtered = (True, True, True)
+    (drawn,) = model.generate("red", decoder=filtering, candidates=3)
+    assert drawn.is_filtered
+
+
 def test_a_size_is_that_of_the_picture(model, decoder):
     (drawn,) = model.generate("red", decoder=decoder, size=40)
     assert drawn.picture.size == (40, 40)
@@ -88,6 +119,7 @@ def test_a_file_states_what_was_drawn(model, decoder, tmp_path):
         "seed": 3,
         "steps": 4,
         "guidance": 1.5,
+        "candidates": 1,
         "decoder": "random",
         "model": "fake",
         "model_digest": "fake-0.5",
@@ -96,7 +128,15 @@ def test_a_file_states_what_was_drawn(model, decoder, tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"count": 0}, {"seed": -1}, {"steps": 0}, {"guidance": -1.0}, {"guidance": float("nan")}, {"size": 1}],
+    [
+        {"count": 0},
+        {"candidates": 0},
+        {"seed": -1},
+        {"steps": 0},
+        {"guidance": -1.0},
+        {"guidance": float("nan")},
+        {"size": 1},
+    ],
 )
 def test_a_setting_out_of_range_is_named(model, decoder, settings):
     with pytest.raises(UsageError, match=f"{next(iter(settings))}: expected"):

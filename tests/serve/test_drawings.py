@@ -36,7 +36,7 @@ def decoder() -> TrainedDecoder:
 class SlowDecoder:
     """Ticks its second step when it may; fails for one seed."""
 
-    name, steps, guidance = "slow", 2, 1.0
+    name, steps, guidance, candidates = "slow", 2, 1.0, 1
 
     def __init__(self) -> None:
         self.go = Event()
@@ -46,7 +46,8 @@ class SlowDecoder:
     def check(self, fingerprint: Any) -> None:
         pass
 
-    def draw(self, query: Any, seed: int, *, tick: Callable[[int], Any], **options: Any) -> Any:
+    def draw(self, query: Any, seeds: list[int], *, tick: Callable[[int], Any], **options: Any) -> Any:
+        (seed,) = seeds
         self.begun.append(seed)
         tick(1)
         assert self.go.wait(60)
@@ -54,7 +55,7 @@ class SlowDecoder:
         self.ended.append(seed)
         if seed == 13:
             raise RuntimeError("out of ink")
-        return Image.new("RGB", (8, 8)), False
+        return [(Image.new("RGB", (8, 8)), False)]
 
 
 @pytest.fixture

@@ -77,6 +77,16 @@ def generate(
         float | None,
         typer.Option("--guidance", min=0, metavar="X", help="1: none; more is clearer and less varied."),
     ] = None,
+    candidates: Annotated[
+        int | None,
+        typer.Option(
+            "--candidates",
+            min=1,
+            max=64,
+            metavar="N",
+            help="Drawn for each picture; that which is nearest to the query is kept.",
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option("--size", min=8, max=4096, metavar="N", help="Pixels of the side; bundled: resampled."),
@@ -130,7 +140,8 @@ def generate(
     face = _face(ctx, is_needed=then_search or has_item)
     artist = load_decoder(decoder, ip_adapter=ip_adapter, norm=norm, device=device)
     start = time.perf_counter()
-    settings = {"count": count, "seed": seed, "steps": steps, "guidance": guidance, "size": size}
+    names = ("count", "seed", "steps", "guidance", "candidates", "size")
+    settings = {name: params[name] for name in names}
 
     def save(each: Drawn) -> None:
         each.save(files[each.seed - seed])

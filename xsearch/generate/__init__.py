@@ -9,7 +9,7 @@ drawing     from a query to pictures            training    of a decoder
 from xsearch.generate.config import Crossing, DecoderConfig
 from xsearch.generate.crossing import NEIGHBOURS, Nearest, cross, nearest_in
 from xsearch.generate.decoder import TrainedDecoder
-from xsearch.generate.drawing import BUNDLED, Decoder, Drawn, draw, load_decoder
+from xsearch.generate.drawing import BUNDLED, Decoder, Drawn, candidate_seeds, draw, load_decoder
 from xsearch.generate.network import Network
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Nearest",
     "Network",
     "TrainedDecoder",
+    "candidate_seeds",
     "cross",
     "draw",
     "load_decoder",

@@ -10,10 +10,11 @@ from pydantic.dataclasses import dataclass
 
 from xsearch.types import Modality
 
-__all__ = ["MAX_NOISE", "MAX_STEPS", "Crossing", "DecoderConfig"]
+__all__ = ["MAX_CANDIDATES", "MAX_NOISE", "MAX_STEPS", "Crossing", "DecoderConfig"]
 
 MAX_NOISE = 1.5  # relative to the vector: a cosine of 0.55 with it, about that of a sound and its picture
 MAX_STEPS = 1000
+MAX_CANDIDATES = 64
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 Size = Annotated[int, Field(ge=1, le=4096)]
 
@@ -44,7 +45,8 @@ class DecoderConfig:
     heads: Size = 4
     tokens: Size = 4  # of the vector
     steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 16
-    guidance: NonNegativeFloat = 2.0
+    guidance: NonNegativeFloat = 3.5
+    candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 4  # of which one is kept
     crossings: dict[Modality, Crossing] = field(default_factory=dict)
 
     @model_validator(mode="after")

@@ -59,6 +59,10 @@ class TrainedDecoder:
     def guidance(self) -> float:
         return self.config.guidance
 
+    @property
+    def candidates(self) -> int:
+        return self.config.candidates
+
     @staticmethod
     def load(folder: Path, name: str | None = None, device: str = "cpu") -> TrainedDecoder:
         """Raises ModelError naming the file and what is wrong with it."""
@@ -106,21 +110,29 @@ class TrainedDecoder:
     def draw(
         self,
         query: Embedded,
-        seed: int,
+        seeds: Sequence[int],
         *,
         steps: int,
         guidance: float,
         size: int | None = None,
         nearest: Nearest | None = None,
         tick: Tick = lambda done: None,
-    ) -> tuple[Image.Image, bool]:
-        """A picture of a query, and that it was not filtered. size: resampled to so many pixels."""
+    ) -> list[tuple[Image.Image, bool]]:
+        """Pictures of a query, and that none was filtered. size: resampled to so many pixels."""
+        B = len(seeds)
         vector, level = crossed(query, self.network.means.cpu().numpy(), self.config.crossings, nearest)
-        pixels = self.pictures(vector[None], [level], [seed], steps=steps, guidance=guidance, tick=tick)
-        picture = Image.fromarray(pixels[0])
+        pixels = self.pictures(
+            vector[None].repeat(B, axis=0),
+            [level] * B,
+            seeds,
+            steps=steps,
+            guidance=guidance,
+            tick=lambda done: tick(done * B),
+        )
+        pictures = [Image.fromarray(each) for each in pixels]
         if size not in (None, self.config.side):
-            picture = picture.resize((size, size), Image.Resampling.LANCZOS)
-        return picture, False
+            pictures = [each.resize((size, size), Image.Resampling.LANCZOS) for each in pictures]
+        return [(each, False) for each in pictures]
 
     @torch.inference_mode()
     def pictures(

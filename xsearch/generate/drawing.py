@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from PIL.Image import Image
 from PIL.PngImagePlugin import PngInfo
 
 from xsearch.errors import ModelError, UsageError
-from xsearch.generate.config import MAX_STEPS
+from xsearch.generate.config import MAX_CANDIDATES, MAX_STEPS
 from xsearch.generate.crossing import Nearest
 from xsearch.generate.decoder import CONFIG, TrainedDecoder
 from xsearch.query import Embedded
 from xsearch.system.durable import publish
-from xsearch.types import Fingerprint
+from xsearch.types import Fingerprint, Modality, Sample
 
-__all__ = ["BUNDLED", "Decoder", "Drawn", "draw", "load_decoder"]
+if TYPE_CHECKING:
+    from xsearch.backend import Backend
+
+__all__ = ["BUNDLED", "Decoder", "Drawn", "candidate_seeds", "draw", "load_decoder"]
 
 BUNDLED = Path(__file__).parent / "bundled"
 MAX_COUNT, SIZES = 1000, range(8, 4097)
+SEEDS, SEED_BITS = 2**63, 40  # candidates of a seed are so many bits apart
 
 Progress = Callable[[int, int], object]  # steps done, and of how many
 
 
 class Decoder(Protocol):
-    """What draws: a trained decoder, or a diffusers pipeline. steps, guidance: its defaults."""
+    """What draws: a trained decoder, or a diffusers pipeline. steps, guidance, candidates: its defaults."""
 
     name: str
 
@@ -41,6 +45,9 @@ class Decoder(Protocol):
     @property
     def guidance(self) -> float: ...
 
+    @property
+    def candidates(self) -> int: ...
+
     def check(self, fingerprint: Fingerprint) -> None:
         """Raise ModelError unless it draws the vectors of this model."""
         ...
@@ -48,15 +55,18 @@ class Decoder(Protocol):
     def draw(
         self,
         query: Embedded,
-        seed: int,
+        seeds: Sequence[int],
         *,
         steps: int,
         guidance: float,
         size: int | None,
         nearest: Nearest | None,
         tick: Callable[[int], object],
-    ) -> tuple[Image, bool]:
-        """A picture, and whether the checkpoint's filter has blackened it."""
+    ) -> list[tuple[Image, bool]]:
+        """A picture of each seed, and whether the checkpoint's filter has blackened it.
+
+        tick: called with the number of steps done, of len(seeds) x `steps`.
+        """
         ...
 
 
@@ -93,12 +103,13 @@ class Drawn:
 def draw(
     query: Embedded,
     decoder: Decoder,
-    fingerprint: Fingerprint,
+    backend: Backend,
     *,
     count: int = 1,
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    candidates: int | None = None,
     size: int | None = None,
     nearest: Nearest | None = None,
     progress: Progress | None = None,
@@ -106,32 +117,39 @@ def draw(
 ) -> list[Drawn]:
     """Draw `count` pictures of a query, with the seeds `seed`, `seed` + 1, ...
 
-    The same query, seed and settings give the same picture, whatever the count. fingerprint: the model that
-    has embedded the query. steps, guidance: by default the decoder's. size: pixels of the side; the bundled
-    decoder draws 64, resampled. nearest: the nearest pictures of a collection, for decoders that use them.
-    progress: called after each step; may raise to end the drawing. each: called with each picture when it is
-    drawn.
+    The same query, seed and settings give the same picture, whatever the count. backend: the model that has
+    embedded the query. steps, guidance, candidates: by default the decoder's. candidates: pictures that are
+    drawn for each that is kept, which is the one whose own embedding is nearest to the query. size: pixels of
+    the side; the bundled decoder draws 64, resampled. nearest: the nearest pictures of a collection, for
+    decoders that use them. progress: called after each step; may raise to end the drawing. each: called with
+    each picture when it is drawn.
     Raises UsageError for a setting out of range, ModelError for a decoder of another model.
     """
     _check("count", count, 1, MAX_COUNT)
-    _check("seed", seed, 0, 2**63 - count)
+    _check("seed", seed, 0, SEEDS - count)
     steps = decoder.steps if steps is None else _check("steps", steps, 1, MAX_STEPS)
     guidance = decoder.guidance if guidance is None else guidance
     if not math.isfinite(guidance) or guidance < 0:
         raise UsageError(f"guidance: expected a number of at least 0, got {guidance}")
     if size is not None:
         _check("size", size, SIZES.start, SIZES.stop - 1)
+    candidates = (
+        decoder.candidates if candidates is None else _check("candidates", candidates, 1, MAX_CANDIDATES)
+    )
+    fingerprint = backend.fingerprint
     decoder.check(fingerprint)
-    drawn = []
+    drawn, each_steps = [], candidates * steps
     for number in range(count):
 
-        def tick(done: int, before: int = number * steps) -> None:
+        def tick(done: int, before: int = number * each_steps) -> None:
             if progress is not None:
-                progress(before + done, count * steps)
+                progress(before + done, count * each_steps)
 
-        picture, is_filtered = decoder.draw(
-            query, seed + number, steps=steps, guidance=guidance, size=size, nearest=nearest, tick=tick
+        seeds = candidate_seeds(seed + number, candidates)
+        sketches = decoder.draw(
+            query, seeds, steps=steps, guidance=guidance, size=size, nearest=nearest, tick=tick
         )
+        picture, is_filtered = _best(sketches, query, backend)
         about = {
             "query": repr(query.query),
             "parts": [
@@ -141,6 +159,7 @@ def draw(
             "seed": seed + number,
             "steps": steps,
             "guidance": guidance,
+            "candidates": candidates,
             "decoder": decoder.name,
             "model": fingerprint.name,
             "model_digest": fingerprint.digest,
@@ -148,6 +167,20 @@ def draw(
         drawn.append(Drawn(picture, query, seed + number, is_filtered, about))
         each(drawn[-1])
     return drawn
+
+
+def candidate_seeds(seed: int, candidates: int) -> list[int]:
+    """The seeds of the candidates for one picture; the first is `seed`."""
+    return [(seed + (number << SEED_BITS)) % SEEDS for number in range(candidates)]
+
+
+def _best(sketches: list[tuple[Image, bool]], query: Embedded, backend: Backend) -> tuple[Image, bool]:
+    """The picture that is nearest to the query when it is embedded; a filtered one only if all are."""
+    shown = [each for each in sketches if not each[1]]
+    if len(shown) < 2:
+        return (shown or sketches)[0]
+    vectors = backend.embed([Sample(Modality.IMAGE, picture) for picture, _ in shown])
+    return shown[int((vectors @ query.vector).argmax())]
 
 
 def load_decoder(

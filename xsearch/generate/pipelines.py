@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class PipelineDecoder:
         self.pipe, self.name, self.adapted, self.norm = pipe, name, adapted, norm
         # defaults of the pipelines' own __call__
         self.steps, self.guidance = (50, 7.5) if adapted else (20, 10.0)
+        self.candidates = 1
 
     @property
     def dim(self) -> int:
@@ -89,14 +90,14 @@ class PipelineDecoder:
     def draw(
         self,
         query: Embedded,
-        seed: int,
+        seeds: Sequence[int],
         *,
         steps: int,
         guidance: float,
         size: int | None,
         nearest: Nearest | None,
         tick: Callable[[int], object],
-    ) -> tuple[Image, bool]:
+    ) -> list[tuple[Image, bool]]:
         """size: a multiple of 8; None: that of the checkpoint. nearest: not used."""
         if size is not None and size % 8:
             raise UsageError(f"size: expected a multiple of 8 for {self.name}, got {size}")
@@ -107,23 +108,39 @@ class PipelineDecoder:
             "guidance_scale": guidance,
             "height": size,
             "width": size,
-            "generator": torch.Generator().manual_seed(seed),
         }
+
+        def after(before: int) -> Callable[[int], object]:
+            return lambda done: tick(before + done)
+
+        return [
+            self._draw(embedding, seed, settings, after(number * steps)) for number, seed in enumerate(seeds)
+        ]
+
+    def _draw(
+        self, embedding: Tensor, seed: int, settings: dict[str, Any], tick: Callable[[int], object]
+    ) -> tuple[Image, bool]:
+        generator = torch.Generator().manual_seed(seed)
         if not self.adapted:
             # at noise level 0, the schedule's first
             out = self.pipe(
-                image_embeds=embedding, callback=lambda step, t, latents: tick(step + 1), **settings
+                image_embeds=embedding,
+                generator=generator,
+                callback=lambda step, t, latents: tick(step + 1),
+                **settings,
             )
             return out.images[0], False
         pair = embedding[None]  # [1, 1, dim]: one picture of one adapter
-        if guidance > 1:
+        if settings["guidance_scale"] > 1:
             pair = torch.cat([torch.zeros_like(pair), pair])
 
         def ended(pipe: Any, step: int, t: Tensor, values: dict[str, Any]) -> dict[str, Any]:
             tick(step + 1)
             return values
 
-        out = self.pipe(ip_adapter_image_embeds=[pair], callback_on_step_end=ended, **settings)
+        out = self.pipe(
+            ip_adapter_image_embeds=[pair], generator=generator, callback_on_step_end=ended, **settings
+        )
         flags = getattr(out, "nsfw_content_detected", None) or [False]
         return out.images[0], bool(flags[0])
 

@@ -150,7 +150,7 @@ class PositionRequest(Request):
 
 
 class DrawingRequest(Request):
-    """A query to be drawn, as a sum of parts; steps and guidance are the decoder's unless stated."""
+    """A query to be drawn, as a sum of parts; the settings are the decoder's unless stated."""
 
     parts: Parts
     count: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
@@ -159,6 +159,9 @@ class DrawingRequest(Request):
     )
     steps: Annotated[int, Field(ge=1, le=100)] | None = None
     guidance: Annotated[float, Field(ge=0, le=30)] | None = None
+    candidates: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        None, description="Drawn for each picture, of which the nearest to the query is kept."
+    )
     anyway: bool = Field(False, description="Draw though the model knows no word of a text.")
 
 

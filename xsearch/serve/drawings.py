@@ -17,6 +17,7 @@ from xsearch.system.cores import lower_priority
 from xsearch.types import Fingerprint
 
 if TYPE_CHECKING:
+    from xsearch.backend import Backend
     from xsearch.generate import Decoder
     from xsearch.query import Embedded, View
 
@@ -41,7 +42,7 @@ class Drawing:
     """What has been asked for, and the pictures that are ready."""
 
     request: contract.DrawingRequest
-    steps: int  # of one picture
+    total: int  # steps
     id: str = field(default_factory=lambda: uuid4().hex)
     state: Literal["waiting", "drawing", "done", "failed"] = "waiting"
     done: int = 0  # steps
@@ -55,7 +56,7 @@ class Drawing:
             id=self.id,
             state=self.state,
             done=self.done,
-            total=self.steps * self.request.count,
+            total=self.total,
             pictures=[
                 contract.Picture(
                     link=f"/v1/drawings/{self.id}/picture?number={number}",
@@ -108,10 +109,13 @@ class Drawings:
             raise Refusal(404, "no-decoder", "Nothing to draw with", str(error)) from None
         return self._decoder
 
-    def start(self, request: contract.DrawingRequest, query: Embedded, view: View) -> Drawing:
+    def start(
+        self, request: contract.DrawingRequest, query: Embedded, view: View, backend: Backend
+    ) -> Drawing:
         """Draw a query when those before it are done. Raises Refusal."""
-        decoder = self.decoder(view.snapshot.fingerprint)
-        drawing = Drawing(request, request.steps or decoder.steps)
+        decoder = self.decoder(backend.fingerprint)
+        steps = (request.steps or decoder.steps) * (request.candidates or decoder.candidates)
+        drawing = Drawing(request, steps * request.count)
         with self._lock:
             if sum(each.state == "waiting" for each in self._drawings.values()) >= WAITING:
                 busy = "other drawings are waiting already; try again in a while"
@@ -120,7 +124,7 @@ class Drawings:
             for id in ended[: max(len(self._drawings) + 1 - KEPT, 0)]:
                 del self._drawings[id]
             self._drawings[drawing.id] = drawing
-        self._pool.submit(self._run, drawing, query, decoder, view)
+        self._pool.submit(self._run, drawing, query, decoder, view, backend)
         return drawing
 
     def get(self, id: str) -> Drawing:
@@ -137,7 +141,7 @@ class Drawings:
         with self._lock:
             self._drawings.pop(id, None)
 
-    def _run(self, drawing: Drawing, query: Embedded, decoder: Decoder, view: View) -> None:
+    def _run(self, drawing: Drawing, query: Embedded, decoder: Decoder, view: View, backend: Backend) -> None:
         def progress(done: int, total: int) -> None:
             if drawing.is_cancelled:
                 raise _Cancelled
@@ -150,11 +154,12 @@ class Drawings:
             draw(
                 query,
                 decoder,
-                view.snapshot.fingerprint,
+                backend,
                 count=request.count,
                 seed=request.seed,
-                steps=drawing.steps,
+                steps=request.steps,
                 guidance=request.guidance,
+                candidates=request.candidates,
                 nearest=nearest_in(view),
                 progress=progress,
                 each=lambda drawn: drawing.pictures.append(_Picture(drawn.png(), drawn.is_filtered)),

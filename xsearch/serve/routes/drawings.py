@@ -41,7 +41,7 @@ async def draw(request: Request, server: The, held: Chosen) -> Response:
         for part, asked in zip(embedded.query.parts, sent.parts, strict=True)
     ]
     query = replace(embedded, query=replace(embedded.query, parts=tuple(named)))
-    return answer(server.drawings.start(sent, query, view).answer(), 202)
+    return answer(server.drawings.start(sent, query, view, held.backend(view.snapshot)).answer(), 202)
 
 
 @router.get("/v1/drawings/{id}", response_model=contract.Drawing)
