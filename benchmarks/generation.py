@@ -42,7 +42,7 @@ from xsearch.types import Modality, Sample
 
 HELD_OUT, TUNED, COMPOSED, PRIOR = 3_000_017, 4_000_037, 5_000_011, TRAINING_SEED  # seeds
 PRIOR_SCENES = 960  # pictures of the collection whose nearest are a prior: 10 of each subject and place
-BATCH, TUNE_STEPS = 16, 6
+BATCH, TUNE_STEPS = 16, 5
 SIDE = 112  # pixels of rendered scenes
 COLUMNS, CELL, MARGIN = 8, 96, 78  # of the sheet
 WAYS = {
@@ -168,7 +168,7 @@ def tune(studio: Studio, count: int, *, steps: int = TUNE_STEPS) -> dict[str, di
         labels = codes(scenes, place_only=kind is Modality.IMU)
         table[str(kind)] = {
             name: right(
-                studio.draw({kind: vectors[kind]}, {kind: way}, steps=steps, candidates=1).embedded,
+                studio.draw({kind: vectors[kind]}, {kind: way}, steps=steps).embedded,
                 gallery,
                 labels,
                 labels,

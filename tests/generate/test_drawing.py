@@ -77,6 +77,7 @@ def test_the_candidate_is_kept_whose_embedding_is_nearest(model, decoder):
         close = np.asarray(alone[cosines.argmax()].picture).astype(int)
         assert np.abs(close - np.asarray(each.picture)).max() <= 1  # sums in another order
         assert (each.seed, each.about["candidates"]) == (5 + number, 4)
+        assert len({one.picture.tobytes() for one in alone}) == 4
     assert candidate_seeds(5, 4)[0] == 5
     assert ticks[-1] == (24, 24)
 

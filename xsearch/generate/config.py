@@ -44,7 +44,7 @@ class DecoderConfig:
     depth: Size = 6
     heads: Size = 4
     tokens: Size = 4  # of the vector
-    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 16
+    steps: Annotated[int, Field(ge=1, le=MAX_STEPS)] = 10
     guidance: NonNegativeFloat = 3.5
     candidates: Annotated[int, Field(ge=1, le=MAX_CANDIDATES)] = 4  # of which one is kept
     crossings: dict[Modality, Crossing] = field(default_factory=dict)

@@ -29,7 +29,8 @@ __all__ = ["BUNDLED", "Decoder", "Drawn", "candidate_seeds", "draw", "load_decod
 
 BUNDLED = Path(__file__).parent / "bundled"
 MAX_COUNT, SIZES = 1000, range(8, 4097)
-SEEDS, SEED_BITS = 2**63, 40  # candidates of a seed are so many bits apart
+SEEDS = 2**32  # that torch tells apart on a CPU
+CANDIDATES_APART = 0x9E3779B1  # seeds; odd, so that all differ
 
 Progress = Callable[[int, int], object]  # steps done, and of how many
 
@@ -171,7 +172,7 @@ def draw(
 
 def candidate_seeds(seed: int, candidates: int) -> list[int]:
     """The seeds of the candidates for one picture; the first is `seed`."""
-    return [(seed + (number << SEED_BITS)) % SEEDS for number in range(candidates)]
+    return [(seed + number * CANDIDATES_APART) % SEEDS for number in range(candidates)]
 
 
 def _best(sketches: list[tuple[Image, bool]], query: Embedded, backend: Backend) -> tuple[Image, bool]:

@@ -66,7 +66,7 @@ MAX_DIM = 16_384
 MAX_WHERE = 100_000  # as `store.filters`
 MAX_ID = (1 << 63) - 1
 MAX_PICTURES = 8  # of a drawing
-MAX_SEED = (1 << 53) - 1 - MAX_PICTURES  # which JSON carries exactly
+MAX_SEED = (1 << 32) - MAX_PICTURES
 
 Id = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
 UploadId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
