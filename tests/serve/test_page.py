@@ -394,7 +394,7 @@ def test_a_recording_a_photo_and_the_clipboard_become_parts(page: Any, media: Pa
 def test_a_message_is_above_the_dialog_that_it_is_about(page: Any) -> None:
     page.clock.install()
     page.goto("/?item=1")
-    page.clock.pause_at(page.evaluate("() => Date.now() + 1000"))  # a message goes with time
+    page.clock.pause_at(page.evaluate("() => Date.now() / 1000 + 1"))  # a message goes with time
     page.locator("#panel [data-do=copy-path]").click()
     expect(page.locator("#toast")).to_be_visible()
     colour = page.evaluate("() => getComputedStyle(document.getElementById('toast')).backgroundColor")
