@@ -394,7 +394,7 @@ def test_a_recording_a_photo_and_the_clipboard_become_parts(page: Any, media: Pa
 def test_a_message_is_above_the_dialog_that_it_is_about(page: Any) -> None:
     page.clock.install()
     page.goto("/?item=1")
-    page.clock.pause_at(page.evaluate("() => Date.now() / 1000 + 1"))  # a message goes with time
+    page.clock.pause_at(page.evaluate("() => Date.now() / 1000 + 3600"))  # a message goes with time
     page.locator("#panel [data-do=copy-path]").click()
     expect(page.locator("#toast")).to_be_visible()
     colour = page.evaluate("() => getComputedStyle(document.getElementById('toast')).backgroundColor")
@@ -437,6 +437,22 @@ def test_what_is_asked_before_an_answer_goes_on_from_what_was_asked(page: Any) -
     page.locator(".kinds a.text").click()
     expect(page.locator(".kinds a.text")).to_have_attribute("aria-current", "true")
     expect(page.locator(".term .weight").first).to_have_text("0.5")
+
+
+def test_what_arrives_for_a_page_that_was_left_is_there_on_coming_back(page: Any) -> None:
+    page.goto("/?q=red")
+    sent: list[Any] = []
+    page.route(lambda url: url.endswith("/facets?q=red"), lambda route: sent.append(route))
+    with page.expect_request("**/facets?q=red"):
+        page.get_by_role("button", name="Filters").click()
+    page.locator(".kinds a.image").click()
+    expect(page.locator(".facet").first).to_be_visible()
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/facets?q=red")):
+        sent[0].continue_()
+    page.unroute_all()
+    page.go_back()
+    expect(page.locator(".kinds a.image")).not_to_have_attribute("aria-current", "true")
+    expect(page.locator(".facet").first).to_be_visible()
 
 
 def test_what_is_pressed_twice_in_an_item(page: Any) -> None:
