@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,8 +50,14 @@ class ImageBindBackend:
         )
         self.preprocess = Preprocess(self.config)
         self.vocabulary = Vocabulary.load(folder)
+        self._requested = device, dtype
         self._towers: dict[str, Tower] = {}
         self._locks = {name: Lock() for name in TOWERS}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what loads it, so that another process chooses the device and reads the towers itself."""
+        device, dtype = self._requested
+        return partial(ImageBindBackend, device=device, dtype=dtype), (self.folder,)
 
     @staticmethod
     def load(choice: str | None = None, device: str = "auto", dtype: str = "auto") -> ImageBindBackend:

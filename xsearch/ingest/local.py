@@ -14,10 +14,8 @@ import numpy as np
 from xsearch import media
 from xsearch.decoders import Decoders
 from xsearch.errors import MediaError
-from xsearch.ingest.ledger import Ledger
 from xsearch.ingest.report import Clock
-from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action, Embedded, Task, embed, item, pieces, prepare, skipped
+from xsearch.ingest.work import Embedded, Outcomes, Task, embed, item, pieces, prepare, skipped
 from xsearch.media import CONNECTIONS, RemoteFile
 from xsearch.media.limits import MAX_ITEMS
 from xsearch.system.cores import CORES, use_threads
@@ -51,37 +49,37 @@ Event = tuple[Task, MediaError] | tuple[_File, Sample | MediaError | None]
 
 
 def run(
-    survey: Survey,
-    ledger: Ledger,
+    tasks: Iterator[Task],
+    outcomes: Outcomes,
     backend: Backend,
     clock: Clock,
     pool: Decoders,
     *,
     captions: bool = True,
 ) -> None:
-    """Decode and embed the surveyed files, reporting each to the ledger as soon as it is finished.
+    """Decode and embed files, reporting the outcome of each as soon as it is finished.
 
     captions: see `pieces`.
     """
     keep_memory()
-    decoded = _decoded(survey.tasks(Action.EMBED), ledger, pool)
+    decoded = _decoded(tasks, outcomes, pool)
     with ReadAhead(decoded, AHEAD_BYTES, _size) as events:
 
         def free_cores() -> int:
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
             return CORES if events.full else max(CORES - pool.busy, 1)
 
-        batches = _Batches(backend, ledger, clock, free_cores, captions=captions)
+        batches = _Batches(backend, outcomes, clock, free_cores, captions=captions)
         try:
             for event in clock.waiting(events):
                 match event:
                     case Task() as task, MediaError() as problem:
-                        ledger.refuse(skipped(task, problem), task.file)
+                        outcomes.refuse(skipped(task, problem), task.file)
                     case _File() as file, what:
                         batches.take(file, what)
-                if ledger.is_due:
+                if outcomes.is_due:
                     batches.embed_all()
-                    ledger.commit()
+                    outcomes.commit()
             batches.embed_all()
         finally:
             use_threads(CORES)
@@ -113,7 +111,7 @@ def _prepared(tasks: Iterator[Task]) -> Iterator[tuple[Task, Task | MediaError]]
         fetchers.shutdown(cancel_futures=True)
 
 
-def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[Event]:
+def _decoded(tasks: Iterator[Task], outcomes: Outcomes, pool: Decoders) -> Iterator[Event]:
     """Yield the samples of each file, then None or its error; nothing for copies. Runs in a thread."""
     decoding: dict[MediaFile, _File] = {}
     failed: deque[Event] = deque()
@@ -125,7 +123,7 @@ def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[
                 continue
             file = cast(MediaFile, prepared.file)
             try:
-                is_new = ledger.claim(prepared)
+                is_new = outcomes.claim(prepared)
             except MediaError as problem:
                 failed.append((task, problem))
                 is_new = False
@@ -155,18 +153,18 @@ def _discard(file: MediaFile) -> None:
 
 
 class _Batches:
-    """Batches of samples by kind. A file is reported to the ledger with the last of its vectors."""
+    """Batches of samples by kind. A file is reported with the last of its vectors."""
 
     def __init__(
         self,
         backend: Backend,
-        ledger: Ledger,
+        outcomes: Outcomes,
         clock: Clock,
         free_cores: Callable[[], int],
         *,
         captions: bool,
     ) -> None:
-        self._backend, self._ledger, self._clock = backend, ledger, clock
+        self._backend, self._outcomes, self._clock = backend, outcomes, clock
         self._free_cores, self._captions = free_cores, captions
         self._waiting: dict[Modality, list[tuple[_File, int, Sample]]] = {}
         self._embedded_kinds: set[Modality] = set()
@@ -216,14 +214,14 @@ class _Batches:
             self._finish(file)
 
     def _finish(self, file: _File) -> None:
-        """Report a file to the ledger once it is decoded and has no pending samples."""
+        """Report a file once it is decoded and has no pending samples."""
         if not file.is_decoded or file.pending:
             return
         if file.problem:
-            self._ledger.refuse(skipped(file.task, file.problem), file.task.file)
+            self._outcomes.refuse(skipped(file.task, file.problem), file.task.file)
         else:
             vectors = [file.vectors[row] for row in range(len(file.rows))]
-            self._ledger.add(Embedded(file.task, file.rows, vectors))
+            self._outcomes.add(Embedded(file.task, file.rows, vectors))
 
 
 def _size(event: Event) -> int:

@@ -1,0 +1,62 @@
+"""Connections to Ray: to a cluster, or to one of this machine alone."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from xsearch.errors import UsageError, XsearchError, optional_module
+
+__all__ = ["connected", "describe", "module"]
+
+LOOPBACK = "127.0.0.1"
+OBJECTS_BYTES = 200 << 20  # Ray's memory for what it sends: units, of 100 kB each
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Yield the module `ray`, connected to the cluster at `address`; None starts one on this machine.
+
+    A process that is connected already stays so. Raises UsageError if there is no cluster, or no Ray.
+    """
+    ray = module()
+    if ray.is_initialized():
+        yield ray
+        return
+    options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+    if address is None:  # not RAY_ADDRESS, which is the default of `ray.init`
+        options |= {
+            "include_dashboard": False,
+            "object_store_memory": OBJECTS_BYTES,
+            "_node_ip_address": LOOPBACK,
+        }
+    try:
+        ray.init(address or "local", **options)
+    except (ConnectionError, ValueError) as error:
+        raise UsageError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def describe() -> str:
+    """Return the version of Ray, and the cluster that this machine is part of. Raises XsearchError."""
+    ray = module()
+    try:
+        with connected("auto"):
+            nodes = [node for node in ray.nodes() if node["Alive"]]
+            sums = ray.cluster_resources()
+    except UsageError:
+        return f"{ray.__version__}; this machine is part of no cluster"
+    except Exception as error:  # whatever Ray raises
+        raise XsearchError(f"{ray.__version__}: {error}") from error
+    return f"{ray.__version__}; {len(nodes)} nodes, {sums.get('CPU', 0):g} CPUs, {sums.get('GPU', 0):g} GPUs"
+
+
+def module() -> Any:
+    """Import Ray, with its telemetry off. Raises UsageError naming the extra if it is not installed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    return optional_module("ray", "cluster")

@@ -1,0 +1,131 @@
+"""Parts: the outcomes of a unit's files, one row per file, as a sealed Arrow file.
+
+    outcome   JSON: `sha256` ("" if it could not be read), and `rows`, `skip`, or neither for a copy
+    vectors   list of float16: those of the rows, one after the other
+
+The file ends with the sha256 of all that precedes it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+
+from xsearch.decoders.wire import plain, with_dates
+from xsearch.errors import Damaged, MediaError, Reason
+from xsearch.ingest.work import Embedded, Outcomes, Task, skipped
+from xsearch.media import RemoteFile, Skipped
+from xsearch.system.durable import open_file
+from xsearch.system.folder import Folder
+from xsearch.types import MediaFile, Modality
+
+__all__ = ["FOLDER", "Part", "read", "replay", "write"]
+
+FOLDER = "parts"
+SCHEMA = pa.schema({"outcome": pa.string(), "vectors": pa.large_list(pa.float16())})
+SEAL = hashlib.sha256().digest_size
+
+
+class Part:
+    """Collects the outcomes of a unit. Claims are those of the ledger, as far as a unit decides them."""
+
+    is_due = False
+
+    def __init__(self, stored: Mapping[str, Set[str]]) -> None:
+        """stored: see `Unit`."""
+        self._stored = stored
+        self._first: set[tuple[str, Modality]] = set()
+        self._outcomes: dict[str, dict[str, Any]] = {}  # by name of the file
+        self._vectors: dict[str, np.ndarray] = {}
+
+    def claim(self, task: Task) -> bool:
+        name, content = task.file.name, (task.sha256, task.file.modality)
+        self._outcomes[name] = {"sha256": task.sha256}
+        if task.sha256 in self._stored.get(name, ()) or content in self._first:
+            return False
+        self._first.add(content)
+        return True
+
+    def add(self, embedded: Embedded) -> None:
+        name = embedded.task.file.name
+        self._outcomes[name]["rows"] = embedded.rows
+        self._vectors[name] = np.stack(embedded.vectors).astype(np.float16)
+
+    def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None:
+        outcome = self._outcomes.setdefault(file.name, {"sha256": ""})
+        outcome["skip"] = [skip.path, skip.reason, skip.error]
+
+    def commit(self) -> None:
+        """Do nothing: a part is written as a whole."""
+
+    def content(self, tasks: Iterator[Task]) -> bytes:
+        """Return the file of the part for these files, in their order."""
+        names = [task.file.name for task in tasks]
+        outcomes = [json.dumps(self._outcomes[name], default=plain) for name in names]
+        empty = np.empty(0, np.float16)
+        vectors = [self._vectors.get(name, empty).reshape(-1) for name in names]
+        ends = np.cumsum([0, *map(len, vectors)])
+        lists = pa.LargeListArray.from_arrays(ends, np.concatenate(vectors))
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_file(sink, SCHEMA) as file:
+            file.write_batch(pa.record_batch([pa.array(outcomes), lists], schema=SCHEMA))
+        body = sink.getvalue().to_pybytes()
+        return body + hashlib.sha256(body).digest()
+
+
+def write(parts: Folder, name: str, content: bytes) -> None:
+    """Write a part durably, unless there is one of this name."""
+    scratch = f".{uuid4().hex}.{name}"
+    try:
+        with parts.create(scratch) as file:
+            file.write(content)
+        parts.fsync(scratch)
+        with suppress(FileExistsError):  # of another try, with the same outcomes
+            parts.link(scratch, parts, name)
+        parts.fsync()
+    finally:
+        with suppress(FileNotFoundError):
+            parts.remove(scratch)
+
+
+def read(collection: Path, name: str) -> pa.RecordBatch:
+    """Return the outcomes of a part. Raises FileNotFoundError, Damaged."""
+    with open_file(collection / FOLDER / name) as file:
+        content = file.read()
+    body, seal = content[:-SEAL], content[-SEAL:]
+    if hashlib.sha256(body).digest() != seal:
+        raise Damaged(collection, f"{FOLDER}/{name}", "a wrong checksum")
+    return pa.ipc.open_file(body).get_batch(0)
+
+
+def replay(part: pa.RecordBatch, tasks: Iterator[Task], ledger: Outcomes) -> int:
+    """Report the outcomes of a part's files to the ledger; return how many items were embedded."""
+    values, ends = part["vectors"].values.to_numpy(), part["vectors"].offsets.to_numpy()
+    items = 0
+    for task, text, start, end in zip(tasks, part["outcome"].to_pylist(), ends[:-1], ends[1:], strict=True):
+        outcome = json.loads(text, object_hook=with_dates)
+        if sha256 := outcome["sha256"]:
+            task = replace(task, sha256=sha256)
+            try:
+                if not ledger.claim(task):
+                    continue
+            except MediaError as problem:
+                ledger.refuse(skipped(task, problem), task.file)
+                continue
+        if "skip" in outcome:
+            path, reason, error = outcome["skip"]
+            ledger.refuse(Skipped(path, reason, Reason(error)), task.file)
+        else:
+            rows = outcome["rows"]
+            ledger.add(Embedded(task, rows, list(values[start:end].reshape(len(rows), -1))))
+            items += len(rows)
+    return items
