@@ -160,9 +160,10 @@ def test_a_part_that_a_killed_driver_has_left_is_taken_over(
 ) -> None:
     store, expected = new_store(tmp_path / "parts"), new_store(tmp_path / "local")
     run(expected, folder)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(f"{__name__}.collect", lambda units, ledger: [*units, 1 / 0])
-        run(store, folder, engine=Inline(100, fail_after=1))
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "collect", lambda units, ledger: next(units) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(store, folder, engine=Inline(100))
     assert content(store)[0] == []
     failing = FakeBackend(fail_after=0)  # whatever is embedded now
     ingest(store, [folder], failing, decoders=0, engine=Inline(100))

@@ -82,9 +82,7 @@ def ingest(
     ] = False,
     where: Annotated[
         Where,
-        typer.Option(
-            "--engine", help="local: embed on this machine; ray: on a cluster that shares its files."
-        ),
+        typer.Option("--engine", help="local: embed on this machine; ray: on many that share its files."),
     ] = Where.LOCAL,
     address: Annotated[
         str | None,

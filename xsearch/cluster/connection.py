@@ -11,7 +11,8 @@ from xsearch.errors import UsageError, XsearchError, optional_module
 
 __all__ = ["connected", "describe", "module"]
 
-LOOPBACK = "127.0.0.1"
+# Ray listens on the address of the machine, unless this says, when it is imported, that there is only one
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
 OBJECTS_BYTES = 200 << 20  # Ray's memory for what it sends: units, of 100 kB each
 
 
@@ -21,19 +22,15 @@ def connected(address: str | None) -> Iterator[Any]:
 
     A process that is connected already stays so. Raises UsageError if there is no cluster, or no Ray.
     """
-    ray = module()
+    ray = module(address)
     if ray.is_initialized():
         yield ray
         return
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-    if address is None:  # not RAY_ADDRESS, which is the default of `ray.init`
-        options |= {
-            "include_dashboard": False,
-            "object_store_memory": OBJECTS_BYTES,
-            "_node_ip_address": LOOPBACK,
-        }
+    if address is None:
+        options |= {"include_dashboard": False, "object_store_memory": OBJECTS_BYTES}
     try:
-        ray.init(address or "local", **options)
+        ray.init(address or "local", **options)  # RAY_ADDRESS is the default
     except (ConnectionError, ValueError) as error:
         raise UsageError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from error
     try:
@@ -44,7 +41,7 @@ def connected(address: str | None) -> Iterator[Any]:
 
 def describe() -> str:
     """Return the version of Ray, and the cluster that this machine is part of. Raises XsearchError."""
-    ray = module()
+    ray = module("auto")
     try:
         with connected("auto"):
             nodes = [node for node in ray.nodes() if node["Alive"]]
@@ -56,7 +53,9 @@ def describe() -> str:
     return f"{ray.__version__}; {len(nodes)} nodes, {sums.get('CPU', 0):g} CPUs, {sums.get('GPU', 0):g} GPUs"
 
 
-def module() -> Any:
-    """Import Ray, with its telemetry off. Raises UsageError naming the extra if it is not installed."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+def module(address: str | None) -> Any:
+    """Import Ray for a cluster at `address`; see `connected`. Raises UsageError if it is not installed."""
+    if address is None:
+        os.environ.setdefault(*LOOPBACK)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # telemetry
     return optional_module("ray", "cluster")

@@ -77,12 +77,11 @@ class Ray:
             finally:
                 team.close()
 
-    @staticmethod
-    def check(paths: Iterable[str | Path]) -> None:
+    def check(self, paths: Iterable[str | Path]) -> None:
         """Raise UsageError for URLs, or if Ray is not installed."""
         if urls := [path for path in paths if is_url(path)]:
             raise UsageError(f"{urls[0]}: --engine ray reads files that every node has at the same path")
-        module()
+        module(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,7 @@ def room(nodes: Sequence[tuple[float, float]], gpus_per_worker: float | None) ->
             raise UsageError(f"no node of the cluster has {gpus:g} GPUs; change --gpus-per-worker")
         cpus = max(int(min(cores / count for count, cores in slots)), 1)
         return Room(sum(count for count, _ in slots), cpus, gpus)
-    cpus = max(int(min(CORES_PER_WORKER, *(cores for cores, _ in nodes if cores >= 1))), 1)
+    cpus = int(min([CORES_PER_WORKER, *(cores for cores, _ in nodes if cores >= 1)]))
     return Room(max(sum(int(cores / cpus) for cores, _ in nodes), 1), cpus, 0)
 
 
