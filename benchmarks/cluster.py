@@ -4,12 +4,12 @@
 
 The nodes are processes of this machine, of one core each. A driver ingests --files small texts and pictures,
 again and again into new collections, while at random moments a worker, a node or the driver dies of SIGKILL
-(a node is replaced, a driver started again), until --kills are done. At the end of each ingest every file must
-be in its collection exactly once, with the vector that the local engine gives it. The model is none: vectors
-are drawn by content, and what is embedded is counted, so that work done again shows.
+(a node is replaced, a driver started again), until --kills are done. At the end of each ingest every file
+must be in its collection exactly once, with the vector that the local engine gives it. There is no model:
+vectors are drawn by content, and what is embedded is counted, so that repeated work shows.
 
-The speed is that of the bundled model on --pictures rendered scenes (0: not measured), with both engines on all
-cores of this machine, from the first file that is done to the last.
+The speed is that of the bundled model on --pictures rendered scenes (0: not measured), with both engines on
+all cores of this machine, from the first file that is done to the last.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ DIM = 16
 
 
 class Drawn:
-    """A backend whose vectors are drawn by the content of a sample. It appends a byte per sample to `tally`."""
+    """A backend that draws vectors by content, and appends a byte per sample to the file `tally`."""
 
     fingerprint = Fingerprint("drawn", "0", "1", DIM)
 
@@ -209,7 +209,7 @@ def torture(
     kinds: Sequence[str] = KINDS,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, Any]:
-    """Kill until `kills` are done, of all kinds in turn at first. AssertionError if an ingest is not right."""
+    """Kill until `kills` are done, first of each kind. AssertionError if an ingest is not right."""
     rng, done = random.Random(seed), Counter[str]()
     ingests = embedded = 0
     with tempfile.TemporaryDirectory() as scratch:
@@ -235,10 +235,9 @@ def torture(
                 finally:
                     run.close()
                 assert run.content() == expected, f"ingest {ingests}: not every file exactly once"
-                embedded += run.embedded - least
-                say(
-                    f"ingest {ingests}: every file exactly once, {run.embedded - least} samples embedded again"
-                )
+                again = run.embedded - least
+                embedded += again
+                say(f"ingest {ingests}: every file exactly once, {again} samples embedded again")
     return {
         "files": files,
         "nodes": nodes,
