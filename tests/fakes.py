@@ -15,6 +15,7 @@ from xsearch.types import Fingerprint, Modality, Sample
 WORDS = ("red", "green", "blue", "dark", "bright")
 DIM = 16
 WINDOW = 60  # words, which are its tokens
+CELLS = 4  # of a picture's side, of dense features
 GAP = 8  # axes from here on belong to the kinds: every kind has its own corner of the space
 
 
@@ -59,6 +60,19 @@ class FakeBackend:
             vector[: len(about)] = about / np.linalg.norm(about)
             vector[GAP + list(Modality).index(sample.modality)] = self.gap
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+class DenseFake(FakeBackend):
+    """The dense features of a picture are the vectors of its cells."""
+
+    def dense(self, pictures: Sequence[Sample]) -> np.ndarray:
+        maps = []
+        for sample in pictures:
+            side = sample.data.width // CELLS
+            corners = [(side * x, side * y) for y in range(CELLS) for x in range(CELLS)]
+            cells = [sample.data.crop((x, y, x + side, y + side)) for x, y in corners]
+            maps.append(self.embed([Sample(Modality.IMAGE, cell) for cell in cells]))
+        return np.stack(maps).reshape(len(maps), CELLS, CELLS, -1)
 
 
 def _text(sample: Sample) -> np.ndarray:

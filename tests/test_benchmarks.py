@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 
 from benchmarks import (
@@ -21,6 +22,7 @@ from benchmarks import (
     emergence,
     footprint,
     ingest,
+    localization,
     none,
     public,
     ranking,
@@ -37,6 +39,7 @@ from benchmarks import (
 )
 from benchmarks import towers as towers_benchmark
 from tests.small_files import one_of_each
+from xsearch.locate import Located
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
 from xsearch.query import Part, Query, View, embed, search_many
@@ -440,3 +443,57 @@ def test_words_are_compared_and_timed(tmp_path):
     assert row["bytes"] > 10_000
     assert row["words_3_p50_ms"] > 0
     assert "Words are" in words.markdown(result)
+
+
+def test_localization_measures_scenes(monkeypatch, tmp_path):
+    monkeypatch.setenv("XSEARCH_HOME", str(tmp_path))
+    result = json.loads(json.dumps(localization.run("bundled", count=3)))
+    assert result["scenes"]["pictures"] == 3
+    assert len(result["scenes"]["queries"]) == 10
+    for row in result["scenes"]["queries"]:
+        shares = {name: share for name, share in row.items() if name not in ("query", "stated")}
+        assert all(0 <= share <= 1 for share in shares.values())
+        assert ("right" in shares) == (row["query"] in ("text", "audio"))
+    assert "| audio | 0.10 |" in localization.markdown(result)
+
+
+def test_localization_reads_the_layouts_of_public_data(tmp_path):
+    """A hot spot in the middle of pictures that have it there."""
+    frame = Image.new("RGB", (64, 48))
+    clip, video = tmp_path / "vggss", tmp_path / "avs"
+    for folder in (clip / "frames", clip / "audio"):
+        folder.mkdir(parents=True)
+    names = {"abc_000010": [[0.25, 0.0, 0.75, 1.0]], "abc_000020": [[0.0, 0.0, 0.1, 0.1]], "gone_000000": []}
+    (clip / "vggss.json").write_text(json.dumps([{"file": n, "bbox": b} for n, b in names.items()]))
+    for name in list(names)[:2]:
+        frame.save(clip / "frames" / f"{name}.jpg")
+        soundfile.write(clip / "audio" / f"{name}.wav", np.zeros(16_000), 16_000)
+    for kind, ending in (("visual_frames", "png"), ("gt_masks", "png"), ("audio_wav", "wav")):
+        inside = video / kind / "test" / "dog"
+        (inside / "v1" if ending == "png" else inside).mkdir(parents=True)
+    soundfile.write(video / "audio_wav" / "test" / "dog" / "v1.wav", np.zeros(16_000), 16_000)
+    truth = Image.new("L", (64, 48))
+    truth.paste(255, (16, 0, 48, 48))
+    for second in (1, 2):
+        frame.save(video / "visual_frames" / "test" / "dog" / "v1" / f"v1_{second}.png")
+        truth.save(video / "gt_masks" / "test" / "dog" / "v1" / f"v1_{second}.png")
+    (video / "s4_meta_data.csv").write_text("name,start,category,split\nv1,0,dog,test\nv2,0,dog,train\n")
+
+    class Middle:
+        """Hears everything in the middle half of a picture."""
+
+        def locate(self, picture, query):
+            heat = np.tile(1 - np.abs(np.linspace(-1, 1, 64, dtype=np.float32)), (48, 1))
+            return Located((64, 48), (), heat, 0.0, 1.0, None)
+
+    found = localization.on_vggss(Middle(), clip)
+    assert found["pictures"] == 2
+    assert found["ciou"] == pytest.approx(50)
+    assert found["silent"] == 1
+    assert 45 < found["auc"] < 55
+    found = localization.on_avsbench(Middle(), video)
+    assert found["pictures"] == 2
+    assert found["miou"] > 95
+    assert found["f_score"] > 0.95
+    lines = localization.markdown({"model": "m", "digest": "0" * 8, "avsbench": found})
+    assert "TPAVI" in lines

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xsearch.client import Client, connect
     from xsearch.collection import Collection, open
     from xsearch.errors import XsearchError
+    from xsearch.locate import Located, Locator
     from xsearch.model import Model, load_model
     from xsearch.query import Hits, Query, audio, depth, image, imu, item, text, thermal, vector, video
     from xsearch.types import Hit, Modality
@@ -27,6 +28,8 @@ __all__ = [
     "Collection",
     "Hit",
     "Hits",
+    "Located",
+    "Locator",
     "Modality",
     "Model",
     "Query",
@@ -52,6 +55,7 @@ _HOMES = {
     "xsearch.client": ("Client", "connect"),
     "xsearch.collection": ("Collection", "open"),
     "xsearch.errors": ("XsearchError",),
+    "xsearch.locate": ("Located", "Locator"),
     "xsearch.model": ("Model", "load_model"),
     "xsearch.types": ("Hit", "Modality"),
 }

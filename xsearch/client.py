@@ -29,7 +29,7 @@ from xsearch.query.expression import Part, Query, parse_each
 from xsearch.query.hits import Hits
 from xsearch.query.options import Options, as_modalities
 from xsearch.query.wire import from_wire
-from xsearch.types import Match, Modality, Rank, Sample, Sort
+from xsearch.types import FALSE_ALARMS, Box, Hit, Match, Modality, Rank, Sample, Sort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +53,14 @@ _ERRORS: dict[str, type[XsearchError]] = {
     "unsupported-media": errors.Unsupported,
     "url": UsageError,
     "usage": UsageError,
+}
+_CLOSED = {
+    "file-changed",
+    "file-gone",
+    "not-opened",
+    "too-large",
+    "unreadable-media",
+    "unsupported-media",
 }
 
 Kinds = Modality | str | Sequence[Modality | str]
@@ -189,6 +197,26 @@ class Client:
             answer = json.loads(content)
             hits = [from_wire(*each) for each in zip(answer["answers"], queries, strict=True)]
             return Answers(hits, answer["items"], answer["model"], answer["path"], None)
+
+    def locate(self, hits: Hits, *, false_alarms: float = FALSE_ALARMS) -> Hits:
+        """The same hits with boxes: where in each picture the query is; see `Collection.locate`."""
+        if hits.query is None:
+            return hits
+        (parts,) = _Uploads(self._channel).sent([hits.query.query])
+        request = {"parts": parts, "false_alarms": false_alarms, "anyway": True}
+        return hits.located([self._boxes(hit, request) for hit in hits])
+
+    def _boxes(self, hit: Hit, request: Mapping[str, Any]) -> tuple[Box, ...] | None:
+        if hit.modality is not Modality.IMAGE:
+            return None
+        try:
+            content = self._post(f"items/{hit.id}/locate", request)
+        except _Problem as problem:
+            if problem.type in _CLOSED:
+                return None
+            raise problem.error() from None
+        with self._channel.decoding():
+            return tuple(Box(**box) for box in json.loads(content)["boxes"])
 
     def embed(self, queries: Sequence[Query | str | Path]) -> np.ndarray:
         """The vectors that these queries are searched with: float32 [N, dim], rows of length 1.

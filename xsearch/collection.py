@@ -21,12 +21,22 @@ import numpy as np
 from xsearch import decoders, exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.derive import keep_index, load_index
-from xsearch.errors import ModelMismatch, NoCollection, Reason, StoreError
+from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, StoreError, UsageError
 from xsearch.ingest import Engine, Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
-from xsearch.query import Hits, Options, Query, View, answer, as_modalities, embed, parse_each
+from xsearch.query import Embedded, Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
-from xsearch.types import DEFAULT_COLLECTION, Fingerprint, Match, Modality, Rank, Sample, Sort
+from xsearch.types import (
+    DEFAULT_COLLECTION,
+    FALSE_ALARMS,
+    Box,
+    Fingerprint,
+    Match,
+    Modality,
+    Rank,
+    Sample,
+    Sort,
+)
 from xsearch.words import WordReader, load
 
 if TYPE_CHECKING:
@@ -35,6 +45,7 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend, Capabilities
     from xsearch.exchange import Imported
     from xsearch.index import Device, Index, Plan
+    from xsearch.locate import Locator
     from xsearch.store import Compaction, Finding
 
 __all__ = ["Collection", "open"]
@@ -94,6 +105,7 @@ class Collection:
         self._state: tuple[bytes, Snapshot] | None = None
         self._view: View | None = None
         self._index: tuple[Path | None, Index | None] = None, None
+        self._locator: Locator | None = None
         self._words: tuple[str | None, WordReader] = None, WordReader()
         fingerprint = self.snapshot().fingerprint
         if backend is not None:
@@ -291,6 +303,29 @@ class Collection:
         """
         view, requested = self.view(), Options(top=top, **options)
         return answer(view, parse_each(queries), self._on_demand(view.snapshot), requested)
+
+    def locate(self, hits: Hits, *, false_alarms: float = FALSE_ALARMS) -> Hits:
+        """The same hits with boxes: where in each picture the query is; see `xsearch.Locator.locate`.
+
+        The boxes of an item that is no picture, or cannot be read, are None; so are all of an answer that
+        was found by its words alone. Raises UsageError for an answer of a server, which has no vectors.
+        """
+        from xsearch.locate import Locator
+
+        if hits.query is None:
+            return hits
+        if not isinstance(hits.query, Embedded):
+            raise UsageError("locate: the answer of a server has no vectors; search the collection itself")
+        with self._lock:
+            if self._locator is None:
+                self._locator = Locator(self.backend)
+        boxes: list[tuple[Box, ...] | None] = []
+        for hit in hits:
+            try:
+                boxes.append(self._locator.in_hit(hit, hits.query, false_alarms=false_alarms).boxes)
+            except MediaError:
+                boxes.append(None)
+        return hits.located(boxes)
 
     def _on_demand(self, snapshot: Snapshot) -> _OnDemand:
         return _OnDemand(snapshot.fingerprint, lambda: self.backend)

@@ -11,9 +11,11 @@ from typing import Any, Literal
 __all__ = [
     "AUDIO_RATE_HZ",
     "DEFAULT_COLLECTION",
+    "FALSE_ALARMS",
     "HIT_COLUMNS",
     "PICTURES",
     "UNKNOWN_SHARE",
+    "Box",
     "Device",
     "Fingerprint",
     "Hit",
@@ -30,6 +32,7 @@ __all__ = [
 
 DEFAULT_COLLECTION = Path("indexes/default")
 UNKNOWN_SHARE = 0.7  # of a text's words: captions with more find their pictures no better than by chance
+FALSE_ALARMS = 0.05  # of pictures without what is looked for: those in which it is located all the same
 AUDIO_RATE_HZ = 16_000  # of every audio sample; ImageBind, arXiv:2305.05665, section 3
 
 Device = Literal["auto", "cpu", "cuda"]  # what searches an index
@@ -156,6 +159,17 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in a picture, in shares of its width and height from the top left, 0 to 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float  # how far above unrelated queries, in their standard deviations
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
     """One search result."""
 
@@ -173,6 +187,7 @@ class Hit:
     bm25: float | None = None  # how well its words match those of the query, above 0; None if they do not
     extra: dict[str, Any] = field(default_factory=dict)  # user metadata, mime, sizes
     is_imported: bool = False  # only an import names its file, which nothing opens therefore
+    boxes: tuple[Box, ...] | None = None  # where in the picture the query is, if that was looked for
 
     @property
     def by_chance(self) -> bool:
@@ -194,4 +209,6 @@ class Hit:
         )
 
 
-HIT_COLUMNS = tuple(field.name for field in fields(Hit) if field.name not in ("extra", "is_imported"))
+HIT_COLUMNS = tuple(
+    field.name for field in fields(Hit) if field.name not in ("extra", "is_imported", "boxes")
+)

@@ -212,3 +212,15 @@ def test_embedding_leaves_the_settings_for_threads_alone(tiny_model):
 
     assert {state for states in in_threads(work) for state in states} == {before}
     assert settings() == before
+
+
+def test_dense_features_leave_embeddings_as_they_are(tiny_model):
+    pictures = [draw(Modality.IMAGE, seed) for seed in range(3)]
+    untouched = ImageBindBackend(tiny_model, device="cpu").embed(pictures)
+    backend = ImageBindBackend(tiny_model, device="cpu")
+    dense = backend.dense(pictures)
+    side = backend.config.vision.image_size // backend.config.vision.patch
+    assert dense.shape == (3, side, side, 24)
+    assert dense.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(dense, axis=-1), 1, atol=1e-5)
+    np.testing.assert_array_equal(backend.embed(pictures), untouched)

@@ -63,3 +63,14 @@ def test_a_film_moves_but_keeps_its_scene():
     assert frames.shape == (4, 48, 64, 3)
     assert (frames[0] != frames[3]).any()
     assert np.abs(frames[0].mean() - frames[3].mean()) < 10
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_boxes_are_around_what_a_subject_changes(subject):
+    scene = Scene(seed=11, subject=subject, place="field", colour="red", noise=0.0)
+    full, empty = render(scene, width=160), render(replace(scene, count=0), width=160)
+    rows, columns = np.nonzero(np.abs(full.picture.astype(int) - empty.picture).max(axis=2) > 8)
+    (box,) = full.boxes * (160, 112, 160, 112)
+    around = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    np.testing.assert_allclose(box, around, atol=3)
+    assert empty.boxes.shape == (0, 4)

@@ -55,7 +55,7 @@ def test_columns_of_few_values_are_facets_and_many_numbers_a_range(tmp_path: Pat
         writer.add(items, np.eye(8, dtype=np.float32)[np.arange(60) % 8])
         writer.commit()
     snapshot = store.snapshot()
-    assert default_columns(snapshot) == ["kind", "month", "folder", "rating", "year", "camera"]
+    assert default_columns(snapshot) == ["kind", "month", "folder", "camera", "rating", "year"]
     assert ranges(snapshot) == {"width_mm": (0.0, 14.75)}
     for written, count in (("2..5", 13), ("..5", 21), ("14.5..", 2), ("2..1", 0)):
         where = between(snapshot, "width_mm", written)

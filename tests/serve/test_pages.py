@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from tests.serve.conftest import Serve
 from xsearch.collection import Collection
 from xsearch.serve.contract import Hit
 from xsearch.serve.folds import folded
+from xsearch.serve.results import _remark
 from xsearch.types import Modality
 
 
@@ -51,6 +54,14 @@ def test_every_page_is_rendered_and_has_nothing_inline(client: TestClient, path:
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", answer.text)
     assert "'unsafe" not in answer.headers["content-security-policy"]
+
+
+def test_the_collections_are_listed_with_their_sizes(
+    serve: Serve, collection: Collection, tmp_path: Path
+) -> None:
+    html = serve(collection, Collection.create(tmp_path / "other", backend=FakeBackend())).get("/").text
+    listed = re.findall(r"<a [^>]*>(\w+) <small>([^<]*)</small></a>", html)
+    assert listed == [("photos", str(len(collection))), ("other", "0")]
 
 
 @pytest.mark.parametrize(
@@ -161,3 +172,20 @@ def test_folds_count_what_is_left_out(collection: Collection, find: Callable[...
         )
     ]
     assert [(fold.hit.rank, fold.count) for fold in folded(hits, snapshot)] == [(0, 1), (2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("found", "times", "by_chance", "expected"),
+    [
+        (True, 0.2, [False], None),
+        (False, None, [], None),
+        (False, 5.0, [True, True], "none.like"),
+        (False, 5.0, [True, False], "none.perhaps"),  # near for its kind, but there are seven
+    ],
+)
+def test_nothing_like_it_is_said_of_tiles_that_are_dimmed(
+    found: bool, times: float | None, by_chance: list[bool], expected: str | None
+) -> None:
+    answer = Mock(found=found, nearest_expected=times, hits=[Mock(by_chance=each) for each in by_chance])
+    remark = _remark(Mock(t=lambda name, **values: name), answer)
+    assert (remark and remark[0]) == expected

@@ -7,11 +7,12 @@ official     the official code's reading of media and scaling of vectors
 """
 
 from xsearch.backend.loading import full_name, load_backend, load_matching, model_source
-from xsearch.backend.protocol import Backend, Capabilities, Scaling
+from xsearch.backend.protocol import Backend, Capabilities, DenseBackend, Scaling
 
 __all__ = [
     "Backend",
     "Capabilities",
+    "DenseBackend",
     "Scaling",
     "full_name",
     "load_backend",

@@ -18,6 +18,8 @@ from xsearch.backend.protocol import Capabilities, Scaling
 from xsearch.errors import UsageError
 from xsearch.media import windows
 from xsearch.models import TOWER_OF, TOWERS, Preprocess, Tokenizer, Tower, load_config, load_tower, resolve
+from xsearch.models.dense import dense_features
+from xsearch.models.imagebind import VisionTower
 from xsearch.models.precision import DTYPES, precision
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
@@ -134,6 +136,18 @@ class ImageBindBackend:
     def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
         """The same as `embed`: one space serves all targets."""
         return self.embed(samples)
+
+    @torch.inference_mode()
+    def dense(self, pictures: Sequence[Sample]) -> np.ndarray:
+        """Images -> float32 [N, h, w, dim], unit vectors of the patches; see `models.dense`."""
+        tower = self.tower("vision")
+        assert isinstance(tower, VisionTower)
+        maps = []
+        for first in range(0, len(pictures), _BATCH_DEFAULT):
+            x = self.move(self.preprocess(pictures[first : first + _BATCH_DEFAULT]))
+            with self._locks["vision"]:
+                maps.append(in_parts(partial(dense_features, tower), x).float().cpu().numpy())
+        return np.concatenate(maps)
 
     def move(self, x: Tensor) -> Tensor:
         """A batch as the towers take it: on the device, numbers in the type that they compute with."""

@@ -13,7 +13,7 @@ from xsearch.types import Fingerprint, Modality, Sample
 if TYPE_CHECKING:
     from xsearch.models.vocabulary import Vocabulary
 
-__all__ = ["Backend", "Capabilities", "Scaling"]
+__all__ = ["Backend", "Capabilities", "DenseBackend", "Scaling"]
 
 Scaling = Literal["unit", "official"]
 
@@ -52,5 +52,16 @@ class Backend(Protocol):
         """Like `embed`, for samples that are searched with.
 
         target: the only modality that may answer, for models that embed a query differently for each.
+        """
+        ...
+
+
+class DenseBackend(Backend, Protocol):
+    """A model whose vision tower also says what is where."""
+
+    def dense(self, pictures: Sequence[Sample]) -> np.ndarray:
+        """Images -> float32 [N, h, w, dim]: unit vectors of the patches of their centre squares, by row.
+
+        `embed` of the same pictures is what it would be without this call.
         """
         ...

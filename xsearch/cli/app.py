@@ -21,6 +21,7 @@ from xsearch.cli import (
     exchange,
     index,
     ingest,
+    locate,
     models,
     options,
     output,
@@ -171,6 +172,7 @@ def start(
 app.command()(ingest.ingest)
 app.command()(query.query)
 app.command()(query.compose)
+app.command()(locate.locate)
 app.command()(collection.info)
 app.command("ls")(collection.list_items)
 app.command("rm")(collection.remove)

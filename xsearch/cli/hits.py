@@ -67,7 +67,7 @@ def _print_path(path: str) -> None:
 def _print_table(hits: Hits, *, dated: bool) -> None:
     """The score comes from the figures beside it; the id and the metadata are for programs."""
     figures = ("rank", "cosine", "balanced", "expected", "bm25")
-    header = (*figures, "taken_at", "modality", "path", "start_s", "end_s", "text")
+    header = (*figures, "boxes", "taken_at", "modality", "path", "start_s", "end_s", "text")
     rows = [
         (
             str(hit.rank),
@@ -75,6 +75,7 @@ def _print_table(hits: Hits, *, dated: bool) -> None:
             _figure(hit.balanced, "+.2f"),
             hit.times,
             _figure(hit.bm25, ".2f"),
+            "" if hit.boxes is None else str(len(hit.boxes)),
             str(hit.extra.get("taken_at", "")) if dated else "",
             hit.modality,
             table.relative(hit.path),

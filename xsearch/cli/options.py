@@ -24,6 +24,7 @@ __all__ = [
     "Json",
     "JsonObject",
     "KeepFormulas",
+    "Locate",
     "MatchBy",
     "MaxExpected",
     "MinCosine",
@@ -184,6 +185,9 @@ KeepFormulas = Annotated[
 ]
 TrustPaths = Annotated[
     bool, typer.Option("--trust-paths", help="Let pages open the files and URLs that only an import names.")
+]
+Locate = Annotated[
+    bool, typer.Option("--locate", help="Mark where in each picture it is: boxes in --json, drawn in --html.")
 ]
 Paths = Annotated[bool, typer.Option("--paths", help="Print one path per line, for xargs.")]
 Html = Annotated[

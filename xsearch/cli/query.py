@@ -22,7 +22,19 @@ if TYPE_CHECKING:
     from xsearch.query import Hits, Query
     from xsearch.query.grammar import Kind, Term
 
-__all__ = ["compose", "query"]
+__all__ = [
+    "Base",
+    "Minus",
+    "MinusTerm",
+    "MinusWords",
+    "Plus",
+    "PlusTerm",
+    "PlusWords",
+    "Words",
+    "compose",
+    "composition",
+    "query",
+]
 
 LOG = logging.getLogger("xsearch")
 
@@ -68,6 +80,7 @@ def query(
     sort: options.SortBy = None,
     exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
+    locate: options.Locate = False,
     json: options.Json = False,
     csv: options.Csv = False,
     keep_formulas: options.KeepFormulas = False,
@@ -134,6 +147,7 @@ def compose(
     sort: options.SortBy = None,
     exclude_self: options.ExcludeSelf = False,
     anyway: options.Anyway = False,
+    locate: options.Locate = False,
     json: options.Json = False,
     csv: options.Csv = False,
     keep_formulas: options.KeepFormulas = False,
@@ -152,18 +166,26 @@ def compose(
     --plus audio:sea.wav@0.7 --minus cage. item:17 is an item of the collection. Every option may be
     repeated.
     """
+    _answer(composition(ctx.params, folder), ctx.params, composed=True)
+
+
+def composition(params: Mapping[str, Any], folder: Path | None) -> Query:
+    """The sum of the terms in the parameters of a command, empty if there are none; see `compose`.
+
+    folder: the collection that has files with names like those that do not exist.
+    """
     from xsearch.query import Query
     from xsearch.query.grammar import parse_term
 
     total = Query()
     for sign, prefix in ((1.0, ""), (1.0, "plus_"), (-1.0, "minus_")):
         for kind in (None, *Modality):
-            for term in ctx.params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
+            for term in params.get(f"{prefix}{kind}" if kind else prefix.rstrip("_")) or []:
                 total += sign * _parsed(parse_term(term, kind=kind, exists=os.path.isfile), folder)
-    _answer(total, ctx.params, composed=True)
+    return total
 
 
-def _parsed(term: Term, folder: Path) -> Query:
+def _parsed(term: Term, folder: Path | None) -> Query:
     """The query of one term; a note reports a file whose name is taken as words."""
     from xsearch import query
 
@@ -171,7 +193,8 @@ def _parsed(term: Term, folder: Path) -> Query:
         try:
             return term.weight * query.parse(term.value)
         except UsageError as problem:
-            raise UsageError(f"{problem}{_stored(term.value, folder)}") from None
+            hint = _stored(term.value, folder) if folder else ""
+            raise UsageError(f"{problem}{hint}") from None
     if term.kind == "item":
         return term.weight * query.item(int(term.value))
     if term.kind is Modality.TEXT and os.path.isfile(term.value):  # noqa: PTH113  a text may be long
@@ -198,7 +221,8 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     bounds = ("min_cosine", "max_expected")
     names = ("top", "where", "rank", "match", *bounds, "unique", "sort", "exclude_self", "anyway")
     chosen = {name: params[name] for name in names} | {"modality": params["modality"] or None}
-    answer, items, model = served.search(parsed, chosen, params) or _search(parsed, chosen, params)
+    found = None if params["locate"] else served.search(parsed, chosen, params)
+    answer, items, model = found or _search(parsed, chosen, params)
     if params["html"] is not None:
         from xsearch import gallery
 
@@ -225,6 +249,8 @@ def _search(query: Query, chosen: Mapping[str, Any], params: Mapping[str, Any]) 
         params["folder"], params["model"], device=params["device"], dtype=params["dtype"]
     )
     answer = collection.search(query, **chosen)
+    if params["locate"]:
+        answer = collection.locate(answer.trusted() if params["trust_paths"] else answer)
     return served.Found(answer, len(collection), collection.snapshot().fingerprint.name)
 
 

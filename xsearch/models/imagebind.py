@@ -166,7 +166,8 @@ class VisionTower(Tower):
 
     def __init__(self, config: VisionConfig, embed_dim: int) -> None:
         super().__init__(config, embed_dim, bias_kv=False, pre_norm=True)
-        p, D = config.patch, config.width
+        self.patch = p = config.patch  # pixels
+        D = config.width
         if config.stem:
             side = p >> len(config.stem)
             proj = nn.Conv2d(config.stem[-1], D, side, side, bias=False)

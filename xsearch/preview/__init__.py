@@ -8,6 +8,7 @@ without the path, for display in place of the item.
 """
 
 from xsearch.preview.markdown import is_markdown, plain
+from xsearch.preview.marks import marked
 from xsearch.preview.preview import (
     Preview,
     legend,
@@ -29,6 +30,7 @@ __all__ = [
     "is_markdown",
     "legend",
     "load",
+    "marked",
     "plain",
     "playable",
     "plot",

@@ -17,8 +17,9 @@ import numpy as np
 from xsearch import decoders
 from xsearch.media import container
 from xsearch.preview import colours, markdown
+from xsearch.preview.marks import marked
 from xsearch.preview.window import Piece, decoded, picture
-from xsearch.types import AUDIO_RATE_HZ, Modality, Sample
+from xsearch.types import AUDIO_RATE_HZ, Hit, Modality, Sample
 
 __all__ = ["Preview", "legend", "playable", "plot", "sound", "spectrogram", "text", "thumbnail", "waveform"]
 
@@ -66,7 +67,8 @@ class Preview:
 def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = None) -> Preview:
     """Return a JPEG of at most `size` pixels a side; for audio and IMU a drawing, for text the text.
 
-    Of a video, the frame at `at_s` seconds of the file, or the middle of the window.
+    Of a video, the frame at `at_s` seconds of the file, or the middle of the window. The boxes of a hit are
+    drawn.
     """
     with decoded(piece, at_s=at_s, size=size) as sample:
         match sample.modality:
@@ -77,6 +79,8 @@ def thumbnail(piece: Piece, size: int = THUMBNAIL_PX, *, at_s: float | None = No
             case Modality.IMU:
                 return plot(sample)
         image = picture(sample, size, at_s).data
+        if isinstance(piece, Hit) and piece.boxes:
+            image = marked(image, piece.boxes)
         return _encoded(image, "JPEG", **(SHARP if max(image.size) <= SMALL_PX else {"quality": 82}))
 
 

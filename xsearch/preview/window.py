@@ -67,13 +67,14 @@ def check(hit: Hit) -> None:
         raise Unreadable("the file has changed since it was ingested; ingest it again")
 
 
-def load(piece: Piece, *, at_s: float | None = None) -> Sample:
+def load(piece: Piece, *kinds: Modality, at_s: float | None = None, size: int | None = None) -> Sample:
     """Decode the window of a piece, seeking in long recordings; a sample is returned unchanged.
 
+    kinds: one of which it must be. size: the most pixels of a side, for what can be seen.
     Sounds are mono at their native rate. A video returns one upright frame: the first at or after `at_s`
     seconds of the file, or the middle of the window. Raises MediaError with a message without the path.
     """
-    with decoded(piece, at_s=at_s) as sample:
+    with decoded(piece, *kinds, at_s=at_s, size=size) as sample:
         return sample
 
 

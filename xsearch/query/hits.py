@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from xsearch.errors import UnknownWords, UsageError
 from xsearch.system.terminal import printable
-from xsearch.types import HIT_COLUMNS, Hit, Modality, Sort
+from xsearch.types import HIT_COLUMNS, Box, Hit, Modality, Sort
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,6 +84,11 @@ class Hits(Sequence[Hit]):
         undated = [hit for hit in self._hits if hit.extra.get("taken_at") is None]
         return Hits([*dated, *undated], self.query, self.nearest_expected, self.kinds)
 
+    def located(self, boxes: Sequence[tuple[Box, ...] | None]) -> Hits:
+        """Return the same hits with what was located in each."""
+        hits = [replace(hit, boxes=of_hit) for hit, of_hit in zip(self._hits, boxes, strict=True)]
+        return Hits(hits, self.query, self.nearest_expected, self.kinds, self.problem)
+
     def trusted(self) -> Hits:
         """Return the same hits; previews and pages also open the files and URLs that only an import names."""
         state = ("bytes", "mtime_ns")  # as the import claims
@@ -145,6 +150,8 @@ class Hits(Sequence[Hit]):
         for hit in self._hits:
             own = asdict(hit)
             extra, _ = own.pop("extra"), own.pop("is_imported")
+            if hit.boxes is None:
+                del own["boxes"]
             rows.append(own | {name: value for name, value in extra.items() if name not in own})
         return rows
 

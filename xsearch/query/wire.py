@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import astuple, dataclass, fields, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,12 +16,13 @@ from typing import Any
 from xsearch.errors import UnknownWords, UsageError
 from xsearch.query.expression import Query
 from xsearch.query.hits import Hits
-from xsearch.types import Hit, Modality
+from xsearch.types import Box, Hit, Modality
 
 __all__ = ["Understood", "from_wire", "to_wire"]
 
 _HIT = tuple(field.name for field in fields(Hit))
 _TYPES: dict[type, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
+    Box: (lambda value: list(astuple(value)), lambda values: Box(*values)),
     bytes: (lambda value: base64.b64encode(value).decode(), base64.b64decode),
     date: (date.isoformat, date.fromisoformat),
     datetime: (datetime.isoformat, datetime.fromisoformat),

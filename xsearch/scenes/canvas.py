@@ -7,6 +7,7 @@ up from the same map, so that they agree pixel by pixel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -30,6 +31,7 @@ class View:
     depth_m: np.ndarray  # float32 [H, W], 0 out of range
     thermal: np.ndarray  # float32 [H, W], 0 cold to 1 hot, with random gain
     focal_px: float
+    boxes: np.ndarray  # float32 [individuals, 4], in view: left, top, right, bottom as shares of W, H
 
 
 def ellipse(x: float, y: float, rx: float, ry: float, *, n: int = 16) -> np.ndarray:
@@ -59,6 +61,11 @@ class Canvas:
         self._map = Image.new("I", (self.width, self.height), 0)
         self._draw = ImageDraw.Draw(self._map)
         self._shapes: list[tuple[float, ...]] = []
+        self._individuals: list[int] = []  # the first shape of each; the background's come before
+
+    def begin(self) -> None:
+        """What is painted from here on, to the next call, is one individual."""
+        self._individuals.append(len(self._shapes))
 
     def paint(
         self,
@@ -97,7 +104,19 @@ class Canvas:
             depth_m=self._depth(number[::2, ::2], table, noise),
             thermal=self._thermal(heat, noise),
             focal_px=self.focal / 2,
+            boxes=self._boxes(number),
         )
+
+    def _boxes(self, number: np.ndarray) -> np.ndarray:
+        """The boxes around what is to be seen of each individual."""
+        boxes = []
+        for first, end in pairwise([*self._individuals, len(self._shapes)]):
+            visible = (number >= first) & (number < end)
+            rows, columns = (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
+            if len(rows):
+                boxes.append((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+        scale = np.array([self.width, self.height] * 2, np.float32)
+        return np.array(boxes, np.float32).reshape(-1, 4) / scale
 
     def _cloud(self, shape: tuple[int, int]) -> np.ndarray:
         """Smooth noise at two scales, about -1..1."""

@@ -62,6 +62,7 @@ def render(scene: Scene, *, width: int = 112, height: int = 112, t_s: float = 0.
         base = horizon + (feet - horizon) * scale - lift
         side = facing if poses.random() < 0.8 else -facing
         lean = poses.normal(0, 0.04)
+        canvas.begin()
         for outline, role, warmth in shape.parts(poses, t_s + poses.random()):
             across = (outline[:, 0] + lean * outline[:, 1]) * side * tall * height / width
             canvas.paint(

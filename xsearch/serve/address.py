@@ -114,6 +114,11 @@ class Address:
         """All parts, the typed text first."""
         return ((Term("text", self.q),) if self.q else ()) + self.p
 
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The query, as the bodies of requests have it."""
+        return [term.part.model_dump(exclude_none=True, mode="json") for term in self.terms]
+
     def cut_of(self, kind: str) -> float:
         """The greatest `expected` of this kind that is not beyond the cut."""
         return self.cut.get(kind, self.cut.get("all", CUT))

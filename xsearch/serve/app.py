@@ -33,6 +33,7 @@ _HANDLED = (Refusal, XsearchError, ValidationError, RequestValidationError, HTTP
 _BODIES = (
     contract.SearchRequest,
     contract.EmbedRequest,
+    contract.LocateRequest,
     contract.PositionRequest,
     contract.Login,
     contract.Problem,

@@ -9,11 +9,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
-from xsearch.types import Match, Modality, Rank, Sort
+from xsearch.types import FALSE_ALARMS, Match, Modality, Rank, Sort
 
 __all__ = [
     "MAX_PARTS",
     "MAX_TOP",
+    "Box",
     "Choice",
     "Column",
     "EmbedRequest",
@@ -30,6 +31,8 @@ __all__ = [
     "ItemDetail",
     "Items",
     "Limits",
+    "LocateRequest",
+    "Located",
     "Login",
     "MapPoints",
     "Model",
@@ -138,6 +141,16 @@ class PositionRequest(Request):
     """A query, as a sum of parts."""
 
     parts: Parts
+
+
+class LocateRequest(Request):
+    """What to look for in a picture, as a sum of parts."""
+
+    parts: Parts
+    false_alarms: Annotated[float, Field(ge=0.01, le=0.2)] = Field(
+        FALSE_ALARMS, description="The share of pictures without it that may get a box."
+    )
+    anyway: bool = Field(False, description="Look though the model knows no word of a text.")
 
 
 class Login(Request):
@@ -294,6 +307,31 @@ class Signal(BaseModel):
         description="peak (audio, 0..1), or time_s, accel_x … gyro_z; evenly spaced, at most 1000 each."
     )
     legend: list[Stop] = Field(default=[], description="Of a colour map, by falling or rising value.")
+
+
+class Box(BaseModel):
+    """A rectangle in a picture, in shares of its width and height from the top left, 0 to 1."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    score: float = Field(description="In standard deviations of unrelated queries, above their mean.")
+
+
+class Located(BaseModel):
+    """Where in the picture of an item a query is."""
+
+    collection: str
+    generation: int
+    id: int
+    boxes: list[Box] = Field(description="The best first; none if it is not there.")
+    score: float = Field(description="Of the best candidate, also without a box.")
+    threshold: float = Field(description="The least score of a box.")
+    false_alarms: float | None = Field(
+        description="The share of pictures without it that get a box; null if not measured for the model."
+    )
+    heat: list[list[float]] = Field(description="Rows of a heat map of the whole picture, 0 to 1.")
 
 
 class Upload(BaseModel):

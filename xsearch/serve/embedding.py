@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from xsearch.types import Fingerprint, Modality, Sample
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend, Capabilities
+    from xsearch.locate import Locator
 
 __all__ = ["Models", "SharedBackend"]
 
@@ -48,6 +49,13 @@ class SharedBackend:
                 if self._loaded is None:
                     self._loaded = self._load()
         return self._loaded
+
+    @cached_property
+    def locator(self) -> Locator:
+        """What locates queries in pictures. Raises ModelError, and UsageError for a model that cannot."""
+        from xsearch.locate import Locator
+
+        return Locator(self.model)
 
     def capabilities(self) -> Capabilities:
         return self.model.capabilities()

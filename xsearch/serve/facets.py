@@ -58,8 +58,8 @@ def facets(
 def default_columns(snapshot: Snapshot) -> list[str]:
     """Return the columns by which items are counted without being asked: few different values each."""
     columns = ["kind", "month", "folder"]
-    columns += [name for name, values in _facets(snapshot) if len(values) <= _few(values.type)]
-    return columns[:MOST_COLUMNS]
+    others = [name for name, values in _facets(snapshot) if len(values) <= _few(values.type)]
+    return (columns + sorted(others, key=lambda name: name != "camera"))[:MOST_COLUMNS]
 
 
 def ranges(snapshot: Snapshot) -> dict[str, tuple[float, float]]:

@@ -178,9 +178,12 @@ def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
     """A facet with its links; folders without what all of them are below."""
     local = [choice.value for choice in facet.values if choice.value.startswith("/")]
     root = commonpath(local) if facet.column == "folder" and local else ""
-    choices = [
+    choices: list[dict[str, Any]] = [
         {
-            "label": choice.value.removeprefix(root).lstrip("/") if root else choice.value,
+            "label": choice.value.removeprefix(root).lstrip("/")
+            if root
+            else tiles.value(facet.column, choice.value),
+            "value": choice.value,
             "count": f"{choice.count:,}",
             "href": visit.address.toggled("f", (facet.column, choice.value)),
             "on": (facet.column, choice.value) in visit.address.f,
@@ -189,7 +192,7 @@ def _facet(visit: Visit, facet: Facet) -> dict[str, Any]:
         if not root or choice.value != root  # which all are below
     ]
     with suppress(ValueError):  # texts stay in the order of their counts
-        choices.sort(key=lambda choice: float(str(choice["label"])))
+        choices.sort(key=lambda choice: float(choice["value"]))
     return {"title": _titled(visit, facet.column), "choices": choices, "others": facet.others}
 
 
@@ -201,7 +204,9 @@ def _filters(visit: Visit) -> list[dict[str, str]]:
     """The facets that are chosen, and the links without them."""
     return [
         {
-            "label": value.rpartition("/")[2] if column == "folder" else value.replace("..", " … "),
+            "label": value.rpartition("/")[2]
+            if column == "folder"
+            else tiles.value(column, value).replace("..", " … "),
             "title": _titled(visit, column),
             "href": visit.address.toggled("f", (column, value)),
         }
@@ -256,7 +261,7 @@ def _collections(visit: Visit) -> list[dict[str, str]]:
     return [
         {
             "name": held.name,
-            "items": f"{len(held.collection.snapshot()):,}",
+            "count": f"{len(held.collection.snapshot()):,}",
             "href": Address(collection="" if held is visit.server.shelf.first else held.name).url(),
         }
         for held in visit.server.shelf

@@ -42,14 +42,24 @@ async def listing(visit: Visit, offset: int) -> dict[str, Any]:
     shown = found[offset : offset + PAGE]
     has_more = len(found) > offset + PAGE
     count = len(found[: offset + PAGE])
-    times = answer.nearest_expected
     return _listed(visit, shown, offset, has_more) | {
         "name": answer.query.name,
-        "remark": "" if answer.found or times is None else visit.t("none.chance", times=tiles.figure(times)),
+        "beyond": answer.nearest_expected is not None,
+        "remark": _remark(visit, answer),
         "announce": visit.t(
             "announce.none" if not count else "announce.more" if has_more else "announce", n=count
         ),
     }
+
+
+def _remark(visit: Visit, answer: SearchResponse) -> tuple[str, str] | None:
+    """Whether anything is like the query, in a few words, and why; None if something is."""
+    times = answer.nearest_expected
+    if answer.found or times is None:
+        return None
+    is_near = any(not hit.by_chance for hit in answer.hits)  # of its own kind, but there are others
+    words = visit.t("none.perhaps" if is_near else "none.like")
+    return words, visit.t("none.chance", times=tiles.figure(times))
 
 
 async def _found(visit: Visit, offset: int) -> tuple[SearchResponse, list[Fold]]:
@@ -93,8 +103,9 @@ def _listed(visit: Visit, shown: Sequence[Fold], offset: int, has_more: bool) ->
     return {
         "hits": [fold.hit for fold in shown],
         "next": f"/more?{query}" if has_more else None,
+        "beyond": False,
         "folds": {id: {"count": count, "href": unfolded} for id, count in counts.items() if count},
-        "remark": "",
+        "remark": None,
     }
 
 
@@ -151,5 +162,4 @@ def _map(visit: Visit) -> dict[str, Any]:
     asked = [("modality", str(kind)) for kind in address.kind]
     asked += [("where", where)] if (where := visit.where) else []
     asked += [("collection", address.collection)] if address.collection else []
-    parts = [term.part.model_dump(exclude_none=True, mode="json") for term in address.terms]
-    return {"map_url": f"/v1/map?{urlencode(asked)}", "map_parts": json.dumps(parts)}
+    return {"map_url": f"/v1/map?{urlencode(asked)}", "map_parts": json.dumps(address.parts)}

@@ -84,20 +84,24 @@ class Search:
         """Where a search with this filter runs, so that slow filters delay no others."""
         return self.fast if where is None else self.filters
 
-    async def embed(self, held: Held, queries: Sequence[Sequence[Part]]) -> list[Embedded]:
-        """Return queries as vectors. Raises XsearchError or Refusal."""
+    async def embed(
+        self, held: Held, queries: Sequence[Sequence[Part]], *, anyway: bool = True
+    ) -> list[Embedded]:
+        """Return queries as vectors; see `query.embed`. Raises XsearchError or Refusal."""
         sums, names = [], dict[Path, str]()
         for parts in queries:
             uploads, read, _ = await self._parts(held, parts)
             sums.append(Query(tuple(read)))
             names |= _names(uploads)
-        return await _in(self.slow, self._embed, held, sums, names)
+        return await _in(self.slow, self._embed, held, sums, names, anyway)
 
-    def _embed(self, held: Held, queries: Sequence[Query], names: dict[Path, str]) -> list[Embedded]:
+    def _embed(
+        self, held: Held, queries: Sequence[Query], names: dict[Path, str], anyway: bool
+    ) -> list[Embedded]:
         snapshot = held.view().snapshot
         _check_items(held, snapshot, queries)
         try:
-            return query.embed(queries, held.backend(snapshot), snapshot=snapshot, anyway=True)
+            return query.embed(queries, held.backend(snapshot), snapshot=snapshot, anyway=anyway)
         except XsearchError as problem:
             raise without_paths(problem, names) from problem
 

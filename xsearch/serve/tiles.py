@@ -31,6 +31,7 @@ __all__ = [
     "ratio",
     "scores",
     "timeline",
+    "value",
     "window",
 ]
 
@@ -41,6 +42,7 @@ RATIOS = {
 }  # width to height of what has no pixels
 UNKNOWN = 4 / 3
 SMALL = 400  # pixels
+DIGITS = 7  # of a number that is shown as it is
 NARROW, WIDE = 0.56, 2.4  # beyond, a tile shows the middle
 TIMELINE = 1000  # units of width
 ELSEWHERE = {"width", "height", "bytes", "mime", "mtime_ns", "sha256", "duration_s", "unknown_share"}
@@ -188,14 +190,32 @@ def exposure(measured: Mapping[str, float]) -> str:
     >>> exposure({"exposure_s": 0.004, "f_number": 2.8, "iso": 100, "focal_mm": 50.0})
     '1/250 s · f/2.8 · ISO 100 · 50 mm'
     """
-    time_s = measured.get("exposure_s")
     shown = {
-        "exposure_s": f"1/{1 / time_s:.0f} s" if time_s and time_s < 0.3 else "{:g} s",
+        "exposure_s": f"{_shutter(measured.get('exposure_s', 0.0))} s",
         "f_number": "f/{:g}",
         "iso": "ISO {:g}",
         "focal_mm": "{:g} mm",
     }
     return " · ".join(text.format(measured[name]) for name, text in shown.items() if measured.get(name))
+
+
+def _shutter(time_s: float) -> str:
+    return f"1/{1 / time_s:.0f}" if 0 < time_s < 0.3 else f"{time_s:g}"
+
+
+def value(column: str, value: str) -> str:
+    """Return a value of a facet in a few digits, if it is a number.
+
+    >>> value("exposure_s", "0.009062103929024082"), value("f_number", "2.7999999"), value("mood", "1.50")
+    ('1/110', '2.8', '1.50')
+    """
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if column == "exposure_s":
+        return _shutter(number)
+    return f"{number:.4g}" if len(value) > DIGITS else value
 
 
 def size(bytes: int) -> str:

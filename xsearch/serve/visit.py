@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import Request
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 from starlette.responses import HTMLResponse
 
 from xsearch.english import STOP_WORDS
@@ -117,6 +118,7 @@ class Visit:
         known = {
             "t": self.t,
             "address": self.address,
+            "no_limit": math.inf,
             "asked": asked,
             "marked": partial(tiles.marked, words=self._words),
             "similar": self._similar,
@@ -140,11 +142,22 @@ class Visit:
 def templates() -> Environment:
     """Return the environment of the page's templates."""
     environment = Environment(
-        loader=PackageLoader("xsearch.serve"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("xsearch.serve"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_printed,
     )
     shown = ("box", "caption", "clock", "doubled", "fragment", "length", "prose", "ratio", "window")
     environment.globals |= {name: getattr(tiles, name) for name in shown} | {"linked": linked}
     return environment
+
+
+def _printed(value: object) -> object:
+    """Return what a template prints. Raises TypeError for what nobody should read, such as a method."""
+    if not isinstance(value, str | int | float | Undefined):  # of `a if b`
+        raise TypeError(f"a template prints {value!r}")
+    return value
 
 
 def linked(link: str, **parameters: Any) -> str:

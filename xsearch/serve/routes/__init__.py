@@ -2,14 +2,15 @@
 
 search       /v1/search, /v1/items/{id}/similar, /v1/embed
 items        /v1/items and what is sent of them
+locate       /v1/items/{id}/locate
 uploads      /v1/uploads
 collections  /v1/info, /v1/facets, /v1/map, /v1/events
 visits       /healthz, /metrics, /login
 answers      for the command line and `xsearch.connect`
 """
 
-from xsearch.serve.routes import answers, collections, items, search, uploads, visits
+from xsearch.serve.routes import answers, collections, items, locate, search, uploads, visits
 
 __all__ = ["ROUTERS"]
 
-ROUTERS = (search.router, items.router, uploads.router, collections.router, visits.router, answers.router)
+ROUTERS = tuple(each.router for each in (search, items, locate, uploads, collections, visits, answers))

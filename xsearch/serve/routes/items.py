@@ -19,7 +19,7 @@ from xsearch.serve.server import Chosen, Server, The
 from xsearch.serve.shelf import Held
 from xsearch.types import Hit, Modality, Sort
 
-__all__ = ["SENT", "At", "Size", "drawn", "router"]
+__all__ = ["SENT", "At", "Id", "Size", "check", "drawn", "router"]
 
 router = APIRouter()
 
@@ -111,14 +111,14 @@ async def item_preview(
     def work() -> Response:
         hit = held.item(held.view().snapshot, id)
         if form != "text":
-            _check(server, held, hit)
+            check(server, held, hit)
         state = [hit.extra.get(name) for name in ("bytes", "mtime_ns", "sha256")]
         return drawn(server.previews, request, hit, form, size, at, *state)
 
     return await server.work(work)
 
 
-def _check(server: Server, held: Held, hit: Hit) -> None:
+def check(server: Server, held: Held, hit: Hit) -> None:
     """Raise Refusal unless the file of an item may be opened."""
     if not (held.trust and files.is_url(hit.path)):
         media.opened(hit, server.checked).close()
@@ -162,7 +162,7 @@ async def signal(id: Id, server: The, held: Chosen) -> Response:
 
     def work() -> contract.Signal:
         hit = held.item(held.view().snapshot, id)
-        _check(server, held, hit)
+        check(server, held, hit)
         return previews.signal(hit)
 
     response = answer(await server.work(work))

@@ -6,6 +6,7 @@ import * as filters from "./filters.js";
 import * as grid from "./grid.js";
 import * as ingest from "./ingest.js";
 import * as keyboard from "./keyboard.js";
+import * as locate from "./locate.js";
 import * as map from "./map.js";
 import * as navigation from "./navigation.js";
 import * as panel from "./panel.js";
@@ -30,7 +31,7 @@ function escape() {
 }
 
 const actions = {
-  ...bar.actions, ...panel.actions, ...player.actions, ...preferences.actions, ...recorder.actions,
+  ...bar.actions, ...locate.actions, ...panel.actions, ...player.actions, ...preferences.actions, ...recorder.actions,
   ...saved.actions, ...selection.actions, ...map.actions, "more-like": like(1), "less-like": like(-1), escape,
 };
 

@@ -35,6 +35,7 @@ export function start(actions) {
     const { target, key } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (key === "Escape") return actions.escape(event);
+    if (key === "ArrowDown" && target.id === "q") return move(event);
     if (target.closest("input:not(.pick), textarea, select, video, #map canvas") || document.querySelector("dialog:modal")) {
       return;
     }

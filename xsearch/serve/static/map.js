@@ -200,6 +200,7 @@ function listen(map) {
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     plane.zoomTo(Math.exp(-event.deltaY / 400), event.offsetX, event.offsetY);
+    hover(map, null);
     again(map);
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {

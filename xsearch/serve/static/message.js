@@ -9,7 +9,8 @@ export function announce(text) {
 
 export function say(text) {
   toast.textContent = text;
-  toast.hidden = false;
+  if (toast.matches(":popover-open")) toast.hidePopover();
+  toast.showPopover(); // above a dialog that was opened meanwhile
   clearTimeout(timer);
-  timer = setTimeout(() => { toast.hidden = true; }, 4000 + 40 * text.length);
+  timer = setTimeout(() => { toast.hidePopover(); }, 4000 + 40 * text.length);
 }

@@ -47,7 +47,8 @@ export class Plane {
 
   zoomTo(factor, left = this.canvas.clientWidth / 2, top = this.canvas.clientHeight / 2) {
     const [x, y] = this.locate(left, top);
-    this.zoom = Math.min(400, Math.max(0.8, this.zoom * factor));
+    const most = Math.max(8, Math.sqrt(this.x.length)); // at which some points are still on the canvas
+    this.zoom = Math.min(most, Math.max(0.8, this.zoom * factor));
     const [now, then] = this.locate(left, top);
     this.at = [this.at[0] + x - now, this.at[1] + y - then];
   }
