@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,3 +226,10 @@ def test_a_node_with_another_model_is_refused(tmp_path: Path) -> None:
     other = Job(store.path, pickle.dumps(FakeBackend(gap=0.7)), FakeBackend().fingerprint, True, 0, {})
     with pytest.raises(ModelError, match="the same on every node"):
         Worker(other).start()
+
+
+def test_ray_is_imported_only_to_be_used() -> None:
+    program = (
+        "import sys, xsearch.cluster, xsearch.cli.ingest, benchmarks.cluster; print('ray' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"

@@ -59,7 +59,7 @@ class ImageBindBackend:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle what loads it, so that another process chooses the device and reads the towers itself."""
         device, dtype = self._requested
-        return partial(ImageBindBackend, device=device, dtype=dtype), (self.folder,)
+        return partial(ImageBindBackend, device=device, dtype=dtype), (self.folder.absolute(),)
 
     @staticmethod
     def load(choice: str | None = None, device: str = "auto", dtype: str = "auto") -> ImageBindBackend:
