@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from xsearch.cluster import part
 from xsearch.cluster.part import Part
 from xsearch.decoders import Decoders
-from xsearch.errors import Damaged, ModelError
+from xsearch.errors import Damaged, ModelError, StoreError
 from xsearch.ingest import local
 from xsearch.ingest.report import Clock
 from xsearch.system.folder import Folder
@@ -45,7 +45,7 @@ class Worker:
         self._job = job
 
     def start(self) -> None:
-        """Load the model. Raises ModelError if this node has another one."""
+        """Load the model. Raises ModelError, StoreError if this node lacks it, or the collection."""
         job = self._job
         os.environ.update(job.environment)
         self._backend: Backend = pickle.loads(job.backend)
@@ -54,7 +54,10 @@ class Worker:
                 f"{node()} has the model {self._backend.fingerprint}, the driver {job.fingerprint}; "
                 "install the same on every node"
             )
-        self._parts = Folder(job.collection).open(part.FOLDER, create=True)
+        try:
+            self._parts = Folder(job.collection).open(part.FOLDER, create=True)
+        except OSError as error:
+            raise StoreError(f"{node()}: {error}; every node needs the collection at its path") from error
         side = self._backend.capabilities().image_side
         self._pool = Decoders(job.decoders, side=side, with_facts=True, is_background=True)
 
