@@ -211,6 +211,7 @@ def torture(
 ) -> dict[str, Any]:
     """Kill until `kills` are done, first of each kind. AssertionError if an ingest is not right."""
     rng, done = random.Random(seed), Counter[str]()
+    spacing = max(2 * files // kills, 2)  # samples between two kills, at most
     ingests = embedded = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "media"
@@ -222,14 +223,14 @@ def torture(
             while done.total() < kills:
                 ingests += 1
                 run = Ingest(folder, Path(scratch) / f"{ingests}", cluster.address)
-                due = rng.randrange(1, UNIT_FILES)
+                due = rng.randrange(1, spacing)
                 try:
                     while not run.has_ended:
                         if run.embedded >= due and done.total() < kills:
                             kind = kinds[done.total()] if done.total() < len(kinds) else rng.choice(kinds)
                             hit = run.kill() if kind == "driver" else cluster.kill(kind, rng)
                             done[kind] += hit
-                            due = run.embedded + rng.randrange(1, 2 * UNIT_FILES)
+                            due = run.embedded + rng.randrange(1, spacing)
                             say(f"{kind} killed" if hit else f"no {kind} to kill")
                         time.sleep(0.02)
                 finally:
@@ -295,7 +296,7 @@ def markdown(result: dict[str, Any]) -> str:
     if torn := result.get("torture"):
         kills = ", ".join(f"{count} {kind}s" for kind, count in sorted(torn["kills"].items()))
         lines.append(
-            f"{torn['ingests']} ingests of {torn['files']:,} files on {torn['nodes']} nodes, in units of "
+            f"Ingests: {torn['ingests']}, of {torn['files']:,} files on {torn['nodes']} nodes, in units of "
             f"{torn['unit_files']}; killed: {kills}. Every file was in the collection exactly once, with the "
             f"vector of the local engine; {torn['embedded_again_per_kill']:.1f} samples were embedded again "
             "per kill."

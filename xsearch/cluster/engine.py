@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ LOG = logging.getLogger("xsearch")
 CORES_PER_WORKER = 4  # at most, without GPUs: as many copies of the model are in memory as there are workers
 AHEAD = 2  # units that a worker has at a time, so that it need not wait for the next
 MOST_DEATHS = 5  # of workers over one unit
+COMMIT_S = 1.0  # between commits: they are what a killed driver loses, besides the units at work
 PATIENCE_S = 60.0  # for the first worker
 
 
@@ -184,19 +186,19 @@ def collect(units: Iterator[Unit], ledger: Ledger) -> None:
     """Replay the parts of these units into the ledger, and delete those that are committed."""
     parts = Folder(ledger.collection).open(part.FOLDER, create=True)
     replayed: list[Unit] = []
-    items = 0
+    items, committed_s = 0, time.monotonic()
 
     def commit() -> None:
-        nonlocal items
+        nonlocal items, committed_s
         ledger.commit()
         for unit in replayed:
             parts.remove(unit.name)
         replayed.clear()
-        items = 0
+        items, committed_s = 0, time.monotonic()
 
     for unit in units:
         items += part.replay(part.read(ledger.collection, unit.name), unit.tasks(), ledger)
         replayed.append(unit)
-        if items >= COMMIT_ITEMS or ledger.is_due:
+        if items >= COMMIT_ITEMS or time.monotonic() - committed_s > COMMIT_S:
             commit()
     commit()

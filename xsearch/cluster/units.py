@@ -53,6 +53,7 @@ def cut(
     """
     work = survey.work.filter(pc.field("action") == Action.EMBED)
     ends = np.cumsum(work["bytes"].to_numpy())
+    digests: dict[int, tuple[set[str], str]] = {}  # of sets, by identity
     start = 0
     while start < len(work):
         before = ends[start - 1] if start else 0
@@ -61,7 +62,10 @@ def cut(
         rows = work.take(np.arange(start, stop))  # a slice would be sent with the whole table
         found = {task.file.name: candidates(task.file) for task in tasks_of(rows, {})}
         stored = {name: sums for name, sums in found.items() if sums}
-        inputs = [rows.to_pylist(), {name: sorted(sums) for name, sums in stored.items()}]
+        for sums in stored.values():
+            if id(sums) not in digests:  # one for many files
+                digests[id(sums)] = sums, hashlib.sha256("".join(sorted(sums)).encode()).hexdigest()
+        inputs = [rows.to_pylist(), {name: digests[id(sums)][1] for name, sums in stored.items()}]
         stated = json.dumps([*inputs, asdict(fingerprint), parameters])
         yield Unit(rows, stored, f"{hashlib.sha256(stated.encode()).hexdigest()}.part")
         start = stop

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Copies", "Copy", "copied", "moves"]
 
 BATCH = 1_000  # copies per lookup
-MOST_ALIKE = 16  # stored files of one size, for each of which a file may be a copy
+MOST_ALIKE = 1 << 14  # stored files of one size, for each of which a file may be a copy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
