@@ -34,6 +34,7 @@ from benchmarks import command
 from xsearch import scenes
 from xsearch.locate import Located, Locator, Reading, calibrate
 from xsearch.locate.boxes import overlaps
+from xsearch.media.image.pillow import opened
 from xsearch.query import Embedded, audio, embed, text
 from xsearch.scenes import picture, sound
 from xsearch.scenes.world import DURATION_S
@@ -198,8 +199,9 @@ def on_avsbench(locator: Locator, folder: Path, split: str = "test") -> dict:
     """AVSBench S4: https://github.com/OpenNLPLab/AVSBench, avs_s4/dataloader.py, avs_s4/utils/utility.py."""
     ious, scores, silent = [], [], []
     for image, wave, mask in avsbench(folder, split):
-        with Image.open(mask) as drawn:
-            truth = np.asarray(drawn.convert("L").resize((SQUARE, SQUARE), Image.Resampling.NEAREST)) > 0
+        with mask.open("rb") as file:
+            drawn = opened(file, "PNG").convert("L")
+        truth = np.asarray(drawn.resize((SQUARE, SQUARE), Image.Resampling.NEAREST)) > 0
         located = locator.locate(image, audio(wave))
         heat = _square(located.heat)
         ious.append(_iou(heat > 0.5, truth))

@@ -14,7 +14,7 @@ from xsearch.cli.app import Commands, app
 from xsearch.errors import BadFilter, NoCollection
 from xsearch.types import Modality
 
-COMMANDS = ["ingest", "query", "compose", "info", "ls", "rm", "skipped", "compact", "verify"]
+COMMANDS = ["ingest", "query", "compose", "locate", "info", "ls", "rm", "skipped", "compact", "verify"]
 COMMANDS += ["export", "import", "serve", "train", "doctor", "demo", "eval", "index", "models"]
 GROUPS = {
     "eval": ["pairs", "collection", "scenes", "benchmark"],

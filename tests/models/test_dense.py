@@ -18,7 +18,15 @@ def conv() -> VisionTower:
     """A convolutional tower of 2 x 2 patches, with random statistics in its norms."""
     torch.manual_seed(3)
     vision = dataclasses.replace(
-        SMALL.vision, width=16, depth=0, heads=2, image_size=32, patch=16, stem=(8, 8, 16, 16), blocks=()
+        SMALL.vision,
+        width=16,
+        depth=0,
+        heads=2,
+        image_size=32,
+        patch=16,
+        mirrored=False,
+        stem=(8, 8, 16, 16),
+        blocks=(),
     )
     tower = VisionTower(vision, 24)
     for parameter in tower.parameters():

@@ -306,7 +306,7 @@ def test_every_view_is_accessible_in_both_themes_and_fits_a_phone(page: Any, vie
     expect(page.locator(shown).first).to_be_visible()
     check_accessibility(page)
     page.set_viewport_size({"width": 390, "height": 844})
-    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+    page.wait_for_function("() => document.documentElement.scrollWidth <= innerWidth", timeout=PATIENCE_MS)
 
 
 def test_what_comes_and_goes_is_accessible(page: Any) -> None:
@@ -400,6 +400,24 @@ def test_a_message_is_above_the_dialog_that_it_is_about(page: Any) -> None:
     picture = Image.open(io.BytesIO(page.screenshot(clip=page.locator("#toast").bounding_box())))
     seen = picture.convert("RGB").getpixel((picture.width // 2, 4))
     assert colour == f"rgb({seen[0]}, {seen[1]}, {seen[2]})"
+
+
+def test_a_file_on_its_way_outlives_the_page_that_it_was_brought_to(page: Any, media: Path) -> None:
+    page.goto("/")
+    sent: list[Any] = []
+    page.route(lambda url: "name=tone.wav" in url, lambda route: sent.append(route))
+    page.locator("#pick").set_input_files(media / "tone.wav")
+    expect(page.locator(".term.busy")).to_have_count(1)
+    page.locator("#q").fill("red")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("q=red"))
+    expect(page.locator("body.busy")).to_have_count(0)
+    expect(page.locator(".term.busy")).to_have_count(1)
+    sent[0].continue_()
+    expect(page.locator(".term[data-source]")).to_have_count(1)
+    expect(page).to_have_url(re.compile("q=red.*p=upload"))
+    page.go_back()
+    expect(page.locator(".term")).to_have_count(0)
 
 
 def test_results_can_be_dragged_onto_more_and_less(page: Any) -> None:

@@ -18,6 +18,7 @@ from xsearch.cli.query import (
     PlusWords,
     Words,
     composition,
+    print_left_out,
 )
 from xsearch.errors import UsageError
 from xsearch.types import FALSE_ALARMS
@@ -123,12 +124,10 @@ def locate(
         located.draw(picture.data, heat=heat).save(out)
         output.note(f"marked picture: {out}")
     (hits.print_parts if len(wanted.parts) > 1 else hits.print_query)(embedded)
-    if embedded.left_out:
-        name = locator.backend.fingerprint.name
-        output.note(f"the {name} model has not learned {', '.join(map(repr, embedded.left_out))}: left out")
+    name = locator.backend.fingerprint.name
+    print_left_out(embedded.left_out, name)
     _print(located, image, json=json)
     if located.false_alarms is None:
-        name = locator.backend.fingerprint.name
         output.note(f"false alarms were not measured for the {name} model; once: xsearch locate --calibrate")
 
 

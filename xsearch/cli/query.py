@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os.path
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "Words",
     "compose",
     "composition",
+    "print_left_out",
     "query",
 ]
 
@@ -254,16 +255,21 @@ def _search(query: Query, chosen: Mapping[str, Any], params: Mapping[str, Any]) 
     return served.Found(answer, len(collection), collection.snapshot().fingerprint.name)
 
 
+def print_left_out(words: Sequence[str], model: str) -> None:
+    """Report words that were left out, if there are any."""
+    if words:
+        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
+        output.note(
+            f"the {model} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out"
+        )
+
+
 def _print_notes(answer: Hits, model: str) -> None:
     """Report words that were left out, and texts that were split."""
     if (searched := answer.query) is None:
         output.note(f"the {model} model has learned none of these words: found by the words alone")
         return
-    if words := searched.left_out:
-        more = f" and {len(words) - NAMED} more" if len(words) > NAMED else ""
-        output.note(
-            f"the {model} model has not learned {', '.join(map(repr, words[:NAMED]))}{more}: left out"
-        )
+    print_left_out(searched.left_out, model)
     for part, windows in zip(searched.query.parts, searched.windows, strict=True):
         if part.modality is Modality.TEXT and windows > 1:
             output.note(

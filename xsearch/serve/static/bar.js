@@ -19,7 +19,14 @@ export function search(...added) {
   if (text) parameters.set("q", text);
   const parts = [...chips(), ...added].map(({ source, weight }) => term(source, weight));
   for (const part of new Set(parts)) parameters.append("p", part);
-  return go(link(parameters));
+  return ask(parameters);
+}
+
+/** Go to a query with all parts of the bar. */
+function ask(parameters) {
+  const going = go(link(parameters)); // which keeps the page that is left without the new ones
+  for (const chip of bar().querySelectorAll(".term[data-new][data-source]")) delete chip.dataset.new;
+  return going;
 }
 
 /** The same query, with weights as they are now. */
@@ -27,7 +34,7 @@ function reweigh() {
   const parameters = address();
   parameters.delete("p");
   for (const { source, weight } of chips()) parameters.append("p", term(source, weight));
-  return go(link(parameters));
+  return ask(parameters);
 }
 
 /** Take what is typed as a part of its own. */
@@ -49,10 +56,11 @@ function formula() {
   bar().querySelector(".formula").value = written.length > 1 || terms[0]?.weight !== 1 ? written.join(" ") : "";
 }
 
-/** A chip for a file that is on its way to the server. */
+/** A chip for a file that is on its way to the server: new, which it stays on other pages until it is searched for. */
 export function pending(name) {
   const chip = document.createElement("li");
   chip.className = "term busy";
+  chip.dataset.new = "";
   const label = document.createElement("span");
   label.className = "label";
   label.append(Object.assign(document.createElement("b"), { textContent: name, dir: "auto" }));

@@ -35,7 +35,8 @@ export function note(url) {
 export const reload = () => load(false);
 
 async function show({ scroll = false, back = false } = {}) {
-  if (page(location.href) !== shown) {
+  const is_busy = document.body.classList.contains("busy"); // another page is on its way, and the bar is its already
+  if (page(location.href) !== shown || is_busy) {
     const cached = back ? left.get(page(location.href)) : null;
     if (!(cached ? restore(cached) : await load(scroll))) return;
   }
@@ -45,9 +46,16 @@ async function show({ scroll = false, back = false } = {}) {
 function leave() {
   left.delete(shown);
   left.set(shown, {
-    bar: document.getElementById("bar").outerHTML, view: [...view.childNodes], title: document.title, y: scrollY,
+    bar: oldBar(), view: [...view.childNodes], title: document.title, y: scrollY,
   });
   if (left.size > KEPT) left.delete(left.keys().next().value);
+}
+
+/** The bar without chips that are new. */
+function oldBar() {
+  const copy = document.getElementById("bar").cloneNode(true);
+  copy.querySelectorAll("[data-new]").forEach((chip) => chip.remove());
+  return copy.outerHTML;
 }
 
 function restore({ bar, view: nodes, title, y }) {
@@ -71,6 +79,7 @@ async function load(scroll) {
     const answer = await fetch(url, { signal: mine.signal, headers: { Accept: "text/html" } });
     if (!answer.headers.get("content-type")?.startsWith("text/html")) throw new Error(await answer.text());
     const html = await answer.text();
+    if (mine.signal.aborted) return false; // between the answer and here
     const fresh = new DOMParser().parseFromString(html, "text/html");
     shown = page(url);
     document.title = fresh.title;
@@ -88,9 +97,12 @@ async function load(scroll) {
   }
 }
 
-/** The search bar keeps its focus, and what has been typed since the request. */
+/** The search bar keeps its focus, and what has been typed and brought since the request. */
 function morphBar(html, before = null) {
+  const brought = [...document.querySelectorAll("#bar [data-new]")];
+  brought.forEach((chip) => chip.remove());
   htmx.swap({ target: "#bar", text: html, select: "#bar", swap: "outerMorph" });
+  document.querySelector("#bar .terms").append(...brought);
   const q = document.getElementById("q");
   if (before === null || q.value === before) q.value = q.getAttribute("value");
 }
