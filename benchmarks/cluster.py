@@ -36,7 +36,7 @@ from benchmarks import command
 from xsearch import media
 from xsearch.backend import Backend, Capabilities
 from xsearch.cluster import Ray
-from xsearch.cluster.connection import LOOPBACK, connected, module
+from xsearch.cluster.connection import LOOPBACK, TRIES, connected, module
 from xsearch.ingest import Progress, ingest
 from xsearch.store import Store
 from xsearch.types import Fingerprint, Modality, Sample
@@ -138,7 +138,18 @@ class Nodes:
                             yield int(child)
 
     def _add(self, **resources: float) -> Any:
-        return self._cluster.add_node(include_dashboard=False, object_store_memory=OBJECTS_BYTES, **resources)
+        options: dict[str, Any] = {
+            "include_dashboard": False,
+            "object_store_memory": OBJECTS_BYTES,
+            **resources,
+        }
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return self._cluster.add_node(**options, **resources)
+            except Exception:  # it was not there within Ray's 30 s
+                if not tries_left:
+                    raise
+        raise AssertionError
 
 
 class Ingest:
