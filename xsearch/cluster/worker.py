@@ -11,6 +11,7 @@ from pathlib import Path
 from platform import node
 from typing import TYPE_CHECKING
 
+from xsearch.backend import replicas
 from xsearch.cluster import part
 from xsearch.cluster.part import Part
 from xsearch.decoders import Decoders
@@ -67,10 +68,10 @@ class Worker:
         """Load the model. Raises ModelError, StoreError if this node lacks it, or the collection."""
         job = self._job
         os.environ.update(job.environment)
-        self._backend: Backend = pickle.loads(job.backend)
-        if self._backend.fingerprint != job.fingerprint:
+        backend: Backend = pickle.loads(job.backend)
+        if backend.fingerprint != job.fingerprint:
             raise ModelError(
-                f"{node()} has the model {self._backend.fingerprint}, the driver {job.fingerprint}; "
+                f"{node()} has the model {backend.fingerprint}, the driver {job.fingerprint}; "
                 "install the same on every node"
             )
         try:
@@ -78,7 +79,8 @@ class Worker:
         except OSError as error:
             hint = "every node needs the collection at its path, or use --parts URL"
             raise StoreError(f"{node()}: {error}; {hint}") from error
-        side = self._backend.capabilities().image_side
+        self._backends = replicas(backend)
+        side = backend.capabilities().image_side
         self._pool = Decoders(job.decoders, side=side, with_facts=True, is_background=True)
 
         self._context = ExitStack()
@@ -95,7 +97,7 @@ class Worker:
             if url not in self._remotes:
                 self._remotes[url] = self._remote(url)
         outcomes, tasks = Part(unit.stored), unit.tasks(self._remotes)
-        local.run(tasks, outcomes, self._backend, Clock(), self._pool, captions=self._job.captions)
+        local.run(tasks, outcomes, self._backends, Clock(), self._pool, captions=self._job.captions)
         self._parts.put(unit.name, outcomes.content(unit.tasks(self._remotes), unit.keys))
 
     def _remote(self, url: str) -> Remote:
