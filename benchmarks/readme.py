@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchmarks import (
     answers,
+    cluster,
     corpus,
     edition,
     emergence,
@@ -82,6 +83,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "reliability": lambda: result("reliability", reliability.markdown),
     "ranking": lambda: result("ranking", ranking.markdown),
     "resume": lambda: result("resume", resume.markdown),
+    "cluster": lambda: result("cluster", cluster.markdown),
     "torture": lambda: result("torture", torture.markdown),
     "search": lambda: result("search", search.markdown),
     "serve": lambda: result("serve", serve.markdown),

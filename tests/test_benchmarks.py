@@ -19,6 +19,7 @@ from PIL import Image
 
 from benchmarks import (
     answers,
+    cluster,
     corpus,
     decoder,
     edition,
@@ -169,6 +170,16 @@ def test_every_file_of_a_corpus_is_accounted_for(tmp_path):
     assert len(result["skipped"]) == 1
     assert set(result["items_by_kind"]) == {"image", "text", "audio", "video", "depth", "thermal", "imu"}
     assert result["second_run_embedded"] == 0
+
+
+@pytest.mark.cluster
+@pytest.mark.filterwarnings("ignore")  # Ray's
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `cluster`")
+def test_a_worker_a_node_and_a_driver_are_killed():
+    result = cluster.torture(files=192, kills=3, nodes=2)
+    assert result["kills"] == {"worker": 1, "node": 1, "driver": 1}
+    assert result["beyond_lost"] <= 0.05 * result["lost"]
+    assert "exactly once" in cluster.markdown({"torture": result})
 
 
 @pytest.mark.parametrize("page", readme.PAGES)

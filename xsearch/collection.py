@@ -22,7 +22,7 @@ from xsearch import decoders, exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.derive import keep_index, load_index
 from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, StoreError, UsageError
-from xsearch.ingest import Progress, Removal, Report, ingest
+from xsearch.ingest import Engine, Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
 from xsearch.query import Embedded, Hits, Options, Query, View, answer, as_modalities, embed, parse_each
 from xsearch.store import ITEM_COLUMNS, Snapshot, Store
@@ -231,6 +231,7 @@ class Collection:
         captions: bool = True,
         dry_run: bool = False,
         progress: Callable[[Progress], None] | None = None,
+        engine: Engine | None = None,
     ) -> Report:
         """Bring the collection in step with the media below `paths`; see `xsearch.ingest.ingest`."""
         return ingest(
@@ -244,6 +245,7 @@ class Collection:
             captions=captions,
             dry_run=dry_run,
             progress=progress,
+            engine=engine,
         )
 
     def embed(self, queries: Sequence[Query | str | Path]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """ImageBindBackend: order, laziness, agreement with the towers, threads."""
 
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -29,6 +30,21 @@ def test_a_collection_remembers_the_folder_of_its_model(tiny_model, tmp_path, mo
     assert collection.backend.fingerprint == collection.snapshot().fingerprint
     with pytest.raises(ModelMismatch, match=f"--model {tiny_model}"):
         Collection(collection.store, backend=FakeBackend())
+
+
+def test_it_is_pickled_as_what_loads_it(tiny_model, monkeypatch):
+    monkeypatch.chdir(tiny_model.parent)
+    backend = ImageBindBackend.load(f"./{tiny_model.name}", device="cpu", dtype="bf16")
+    backend.warm([Modality.TEXT])
+    pickled = pickle.dumps(backend)
+    monkeypatch.chdir("/")
+    again = pickle.loads(pickled)
+    assert len(pickled) < 1000
+    assert again.fingerprint == backend.fingerprint
+    assert again.capabilities() == backend.capabilities()
+    np.testing.assert_array_equal(
+        *(each.embed([Sample(Modality.TEXT, "a dog")]) for each in (backend, again))
+    )
 
 
 def draw(modality: Modality, seed: int) -> Sample:

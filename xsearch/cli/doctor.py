@@ -13,7 +13,7 @@ import typer
 
 from xsearch.cli import options, output
 from xsearch.cli.table import print_table
-from xsearch.errors import XsearchError
+from xsearch.errors import UsageError, XsearchError
 from xsearch.types import DEFAULT_COLLECTION
 
 __all__ = ["doctor"]
@@ -37,6 +37,7 @@ def doctor(
         "xsearch": _version,
         **{name: partial(_package, name) for name in PACKAGES},
         "GPU": _gpu,
+        "Ray": _ray,
         "FAISS": _faiss,
         "ffmpeg": _ffmpeg,
         "threads": _threads,
@@ -76,6 +77,15 @@ def _gpu() -> str:
     if not torch.cuda.is_available():
         return "none; everything runs on the CPU"
     return ", ".join(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count()))
+
+
+def _ray() -> str:
+    from xsearch.cluster import describe
+
+    try:
+        return describe()
+    except UsageError:
+        return "not installed; ingest --engine ray needs it: pip install 'xsearch[cluster]'"
 
 
 def _precision(model: str | None, device: str, dtype: str) -> str:

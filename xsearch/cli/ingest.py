@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from xsearch.ingest import Report
 
 __all__ = ["ingest", "open_or_create"]
+
+
+class Where(StrEnum):
+    """Where media are decoded and embedded."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def _there(paths: list[str]) -> list[str]:
@@ -72,6 +80,30 @@ def ingest(
     watch: Annotated[
         bool, typer.Option("--watch", help="Keep running and follow changes and deletions.")
     ] = False,
+    where: Annotated[
+        Where,
+        typer.Option("--engine", help="local: embed on this machine; ray: on many that share its files."),
+    ] = Where.LOCAL,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="The Ray cluster; auto: that of this machine. Default: start one here."
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Workers of Ray; as many as there is room for.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(min=0, metavar="N", help="GPUs of each worker; 1 if the cluster has any.")
+    ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where workers leave what they embed, such as s3://bucket/name, for this collection alone. "
+            "Default: in it.",
+        ),
+    ] = None,
 ) -> None:
     """Embed new and changed media under PATH.
 
@@ -84,6 +116,16 @@ def ingest(
     """
     if watch and (dry_run or strict):
         raise UsageError("--watch does not end; leave out --dry-run and --strict")
+    engine = None
+    if where is Where.RAY:
+        from xsearch.cluster import Ray
+
+        if watch:
+            raise UsageError("--watch embeds on this machine; leave out --engine ray")
+        engine = Ray(address, workers, gpus_per_worker, parts)
+        engine.check()
+    elif any(option is not None for option in (address, workers, gpus_per_worker, parts)):
+        raise UsageError("--address, --workers, --gpus-per-worker and --parts are options of --engine ray")
     from xsearch.ingest import ingest as compare
     from xsearch.media import Exclusion, is_url  # and with it numpy
 
@@ -100,7 +142,7 @@ def ingest(
             settings = {"captions": not no_captions, "dry_run": dry_run, "progress": progress, **rules}
             if collection is None:
                 return compare(None, paths, None, **settings)
-            return collection.ingest(paths, prune=prune, **settings)
+            return collection.ingest(paths, prune=prune, engine=engine, **settings)
 
     def show(report: Report) -> None:
         if json_progress:

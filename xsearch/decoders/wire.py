@@ -22,7 +22,18 @@ from xsearch import errors
 from xsearch.errors import MediaError
 from xsearch.types import MediaFile, Modality, Sample
 
-__all__ = ["PREFIX", "End", "Garbage", "OutOfMemory", "Ready", "decode", "encode", "sizes"]
+__all__ = [
+    "PREFIX",
+    "End",
+    "Garbage",
+    "OutOfMemory",
+    "Ready",
+    "decode",
+    "encode",
+    "plain",
+    "sizes",
+    "with_dates",
+]
 
 PREFIX = struct.Struct("<IQ")
 MAX_HEADER = 64 << 20
@@ -74,7 +85,7 @@ def encode(value: Any) -> tuple[bytes, Any]:
             kind, content = "bytes", rest
         case _:
             kind = "value"
-    header = json.dumps([kind, content], default=_plain).encode()
+    header = json.dumps([kind, content], default=plain).encode()
     return PREFIX.pack(len(header), memoryview(body).nbytes) + header, body
 
 
@@ -89,7 +100,7 @@ def sizes(prefix: bytes, limit: int) -> tuple[int, int]:
 def decode(header: memoryview, body: memoryview) -> Any:
     """Return the value of a message. Raises Garbage if it is none."""
     try:
-        kind, content = json.loads(bytes(header), object_hook=_with_dates)
+        kind, content = json.loads(bytes(header), object_hook=with_dates)
         return _DECODERS[kind](content, body)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as problem:
         raise Garbage from problem
@@ -152,11 +163,13 @@ def _buffer(data: Any) -> tuple[list[Any], Any]:
     return [data.mode, *data.size], data.tobytes()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what JSON can hold of a value."""
     if isinstance(value, datetime):
         return {"datetime": value.isoformat()}
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def _with_dates(value: dict[str, Any]) -> Any:
+def with_dates(value: dict[str, Any]) -> Any:
+    """Return a value of JSON, with a date in the place of what `plain` has made of it."""
     return datetime.fromisoformat(value["datetime"]) if value.keys() == {"datetime"} else value

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from xsearch import media
 from xsearch.errors import MediaError
 from xsearch.ingest.work import Embedded, Task, replaced
-from xsearch.media import facts
+from xsearch.media import RemoteFile, facts
 from xsearch.store import ITEM_COLUMNS
 from xsearch.types import MediaFile, Modality
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Copies", "Copy", "copied", "moves"]
 
 BATCH = 1_000  # copies per lookup
+MOST_ALIKE = 1 << 14  # stored files of one size, for each of which a file may be a copy
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +53,7 @@ class Copies:
         facts: Callable[[MediaFile], dict[str, Any]],
     ) -> None:
         """recaptioned: files to embed again although their content is stored. facts: see `media.facts`."""
-        self._vanished, self._recaptioned, self._facts = vanished, recaptioned, facts
+        self._files, self._vanished, self._recaptioned, self._facts = files, vanished, recaptioned, facts
         self._stored: dict[tuple[str, Modality], list[str]] = {}
         for name, file in files.items():
             self._stored.setdefault((file.sha256, file.kind), []).append(name)
@@ -81,8 +83,31 @@ class Copies:
             self.of_new.append(Copy(self._with_facts(task), first))
         return first == name
 
+    def candidates(self, file: MediaFile | RemoteFile) -> set[str]:
+        """Return the sha256 that `file` may have for `claim` to recognise it as a copy of a stored file.
+
+        Of files that share their size with many others only that of the same name.
+        """
+        if file.name in self._recaptioned:
+            return set()
+        alike = self._alike.get((file.bytes, file.modality), set())
+        known = self._files.get(file.name)
+        same = {known.sha256} if known and known.kind == file.modality else set()
+        return alike if len(alike) <= MOST_ALIKE else same
+
+    @cached_property
+    def _alike(self) -> dict[tuple[int, Modality], set[str]]:
+        """The sha256 of the stored files, by size and kind."""
+        alike: dict[tuple[int, Modality], set[str]] = defaultdict(set)
+        for file in self._files.values():
+            alike[file.bytes, file.kind].add(file.sha256)
+        return dict(alike)
+
     def _with_facts(self, task: Task) -> Task:
-        return replace(task, about=self._facts(cast(MediaFile, task.file)))
+        file = cast(MediaFile, task.file)
+        if file.url and not file.path.exists():  # fetched by a worker elsewhere: its source states the same
+            return task
+        return replace(task, about=self._facts(file))
 
     def _is_gone(self, name: str) -> bool:
         return name in self._vanished or (not media.is_url(name) and media.is_gone(name))

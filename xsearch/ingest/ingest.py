@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from xsearch.backend import replicas
 from xsearch.decoders import MAX_DECODERS, Decoders
 from xsearch.derive import derive
 from xsearch.ingest import local
 from xsearch.ingest.known import Known
 from xsearch.ingest.ledger import COMMIT_ITEMS, COMMIT_S, Ledger
 from xsearch.ingest.report import Clock, Progress, Report
-from xsearch.ingest.survey import survey
+from xsearch.ingest.survey import Survey, survey
+from xsearch.ingest.work import Action
 from xsearch.system import scratch
 from xsearch.system.cores import CORES
 from xsearch.types import Modality
@@ -23,7 +25,15 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.store import Store
 
-__all__ = ["ingest"]
+__all__ = ["Engine", "ingest"]
+
+
+class Engine(Protocol):
+    """Embeds the surveyed files elsewhere and reports the outcome of each to the ledger."""
+
+    def __call__(
+        self, survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, *, captions: bool
+    ) -> None: ...
 
 
 def ingest(
@@ -39,6 +49,8 @@ def ingest(
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
     decoders: int | None = None,
+    devices: Sequence[str] = (),
+    engine: Engine | None = None,
     commit_items: int = COMMIT_ITEMS,
     commit_s: float = COMMIT_S,
 ) -> Report:
@@ -52,6 +64,9 @@ def ingest(
     captions: also embed titles, descriptions and keywords that pictures state, as text items of their files.
     dry_run: compare only; `store` (no collection yet) and `backend` may be None.
     decoders: number of decoder processes, default one per core; 0 decodes in this process.
+    devices: where the model embeds on this machine, one batch at a time on each: by default where the backend
+        does, and if that is no particular GPU, on all of them.
+    engine: where files are decoded and embedded, by default on this machine.
 
     A bad file never aborts the run: it is recorded with its reason and retried once it has changed.
     Raises UsageError for a missing path or an unusable `metadata`, Locked while another process is writing.
@@ -89,7 +104,12 @@ def ingest(
             commit_s=commit_s,
             progress=progress,
         ) as ledger:
-            local.run(plan, ledger, backend, clock, pool, captions=captions)
+            if engine is None:
+                tasks = plan.tasks(Action.EMBED)
+                backends = replicas(backend, devices)
+                local.run(tasks, ledger, backends, clock, pool, captions=captions)
+            else:
+                engine(plan, ledger, backend, clock, captions=captions)
             ledger.finish(prune)
         with clock.timed("index"):
             derive(writer)

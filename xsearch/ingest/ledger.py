@@ -91,12 +91,21 @@ class Ledger:
         if self._pending:
             self.commit()
 
+    @property
+    def collection(self) -> Path:
+        """Its folder."""
+        return self._writer.path
+
     def claim(self, task: Task) -> bool:
         """Return whether a prepared file must be embedded; otherwise `finish` copies its vectors.
 
         Call from a single thread, not necessarily that of the other methods.
         """
         return self._copies.claim(task)
+
+    def candidates(self, file: MediaFile | RemoteFile) -> set[str]:
+        """Return the sha256 by which `claim` would recognise a file as a copy, before it has been read."""
+        return self._copies.candidates(file)
 
     def add(self, embedded: Embedded) -> None:
         """Record an embedded file, replacing its stored items."""

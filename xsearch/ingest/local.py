@@ -1,9 +1,9 @@
-"""The local engine: decoder processes run ahead of the model, which embeds in batches."""
+"""The local engine: decoder processes run ahead of the model, which embeds batches on one or more devices."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,10 +14,8 @@ import numpy as np
 from xsearch import media
 from xsearch.decoders import Decoders
 from xsearch.errors import MediaError
-from xsearch.ingest.ledger import Ledger
 from xsearch.ingest.report import Clock
-from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action, Embedded, Task, embed, item, pieces, prepare, skipped
+from xsearch.ingest.work import Embedded, Outcomes, Task, embed, item, pieces, prepare, skipped
 from xsearch.media import CONNECTIONS, RemoteFile
 from xsearch.media.limits import MAX_ITEMS
 from xsearch.system.cores import CORES, use_threads
@@ -51,39 +49,40 @@ Event = tuple[Task, MediaError] | tuple[_File, Sample | MediaError | None]
 
 
 def run(
-    survey: Survey,
-    ledger: Ledger,
-    backend: Backend,
+    tasks: Iterator[Task],
+    outcomes: Outcomes,
+    backends: Sequence[Backend],
     clock: Clock,
     pool: Decoders,
     *,
     captions: bool = True,
 ) -> None:
-    """Decode and embed the surveyed files, reporting each to the ledger as soon as it is finished.
+    """Decode and embed files, reporting the outcome of each as soon as it is finished.
 
-    captions: see `pieces`.
+    backends: of one model, on several devices that embed a batch each at a time. captions: see `pieces`.
     """
     keep_memory()
-    decoded = _decoded(survey.tasks(Action.EMBED), ledger, pool)
+    decoded = _decoded(tasks, outcomes, pool)
     with ReadAhead(decoded, AHEAD_BYTES, _size) as events:
 
         def free_cores() -> int:
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
             return CORES if events.full else max(CORES - pool.busy, 1)
 
-        batches = _Batches(backend, ledger, clock, free_cores, captions=captions)
+        batches = _Batches(backends, outcomes, clock, free_cores, captions=captions)
         try:
             for event in clock.waiting(events):
                 match event:
                     case Task() as task, MediaError() as problem:
-                        ledger.refuse(skipped(task, problem), task.file)
+                        outcomes.refuse(skipped(task, problem), task.file)
                     case _File() as file, what:
                         batches.take(file, what)
-                if ledger.is_due:
+                if outcomes.is_due:
                     batches.embed_all()
-                    ledger.commit()
+                    outcomes.commit()
             batches.embed_all()
         finally:
+            batches.close()
             use_threads(CORES)
 
 
@@ -113,7 +112,7 @@ def _prepared(tasks: Iterator[Task]) -> Iterator[tuple[Task, Task | MediaError]]
         fetchers.shutdown(cancel_futures=True)
 
 
-def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[Event]:
+def _decoded(tasks: Iterator[Task], outcomes: Outcomes, pool: Decoders) -> Iterator[Event]:
     """Yield the samples of each file, then None or its error; nothing for copies. Runs in a thread."""
     decoding: dict[MediaFile, _File] = {}
     failed: deque[Event] = deque()
@@ -125,7 +124,7 @@ def _decoded(tasks: Iterator[Task], ledger: Ledger, pool: Decoders) -> Iterator[
                 continue
             file = cast(MediaFile, prepared.file)
             try:
-                is_new = ledger.claim(prepared)
+                is_new = outcomes.claim(prepared)
             except MediaError as problem:
                 failed.append((task, problem))
                 is_new = False
@@ -154,22 +153,32 @@ def _discard(file: MediaFile) -> None:
             file.companion.unlink(missing_ok=True)
 
 
+Batch = list[tuple[_File, int, Sample]]
+Vectors = list[np.ndarray | MediaError]
+
+
 class _Batches:
-    """Batches of samples by kind. A file is reported to the ledger with the last of its vectors."""
+    """Batches of samples by kind. A file is reported with the last of its vectors.
+
+    A single backend embeds in this thread, several in one thread each.
+    """
 
     def __init__(
         self,
-        backend: Backend,
-        ledger: Ledger,
+        backends: Sequence[Backend],
+        outcomes: Outcomes,
         clock: Clock,
         free_cores: Callable[[], int],
         *,
         captions: bool,
     ) -> None:
-        self._backend, self._ledger, self._clock = backend, ledger, clock
+        self._backend, self._outcomes, self._clock = backends[0], outcomes, clock
         self._free_cores, self._captions = free_cores, captions
-        self._waiting: dict[Modality, list[tuple[_File, int, Sample]]] = {}
+        self._waiting: dict[Modality, Batch] = {}
         self._embedded_kinds: set[Modality] = set()
+        self._count, self._idle = len(backends), deque(backends)
+        self._threads = ThreadPoolExecutor(len(backends)) if len(backends) > 1 else None
+        self._running: deque[tuple[Batch, Callable[[], Vectors]]] = deque()
 
     def take(self, file: _File, what: Sample | MediaError | None) -> None:
         """Add a sample of a file, its error, or None after the last sample."""
@@ -197,33 +206,56 @@ class _Batches:
     def embed_all(self) -> None:
         for modality in list(self._waiting):
             self._embed(modality)
+        while self._running:
+            self._next()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads:
+            self._threads.shutdown(cancel_futures=True)
 
     def _embed(self, modality: Modality) -> None:
-        batch = self._waiting.pop(modality)
-        use_threads(self._free_cores())
+        """Embed a batch; with threads, wait only while each of them has another one to go on with."""
+        batch, kinds = self._waiting.pop(modality), self._embedded_kinds
+        threads = max(self._free_cores() // self._count, 1)
+        samples = [sample for *_, sample in batch]
+        vectors = partial(self._vectors, samples, threads, verified=modality in kinds, works=bool(kinds))
+        self._running.append((batch, self._threads.submit(vectors).result if self._threads else vectors))
+        while len(self._running) > (2 * self._count if self._threads else 0):
+            self._next()
+
+    def _vectors(self, samples: Sequence[Sample], threads: int, **options: bool) -> Vectors:
+        use_threads(threads)  # of the calling thread's operations
+        backend = self._idle.popleft()
+        try:
+            return embed(samples, backend, **options)
+        finally:
+            self._idle.append(backend)
+
+    def _next(self) -> None:
+        """Take the vectors of the batch that was given first."""
+        batch, result = self._running.popleft()
         with self._clock.timed("embed"):
-            samples = [sample for *_, sample in batch]
-            kinds = self._embedded_kinds
-            vectors = embed(samples, self._backend, verified=modality in kinds, works=bool(kinds))
-        for (file, row, _), vector in zip(batch, vectors, strict=True):
+            vectors = result()
+        for (file, row, sample), vector in zip(batch, vectors, strict=True):
             file.pending -= 1
             if isinstance(vector, MediaError):
                 file.problem = vector
             else:
                 file.vectors[row] = vector
-                self._embedded_kinds.add(modality)
+                self._embedded_kinds.add(sample.modality)
         for file in dict.fromkeys(file for file, *_ in batch):
             self._finish(file)
 
     def _finish(self, file: _File) -> None:
-        """Report a file to the ledger once it is decoded and has no pending samples."""
+        """Report a file once it is decoded and has no pending samples."""
         if not file.is_decoded or file.pending:
             return
         if file.problem:
-            self._ledger.refuse(skipped(file.task, file.problem), file.task.file)
+            self._outcomes.refuse(skipped(file.task, file.problem), file.task.file)
         else:
             vectors = [file.vectors[row] for row in range(len(file.rows))]
-            self._ledger.add(Embedded(file.task, file.rows, vectors))
+            self._outcomes.add(Embedded(file.task, file.rows, vectors))
 
 
 def _size(event: Event) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,7 @@ __all__ = [
     "WORK",
     "Action",
     "Embedded",
+    "Outcomes",
     "Task",
     "embed",
     "item",
@@ -74,6 +75,25 @@ class Embedded:
     task: Task
     rows: Sequence[Mapping[str, Any]]
     vectors: Sequence[np.ndarray]
+
+
+class Outcomes(Protocol):
+    """What becomes of files: the ledger, or the part of it that a worker writes elsewhere."""
+
+    def claim(self, task: Task) -> bool:
+        """Return whether a prepared file must be embedded. Raises Transient."""
+        ...
+
+    def add(self, embedded: Embedded) -> None: ...
+
+    def refuse(self, skip: Skipped, file: MediaFile | RemoteFile) -> None: ...
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to commit what there is."""
+        ...
+
+    def commit(self) -> None: ...
 
 
 def prepare(task: Task) -> Task:

@@ -55,6 +55,7 @@ FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "skipped": (rf"{_UUID}\.parquet", ()),
     "index": (_UUID, ("index.faiss", "plan.json")),
     "words": (rf"{_UUID}\.sqlite", ()),
+    "parts": (rf"(\.{_UUID}\.)?{_SHA256}\.part", ()),  # what workers have written, in no manifest
 }
 _PATH = "(" + "|".join(f"{folder}/{names}" for folder, (names, _) in FOLDERS.items()) + ")"
 _PUBLISHED = "|".join(map(re.escape, (NAME, COPY, MARK)))
