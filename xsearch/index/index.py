@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import StoreError, UsageError
+from xsearch.index.exact import cosines
 from xsearch.index.files import joined, write
 from xsearch.index.gpu import GPU_MOST, to_gpu
 from xsearch.index.listing import INDEX, PLAN, Listing
@@ -63,6 +64,7 @@ class Index:
         self.ids = ids
         self.faiss = index
         self.shards = shards
+        self.missing = set[int]()  # shards that have not answered in this `session`
         self._gpu = gpu
         self._turn = threading.Lock()
 
@@ -72,25 +74,32 @@ class Index:
         other.plan = replace(self.plan, **changes)
         return other
 
+    def session(self) -> Index:
+        """Return what one search should use, to know what it has missed."""
+        return self
+
     def covers(self, ids: np.ndarray) -> np.ndarray:
         """Return which of `ids` are in the index: bool, of the shape of `ids`."""
         return is_in(ids, self.ids)
 
     def subset(self, ids: np.ndarray) -> Subset:
         """Prepare searches restricted to `ids` (int64, ascending); ids outside the index are dropped."""
-        faiss: Any = import_module("faiss")
         rows = nearest_rows(ids, self.ids)
         covered = self.ids[rows] == ids
         ids, rows = ids[covered], rows[covered]
+        counts = np.bincount(self.list_of[rows], minlength=len(self._sizes))
+        lists = np.flatnonzero(counts)
+        return self.restricted(ids, lists, float(len(ids) / max(self._sizes[lists].sum(), 1)))
+
+    def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
+        """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
+        faiss: Any = import_module("faiss")
         bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
         bits[ids] = True
-        counts = np.bincount(self._list_of[rows], minlength=len(self._sizes))
-        lists = np.flatnonzero(counts)
-        share = len(ids) / max(self._sizes[lists].sum(), 1)
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)
         quantizer.add(self._centroids[lists])
-        return Subset(ids, selector, lists, quantizer, float(share))
+        return Subset(ids, selector, lists, quantizer, share)
 
     def candidates(self, k: int) -> int:
         """Return how many candidates to request and re-rank for the k best, filtered or not."""
@@ -178,6 +187,12 @@ class Index:
             if fetch >= MOST_TIES * k or not is_tied.any():
                 return best_of(scores, ids, k)
             fetch = min(4 * fetch, MOST_TIES * k)
+
+    def cosines(
+        self, queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """See `index.cosines`."""
+        return cosines(queries, ids, vectors)
 
     def save(self, folder: Path) -> None:
         """Write `plan.json` and FAISS files, without fsync: `Writer.set_index` does that. Raises OSError."""
@@ -336,7 +351,7 @@ class Index:
         return np.array([len(ids) for ids in self._lists()])
 
     @cached_property
-    def _list_of(self) -> np.ndarray:
+    def list_of(self) -> np.ndarray:
         """Inverted list of each of `ids`: int32 [n]."""
         list_of = np.zeros(len(self.ids), np.int32)
         lists = self._lists()
