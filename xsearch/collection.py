@@ -566,13 +566,16 @@ class Collection:
             self._words = snapshot.manifest.words, WordReader()
         if self._index[0] != snapshot.index_path:
             try:
-                self._index = snapshot.index_path, load_index(snapshot)
+                self._index = snapshot.index_path, self._load_index(snapshot)
             except StoreError as problem:
                 if (later := self.snapshot()) is not snapshot:
                     return self._ready(later)
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
                 self._index = snapshot.index_path, None
         return View(snapshot, self._index[1], self._words[1])
+
+    def _load_index(self, snapshot: Snapshot) -> Index | None:
+        return load_index(snapshot)
 
     @staticmethod
     def _required_index(snapshot: Snapshot) -> Index:
