@@ -6,7 +6,9 @@ The nodes are processes of this machine, of one core each. A driver ingests --fi
 again and again into new collections, while at random moments a worker, a node or the driver dies of SIGKILL
 (a node is replaced, a driver started again), until --kills are done. At the end of each ingest every file
 must be in its collection exactly once, with the vector that the local engine gives it. There is no model:
-vectors are drawn by content, and what is embedded is counted, so that repeated work shows.
+vectors are drawn by content, and each is noted with the process that embedded it. What a process had embedded
+when it died, and neither part nor collection has, is lost; whatever else is embedded again is waste. Both are
+counted over the files without duplicates: of those, one in each unit may be embedded.
 
 The speed is that of the bundled model on --pictures rendered scenes (0: not measured), with both engines on
 all cores of this machine, from the first file that is done to the last.
@@ -35,20 +37,21 @@ from PIL import Image
 from benchmarks import command
 from xsearch import media
 from xsearch.backend import Backend, Capabilities
-from xsearch.cluster import Ray
-from xsearch.cluster.connection import LOOPBACK, connected, module
+from xsearch.cluster import Ray, part
+from xsearch.cluster.connection import LOOPBACK, TRIES, connected, module
 from xsearch.ingest import Progress, ingest
 from xsearch.store import Store
 from xsearch.types import Fingerprint, Modality, Sample
 
 KINDS = ("worker", "node", "driver")
-UNIT_FILES = 32  # small, so that there is much to kill
+UNIT_FILES = 64  # two batches of each kind; small, so that there is much to kill
 OBJECTS_BYTES = 100 << 20
 DIM = 16
+NOTE = np.dtype([("process", "<i4"), ("vector", "<u8")])  # of an embedded sample
 
 
 class Drawn:
-    """A backend that draws vectors by content, and appends a byte per sample to the file `tally`."""
+    """A backend that draws vectors by content, and appends a NOTE per sample to the file `tally`."""
 
     fingerprint = Fingerprint("drawn", "0", "1", DIM)
 
@@ -62,10 +65,13 @@ class Drawn:
         return media.windows(text, lambda texts: [len(each.split()) for each in texts], 60)
 
     def embed(self, samples: Sequence[Sample]) -> np.ndarray:
-        with self.tally.open("ab") as file:
-            file.write(b"." * len(samples))
         vectors = np.stack([_drawn(sample.data) for sample in samples])
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        notes = np.zeros(len(samples), NOTE)
+        notes["process"], notes["vector"] = os.getpid(), _key(vectors)
+        with self.tally.open("ab", buffering=0) as file:
+            file.write(notes.tobytes())
+        return vectors
 
     def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
         return self.embed(samples)
@@ -74,6 +80,11 @@ class Drawn:
 def _drawn(data: str | Image.Image) -> np.ndarray:
     content = data.encode() if isinstance(data, str) else data.tobytes()
     return np.random.default_rng(zlib.crc32(content)).standard_normal(DIM).astype(np.float32)
+
+
+def _key(vectors: np.ndarray) -> np.ndarray:
+    """Return a number for each vector, as stored."""
+    return np.ascontiguousarray(vectors.astype(np.float16)[:, :4]).view(np.uint64)[:, 0]
 
 
 def make_files(folder: Path, count: int) -> None:
@@ -138,7 +149,14 @@ class Nodes:
                             yield int(child)
 
     def _add(self, **resources: float) -> Any:
-        return self._cluster.add_node(include_dashboard=False, object_store_memory=OBJECTS_BYTES, **resources)
+        options = {"include_dashboard": False, "object_store_memory": OBJECTS_BYTES, **resources}
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return self._cluster.add_node(**options)
+            except Exception:  # it was not there within Ray's 30 s
+                if not tries_left:
+                    raise
+        raise AssertionError
 
 
 class Ingest:
@@ -149,6 +167,8 @@ class Ingest:
         self._store = Store.create(collection, Drawn.fingerprint)
         self.tally = _tally(collection)
         self.tally.touch()
+        self.lost = Counter[int]()  # vectors
+        self._dead: set[int] = set()  # processes
         self.start()
 
     def start(self) -> None:
@@ -184,13 +204,37 @@ class Ingest:
         assert self._driver.returncode == 0, problem.decode()
         return True
 
-    @property
-    def embedded(self) -> int:
-        """How many samples have been embedded, some of them again."""
-        return self.tally.stat().st_size
+    def notes(self) -> np.ndarray:
+        """What has been embedded."""
+        return np.fromfile(self.tally, NOTE)
+
+    def note_lost(self) -> None:
+        """Note what processes that have died had embedded, and did not leave."""
+        dead = {each for each in {*self.notes()["process"].tolist()} - self._dead if not _is_alive(each)}
+        if dead:
+            notes, kept = self.notes(), self._kept()
+            mine = notes["vector"][np.isin(notes["process"], list(dead))]
+            self.lost.update(mine[~np.isin(mine, kept)].tolist())
+            self._dead |= dead
+
+    def _kept(self) -> np.ndarray:
+        """The vectors in parts and in the collection; parts first: they go there."""
+        kept = []
+        for path in (self._store.path / part.FOLDER).glob(f"*{part.SUFFIX}"):
+            with suppress(FileNotFoundError):
+                vectors = part.read(self._store.path, path.name)["vectors"].values.to_numpy()
+                kept.append(_key(vectors.reshape(-1, DIM)))
+        snapshot = self._store.snapshot()
+        return np.concatenate([*kept, _key(snapshot.vectors(snapshot.ids))])
 
     def content(self) -> Counter[tuple[str, str]]:
         return content(self._store)
+
+
+def _is_alive(process: int) -> bool:
+    with suppress(OSError):
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())  # a zombie has none
+    return False
 
 
 def content(store: Store) -> Counter[tuple[str, str]]:
@@ -212,13 +256,16 @@ def torture(
     """Kill until `kills` are done, first of each kind. AssertionError if an ingest is not right."""
     rng, done = random.Random(seed), Counter[str]()
     spacing = max(2 * files // kills, 2)  # samples between two kills, at most
-    ingests = embedded = 0
+    ingests = lost = again = 0
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "media"
         make_files(folder, files)
         local = Store.create(Path(scratch) / "local", Drawn.fingerprint)
         ingest(local, [folder], Drawn(_tally(local.path)), decoders=1)
-        expected, least = content(local), _tally(local.path).stat().st_size
+        expected = content(local)
+        snapshot = local.snapshot()
+        vectors, files_with = np.unique(_key(snapshot.vectors(snapshot.ids)), return_counts=True)
+        alone = vectors[files_with == 1]
         with Nodes(nodes) as cluster:
             while done.total() < kills:
                 ingests += 1
@@ -226,26 +273,33 @@ def torture(
                 due = rng.randrange(1, spacing)
                 try:
                     while not run.has_ended:
-                        if run.embedded >= due and done.total() < kills:
+                        run.note_lost()
+                        embedded = len(run.notes())
+                        if embedded >= due and done.total() < kills:
                             kind = kinds[done.total()] if done.total() < len(kinds) else rng.choice(kinds)
                             hit = run.kill() if kind == "driver" else cluster.kill(kind, rng)
                             done[kind] += hit
-                            due = run.embedded + rng.randrange(1, spacing)
+                            due = embedded + rng.randrange(1, spacing)
                             say(f"{kind} killed" if hit else f"no {kind} to kill")
                         time.sleep(0.02)
                 finally:
                     run.close()
                 assert run.content() == expected, f"ingest {ingests}: not every file exactly once"
-                again = run.embedded - least
-                embedded += again
-                say(f"ingest {ingests}: every file exactly once, {again} samples embedded again")
+                run.note_lost()
+                notes = run.notes()["vector"]
+                repeated = int(np.isin(notes, alone).sum()) - len(alone)
+                lost_now = sum(count for vector, count in run.lost.items() if vector in alone)
+                lost, again = lost + lost_now, again + repeated
+                say(f"ingest {ingests}: every file exactly once, {repeated} embedded again, {lost_now} lost")
     return {
         "files": files,
         "nodes": nodes,
         "unit_files": UNIT_FILES,
         "kills": dict(done),
         "ingests": ingests,
-        "embedded_again_per_kill": embedded / done.total(),
+        "lost": lost,
+        "embedded_again": again,
+        "beyond_lost": again - lost,
     }
 
 
@@ -295,11 +349,13 @@ def markdown(result: dict[str, Any]) -> str:
     lines = []
     if torn := result.get("torture"):
         kills = ", ".join(f"{count} {kind}s" for kind, count in sorted(torn["kills"].items()))
+        lost = torn["lost"]
+        beyond = torn["beyond_lost"] / max(lost, 1)
         lines.append(
             f"Ingests: {torn['ingests']}, of {torn['files']:,} files on {torn['nodes']} nodes, in units of "
             f"{torn['unit_files']}; killed: {kills}. Every file was in the collection exactly once, with the "
-            f"vector of the local engine; {torn['embedded_again_per_kill']:.1f} samples were embedded again "
-            "per kill."
+            f"vector of the local engine. Processes died with {lost:,} embedded samples; "
+            f"{torn['embedded_again']:,} were embedded again, {beyond:.1%} beyond what was lost."
         )
     if speed := result.get("speed"):
         rows = [

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
 from tests.fakes import FakeBackend
 from tests.small_files import one_of_each
 from xsearch.cluster import part
-from xsearch.cluster.engine import collect
+from xsearch.cluster.engine import collect, take_over
 from xsearch.cluster.units import Unit, cut
 from xsearch.cluster.worker import Job, Worker
 from xsearch.errors import Damaged, ModelError
 from xsearch.ingest import Report, ingest
 from xsearch.ingest.survey import Survey
+from xsearch.ingest.work import Action
 from xsearch.store import Store
 
 
@@ -36,9 +38,11 @@ class Inline:
     def __call__(self, survey: Survey, ledger: Any, backend: Any, clock: Any, *, captions: bool) -> None:
         worker = Worker(job(ledger.collection, backend))
         worker.start()
+        stated = backend.fingerprint, {"captions": captions}
+        work = take_over(survey.work.filter(pc.field("action") == Action.EMBED), ledger, *stated)
 
         def written() -> Iterator[Unit]:
-            for unit in cut(survey, ledger.candidates, backend.fingerprint, {}, files=self.files):
+            for unit in cut(work, ledger.candidates, *stated, files=self.files):
                 if len(self.units) == self.fail_after:
                     raise KeyboardInterrupt
                 worker.embed(unit)
@@ -170,6 +174,28 @@ def test_a_part_that_a_killed_driver_has_left_is_taken_over(
     failing = FakeBackend(fail_after=0)  # whatever is embedded now
     ingest(store, [folder], failing, decoders=0, engine=Inline(100))
     assert content(store) == content(expected)
+
+
+def test_parts_are_taken_over_file_by_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, expected = new_store(tmp_path / "parts"), new_store(tmp_path / "local")
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), "collect", lambda units, ledger: list(units) and 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(store, folder, engine=(first := Inline(5)))
+    parts, lost = store.path / part.FOLDER, first.units[0]
+    (parts / lost.name).write_bytes(b"damaged")
+    (folder / "a.txt").write_text("green blue")  # every unit is another one
+    (folder / "red copy.txt").unlink()  # red.txt was the copy of a file that is gone
+    run(expected, folder)
+    engine = Inline(4)
+    run(store, folder, engine=engine)
+    again = [task.file.name for unit in engine.units for task in unit.tasks()]
+    names = {str(folder / name) for name in ("a.txt", "red.txt")}
+    assert sorted(again) == sorted(names.union(task.file.name for task in lost.tasks()))
+    assert content(store) == content(expected)
+    assert not list(parts.iterdir())
 
 
 def test_a_damaged_part_is_written_again(folder: Path, tmp_path: Path) -> None:

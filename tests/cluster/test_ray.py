@@ -8,9 +8,11 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from xsearch.cluster.connection import TRIES, connected
 from xsearch.cluster.engine import Room, room
 from xsearch.errors import UsageError
 
@@ -66,6 +68,35 @@ def test_a_cluster_of_this_machine_gives_what_the_local_engine_gives(tmp_path: P
     assert result["addresses"] == ["127.0.0.1"]
     assert "1 nodes" in result["described"]
     assert not result["left"]
+
+
+class SlowRay:
+    """The module, on a machine so busy that the first `late` starts take too long."""
+
+    def __init__(self, late: int) -> None:
+        self.late, self.calls = late, list[str]()
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **options: Any) -> None:
+        self.calls.append(address)
+        if len(self.calls) <= self.late:
+            raise Exception("The current node timed out during startup.")
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_a_slow_start_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", slow := SlowRay(TRIES - 1))
+    with connected(None):
+        assert slow.calls == ["local"] * TRIES
+    for address in (None, "auto"):
+        monkeypatch.setitem(sys.modules, "ray", slow := SlowRay(TRIES))
+        with pytest.raises(Exception, match="timed out"), connected(address):
+            pass
+        assert len(slow.calls) == (1 if address else TRIES)
 
 
 def test_workers_fit_the_nodes() -> None:

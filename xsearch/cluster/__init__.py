@@ -10,8 +10,8 @@
 A unit is some 256 consecutive rows of the survey's table. A worker runs the local engine on it; only where
 outcomes go differs: into a part, `parts/<hash>.part` of the collection. The hash is of the rows, the model's
 fingerprint and the parameters. A part is written under a scratch name, fsynced, and linked to its name unless
-that exists: several tries leave one file. What a killed run has left is taken over by the next, if units are
-cut at the same files.
+that exists: several tries leave one file. What a killed run has left in parts is taken over by the next, file
+by file: lost are the units that were at work.
 
 The driver replays each part into its ledger, in the order of the unit's files: claims, items, failures. So
 duplicates, moved and changed files, skip records, sidecars, progress, pruning and derived files are what

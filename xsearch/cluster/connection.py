@@ -13,7 +13,12 @@ __all__ = ["connected", "describe", "module"]
 
 # Ray listens on the address of the machine, unless this says, when it is imported, that there is only one
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # telemetry
+    "RAY_gcs_server_port_wait_time_s": "120",  # for the first process, on a busy machine
+}
 OBJECTS_BYTES = 200 << 20  # Ray's memory for what it sends: units, of 100 kB each
+TRIES = 3  # to start it here: Ray waits 30 s for its second process, and offers no other limit
 
 
 @contextmanager
@@ -29,10 +34,16 @@ def connected(address: str | None) -> Iterator[Any]:
     options: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
     if address is None:
         options |= {"include_dashboard": False, "object_store_memory": OBJECTS_BYTES}
-    try:
-        ray.init(address or "local", **options)  # RAY_ADDRESS is the default
-    except (ConnectionError, ValueError) as error:
-        raise UsageError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from error
+    for tries_left in reversed(range(TRIES if address is None else 1)):
+        try:
+            ray.init(address or "local", **options)  # RAY_ADDRESS is the default
+            break
+        except (ConnectionError, ValueError) as error:
+            raise UsageError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from error
+        except Exception:  # Ray raises no other class
+            if not tries_left:
+                raise
+            ray.shutdown()
     try:
         yield ray
     finally:
@@ -57,5 +68,6 @@ def module(address: str | None) -> Any:
     """Import Ray for a cluster at `address`; see `connected`. Raises UsageError if it is not installed."""
     if address is None:
         os.environ.setdefault(*LOOPBACK)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # telemetry
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     return optional_module("ray", "cluster")

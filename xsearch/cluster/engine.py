@@ -7,18 +7,22 @@ import pickle
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from xsearch.cluster import part
 from xsearch.cluster.connection import connected, module
-from xsearch.cluster.units import UNIT_FILES, Unit, cut
+from xsearch.cluster.units import UNIT_FILES, Unit, cut, keys
 from xsearch.cluster.worker import Job, Worker
 from xsearch.decoders import MAX_DECODERS, settings
-from xsearch.errors import UsageError, XsearchError
-from xsearch.ingest import COMMIT_ITEMS
+from xsearch.errors import Damaged, UsageError, XsearchError
+from xsearch.ingest.work import Action, tasks_of
 from xsearch.media import is_url
 from xsearch.system.folder import Folder
 
@@ -27,8 +31,9 @@ if TYPE_CHECKING:
     from xsearch.ingest.ledger import Ledger
     from xsearch.ingest.report import Clock
     from xsearch.ingest.survey import Survey
+    from xsearch.types import Fingerprint
 
-__all__ = ["Ray", "Room", "collect", "room"]
+__all__ = ["Ray", "Room", "collect", "room", "take_over"]
 
 LOG = logging.getLogger("xsearch")
 
@@ -57,8 +62,9 @@ class Ray:
     ) -> None:
         """Embed the surveyed files. Raises UsageError as `check`, or if there is no cluster."""
         self.check(survey.remotes)
-        parameters = {"captions": captions}
-        units = cut(survey, ledger.candidates, backend.fingerprint, parameters, files=self.unit_files)
+        stated = backend.fingerprint, {"captions": captions}
+        work = take_over(survey.work.filter(pc.field("action") == Action.EMBED), ledger, *stated)
+        units = cut(work, ledger.candidates, *stated, files=self.unit_files)
         if (first := next(units, None)) is None:
             return
         with connected(self.address) as ray:
@@ -185,20 +191,48 @@ class _Team:
 def collect(units: Iterator[Unit], ledger: Ledger) -> None:
     """Replay the parts of these units into the ledger, and delete those that are committed."""
     parts = Folder(ledger.collection).open(part.FOLDER, create=True)
-    replayed: list[Unit] = []
-    items, committed_s = 0, time.monotonic()
-
-    def commit() -> None:
-        nonlocal items, committed_s
-        ledger.commit()
-        for unit in replayed:
-            parts.remove(unit.name)
-        replayed.clear()
-        items, committed_s = 0, time.monotonic()
-
+    replayed: list[str] = []
+    committed_s = time.monotonic()
     for unit in units:
-        items += part.replay(part.read(ledger.collection, unit.name), unit.tasks(), ledger)
-        replayed.append(unit)
-        if items >= COMMIT_ITEMS or time.monotonic() - committed_s > COMMIT_S:
-            commit()
-    commit()
+        left = part.replay(part.read(ledger.collection, unit.name), unit.tasks(), ledger)
+        assert not left, f"{unit}: copies of nothing: {left}"
+        replayed.append(unit.name)
+        if time.monotonic() - committed_s > COMMIT_S:
+            _commit(ledger, parts, replayed)
+            committed_s = time.monotonic()
+    _commit(ledger, parts, replayed)
+
+
+def take_over(
+    work: pa.Table, ledger: Ledger, fingerprint: Fingerprint, parameters: dict[str, Any]
+) -> pa.Table:
+    """Replay what earlier runs have left in parts of the files of `work`; return the others.
+
+    Arguments as for `cut`. Parts are deleted, whether they were of use or not.
+    """
+    parts = Folder(ledger.collection).open(part.FOLDER, create=True)
+    names = [name for name in parts.names() if name.endswith(part.SUFFIX)]
+    if not names:
+        return work
+    rows = {key: row for row, key in enumerate(keys(work, fingerprint, parameters))}
+    for name in names:
+        with suppress(Damaged):
+            outcomes = part.read(ledger.collection, name)
+            here = [key in rows for key in outcomes["key"].to_pylist()]
+            outcomes = outcomes.filter(pa.array(here, pa.bool_()))
+            found = outcomes["key"].to_pylist()
+            tasks = tasks_of(work.take(pa.array([rows[key] for key in found], pa.int64())), {})
+            left = [found[row] for row in part.replay(outcomes, tasks, ledger)]
+            for key in {*found}.difference(left):
+                del rows[key]
+    _commit(ledger, parts, names)
+    return work.take(pa.array(rows.values(), pa.int64()))
+
+
+def _commit(ledger: Ledger, parts: Folder, names: list[str]) -> None:
+    """Commit what has been replayed, and delete its parts."""
+    ledger.commit()
+    for name in names:
+        with suppress(FileNotFoundError):
+            parts.remove(name)
+    names.clear()

@@ -1,5 +1,6 @@
 """Parts: the outcomes of a unit's files, one row per file, as a sealed Arrow file.
 
+    key       of the file, see `units.keys`
     outcome   JSON: `sha256` ("" if it could not be read), and `rows`, `skip`, or neither for a copy
     vectors   list of float16: those of the rows, one after the other
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -28,10 +30,10 @@ from xsearch.system.durable import open_file
 from xsearch.system.folder import Folder
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["FOLDER", "Part", "read", "replay", "write"]
+__all__ = ["FOLDER", "SUFFIX", "Part", "read", "replay", "write"]
 
-FOLDER = "parts"
-SCHEMA = pa.schema({"outcome": pa.string(), "vectors": pa.large_list(pa.float16())})
+FOLDER, SUFFIX = "parts", ".part"
+SCHEMA = pa.schema({"key": pa.string(), "outcome": pa.string(), "vectors": pa.large_list(pa.float16())})
 SEAL = hashlib.sha256().digest_size
 
 
@@ -67,7 +69,7 @@ class Part:
     def commit(self) -> None:
         """Do nothing: a part is written as a whole."""
 
-    def content(self, tasks: Iterator[Task]) -> bytes:
+    def content(self, tasks: Iterator[Task], keys: Sequence[str]) -> bytes:
         """Return the file of the part for these files, in their order."""
         names = [task.file.name for task in tasks]
         outcomes = [json.dumps(self._outcomes[name], default=plain) for name in names]
@@ -77,7 +79,7 @@ class Part:
         lists = pa.LargeListArray.from_arrays(ends, np.concatenate(vectors))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, SCHEMA) as file:
-            file.write_batch(pa.record_batch([pa.array(outcomes), lists], schema=SCHEMA))
+            file.write_batch(pa.record_batch([pa.array(keys), pa.array(outcomes), lists], schema=SCHEMA))
         body = sink.getvalue().to_pybytes()
         return body + hashlib.sha256(body).digest()
 
@@ -107,11 +109,15 @@ def read(collection: Path, name: str) -> pa.RecordBatch:
     return pa.ipc.open_file(body).get_batch(0)
 
 
-def replay(part: pa.RecordBatch, tasks: Iterator[Task], ledger: Outcomes) -> int:
-    """Report the outcomes of a part's files to the ledger; return how many items were embedded."""
+def replay(part: pa.RecordBatch, tasks: Iterator[Task], ledger: Outcomes) -> list[int]:
+    """Report the outcomes of a part's files to the ledger.
+
+    Returns the rows of those that were copies when the part was written, and have to be embedded now.
+    """
     values, ends = part["vectors"].values.to_numpy(), part["vectors"].offsets.to_numpy()
-    items = 0
-    for task, text, start, end in zip(tasks, part["outcome"].to_pylist(), ends[:-1], ends[1:], strict=True):
+    spans = pairwise(ends)
+    left: list[int] = []
+    for row, (task, text, span) in enumerate(zip(tasks, part["outcome"].to_pylist(), spans, strict=True)):
         outcome = json.loads(text, object_hook=with_dates)
         if sha256 := outcome["sha256"]:
             task = replace(task, sha256=sha256)
@@ -124,8 +130,9 @@ def replay(part: pa.RecordBatch, tasks: Iterator[Task], ledger: Outcomes) -> int
         if "skip" in outcome:
             path, reason, error = outcome["skip"]
             ledger.refuse(Skipped(path, reason, Reason(error)), task.file)
-        else:
+        elif "rows" in outcome:
             rows = outcome["rows"]
-            ledger.add(Embedded(task, rows, list(values[start:end].reshape(len(rows), -1))))
-            items += len(rows)
-    return items
+            ledger.add(Embedded(task, rows, list(values[slice(*span)].reshape(len(rows), -1))))
+        else:
+            left.append(row)
+    return left

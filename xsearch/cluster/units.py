@@ -1,4 +1,4 @@
-"""Units of work: consecutive files of a survey, and the names of their parts."""
+"""Units of work: consecutive files of a survey, and what they are named by."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action, Task, tasks_of
+from xsearch.cluster.part import SUFFIX
+from xsearch.ingest.work import Task, tasks_of
 from xsearch.media import RemoteFile
 from xsearch.types import Fingerprint, MediaFile
 
-__all__ = ["UNIT_BYTES", "UNIT_FILES", "Unit", "cut"]
+__all__ = ["UNIT_BYTES", "UNIT_FILES", "Unit", "cut", "keys"]
 
 UNIT_FILES, UNIT_BYTES = 256, 1 << 30  # of media; a unit is what a killed worker loses
 
@@ -27,6 +27,7 @@ class Unit:
     """Files that a worker embeds in one call."""
 
     work: pa.Table  # schema WORK
+    keys: list[str]  # of its files, see `keys`
     stored: dict[str, set[str]]  # name -> the sha256 by which a file is a copy of a stored one, if any
     name: str  # of its part
 
@@ -39,8 +40,18 @@ class Unit:
         return tasks_of(self.work, {})
 
 
+def keys(work: pa.Table, fingerprint: Fingerprint, parameters: dict[str, Any]) -> list[str]:
+    """Return a hash of all that the items of each file depend on.
+
+    parameters: whatever does, besides file and model; JSON types.
+    """
+    others = json.dumps([asdict(fingerprint), parameters])
+    rows = chain.from_iterable(batch.to_pylist() for batch in work.to_batches(max_chunksize=1000))
+    return [_hash(json.dumps(row), others) for row in rows]
+
+
 def cut(
-    survey: Survey,
+    work: pa.Table,
     candidates: Callable[[MediaFile | RemoteFile], set[str]],
     fingerprint: Fingerprint,
     parameters: dict[str, Any],
@@ -49,9 +60,8 @@ def cut(
 ) -> Iterator[Unit]:
     """Yield the files to embed as units of up to `files` files and UNIT_BYTES, in order.
 
-    candidates: see `Ledger.candidates`. parameters: whatever else the outcomes depend on; JSON types.
+    candidates: see `Ledger.candidates`. parameters: see `keys`.
     """
-    work = survey.work.filter(pc.field("action") == Action.EMBED)
     ends = np.cumsum(work["bytes"].to_numpy())
     digests: dict[int, tuple[set[str], str]] = {}  # of sets, by identity
     start = 0
@@ -64,8 +74,14 @@ def cut(
         stored = {name: sums for name, sums in found.items() if sums}
         for sums in stored.values():
             if id(sums) not in digests:  # one for many files
-                digests[id(sums)] = sums, hashlib.sha256("".join(sorted(sums)).encode()).hexdigest()
-        inputs = [rows.to_pylist(), {name: digests[id(sums)][1] for name, sums in stored.items()}]
-        stated = json.dumps([*inputs, asdict(fingerprint), parameters])
-        yield Unit(rows, stored, f"{hashlib.sha256(stated.encode()).hexdigest()}.part")
+                digests[id(sums)] = sums, _hash(*sorted(sums))
+        inputs, known = (
+            keys(rows, fingerprint, parameters),
+            [digests[id(sums)][1] for sums in stored.values()],
+        )
+        yield Unit(rows, inputs, stored, _hash(*inputs, *stored, *known) + SUFFIX)
         start = stop
+
+
+def _hash(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -73,4 +73,4 @@ class Worker:
             self._parts.remove(unit.name)
         outcomes = Part(unit.stored)
         local.run(unit.tasks(), outcomes, self._backend, Clock(), self._pool, captions=job.captions)
-        part.write(self._parts, unit.name, outcomes.content(unit.tasks()))
+        part.write(self._parts, unit.name, outcomes.content(unit.tasks(), unit.keys))
