@@ -160,6 +160,7 @@ class View:
         session = self.index and self.index.session()
         if session is self.index:
             return self
+        vars(self)["scaling"] = self.scaling  # for all sessions
         view = copy(self)
         view.index = session
         return view

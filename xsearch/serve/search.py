@@ -147,7 +147,7 @@ class Search:
         """Answer requests of the same options from one view, together; each alone if one of them fails."""
         (held, options), start = key, time.perf_counter()
         try:
-            view = held.view().session()
+            view = held.view()
             queries = [asked.query for asked in batch]
             _check_items(held, view.snapshot, queries)
             answers = query.answer(view, queries, held.backend(view.snapshot), options)
@@ -232,7 +232,7 @@ def _answered(held: Held, view: View, asked: _Asked, hits: Hits) -> bytes | Exce
         remark=hits.remark,
         nearest_expected=hits.nearest_expected,
         kinds=hits.kinds,
-        missing_shards=view.missing,
+        missing_shards=list(hits.missing_shards),
         took_ms=round(1000 * (time.perf_counter() - asked.start), 3),
     )
     if not asked.as_lines:
