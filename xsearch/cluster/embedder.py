@@ -37,10 +37,12 @@ class Embedder:
         os.environ.update(environment)
         self._backend: Backend = pickle.loads(backend)
 
-    def warm(self, kinds: list[Modality]) -> None:
-        """Load what samples of these kinds need."""
-        if (load := getattr(self._backend, "warm", None)) is not None:
+    def warm(self, kinds: list[Modality]) -> bool:
+        """Load what samples of these kinds need; whether there is anything to load."""
+        load = getattr(self._backend, "warm", None)
+        if load is not None:
             load(kinds)
+        return load is not None
 
     def each(self, requests: Sequence[Request]) -> list[np.ndarray]:
         """The vectors of each request: float32 [n, dim]."""

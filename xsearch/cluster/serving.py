@@ -141,8 +141,8 @@ class Serving:
         fan = _Fan(self._ray, handles, self._options.timeout_s)
 
         def call(method: str, *arguments: Any) -> Any:
-            (answer,) = fan(method, [(*arguments, None)] if method == "warm" else [arguments])
-            if answer is None and method != "warm":
+            (answer,) = fan(method, [arguments])
+            if answer is None:
                 raise Unavailable("no embedder answers; try again")
             return answer
 
