@@ -47,7 +47,7 @@ CLIENTS = (1, 8, 64)
 TOGETHER = 64  # queries of one `search_many`
 BESIDE = 8  # clients of the long run
 SIDE = 160  # pixels of a picture
-START_S = 120.0  # that the server may take
+START_S = 300.0  # that the server may take
 PATIENCE_S = 120.0  # for the last answers of a run
 
 

@@ -14,7 +14,8 @@ figures, to the last bit. Texts, which the replicas embed in batches, are compar
     moved      meanwhile a new index is built and moved to: answers are those of the old one or of the new
 
 Without --allow-partial an answer is right or a failure; with it, and a time-out of 0.1 s, it may lack what
-shards hold that it names, and all else is right.
+shards hold that it names: partial are those that have all else of the right answer that is better than their
+last hit, and the right cosines.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ class Expected:
 
     def __init__(self, path: Path, vectors: np.ndarray) -> None:
         self.path, self.vectors = path, vectors
+        self.snapshot = Store.open(path).snapshot()
         self.answers: list[list[Known]] = []  # of each index, of each query
         self.parts: Sequence[np.ndarray] = ()
 
@@ -87,9 +89,10 @@ class Expected:
         if not (missing := answer["missing_shards"]):
             return "wrong"
         gone = set(np.concatenate([self.parts[shard] for shard in missing]).tolist())
-        left = [hit for hit in self.answers[-1][at] if hit[0] not in gone]
-        rest = [hit for hit in hits if hit[0] not in gone]  # others are of small groups, which are scanned
-        return "partial" if rest[: len(left)] == left else "wrong"
+        left = [hit for hit in self.answers[-1][at] if hit[0] not in gone and hit[1] > hits[-1][1]]
+        exact = self.snapshot.vectors(np.array([id for id, *_ in hits])) @ self.vectors[at]
+        is_exact = np.allclose(exact, [cosine for _, _, cosine in hits], atol=1e-6)
+        return "partial" if is_exact and set(left) <= set(hits) else "wrong"
 
 
 async def load(

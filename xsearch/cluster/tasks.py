@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from xsearch.cluster.connection import connected
-from xsearch.cluster.engine import MOST_DEATHS, room
+from xsearch.cluster.engine import MOST_DEATHS
 from xsearch.errors import XsearchError
 
 __all__ = ["Tasks"]
@@ -14,7 +14,10 @@ __all__ = ["Tasks"]
 
 @dataclass(frozen=True, slots=True)
 class Tasks:
-    """A `Run` for `index.Shards` on the Ray cluster at `address`; None starts one on this machine."""
+    """A `Run` for `index.Shards` on the Ray cluster at `address`; None starts one on this machine.
+
+    Each call has a core, so that as many shards are added to at once as there are cores.
+    """
 
     address: str | None = None
 
@@ -24,11 +27,7 @@ class Tasks:
         Raises UsageError if there is no cluster, and what the function raises.
         """
         with connected(self.address) as ray:
-            nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            there = room([(each.get("CPU", 0), 0) for each in nodes], 0)
-            call = ray.remote(num_cpus=there.cpus, max_retries=MOST_DEATHS, scheduling_strategy="SPREAD")(
-                _call
-            )
+            call = ray.remote(num_cpus=1, max_retries=MOST_DEATHS, scheduling_strategy="SPREAD")(_call)
             shared = ray.put(function)
             try:
                 ray.get([call.remote(shared, number) for number in range(count)])
