@@ -47,7 +47,7 @@ CLIENTS = (1, 8, 64)
 TOGETHER = 64  # queries of one `search_many`
 BESIDE = 8  # clients of the long run
 SIDE = 160  # pixels of a picture
-START_S = 120.0  # that the server may take
+START_S = 300.0  # that the server may take
 PATIENCE_S = 120.0  # for the last answers of a run
 
 
@@ -191,12 +191,13 @@ async def load(port: int, each: Sequence[Queries], clients: int, seconds: float)
 
 
 @contextmanager
-def serving(collection: Path) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def serving(collection: Path, *options: str) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """The port and the process of a server that has answered."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = [sys.executable, "-m", "xsearch", "serve", "--collection", str(collection), "--port", str(port)]
+    words += options
     server = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
         with xsearch.connect(f"http://127.0.0.1:{port}") as client:

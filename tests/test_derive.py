@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from xsearch.derive import derive, keep_index
+from xsearch.derive import build_shards, derive, keep_index, load_index
 from xsearch.errors import StoreError
-from xsearch.index import Index, new_index
+from xsearch.index import Index, in_turn, new_index
 from xsearch.store import Store
 from xsearch.types import Fingerprint
 
@@ -110,3 +111,35 @@ def test_a_disk_of_any_size_leaves_the_old_state_or_the_new(store, tmp_path):
         assert line.startswith("error: cannot write")
         assert "File too large" in line
         assert state(store) == before
+
+
+def test_new_items_leave_an_index_of_several_files_as_it_is(store, caplog):
+    with store.writer() as writer:
+        build_shards(writer, 3, in_turn, merge=False, recipe=RECIPE)
+        before = load_index(store.snapshot())
+        assert {file.name for file in before.shards} == {f"shard-{number}.faiss" for number in range(3)}
+        for count, warnings in ((100, 0), (10, 1)):
+            new = pa.table({"path": [f"/{count}/{i}" for i in range(count)], "modality": ["image"] * count})
+            writer.add(new, np.eye(32, dtype=np.float32)[np.arange(count) % 32])
+            writer.commit()
+            with caplog.at_level(logging.WARNING, "xsearch"):
+                derive(writer)
+            assert len(caplog.records) == warnings
+    assert "--shards 3" in caplog.text
+    after = load_index(store.snapshot())
+    np.testing.assert_array_equal(after.ids, before.ids)
+    assert after.shards == before.shards
+
+
+def test_shards_that_fail_leave_nothing(store):
+    before = state(store)
+
+    def fail(function, count):
+        function(0)
+        raise FULL
+
+    with store.writer() as writer, pytest.raises(StoreError, match="No space left"):
+        build_shards(writer, 3, fail, merge=False, recipe=RECIPE)
+    assert {path for path in state(store)[1] if path.is_file()} == {
+        path for path in before[1] if path.is_file()
+    }

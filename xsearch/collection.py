@@ -20,7 +20,7 @@ import numpy as np
 
 from xsearch import decoders, exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
-from xsearch.derive import keep_index, load_index
+from xsearch.derive import build_shards, keep_index, load_index
 from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, StoreError, UsageError
 from xsearch.ingest import Engine, Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend, Capabilities
     from xsearch.exchange import Imported
     from xsearch.generate import Decoder, Drawn
-    from xsearch.index import Device, Index, Plan
+    from xsearch.index import Device, Index, Plan, Run
     from xsearch.locate import Locator
     from xsearch.store import Compaction, Finding
 
@@ -494,21 +494,35 @@ class Collection:
         return plan_for(self.snapshot(), items, recipe=recipe, device=device, memory_bytes=memory_bytes)
 
     def build_index(
-        self, *, recipe: str | None = None, device: Device = "auto", memory_bytes: int | None = None
+        self,
+        *,
+        recipe: str | None = None,
+        device: Device = "auto",
+        memory_bytes: int | None = None,
+        shards: int | None = None,
+        merge: bool = False,
+        run: Run | None = None,
     ) -> Plan:
         """Train an index on a sample of the items, add all of them, and use it from now on.
 
         Searches go on with the old one meanwhile. A recipe that is given is kept for later builds.
-        """
-        from xsearch.index import new_index, plan_for
 
+        shards: write so many files, each with a range of the items; searched here, they are one index.
+            An ingest leaves such an index as it is. merge: join them into one file at the end.
+        run: writes the shards elsewhere; None: here, one after the other.
+        """
+        from xsearch.index import in_turn, new_index, plan_for
+
+        options: dict[str, Any] = {"recipe": recipe, "device": device, "memory_bytes": memory_bytes}
         with self.store.writer() as writer:
             snapshot = writer.snapshot
-            index = new_index(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
-            keep_index(writer, index)
-        if index is not None:
-            return index.plan
-        return plan_for(snapshot, recipe=recipe, device=device, memory_bytes=memory_bytes)
+            if shards is None:
+                index = new_index(snapshot, **options)
+                keep_index(writer, index)
+                plan = None if index is None else index.plan
+            else:
+                plan = build_shards(writer, shards, run or in_turn, merge=merge, **options)
+        return plan or plan_for(snapshot, **options)
 
     def tune_index(self, *, recall: float = 0.95, latency_ms: float | None = None) -> Plan:
         """Measure recall@10 against the exact answer, and keep the fastest parameters that reach `recall`.
@@ -539,6 +553,7 @@ class Collection:
             "items": len(snapshot),
             "covered": covered,
             "removed": len(index.ids) - covered,
+            "shards": len(index.shards) or 1,
             "bytes": _bytes_below(snapshot.index_path),
         }
 
@@ -574,13 +589,16 @@ class Collection:
             self._words = snapshot.manifest.words, WordReader()
         if self._index[0] != snapshot.index_path:
             try:
-                self._index = snapshot.index_path, load_index(snapshot)
+                self._index = snapshot.index_path, self._load_index(snapshot)
             except StoreError as problem:
                 if (later := self.snapshot()) is not snapshot:
                     return self._ready(later)
                 LOG.warning("%s with the next ingest; until then everything is scanned", problem)
                 self._index = snapshot.index_path, None
         return View(snapshot, self._index[1], self._words[1])
+
+    def _load_index(self, snapshot: Snapshot) -> Index | None:
+        return load_index(snapshot)
 
     @staticmethod
     def _required_index(snapshot: Snapshot) -> Index:

@@ -5,37 +5,94 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from xsearch.errors import StoreError
-from xsearch.index import Index, update
+from xsearch.index import STALE, Index, Listing, Plan, Run, Shards, new_trained, update
 from xsearch.query.calibration import Calibration, calibrate
+from xsearch.store import Store
 from xsearch.store.manifest import read_manifest
+from xsearch.system.lookup import is_in
 from xsearch.words import WordIndex, load
 
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
 
-__all__ = ["derive", "keep_index", "load_index"]
+__all__ = ["build_shards", "derive", "keep_index", "load_index"]
 
 LOG = logging.getLogger("xsearch")
 
 
 def derive(writer: Writer) -> None:
-    """Update all derived data to the current items, commit, and delete what nobody reads."""
+    """Update all derived data to the current items, commit, and delete what nobody reads.
+
+    An index of several files stays as it is.
+    """
     snapshot = writer.snapshot
-    previous = None
-    with suppress(StoreError):  # rebuilt
-        previous = load_index(snapshot)
     with _all_or_nothing(writer):
-        index = update(previous, snapshot) if len(snapshot) else None
-        if index is None or index is not previous:
-            _save(writer, index)
+        if not _has_shards(snapshot):
+            previous = None
+            with suppress(StoreError):  # rebuilt
+                previous = load_index(snapshot)
+            index = update(previous, snapshot) if len(snapshot) else None
+            if index is None or index is not previous:
+                _save(writer, index)
         _update_words(writer)
         if Calibration.stored(snapshot).next_id != snapshot.manifest.next_id:
             writer.set_calibration(calibrate(snapshot).to_dict())  # items were added since
         writer.commit()
     writer.tidy()
+
+
+def _has_shards(snapshot: Snapshot) -> bool:
+    """Whether the items have an index of several files, which may not fit the memory of this machine."""
+    if snapshot.index_path is None or not len(snapshot):
+        return False
+    try:
+        listing = Listing.read(snapshot.index_path)
+    except StoreError:
+        return False
+    missing = len(snapshot) - int(is_in(snapshot.ids, listing.ids).sum())
+    if listing.shards and missing > STALE * len(snapshot):
+        LOG.warning(
+            "the index lacks %s of %s items, which are scanned; xsearch index build --shards %d adds them",
+            f"{missing:,}",
+            f"{len(snapshot):,}",
+            listing.shards,
+        )
+    return listing.shards > 0
+
+
+def build_shards(writer: Writer, shards: int, run: Run, *, merge: bool, **options: Any) -> Plan | None:
+    """Build and commit an index of so many files, and return its plan; None if a scan is preferable.
+
+    run: calls what writes a shard. merge: into one file. options: see `new_index`.
+    """
+    snapshot = writer.snapshot
+    trained = new_trained(snapshot, **options)
+    if trained is None:
+        keep_index(writer, None)
+        return None
+    with _all_or_nothing(writer):
+        folder = writer.new_index_folder()
+        items = partial(_snapshot, writer.path.absolute(), snapshot.manifest.generation)
+        with _room_for(folder):
+            tasks = Shards.of(trained, items, folder.absolute(), writer.scratch_folder().absolute(), shards)
+            run(tasks, shards)
+            tasks.finish(merge=merge)
+        writer.set_index(folder)
+        writer.commit()
+    return trained.plan
+
+
+def _snapshot(path: Path, generation: int) -> Snapshot:
+    """Return the snapshot of a collection that is being written to elsewhere. Raises StoreError."""
+    snapshot = Store.open(path).snapshot()
+    if snapshot.manifest.generation != generation:
+        raise StoreError(f"{path} has generation {snapshot.manifest.generation}, expected {generation}")
+    return snapshot
 
 
 def _update_words(writer: Writer) -> None:
@@ -67,15 +124,22 @@ def keep_index(writer: Writer, index: Index | None) -> None:
 def _save(writer: Writer, index: Index | None) -> None:
     folder = None
     if index is not None:
-        try:
-            folder = writer.new_index_folder()
+        folder = writer.new_index_folder()
+        with _room_for(folder):
             index.save(folder)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write the index to {folder or writer.path}: {error.strerror or error}; the items "
-                f"are safe: make room, then xsearch index build --collection {writer.path}"
-            ) from error
     writer.set_index(folder)
+
+
+@contextmanager
+def _room_for(folder: Path) -> Iterator[None]:
+    """Raise StoreError for an OSError of the block, which writes an index."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the index to {folder}: {error.strerror or error}; the items "
+            f"are safe: make room, then xsearch index build --collection {folder.parent.parent}"
+        ) from error
 
 
 @contextmanager

@@ -20,6 +20,7 @@
     │   ├── NoCollection      no collection at this path
     │   ├── Damaged           a file fails its integrity check
     │   └── Locked            another process is writing
+    ├── Unavailable           a part of a collection does not answer at present
     └── ServerError           a server cannot be reached, refuses, or fails
 
 A message states the problem, its place, the offending value and the next step. A MediaError also carries a
@@ -54,6 +55,7 @@ __all__ = [
     "StoreError",
     "TooLarge",
     "Transient",
+    "Unavailable",
     "UnknownWords",
     "Unreadable",
     "Unsupported",
@@ -282,6 +284,10 @@ class Damaged(StoreError):
 
 class Locked(StoreError):
     """Another process is writing to the collection."""
+
+
+class Unavailable(XsearchError):
+    """A part of a collection, on another machine, does not answer at present."""
 
 
 class ServerError(XsearchError):

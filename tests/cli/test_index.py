@@ -92,3 +92,20 @@ def test_flat_drops_the_index(run, many):
     assert Store.open(many).snapshot().index_path is not None
     assert "Flat" in run("index", "build", "--collection", many, "--recipe", "Flat").stdout
     assert Store.open(many).snapshot().index_path is None
+
+
+def test_an_index_in_several_files_is_described_tuned_and_joined(run, many):
+    build = ("index", "build", "--collection", many, "--recipe", RECIPE)
+    info = lambda: json.loads(run("index", "info", "--collection", many, "--json").stdout)  # noqa: E731
+    run(*build, "--shards", 3)
+    assert (info()["covered"], info()["shards"]) == (2_000, 3)
+    run("index", "tune", "--collection", many, "--recall", 0.9)
+    assert (info()["recall"] >= 0.9, info()["shards"]) == (True, 3)
+    assert run("verify", "--collection", many).stdout == ""
+    run("compact", "--collection", many)
+    assert len(list(many.glob("index/*"))) == 1
+    run(*build, "--shards", 3, "--merge")
+    assert (info()["covered"], info()["shards"]) == (2_000, 1)
+    for words in (["--merge"], ["--shards", 2_001], ["--engine", "ray"], ["--address", "auto"]):
+        (line,) = run(*build, *words, code=2).stderr.splitlines()
+        assert "shards" in line or "--engine ray" in line

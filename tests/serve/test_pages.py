@@ -186,6 +186,7 @@ def test_folds_count_what_is_left_out(collection: Collection, find: Callable[...
 def test_nothing_like_it_is_said_of_tiles_that_are_dimmed(
     found: bool, times: float | None, by_chance: list[bool], expected: str | None
 ) -> None:
-    answer = Mock(found=found, nearest_expected=times, hits=[Mock(by_chance=each) for each in by_chance])
+    hits = [Mock(by_chance=each) for each in by_chance]
+    answer = Mock(found=found, nearest_expected=times, hits=hits, missing_shards=[])
     remark = _remark(Mock(t=lambda name, **values: name), answer)
     assert (remark and remark[0]) == expected

@@ -10,6 +10,7 @@ import typer
 from xsearch.cli import options, output
 from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
+from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION, Device
 
 if TYPE_CHECKING:
@@ -53,13 +54,41 @@ def build(
     recipe: Recipe = None,
     device: On = "auto",
     memory_mb: Memory = None,
+    shards: Annotated[
+        int | None, typer.Option("--shards", min=1, metavar="N", help="Write the index as so many files.")
+    ] = None,
+    merge: Annotated[bool, typer.Option("--merge", help="Join these files into one at the end.")] = False,
+    engine: Annotated[
+        options.Engine,
+        typer.Option("--engine", help="local: add items on this machine; ray: on many that share its files."),
+    ] = options.Engine.LOCAL,
+    address: options.Address = None,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
     """Train a new index and add all items to it.
 
-    Searches use the old index meanwhile. A --recipe is kept for later builds.
+    Searches use the old index meanwhile. A --recipe is kept for later builds. So is an index of
+    --shards until the next build: what is ingested meanwhile is scanned.
     """
-    built = _open(folder).build_index(recipe=recipe, device=device, memory_bytes=_bytes(memory_mb))
+    run = None
+    if engine is options.Engine.RAY:
+        from xsearch.cluster import Tasks
+
+        if shards is None:
+            raise UsageError("--engine ray adds shards in parallel; choose how many with --shards")
+        run = Tasks(address)
+    elif address is not None:
+        raise UsageError("--address is an option of --engine ray")
+    if merge and shards is None:
+        raise UsageError("--merge joins what --shards writes")
+    built = _open(folder).build_index(
+        recipe=recipe,
+        device=device,
+        memory_bytes=_bytes(memory_mb),
+        shards=shards,
+        merge=merge,
+        run=run,
+    )
     typer.echo(built.why)
 
 

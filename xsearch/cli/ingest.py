@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,13 +19,6 @@ if TYPE_CHECKING:
     from xsearch.ingest import Report
 
 __all__ = ["ingest", "open_or_create"]
-
-
-class Where(StrEnum):
-    """Where media are decoded and embedded."""
-
-    LOCAL = "local"
-    RAY = "ray"
 
 
 def _there(paths: list[str]) -> list[str]:
@@ -81,15 +73,10 @@ def ingest(
         bool, typer.Option("--watch", help="Keep running and follow changes and deletions.")
     ] = False,
     where: Annotated[
-        Where,
+        options.Engine,
         typer.Option("--engine", help="local: embed on this machine; ray: on many that share its files."),
-    ] = Where.LOCAL,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="The Ray cluster; auto: that of this machine. Default: start one here."
-        ),
-    ] = None,
+    ] = options.Engine.LOCAL,
+    address: options.Address = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Workers of Ray; as many as there is room for.")
     ] = None,
@@ -117,7 +104,7 @@ def ingest(
     if watch and (dry_run or strict):
         raise UsageError("--watch does not end; leave out --dry-run and --strict")
     engine = None
-    if where is Where.RAY:
+    if where is options.Engine.RAY:
         from xsearch.cluster import Ray
 
         if watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,12 +14,14 @@ from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank, Sort
 
 __all__ = [
     "ALIASES",
+    "Address",
     "Anyway",
     "Collection",
     "Csv",
     "Device",
     "DryRun",
     "Dtype",
+    "Engine",
     "ExcludeSelf",
     "Html",
     "Json",
@@ -47,6 +50,13 @@ __all__ = [
 ALIASES = {
     "index": "collection", "kind": "modality", "limit": "top", "min-score": "min-cosine", "png": "plot",
 }  # fmt: skip
+
+
+class Engine(StrEnum):
+    """Where work is done."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def writable(file: Path | None) -> Path | None:
@@ -128,6 +138,14 @@ Dtype = Annotated[
 Modalities = Annotated[
     list[Modality] | None,
     typer.Option("--modality", "-k", metavar="KIND", help="Only items of this kind; repeatable."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        metavar="HOST:PORT",
+        help="The Ray cluster; auto: that of this machine. Default: start one here.",
+    ),
 ]
 Where = Annotated[
     str | None,

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xsearch.cli import demo, options, output
-from xsearch.errors import optional_module
+from xsearch.errors import UsageError, optional_module
+
+if TYPE_CHECKING:
+    from xsearch.collection import Collection
+    from xsearch.generate import Decoder
+    from xsearch.serve.settings import Settings
 
 __all__ = ["serve"]
 
@@ -56,32 +62,70 @@ def serve(
         str | None,
         typer.Option("--decoder", metavar="NAME", help="What draws pictures, as of xsearch generate."),
     ] = None,
+    engine: Annotated[
+        options.Engine,
+        typer.Option("--engine", help="local: search on this machine; ray: on many that share its files."),
+    ] = options.Engine.LOCAL,
+    address: options.Address = None,
+    embedders: Annotated[
+        int, typer.Option("--embedders", min=1, metavar="N", help="Replicas of the model, on Ray.")
+    ] = 1,
+    searchers: Annotated[
+        int, typer.Option("--searchers", min=1, metavar="N", help="Replicas of each shard, on Ray.")
+    ] = 1,
+    shard_timeout: Annotated[
+        float, typer.Option("--shard-timeout", min=0.01, metavar="S", help="How long a shard may take.")
+    ] = 10.0,
+    allow_partial: Annotated[
+        bool,
+        typer.Option("--allow-partial", help="Answer without shards that do not; the answer names them."),
+    ] = False,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
     """Serve collections: a page to search them, and an HTTP interface.
 
     Loads the model once, answers many requests at a time, and follows what other processes
-    ingest or remove. Nothing leaves this machine unless --host says so.
+    ingest or remove. Nothing leaves this machine unless --host says so. With --engine ray, replicas
+    embed the queries, and each file of an index built with --shards is searched where there is room.
     """
     optional_module("fastapi", "serve")
     import xsearch
+    from xsearch.serve.settings import Settings
+
+    token = token or os.environ.get("XSEARCH_TOKEN") or None
+    settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
+    folders = folders or [_default_collection()]
+    artist = None if decoder is None else xsearch.load_decoder(decoder, device=device)
+    if engine is options.Engine.LOCAL:
+        if address is not None or allow_partial:
+            raise UsageError("--address and --allow-partial are options of --engine ray")
+        collections = [xsearch.open(folder, device=device, dtype=dtype) for folder in folders]
+        _run(collections, settings, artist, open_page)
+        return
+    from xsearch.cluster.serving import Options, Serving
+    from xsearch.serve.distributed import Distributed
+    from xsearch.store import Store
+
+    stores = [Store.open(folder) for folder in folders]
+    with Serving(address, Options(embedders, searchers, shard_timeout, allow_partial)) as serving:
+        distributed = [Distributed(store, serving, device=device, dtype=dtype) for store in stores]
+        _run(distributed, settings, artist, open_page)
+
+
+def _run(
+    collections: Sequence[Collection], settings: Settings, artist: Decoder | None, open_page: bool
+) -> None:
+    """Serve collections until it is stopped."""
     from xsearch.serve.app import create_app
     from xsearch.serve.run import listen, uvicorn_server
-    from xsearch.serve.settings import Settings
     from xsearch.system import identity
     from xsearch.system.rendezvous import announced
 
-    token = token or os.environ.get("XSEARCH_TOKEN") or None
-    collections = [
-        xsearch.open(folder, device=device, dtype=dtype) for folder in folders or [_default_collection()]
-    ]
-    artist = None if decoder is None else xsearch.load_decoder(decoder, device=device)
-    settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
     listening, settings = listen(settings)
     app = create_app(collections, settings, artist)
-    address = page = f"http://{_in_url(host)}:{settings.port}/"
-    if token is not None:
+    address = page = f"http://{_in_url(settings.host)}:{settings.port}/"
+    if settings.token is not None:
         page = f"{address}login?code={app.state.server.doors.new_code()}"
 
     def started() -> None:
@@ -90,7 +134,7 @@ def serve(
                 f"{held.name}: {output.plural(len(held.collection), 'item')} of {held.collection.path}"
             )
         output.say(page)
-        output.note("serving; stop with Ctrl-C" + ("; the link works once" if token else ""))
+        output.note("serving; stop with Ctrl-C" + ("; the link works once" if settings.token else ""))
         if open_page:
             import webbrowser
 

@@ -3,6 +3,7 @@
     engine     the driver: surveyed files -> units -> workers -> ledger
     units      cuts the survey's table into units of work, and names files and parts by what they depend on
     worker     a Ray actor: decodes and embeds the files of a unit, as `ingest.local` does
+    tasks      shards of an index, added in parallel
     part       the file in which a worker leaves the outcomes of a unit
     connection to a cluster, or to one that is started on this machine
 
@@ -30,5 +31,6 @@ system with hard links; or media are URLs, parts go to a URL, and the driver alo
 
 from xsearch.cluster.connection import describe
 from xsearch.cluster.engine import Ray
+from xsearch.cluster.tasks import Tasks
 
-__all__ = ["Ray", "describe"]
+__all__ = ["Ray", "Tasks", "describe"]

@@ -4,29 +4,39 @@ An index is derived data: its candidates are re-ranked with the stored vectors. 
 only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and an exact scan works without it.
 """
 
-from xsearch.index.build import build
+from xsearch.index.build import build, fill
 from xsearch.index.exact import cosines, exact, exact_by_group, rerank
-from xsearch.index.index import SCAN, Index, Subset
-from xsearch.index.maintain import Items, draw, new_index, plan_for, update
+from xsearch.index.index import SCAN, Index, Subset, best_of
+from xsearch.index.listing import Listing
+from xsearch.index.maintain import STALE, Items, draw, new_index, new_trained, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
 from xsearch.index.plot import plot
+from xsearch.index.shards import Run, Shards, in_turn
 from xsearch.index.tune import recall_by_score, tune, tune_on
 
 __all__ = [
     "SCAN",
+    "STALE",
     "Device",
     "Index",
     "Items",
+    "Listing",
     "OperatingPoint",
     "Plan",
+    "Run",
+    "Shards",
     "Subset",
+    "best_of",
     "build",
     "cosines",
     "draw",
     "exact",
     "exact_by_group",
+    "fill",
+    "in_turn",
     "make_plan",
     "new_index",
+    "new_trained",
     "plan_for",
     "plot",
     "recall_by_score",

@@ -13,16 +13,20 @@ from xsearch.index.gpu import to_gpu
 from xsearch.index.index import Index
 from xsearch.index.plan import Plan
 
-__all__ = ["build", "failure"]
+__all__ = ["build", "failure", "fill", "train"]
 
 
 def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Index:
-    """Train and populate the index of `plan`.
+    """Train and populate the index of `plan`; see `train` and `fill`."""
+    return fill(train(plan, sample), blocks)
+
+
+def train(plan: Plan, sample: np.ndarray) -> Index:
+    """Return the trained index of `plan`, without items.
 
     sample: float32 [s, D], training vectors, unit rows drawn from all items; about `plan.sample` of them.
-    blocks: (ids int64 [b], vectors float16 or float32 [b, D]), unique ids; one block at a time is in memory.
 
-    Raises UsageError for a "Flat" plan, which has no index, and if there are too few items or samples.
+    Raises UsageError for a "Flat" plan, which has no index, and if there are too few samples.
     """
     import faiss
 
@@ -31,11 +35,31 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
     # On unit vectors L2 ranks like cosine, even after PCA has subtracted the mean, which breaks inner product
     # (recall of cross-modal queries 0.59 instead of 0.80, measured)
     index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_L2)
+    try:
+        target = to_gpu(index) if plan.device == "cuda" else index
+        target.train(np.ascontiguousarray(sample, np.float32))
+        if target is not index:
+            index = faiss.index_gpu_to_cpu(target)
+        _free_covariance(index)
+    except (RuntimeError, MemoryError) as error:
+        raise failure(plan, f"a sample of {len(sample):,}", error) from error
+    trained = Index(plan, np.empty(0, np.int64), index)
+    return trained.tuned(error=trained.error_of(sample))
+
+
+def fill(trained: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Index:
+    """Add items to a trained index, and return it.
+
+    blocks: (ids int64 [b], vectors float16 or float32 [b, D]), unique ids; one block at a time is in memory.
+
+    Raises UsageError if there are no items.
+    """
+    faiss: Any = import_module("faiss")
+    plan, index = trained.plan, trained.faiss
     added = [np.empty(0, np.int64)]
     try:
-        gpu = to_gpu(index) if plan.device == "cuda" else None
+        gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
         target = index if gpu is None else gpu
-        target.train(np.ascontiguousarray(sample, np.float32))
         for ids, vectors in blocks:
             target.add_with_ids(
                 np.ascontiguousarray(vectors, np.float32), np.ascontiguousarray(ids, np.int64)
@@ -43,13 +67,11 @@ def build(plan: Plan, sample: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.
             added.append(ids)
         if gpu is not None:
             index = faiss.index_gpu_to_cpu(gpu)
-        _free_covariance(index)
     except (RuntimeError, MemoryError) as error:
-        raise failure(plan, f"a sample of {len(sample):,}", error) from error
+        raise failure(plan, f"adding {sum(map(len, added)):,} items", error) from error
     if not index.ntotal:
         raise UsageError(f"recipe {plan.recipe}: no items to index; ingest some, or use Flat")
-    built = Index(plan, np.sort(np.concatenate(added)), index, gpu)
-    return built.tuned(error=built.error_of(sample))
+    return Index(plan, np.sort(np.concatenate(added)), index, gpu)
 
 
 def failure(plan: Plan, what: str, error: Exception) -> UsageError:

@@ -117,7 +117,7 @@ def _products(
     scores = np.full(ids.shape, -np.inf, np.float32)
     for q, query in enumerate(queries):
         valid = at[q] >= first
-        scores[q, valid] = table[at[q, valid] - first] @ query
+        scores[q, valid] = np.vecdot(table[at[q, valid] - first], query)  # whatever the other rows are
     return scores
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib import import_module
 from pathlib import Path
@@ -17,20 +17,22 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import StoreError, UsageError
+from xsearch.index.exact import cosines
+from xsearch.index.files import joined, write
 from xsearch.index.gpu import GPU_MOST, to_gpu
-from xsearch.index.plan import OperatingPoint, Plan
+from xsearch.index.listing import INDEX, PLAN, Listing
+from xsearch.index.plan import Plan
 from xsearch.system.durable import digest
 from xsearch.system.lookup import is_in, nearest_rows
 
-__all__ = ["SCAN", "Index", "Subset"]
+__all__ = ["SCAN", "Index", "Subset", "best_of"]
 
-INDEX, PLAN = "index.faiss", "plan.json"
 SCAN = 1_000  # items up to which a scan is as fast as the index (measured)
 MEASURED = 2_000  # vectors to estimate the quantisation error from
-ID_BYTES, RUN_BYTES = 8, 48  # of an id in `index.faiss`; of a run of ids in `plan.json`, at most
-PLAN_BYTES = 1 << 20  # of `plan.json` without these
 # Bytes of tables that FAISS computes from an index: at most 256 for each in the file, and its own limit
 TABLES, MOST_TABLES = 256, 2 << 30
+TIES = 8  # further candidates, as FAISS breaks ties by the order of its lists; there may be MOST_TIES times k
+MOST_TIES = 16
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
@@ -51,11 +53,18 @@ class Index:
     Searching is thread-safe and does not modify the index. On a GPU, searches are serialised.
     """
 
-    def __init__(self, plan: Plan, ids: np.ndarray, index: Any, gpu: Any = None) -> None:
-        """ids: int64 [n], ascending. index: a faiss.Index with these ids. gpu: its copy on a GPU."""
+    def __init__(
+        self, plan: Plan, ids: np.ndarray, index: Any, gpu: Any = None, shards: Sequence[Path] = ()
+    ) -> None:
+        """ids: int64 [n], ascending. index: a faiss.Index with these ids. gpu: its copy on a GPU.
+
+        shards: the files that it was read from, if they are several.
+        """
         self.plan = plan
         self.ids = ids
         self.faiss = index
+        self.shards = shards
+        self.missing = set[int]()  # shards that have not answered in this `session`
         self._gpu = gpu
         self._turn = threading.Lock()
 
@@ -65,25 +74,32 @@ class Index:
         other.plan = replace(self.plan, **changes)
         return other
 
+    def session(self) -> Index:
+        """Return what one search should use, to know what it has missed."""
+        return self
+
     def covers(self, ids: np.ndarray) -> np.ndarray:
         """Return which of `ids` are in the index: bool, of the shape of `ids`."""
         return is_in(ids, self.ids)
 
     def subset(self, ids: np.ndarray) -> Subset:
         """Prepare searches restricted to `ids` (int64, ascending); ids outside the index are dropped."""
-        faiss: Any = import_module("faiss")
         rows = nearest_rows(ids, self.ids)
         covered = self.ids[rows] == ids
         ids, rows = ids[covered], rows[covered]
+        counts = np.bincount(self.list_of[rows], minlength=len(self._sizes))
+        lists = np.flatnonzero(counts)
+        return self.restricted(ids, lists, float(len(ids) / max(self._sizes[lists].sum(), 1)))
+
+    def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
+        """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
+        faiss: Any = import_module("faiss")
         bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
         bits[ids] = True
-        counts = np.bincount(self._list_of[rows], minlength=len(self._sizes))
-        lists = np.flatnonzero(counts)
-        share = len(ids) / max(self._sizes[lists].sum(), 1)
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)
         quantizer.add(self._centroids[lists])
-        return Subset(ids, selector, lists, quantizer, float(share))
+        return Subset(ids, selector, lists, quantizer, share)
 
     def candidates(self, k: int) -> int:
         """Return how many candidates to request and re-rank for the k best, filtered or not."""
@@ -126,19 +142,33 @@ class Index:
         self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """`search` for each pair of subset and nprobe."""
+        results = self.visit(queries, k, subsets)
+        for result, (subset, _) in zip(results, subsets, strict=True):
+            available = min(k, len(self.ids) if subset is None else len(subset.ids))
+            short = np.flatnonzero((result[1] >= 0).sum(axis=1) < available)
+            if len(short):  # the visited lists hold fewer than k: visit all
+                (full,) = self.visit(queries[short], k, [(subset, self.plan.lists)])
+                for target, rows in zip(result, full, strict=True):
+                    target[short] = rows
+        return results
+
+    def visit(
+        self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`search_each` in nprobe lists, also where these hold fewer than k."""
         queries = np.ascontiguousarray(queries, np.float32)
         rotated = cache(lambda: self._rotated(queries))
         try:
             with _single_threaded() if len(queries) == 1 else nullcontext():
                 return [
-                    self._search(queries, rotated, k, nprobe or self.plan.nprobe, subset)
+                    self._visit(queries, rotated, k, nprobe or self.plan.nprobe, subset)
                     for subset, nprobe in subsets
                 ]
         except RuntimeError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise UsageError(f"index {self.plan.recipe}: {reason}; rebuild it with another recipe") from error
 
-    def _search(
+    def _visit(
         self,
         queries: np.ndarray,
         rotated: Callable[[], np.ndarray],
@@ -146,67 +176,81 @@ class Index:
         nprobe: int,
         subset: Subset | None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        available = min(k, len(self.ids) if subset is None else len(subset.ids))
-        result = self._on_gpu(queries, k, available, nprobe, subset)
-        if result is None:
-            result = self._on_cpu(queries, rotated, k, nprobe, subset)
-        short = np.flatnonzero((result[1] >= 0).sum(axis=1) < available)
-        if len(short):  # the visited lists hold fewer than k: visit all
-            full = self._on_cpu(queries[short], lambda: rotated()[short], k, self.plan.lists, subset)
-            for target, rows in zip(result, full, strict=True):
-                target[short] = rows
-        return result
+        """The k best, those of equal scores by id."""
+        fetch = k + TIES
+        while True:
+            found = self._on_gpu(queries, fetch, nprobe, subset)
+            if found is None:
+                found = self._on_cpu(queries, rotated, fetch, nprobe, subset)
+            scores, ids = found
+            is_tied = (ids[:, -1] >= 0) & (scores[:, -1] == scores[:, k - 1])
+            if fetch >= MOST_TIES * k or not is_tied.any():
+                return best_of(scores, ids, k)
+            fetch = min(4 * fetch, MOST_TIES * k)
+
+    def cosines(
+        self, queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]
+    ) -> np.ndarray:
+        """See `index.cosines`."""
+        return cosines(queries, ids, vectors)
 
     def save(self, folder: Path) -> None:
-        """Write `index.faiss` and `plan.json`, without fsync: `Writer.set_index` does that. Raises OSError.
-
-        Through Python: FAISS ignores errors of closing a file, which concern its last bytes.
-        """
-        faiss: Any = import_module("faiss")
-        with (folder / INDEX).open("wb") as file:
-            faiss.write_index(self.faiss, faiss.PyCallbackIOWriter(file.write))
+        """Write `plan.json` and FAISS files, without fsync: `Writer.set_index` does that. Raises OSError."""
+        for shard in self.shards:  # which never change
+            try:
+                (folder / shard.name).hardlink_to(shard)
+            except OSError:
+                shutil.copyfile(shard, folder / shard.name)
+        if not self.shards:
+            write(self.faiss, folder / INDEX)
         self.save_plan(folder)
 
     def save_plan(self, folder: Path) -> None:
-        """Write `plan.json` only, next to an unchanged `index.faiss`."""
-        ends = np.flatnonzero(np.diff(self.ids) != 1)  # last rows of consecutive runs
-        runs = zip(self.ids[np.r_[0, ends + 1]].tolist(), self.ids[np.r_[ends, -1]].tolist(), strict=True)
-        plan = {**asdict(self.plan), "covered": list(runs)}
-        (folder / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+        """Write `plan.json` only, next to unchanged FAISS files."""
+        Listing(folder, self.plan, self.ids, len(self.shards)).write()
 
     def stored(self) -> np.ndarray:
         """Return the ids stored in the inverted lists: int64 [n], ascending."""
         return np.sort(np.concatenate(self._lists()))
 
     @staticmethod
-    def load(folder: Path, sha256: Mapping[str, str] | None = None) -> Index:
+    def load(folder: Path, sha256: Mapping[str, str] | None = None, shard: int | None = None) -> Index:
         """Load an index from `folder`, to a GPU if it was built on one and one is available.
 
         Not memory-mapped: FAISS 1.15 copies 4-bit codes out of a map, which would double their memory.
         sha256: file name -> digest, verified first. A digest does not make a file trustworthy, so nothing is
-        allocated that the size of `index.faiss` does not justify.
+        allocated that the size of the FAISS files does not justify.
+        shard: only this one of several, by number; None reads all of them as one index.
         Raises StoreError if the index is missing or damaged.
         """
         import faiss
 
+        digests = sha256 or {}
+
+        def checked(name: str) -> str:
+            if name in digests and digest(folder / name) != digests[name]:
+                raise ValueError(f"{name} has a wrong sha256")
+            return str(folder / name)
+
         try:
-            for name, expected in (sha256 or {}).items():
-                if digest(folder / name) != expected:
-                    raise ValueError(f"{name} has a wrong sha256")
-            bytes = (folder / INDEX).stat().st_size
-            plan, ids = _read_plan(folder / PLAN, bytes)
+            checked(PLAN)
+            listing = Listing.read(folder)
+            plan, parts = listing.plan, range(len(listing.files)) if shard is None else [shard]
+            files = [checked(listing.files[part].name) for part in parts]
             if hasattr(faiss, "set_deserialization_vector_byte_limit"):  # FAISS 1.15
+                bytes = max(Path(file).stat().st_size for file in files)
                 faiss.set_deserialization_vector_byte_limit(bytes + min(TABLES * bytes, MOST_TABLES))
-            index = faiss.read_index(str(folder / INDEX))
+            index = joined(map(faiss.read_index, files))
+            ids = listing.ids if shard is None else listing.parts[shard]
             _check_fits(index, plan, len(ids))
             gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, MemoryError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RuntimeError, MemoryError) as error:
             reason = str(error).rsplit("Error: ", 1)[-1] or "not enough memory"
             raise StoreError(f"cannot read the index in {folder}: {reason}; build it again") from error
-        return Index(plan, ids, index, gpu)
+        return Index(plan, ids, index, gpu, listing.files if listing.shards and shard is None else ())
 
     def _on_gpu(
-        self, queries: np.ndarray, k: int, available: int, nprobe: int, subset: Subset | None
+        self, queries: np.ndarray, k: int, nprobe: int, subset: Subset | None
     ) -> tuple[np.ndarray, np.ndarray] | None:
         """Return None beyond the GPU's limits. It lacks selectors, so overfetch and filter afterwards."""
         fetch = k if subset is None else OVERFETCH * k * len(self.ids) // max(len(subset.ids), 1)
@@ -222,6 +266,7 @@ class Index:
         scores, ids = np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
         excluded = ~np.take_along_axis(allowed, order, 1)
         scores[excluded], ids[excluded] = -np.inf, -1
+        available = min(k, len(subset.ids))
         return None if ((ids >= 0).sum(axis=1) < available).any() else (scores, ids)
 
     def _on_cpu(
@@ -306,7 +351,7 @@ class Index:
         return np.array([len(ids) for ids in self._lists()])
 
     @cached_property
-    def _list_of(self) -> np.ndarray:
+    def list_of(self) -> np.ndarray:
         """Inverted list of each of `ids`: int32 [n]."""
         list_of = np.zeros(len(self.ids), np.int32)
         lists = self._lists()
@@ -319,24 +364,10 @@ class Index:
         return self._ivf.quantizer.reconstruct_n(0, self.plan.lists)
 
 
-def _read_plan(path: Path, bytes: int) -> tuple[Plan, np.ndarray]:
-    """Return the plan and the ids in `plan.json` of an `index.faiss` of so many bytes. Raises ValueError."""
-    if path.stat().st_size > PLAN_BYTES + RUN_BYTES * bytes // ID_BYTES:
-        raise ValueError(f"{path.name} is too large for its index")
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"{path.name} is no object")
-    runs = np.array(content.pop("covered"))  # ValueError for ragged lists
-    if runs.dtype != np.int64 or runs.ndim != 2 or runs.shape[1] != 2:
-        raise ValueError("covered is not a list of pairs of whole numbers")
-    firsts, lasts = runs.T
-    if (firsts < 0).any() or (firsts > lasts).any() or (firsts[1:] <= lasts[:-1]).any():
-        raise ValueError("covered ids do not ascend")
-    if (lasts.astype(float) - firsts + 1).sum() > bytes / ID_BYTES:
-        raise ValueError("more ids are covered than its index can hold")
-    points = tuple(OperatingPoint(**point) for point in content.pop("points", ()))
-    ids = [np.arange(first, last + 1) for first, last in runs.tolist()]
-    return Plan(**content, points=points), np.concatenate(ids)
+def best_of(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the k best of each row, those of equal scores by id; float32 and int64 [Q, c]."""
+    order = np.lexsort((ids, -scores), axis=1)[:, :k]
+    return np.take_along_axis(scores, order, 1), np.take_along_axis(ids, order, 1)
 
 
 def _check_fits(index: Any, plan: Plan, n: int) -> None:

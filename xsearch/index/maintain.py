@@ -8,12 +8,12 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
-from xsearch.index.build import build, failure
+from xsearch.index.build import failure, fill, train
 from xsearch.index.gpu import to_gpu
 from xsearch.index.index import MEASURED, Index
 from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
 
-__all__ = ["Items", "draw", "new_index", "plan_for", "update"]
+__all__ = ["STALE", "Items", "draw", "new_index", "new_trained", "plan_for", "update"]
 
 STALE = 0.05  # tolerated fraction of items that are not indexed, or indexed but removed
 GROWN = 2.0  # items relative to training time above which the index is retrained, with more lists
@@ -83,6 +83,14 @@ def new_index(
 
     Arguments as for `make_plan`.
     """
+    trained = new_trained(items, device=device, recipe=recipe, memory_bytes=memory_bytes)
+    return None if trained is None else fill(trained, items.blocks())
+
+
+def new_trained(
+    items: Items, *, device: Device = "auto", recipe: str | None = None, memory_bytes: int | None = None
+) -> Index | None:
+    """`new_index` as far as it is trained on a sample of the items; it has none."""
     n = len(items.ids)
     if n == 0:
         return None
@@ -92,7 +100,7 @@ def new_index(
         return None
     sample = items.vectors(items.ids[draw(items.modalities, plan.sample)])
     plan = make_plan(n, dim, device=device, recipe=recipe, sample=sample, memory_bytes=memory_bytes)
-    return build(plan, sample, items.blocks())
+    return train(plan, sample)
 
 
 def update(index: Index | None, items: Items) -> Index | None:

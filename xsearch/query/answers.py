@@ -73,6 +73,7 @@ def search_many(view: View, queries: Sequence[Embedded], **options: Any) -> list
 
 def _by_vectors(view: View, queries: Sequence[Embedded], options: Options) -> list[Hits]:
     """Those that have the same items to choose from are answered together."""
+    view = view.session()
     alike: dict[tuple[bool, bytes], list[int]] = {}
     for at, query in enumerate(queries):
         is_text = query.query.parts[0].modality is Modality.TEXT  # else a picture whose captions are unread
@@ -86,7 +87,8 @@ def _by_vectors(view: View, queries: Sequence[Embedded], options: Options) -> li
         groups = view.groups(options.where, options.modalities, apart=apart, anyway=anyway)
         ranking = Ranking.of(view, view.without(groups, np.frombuffer(excluded, np.int64)), options)
         some = [queries[at] for at in rows]
-        hits = _hits(view.snapshot, ranking.answers(some), some, options, ranking.kinds)
+        ranked = ranking.answers(some)
+        hits = _hits(view.snapshot, ranked, some, options, ranking.kinds, view.missing)
         answers |= zip(rows, hits, strict=True)
     return [answers[at] for at in range(len(queries))]
 
@@ -111,10 +113,11 @@ def _hits(
     queries: Sequence[Embedded | None],
     options: Options,
     kinds: int = 1,
+    missing: Sequence[int] = (),
 ) -> list[Hits]:
     """Hits with their metadata, which is read once for all queries.
 
-    kinds: how many modalities may answer.
+    kinds: how many modalities may answer. missing: shards that have not answered.
     """
     passing = [one[: one.passing.sum()] for one in ranked]
     records = snapshot.records(np.concatenate([np.empty(0, np.int64), *(one.ids for one in passing)]))
@@ -126,6 +129,7 @@ def _hits(
             query,
             min(near.nearest[~np.isnan(near.nearest)].tolist(), default=None),
             kinds,
+            missing,
         )
         for one, near, end, query in zip(passing, ranked, ends, queries, strict=True)
     ]

@@ -32,6 +32,7 @@ class Hits(Sequence[Hit]):
         may answer: their number times the least `expected`, also of items that a bound has left out, with
         fewer than ten items counted as ten. None if there is no item to answer.
     problem: why a text among many queries was not searched for; `search` raises it.
+    missing_shards: those of an index on other machines that have not answered: hits may be missing.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Hits(Sequence[Hit]):
         nearest_expected: float | None = None,
         kinds: int = 1,
         problem: UnknownWords | None = None,
+        missing_shards: Sequence[int] = (),
     ) -> None:
         """query: its vectors. kinds: how many modalities may answer."""
         self.query = query
         self.problem = problem
         self.nearest_expected = nearest_expected
         self.kinds = kinds
+        self.missing_shards = tuple(missing_shards)
         objects = tuple(hits)
         self._read: Callable[[], Iterable[Hit]] = lambda: objects
 
@@ -58,13 +61,14 @@ class Hits(Sequence[Hit]):
         query: Embedded | None = None,
         nearest_expected: float | None = None,
         kinds: int = 1,
+        missing_shards: Sequence[int] = (),
     ) -> Hits:
         """Hits that become objects on first access.
 
         figures: score, cosine, balanced, expected and bm25, float [n] each, NaN for none.
         items: all columns of each hit's item.
         """
-        answer = cls((), query, nearest_expected, kinds)
+        answer = cls((), query, nearest_expected, kinds, None, missing_shards)
         answer._read = lambda: (
             _hit(item, rank, *of_hit)
             for rank, (item, *of_hit) in enumerate(
@@ -77,17 +81,25 @@ class Hits(Sequence[Hit]):
     def _hits(self) -> tuple[Hit, ...]:
         return tuple(self._read())
 
+    @property
+    def _about(self) -> tuple[Any, ...]:
+        return self.query, self.nearest_expected, self.kinds, self.problem, self.missing_shards
+
+    def _like(self, hits: Iterable[Hit]) -> Hits:
+        """Return the answer with these hits."""
+        return Hits(hits, *self._about)
+
     def by_date(self, sort: Sort | str) -> Hits:
         """Return the same hits in the order of their `taken_at`, those without one last; ranks stay."""
         dated = [hit for hit in self._hits if hit.extra.get("taken_at") is not None]
         dated.sort(key=lambda hit: hit.extra["taken_at"], reverse=sort == Sort.DATE)
         undated = [hit for hit in self._hits if hit.extra.get("taken_at") is None]
-        return Hits([*dated, *undated], self.query, self.nearest_expected, self.kinds)
+        return self._like([*dated, *undated])
 
     def located(self, boxes: Sequence[tuple[Box, ...] | None]) -> Hits:
         """Return the same hits with what was located in each."""
         hits = [replace(hit, boxes=of_hit) for hit, of_hit in zip(self._hits, boxes, strict=True)]
-        return Hits(hits, self.query, self.nearest_expected, self.kinds, self.problem)
+        return self._like(hits)
 
     def trusted(self) -> Hits:
         """Return the same hits; previews and pages also open the files and URLs that only an import names."""
@@ -96,7 +108,7 @@ class Hits(Sequence[Hit]):
             replace(hit, is_imported=False, extra={k: v for k, v in hit.extra.items() if k not in state})
             for hit in self._hits
         ]
-        return Hits(hits, self.query, self.nearest_expected, self.kinds, self.problem)
+        return self._like(hits)
 
     @property
     def found(self) -> bool:
@@ -107,9 +119,12 @@ class Hits(Sequence[Hit]):
 
     @property
     def remark(self) -> str:
-        """The sentence for people if nothing is like the query; empty if something is."""
+        """The sentence for people if nothing is like the query, or not all was searched; else empty."""
         if self.problem is not None:
             return str(self.problem)
+        if self.missing_shards:
+            shards = ", ".join(map(str, self.missing_shards))
+            return f"shards {shards} of the index did not answer: some hits may be missing"
         if self.found or self.nearest_expected is None or self.nearest_expected <= 1:
             return ""
         times = (
@@ -119,7 +134,7 @@ class Hits(Sequence[Hit]):
         return f"nothing like it here: the nearest would be found {times} times by chance{over}"
 
     def __reduce__(self) -> tuple[type[Hits], tuple[Any, ...]]:
-        return Hits, (self._hits, self.query, self.nearest_expected, self.kinds, self.problem)
+        return Hits, (self._hits, *self._about)
 
     def __len__(self) -> int:
         return len(self._hits)
@@ -130,7 +145,7 @@ class Hits(Sequence[Hit]):
     def __getitem__(self, at: slice) -> Hits: ...
     def __getitem__(self, at: int | slice) -> Hit | Hits:
         if isinstance(at, slice):
-            return Hits(self._hits[at], self.query, self.nearest_expected, self.kinds)
+            return self._like(self._hits[at])
         return self._hits[at]
 
     def __eq__(self, other: object) -> bool:

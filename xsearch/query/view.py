@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import compress
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xsearch.index import SCAN, exact, exact_by_group
+from xsearch.index import SCAN, cosines, exact, exact_by_group
 from xsearch.query.calibration import Calibration, Samples, calibrate
 from xsearch.query.scales import CODES, Scaling
 from xsearch.system.lookup import is_in, nearest_rows
@@ -153,6 +154,26 @@ class View:
                 counts = group.counts - _counts(self.snapshot.kinds_of(group.ids[out]))
                 rest.append(Group.of(group.kind, self.index, group.ids[~out], counts, group.is_known))
         return rest
+
+    def session(self) -> View:
+        """Return what one search should use, to know the shards that it has missed."""
+        session = self.index and self.index.session()
+        if session is self.index:
+            return self
+        vars(self)["scaling"] = self.scaling  # for all sessions
+        view = copy(self)
+        view.index = session
+        return view
+
+    @property
+    def missing(self) -> list[int]:
+        """The shards of the index that have not answered in this `session`."""
+        return [] if self.index is None else sorted(self.index.missing)
+
+    def cosines(self, vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """The cosines of vectors, float32 [Q, dim], with items, int64 [Q, c]; see `index.cosines`."""
+        of = cosines if self.index is None else self.index.cosines
+        return of(vectors, ids, self.snapshot.vectors)
 
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].

@@ -71,6 +71,7 @@ def to_wire(hits: Hits) -> dict[str, Any]:
         },
         "nearest_expected": hits.nearest_expected,
         "kinds": hits.kinds,
+        "missing_shards": hits.missing_shards,
         "problem": problem
         and {
             "text": problem.text,
@@ -96,6 +97,7 @@ def from_wire(content: Mapping[str, Any], query: Query) -> Hits:
         content["nearest_expected"],
         content["kinds"],
         problem and UnknownWords(**problem),
+        content.get("missing_shards", ()),
     )
 
 

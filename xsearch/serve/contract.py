@@ -267,6 +267,9 @@ class SearchResponse(BaseModel):
     remark: str = Field(description="The sentence for people if nothing is like the query.")
     nearest_expected: float | None
     kinds: int = Field(description="How many kinds may answer.")
+    missing_shards: list[int] = Field(
+        default=[], description="Shards of the index that did not answer: hits may be missing."
+    )
     took_ms: float
 
 

@@ -19,7 +19,7 @@ not-found, no-item, no-upload, no-collection, no-drawing, no-decoder   404
 method            405
 file-changed      409   since it was ingested
 file-gone         410
-busy, model, collection   503
+busy, model, collection, shards   503
 fault             500   an error of the server, which its log has
 """
 
@@ -56,6 +56,7 @@ _OF_ERRORS: tuple[tuple[type[XsearchError], int, str, str], ...] = (  # the firs
     (errors.NotMedia, 415, "unsupported-media", "Unsupported media"),
     (errors.MediaError, 422, "unreadable-media", "Media that cannot be decoded"),
     (errors.ModelError, 503, "model", "The model cannot be used"),
+    (errors.Unavailable, 503, "shards", "A part of the index does not answer"),
     (errors.StoreError, 503, "collection", "The collection cannot be read"),
 )
 

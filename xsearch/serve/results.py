@@ -53,7 +53,9 @@ async def listing(visit: Visit, offset: int) -> dict[str, Any]:
 
 
 def _remark(visit: Visit, answer: SearchResponse) -> tuple[str, str] | None:
-    """Whether anything is like the query, in a few words, and why; None if something is."""
+    """What to know of the answer, in a few words, and why; None for one with something like the query."""
+    if answer.missing_shards:
+        return visit.t("partial"), visit.t("partial.shards", n=len(answer.missing_shards))
     times = answer.nearest_expected
     if answer.found or times is None:
         return None

@@ -232,6 +232,7 @@ def _answered(held: Held, view: View, asked: _Asked, hits: Hits) -> bytes | Exce
         remark=hits.remark,
         nearest_expected=hits.nearest_expected,
         kinds=hits.kinds,
+        missing_shards=list(hits.missing_shards),
         took_ms=round(1000 * (time.perf_counter() - asked.start), 3),
     )
     if not asked.as_lines:

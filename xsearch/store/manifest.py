@@ -53,7 +53,7 @@ FOLDERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "segments": (_UUID, SEGMENT_FILES),
     "tombstones": (rf"{_UUID}\.parquet", ()),
     "skipped": (rf"{_UUID}\.parquet", ()),
-    "index": (_UUID, ("index.faiss", "plan.json")),
+    "index": (_UUID, ("index.faiss", "plan.json", *(f"shard-{i}.faiss" for i in range(1_000)))),
     "words": (rf"{_UUID}\.sqlite", ()),
     "parts": (rf"(\.{_UUID}\.)?{_SHA256}\.part", ()),  # what workers have written, in no manifest
 }
@@ -242,7 +242,9 @@ def _manifest(content: dict[str, Any]) -> Manifest:
             "tombstones": _names(content["tombstones"], _UUID),
             "skipped": _names(content["skipped"], _UUID),
             "previous": _names(content["previous"], _PATH),
-            "digests": _digests(content.get("digests", {}), _PATH + r"(/(index\.faiss|plan\.json))?"),
+            "digests": _digests(
+                content.get("digests", {}), _PATH + r"(/(index\.faiss|plan\.json|shard-\d{1,3}\.faiss))?"
+            ),
         },
     )
     _count(manifest.generation)

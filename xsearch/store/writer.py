@@ -167,6 +167,11 @@ class Writer:
         with self._writing():
             return self._open("index").make(uuid4().hex).path
 
+    def scratch_folder(self) -> Path:
+        """Return a folder for files that are moved into place: what is left of them is tidied."""
+        with self._writing():
+            return self._open("parts").path
+
     def set_index(self, folder: Path | None) -> None:
         """Use the complete index in `folder`, from `new_index_folder`; None removes the index."""
         if folder is None:

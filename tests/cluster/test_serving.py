@@ -1,0 +1,82 @@
+"""An index that is added to and searched on Ray: as here, whatever dies, and while it is replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `cluster`")
+
+PROGRAM = """
+import json, os, signal, sys, time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from benchmarks.shards import searchers
+from tests.cluster.test_spread import rows, table
+from tests.fakes import FakeBackend
+from xsearch.cluster import Tasks
+from xsearch.cluster.serving import Options, Serving
+from xsearch.collection import Collection
+from xsearch.serve.distributed import Distributed
+from xsearch.store import Store
+
+TEXTS = ["red", "green blue", "dark red", "bright"]
+store = Store.create(Path(sys.argv[1]) / "c", FakeBackend().fingerprint)
+with store.writer() as writer:
+    writer.add(table(9_000, "a"), rows(9_000, 0))
+    writer.commit()
+local = Collection(store, backend=FakeBackend())
+result = {}
+
+
+def answers(collection):
+    return [[(hit.id, hit.score, hit.cosine) for hit in collection.search(text, 20)] for text in TEXTS]
+
+
+def until(is_over):
+    end = time.monotonic() + 120
+    found = []
+    while not is_over() and time.monotonic() < end:
+        found.append(answers(served))
+    return found
+
+
+with Serving(None, Options(timeout_s=120)) as serving, ThreadPoolExecutor(1) as pool:
+    local.build_index(recipe="IVF16,PQ8x4fs", shards=2, run=Tasks(None))
+    expected = answers(local)
+    served = Distributed(store, serving, backend=FakeBackend())
+    result["same"] = answers(served) == expected
+    pid, _ = searchers()[0]
+    os.kill(pid, signal.SIGKILL)
+    found = until(lambda: len(searchers()) == 2 and pid not in dict(searchers()))
+    result["killed"] = bool(found) and all(each == expected for each in found)
+    old = served.view().index
+    Collection(store, backend=FakeBackend()).build_index(recipe="IVF8,Flat", shards=1, run=Tasks(None))
+    later = answers(local)
+    found = until(lambda: served.view().index is not old)
+    both = [each for some in found for each in zip(some, expected, later)]
+    result["moving"] = bool(both) and all(answer in (before, after) for answer, before, after in both)
+    result["moved"] = answers(served) == later and served.view().index.plan.recipe == "IVF8,Flat"
+result["left"] = [path.name for path in (store.path / "parts").iterdir()]
+print(json.dumps(result))
+"""
+
+
+@pytest.mark.cluster
+@needs_ray
+def test_searchers_on_ray_answer_as_the_index_here(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path)],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "RAY_worker_niceness": "0"},
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result == {"same": True, "killed": True, "moving": True, "moved": True, "left": []}

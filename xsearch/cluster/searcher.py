@@ -1,0 +1,78 @@
+"""A searcher: one file of an index, with the stored vectors beside, for a `Spread`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xsearch.index import Index, Subset, cosines
+from xsearch.store import Store
+
+__all__ = ["Portion", "Searcher"]
+
+SUBSETS = 32  # that are remembered
+
+
+class Portion(NamedTuple):
+    """A subset of an index, as one of its shards needs it."""
+
+    key: str
+    ids: Any  # bits of the shard's ids, uint8, or what `fetch` makes these of; None: none of them
+    lists: np.ndarray  # bits of the lists in which the whole subset is: uint8
+    share: float
+
+
+class Searcher:
+    """Answers about one shard, from any number of threads. A method that is called again answers the same."""
+
+    def __init__(self, collection: str, index: str, digests: Mapping[str, str], shard: int) -> None:
+        """Load it. Raises StoreError."""
+        self._store = Store.open(Path(collection))
+        self._state = self._store.version(), self._store.snapshot()
+        self._index = Index.load(Path(index), digests, shard)
+        self._subsets: dict[str, Subset] = {}
+
+    def lists(self) -> np.ndarray:
+        """The inverted list of each id of the shard: int32."""
+        return self._index.list_of
+
+    def visit(
+        self, queries: np.ndarray, k: int, portions: Sequence[tuple[Portion | None, int | None]]
+    ) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """`Index.visit`; None for portions without ids."""
+        at = [row for row, (portion, _) in enumerate(portions) if portion is None or portion.ids is not None]
+        subsets = [(portion and self._subset(portion), nprobe) for portion, nprobe in portions]
+        found = dict(zip(at, self._index.visit(queries, k, [subsets[row] for row in at]), strict=True))
+        return [found.get(row) for row in range(len(portions))]
+
+    def cosines(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """`index.cosines` with the stored vectors; NaN for ids of items that have been removed."""
+        version, snapshot = self._state
+        if (newer := self._store.version()) != version:
+            snapshot = self._store.snapshot(snapshot)
+            self._state = newer, snapshot
+        live = snapshot.contains(ids)
+        figures = cosines(queries, np.where(live, ids, -1), snapshot.vectors)
+        figures[(ids >= 0) & ~live] = np.nan
+        return figures
+
+    def _subset(self, portion: Portion) -> Subset | None:
+        if portion.ids is None:
+            return None
+        if (known := self._subsets.get(portion.key)) is not None:
+            return known
+        index = self._index
+        inside = np.unpackbits(self.fetch(portion.ids), count=len(index.ids)).astype(bool)
+        lists = np.flatnonzero(np.unpackbits(portion.lists, count=index.plan.lists))
+        subset = index.restricted(index.ids[inside], lists, portion.share)
+        for old in list(self._subsets)[: 1 - SUBSETS]:
+            self._subsets.pop(old, None)  # another thread may have done it
+        self._subsets[portion.key] = subset
+        return subset
+
+    def fetch(self, bits: Any) -> np.ndarray:
+        """The bits that `Spread` shares."""
+        return np.asarray(bits)

@@ -1,0 +1,43 @@
+"""Tasks: a function that is called with each of some numbers, on the nodes of a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xsearch.cluster.connection import connected
+from xsearch.cluster.engine import MOST_DEATHS
+from xsearch.errors import XsearchError
+
+__all__ = ["Tasks"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """A `Run` for `index.Shards` on the Ray cluster at `address`; None starts one on this machine.
+
+    Each call has a core, so that as many shards are added to at once as there are cores.
+    """
+
+    address: str | None = None
+
+    def __call__(self, function: Callable[[int], None], count: int) -> None:
+        """Call `function` with each number below `count`, those of a node that dies again elsewhere.
+
+        Raises UsageError if there is no cluster, and what the function raises.
+        """
+        with connected(self.address) as ray:
+            call = ray.remote(num_cpus=1, max_retries=MOST_DEATHS, scheduling_strategy="SPREAD")(_call)
+            shared = ray.put(function)
+            try:
+                ray.get([call.remote(shared, number) for number in range(count)])
+            except ray.exceptions.RayTaskError as error:
+                if isinstance(error.cause, XsearchError | OSError):
+                    raise error.cause from error
+                raise XsearchError(f"a task failed: {error.cause!r}") from error
+            except ray.exceptions.RayError as error:
+                raise XsearchError(f"a task failed: {error}") from error
+
+
+def _call(function: Callable[[int], None], number: int) -> None:
+    function(number)
