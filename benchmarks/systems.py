@@ -105,7 +105,7 @@ class Inner:
         _, ids = self._index.search(queries, K * refine, allowed=allowed, nprobe=nprobe)
         step = self.in_hand // (K * refine)
         parts = [slice(start, start + step) for start in range(0, len(queries), step)]
-        rerank, vectors = self._index_module.rerank, self._snapshot.vectors
+        rerank, vectors = self._index_module.rerank, self._snapshot.stored
         return np.concatenate([rerank(queries[part], ids[part], vectors, K)[1] for part in parts])
 
     def where(self, limit: int) -> Any:

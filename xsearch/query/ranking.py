@@ -193,7 +193,7 @@ class Ranking:
         absent = (ids != batch.itself).all(axis=1, keepdims=True)
         if (absent & (batch.itself >= 0)).any():
             ids = np.concatenate([ids, np.where(absent, batch.itself, -1)], axis=1)
-        exact = cosines(batch.vectors, ids, self.view.snapshot.vectors)  # [Q, c]
+        exact = cosines(batch.vectors, ids, self.view.snapshot.stored)  # [Q, c]
         np.clip(exact, -1, 1, out=exact, where=ids >= 0)  # vectors are of length 1 only up to rounding
         kinds = self.view.snapshot.kinds_of(ids)
         balanced = batch.scales.balanced(exact, kinds)
