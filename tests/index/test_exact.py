@@ -102,3 +102,7 @@ def test_candidates_of_many_queries_are_compared_in_parts_with_repeated_and_miss
     found = cosines(queries, candidates, lambda ids: vectors[ids].astype(np.float16))
     expected = np.einsum("qd,qcd->qc", queries, vectors.astype(np.float16).astype(np.float32)[candidates])
     np.testing.assert_allclose(found, np.where(candidates < 0, -np.inf, expected), atol=1e-6)
+    for row in (0, 60, 199):  # to the bit, whatever shares the batch
+        alone = cosines(queries[row : row + 1], candidates[row : row + 1, :7], lambda ids: vectors[ids])
+        again = cosines(queries[row:], candidates[row:], lambda ids: vectors[ids])
+        np.testing.assert_array_equal(alone[0], again[0, :7])

@@ -115,14 +115,13 @@ def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray]
 def _products(
     queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray], table: np.ndarray
 ) -> np.ndarray:
-    """One gather into `table` and one batched product."""
+    """One gather into `table` and one batched product, of which each depends on its two vectors alone."""
     padded, some_id = ids < 0, ids.max()
     if some_id < 0:
         return np.full(ids.shape, -np.inf, np.float32)
     table = to_float32(vectors(np.where(padded, some_id, ids).ravel()), table[: ids.size])
-    scores = np.matmul(table.reshape(*ids.shape, -1), queries[:, :, None])[:, :, 0]  # [Q, c]
-    scores[padded] = -np.inf
-    return scores
+    scores = np.vecdot(table.reshape(*ids.shape, -1), queries[:, None])
+    return np.where(padded, np.float32(-np.inf), scores)  # [Q, c]
 
 
 def _threads() -> int:
