@@ -12,6 +12,7 @@ import os
 import statistics
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -34,9 +35,10 @@ print(time.perf_counter() - start, time.process_time() - cpu)
 BUSY = "while True: pass"
 
 
-def run(rounds: int) -> dict[str, Any]:
+def run(rounds: int, beside: Sequence[int] = (0, CORES)) -> dict[str, Any]:
+    """beside: numbers of busy processes."""
     took: dict[tuple[int, str], list[list[float]]] = {}
-    for busy in (0, CORES):
+    for busy in beside:
         with ExitStack() as others:
             for _ in range(busy):
                 other = others.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
