@@ -124,7 +124,7 @@ def _ways(collection: Collection, view: View) -> dict[str, Callable[[Sequence[Qu
         if index is None:
             return exact(vectors, snapshot.blocks(), K)
         _, ids = index.search(vectors, index.candidates(K))
-        return rerank(vectors, ids, snapshot.vectors, K)
+        return rerank(vectors, ids, snapshot.stored, K)
 
     return {
         "inner": inner,

@@ -42,7 +42,7 @@ import numpy as np
 
 from benchmarks import command, vectors
 from benchmarks.systems import ON_GPU, SYSTEMS, Setting, System
-from benchmarks.vectors import ASKING, LIMITS, SHELVES, Cones, Data
+from benchmarks.vectors import ASKING, LIMITS, SHELVES, Clusters, Cones, Data
 
 TARGET, ENOUGH = 0.95, 0.99  # recall to reach; recall from which dearer settings are not tried
 SINGLES, FILTERED = 500, 50  # single queries of each kind, of all and of filtered items
@@ -361,7 +361,10 @@ def _about(rows: list[dict]) -> str:
 
 
 def _data(row: dict) -> str:
-    return f"intrinsic {row['intrinsic']}" if "intrinsic" in row else "scenes"
+    if "intrinsic" not in row:
+        return "scenes"
+    kind = "" if row.get("content", "cones") == "cones" else f"{row['content']}, "
+    return f"{kind}intrinsic {row['intrinsic']}"
 
 
 def _table(rows: list[dict]) -> str:
@@ -521,7 +524,7 @@ def main() -> None:
     parser.add_argument("--intrinsic", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queries", type=int, default=1_000, help="of each kind")
-    parser.add_argument("--scenes", action="store_true", help="embeddings of scenes, by the bundled model")
+    parser.add_argument("--content", choices=["cones", "clusters", "scenes"], default="cones")
     parser.add_argument("--systems", nargs="+", choices=sorted({*SYSTEMS, *ON_GPU}))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -539,10 +542,11 @@ def main() -> None:
         parser.error("--folder is needed")
     folders = []
     for n in options.n or [100_000]:
-        if options.scenes:
+        if options.content == "scenes":
             data = vectors.scenes(options.folder, n, options.queries, options.seed, options.device)
         else:
-            recipe = Cones(n, options.dim, options.intrinsic, options.seed, options.queries)
+            kind = Clusters if options.content == "clusters" else Cones
+            recipe = kind(n, options.dim, options.intrinsic, options.seed, options.queries)
             data = vectors.cones(options.folder, recipe, options.device)
         folders.append(data.folder)
     names = options.systems or list(ON_GPU if options.device == "cuda" else SYSTEMS)

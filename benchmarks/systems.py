@@ -105,7 +105,7 @@ class Inner:
         _, ids = self._index.search(queries, K * refine, allowed=allowed, nprobe=nprobe)
         step = self.in_hand // (K * refine)
         parts = [slice(start, start + step) for start in range(0, len(queries), step)]
-        rerank, vectors = self._index_module.rerank, self._snapshot.vectors
+        rerank, vectors = self._index_module.rerank, self._snapshot.stored
         return np.concatenate([rerank(queries[part], ids[part], vectors, K)[1] for part in parts])
 
     def where(self, limit: int) -> Any:
@@ -406,6 +406,102 @@ class Qdrant:
         return out
 
 
+class Svs:
+    """Intel's Vamana graph, R 64, whose library refuses its codes on other makers' processors.
+
+    On Intel's: LeanVec of 160 dimensions, LVQ8x8; else float16. Its Python has no filter.
+    """
+
+    knobs, re_ranks = ("window",), ""
+
+    def __init__(self, threads: int, device: str) -> None:
+        import svs
+
+        self._svs, self._threads = svs, threads
+        self._has_codes = "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+
+    def build(self, folder: Path, data: Data) -> None:
+        svs = self._svs
+        # alpha 0.95: its default for inner products
+        graph = svs.VamanaBuildParameters(graph_max_degree=64, window_size=128, alpha=0.95)
+        vectors: Any = np.asarray(data.vectors)
+        if self._has_codes:
+            source = folder / "vectors.fvecs"
+            svs.write_vecs(vectors.astype(np.float32), str(source))
+            kind = svs.LeanVecKind.lvq8
+            loader = svs.VectorDataLoader(str(source), svs.DataType.float32)
+            vectors = svs.LeanVecLoader(loader, leanvec_dims=160, primary_kind=kind, secondary_kind=kind)
+        index = svs.Vamana.build(graph, vectors, svs.DistanceType.MIP, num_threads=self._threads)
+        index.save(*(str(folder / part) for part in ("config", "graph", "data")))
+        (folder / "vectors.fvecs").unlink(missing_ok=True)
+
+    def open(self, folder: Path, data: Data) -> str:
+        svs, (config, graph, stored) = self._svs, (str(folder / part) for part in ("config", "graph", "data"))
+        if self._has_codes:
+            loader = svs.LeanVecLoader(stored)
+        else:
+            loader = svs.VectorDataLoader(stored, svs.DataType.float16)
+        self._index = svs.Vamana(
+            config, svs.GraphLoader(graph), loader, svs.DistanceType.MIP, num_threads=self._threads
+        )
+        return "Vamana R64, " + ("LeanVec 160, LVQ8x8" if self._has_codes else "float16")
+
+    def settings(self) -> list[Setting]:
+        return [(window,) for window in DEPTHS]
+
+    def search(self, queries: np.ndarray, setting: Setting, limit: int = SHELVES) -> np.ndarray:
+        if limit < SHELVES:
+            raise NotImplementedError
+        if self._index.search_window_size != setting[0]:
+            self._index.search_window_size = setting[0]
+        return self._index.search(queries, K)[0].astype(np.int64)
+
+
+class Scann:
+    """A tree of 2 sqrt(n) leaves, 4-bit codes for 2 dimensions each, reordered with its float32 vectors.
+
+    `scann-core`, which needs no TensorFlow. It has no filter.
+    """
+
+    knobs, re_ranks = ("leaves", "reorder"), ""
+
+    def __init__(self, threads: int, device: str) -> None:
+        from scann import scann_ops_pybind
+
+        self._scann, self._threads = scann_ops_pybind, threads
+
+    def build(self, folder: Path, data: Data) -> None:
+        leaves = round(2 * data.n**0.5)
+        builder = self._scann.builder(np.asarray(data.vectors).astype(np.float32), K, "dot_product")
+        tree = builder.set_n_training_threads(self._threads).tree(
+            num_leaves=leaves, num_leaves_to_search=leaves // 10, training_sample_size=min(data.n, 250_000)
+        )
+        # 0.2 is the threshold of its own examples
+        searcher = tree.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(100).build()
+        (folder / "scann").mkdir()
+        searcher.serialize(str(folder / "scann"))
+
+    def open(self, folder: Path, data: Data) -> str:
+        self._index = self._scann.load_searcher(str(folder / "scann"))
+        self._index.set_num_threads(self._threads)
+        self._leaves = round(2 * data.n**0.5)
+        return f"tree of {self._leaves:,}, AH2, reordered"
+
+    def settings(self) -> list[Setting]:
+        return list(itertools.product([leaves for leaves in PROBES if leaves <= self._leaves], (32, 96, 320)))
+
+    def search(self, queries: np.ndarray, setting: Setting, limit: int = SHELVES) -> np.ndarray:
+        if limit < SHELVES:
+            raise NotImplementedError
+        leaves, reorder = setting
+        options = {"leaves_to_search": leaves, "pre_reorder_num_neighbors": reorder}
+        if len(queries) == 1:
+            ids = self._index.search(queries[0], **options)[0][None]
+        else:
+            ids = self._index.search_batched_parallel(queries, **options)[0]
+        return ids.astype(np.int64)
+
+
 class OnGpu:
     """FAISS on the first GPU, loaded from what `build` leaves on the disk. A search has no filter."""
 
@@ -509,6 +605,8 @@ SYSTEMS: dict[str, type] = {
     "xsearch, index alone": Inner,
     "hnswlib": Hnswlib,
     "usearch": Usearch,
+    "svs": Svs,
+    "scann": Scann,
     "lancedb": LanceDB,
     "autofaiss": Autofaiss,
     "milvus-lite": Milvus,

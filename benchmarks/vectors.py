@@ -1,7 +1,8 @@
 """Unit vectors to search, queries of two kinds, and the exact answers: made once, kept in a folder.
 
     python -m benchmarks.vectors FOLDER [--n 100000] [--dim 1024] [--intrinsic 128] [--seed 0]
-    python -m benchmarks.vectors FOLDER --scenes --n 6000       # real embeddings, by the bundled model
+    python -m benchmarks.vectors FOLDER --content clusters --intrinsic 96
+    python -m benchmarks.vectors FOLDER --content scenes --n 6000    # real embeddings, by the bundled model
 
 Made-up vectors, `cones`. There are n/4 things; thing t of T is met with a density of t**-0.5, so that some
 have thousands of items and most have two. A thing has one of 1,000 topics (Zipf: the r-th in proportion to
@@ -15,6 +16,9 @@ modality gap, arXiv:2203.02053; two kinds are 0.25 apart in cosine) + sqrt(.05) 
 Items are of three kinds. Queries are new items: `same`, of those kinds, and `cross`, of a fourth, which the
 collection does not hold; so its nearest are of any kind, and far from any centroid. Items also stand on one
 of 1,000 shelves at random, for filters: `shelf < 100` keeps 10 %.
+
+Clusters: the same kinds, gap, noise and queries, but content = sqrt(.4) centre + sqrt(.6) the item's own,
+with n/200 centres whose numbers of items are lognormal.
 
 Scenes: items are the pictures, sounds, depth maps, heat and motions of scenes, `cross` queries the captions.
 Blocks of 16,384 vectors are in memory at a time. Answers are those of a full scan of the stored float16.
@@ -33,7 +37,7 @@ import numpy as np
 
 from benchmarks import command
 
-__all__ = ["ASKING", "ITEM_KINDS", "LIMITS", "SHELVES", "Cones", "Data", "K", "cones", "scenes"]
+__all__ = ["ASKING", "ITEM_KINDS", "LIMITS", "SHELVES", "Clusters", "Cones", "Data", "K", "cones", "scenes"]
 
 ITEM_KINDS = ("image", "audio", "depth", "thermal", "imu")  # the made-up ones are of the first three
 CONE_KINDS, CROSS = 3, 3  # and ask as the fourth
@@ -43,11 +47,14 @@ SHELVES = 1_000
 LIMITS = (1_000, 100, 10, 1)  # filters `shelf < limit`; the first lets everything through
 K = 10
 
+Contents = Callable[[int, np.random.Generator], np.ndarray]
+
 BLOCK = 16_384
 TOPICS, TRAITS, ITEMS_PER_THING = 1_000, 4_096, 4
 TOPIC, TRAIT, OWN = 0.35, 0.2, 0.25  # shares of a content's square length; two traits
 VIEW = 0.35  # how differently two kinds see a content
 GAP, COMMON, NOISE = 0.4, 0.25, 0.05  # shares of a vector's square length; of a gap, what all kinds have
+PER_CLUSTER, SPREAD = 200, 0.6  # items on average; share of a content's square length that is the item's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,43 @@ class Cones:
     @property
     def name(self) -> str:
         return f"cones-{self.n}x{self.dim}-i{self.intrinsic}-s{self.seed}-q{self.queries}"
+
+    def contents(self, rng: np.random.Generator) -> Contents:
+        """What items are about: a function (b, rng) -> float32 [b, intrinsic]."""
+        L = self.intrinsic
+        things = max(self.n // ITEMS_PER_THING, 1)
+        zipf = 1 / np.arange(1, TOPICS + 1)
+        topic = rng.choice(TOPICS, things, p=zipf / zipf.sum())
+        trait = rng.integers(TRAITS, size=(2, things))
+        topics = _normal(rng, TOPICS, L) * TOPIC**0.5
+        traits = _normal(rng, 2, TRAITS, L) * TRAIT**0.5
+
+        def draw(b: int, rng: np.random.Generator) -> np.ndarray:
+            thing = (things * rng.random(b) ** 2).astype(int)
+            content = topics[topic[thing]] + traits[0, trait[0, thing]] + traits[1, trait[1, thing]]
+            return content + OWN**0.5 * _normal(rng, b, L)
+
+        return draw
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters(Cones):
+    """The same kinds, gap and noise, but contents are a mixture of round clusters of uneven sizes."""
+
+    @property
+    def name(self) -> str:
+        return f"clusters-{self.n}x{self.dim}-i{self.intrinsic}-s{self.seed}-q{self.queries}"
+
+    def contents(self, rng: np.random.Generator) -> Contents:
+        count = max(self.n // PER_CLUSTER, 1)
+        sizes = rng.lognormal(size=count)
+        centres = (1 - SPREAD) ** 0.5 * _normal(rng, count, self.intrinsic)
+
+        def draw(b: int, rng: np.random.Generator) -> np.ndarray:
+            cluster = rng.choice(count, b, p=sizes / sizes.sum())
+            return centres[cluster] + SPREAD**0.5 * _normal(rng, b, self.intrinsic)
+
+        return draw
 
 
 class Data:
@@ -116,7 +160,8 @@ def cones(folder: Path, recipe: Cones, device: str = "cpu") -> Data:
         asking = rng.choice(CONE_KINDS, recipe.queries, p=SHARES), np.full(recipe.queries, CROSS)
         queries = np.stack([draw(kind, [3, row]) for row, kind in enumerate(asking)])
         blocks = (draw(kinds[start : start + BLOCK], [4, start]) for start in range(0, recipe.n, BLOCK))
-        _write(target, asdict(recipe), blocks, kinds, queries, recipe.seed, device)
+        about = {"content": type(recipe).__name__.lower(), **asdict(recipe)}
+        _write(target, about, blocks, kinds, queries, recipe.seed, device)
     return Data(target)
 
 
@@ -124,12 +169,7 @@ def _drawer(recipe: Cones) -> Callable[[np.ndarray, list[int]], np.ndarray]:
     """A function (kinds [b], stream) -> float32 [b, dim], the same for the same stream."""
     L, dim = recipe.intrinsic, recipe.dim
     rng = np.random.default_rng([recipe.seed, 1])
-    things = max(recipe.n // ITEMS_PER_THING, 1)
-    zipf = 1 / np.arange(1, TOPICS + 1)
-    topic = rng.choice(TOPICS, things, p=zipf / zipf.sum())
-    trait = rng.integers(TRAITS, size=(2, things))
-    topics = _normal(rng, TOPICS, L) * TOPIC**0.5
-    traits = _normal(rng, 2, TRAITS, L) * TRAIT**0.5
+    contents = recipe.contents(rng)
     views = np.eye(L, dtype=np.float32) + VIEW * _normal(rng, CROSS + 1, L, L) / L**0.5
     axes = np.linalg.qr(_normal(rng, dim, L))[0].T  # [L, dim]
     own, common = _unit(_normal(rng, CROSS + 1, dim)), _unit(_normal(rng, 1, dim))
@@ -138,9 +178,7 @@ def _drawer(recipe: Cones) -> Callable[[np.ndarray, list[int]], np.ndarray]:
     def draw(kinds: np.ndarray, stream: list[int]) -> np.ndarray:
         rng = np.random.default_rng([recipe.seed, *stream])
         b = len(kinds)
-        thing = (things * rng.random(b) ** 2).astype(int)
-        content = topics[topic[thing]] + traits[0, trait[0, thing]] + traits[1, trait[1, thing]]
-        content += OWN**0.5 * _normal(rng, b, L)  # [b, L]
+        content = contents(b, rng)
         for kind in np.unique(kinds):
             content[kinds == kind] = content[kinds == kind] @ views[kind]
         x = (1 - GAP - NOISE) ** 0.5 * _unit(content) @ axes  # [b, dim]
@@ -230,12 +268,13 @@ def main() -> None:
     parser.add_argument("--intrinsic", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queries", type=int, default=1_000, help="of each kind")
-    parser.add_argument("--scenes", action="store_true")
+    parser.add_argument("--content", choices=["cones", "clusters", "scenes"], default="cones")
     options = parser.parse_args()
-    if options.scenes:
+    if options.content == "scenes":
         data = scenes(options.folder, options.n, options.queries, options.seed)
     else:
-        recipe = Cones(options.n, options.dim, options.intrinsic, options.seed, options.queries)
+        kind = Clusters if options.content == "clusters" else Cones
+        recipe = kind(options.n, options.dim, options.intrinsic, options.seed, options.queries)
         data = cones(options.folder, recipe)
     command.report(data.about, lambda about: json.dumps(about), options.json)
 

@@ -38,8 +38,10 @@ from benchmarks import (
     search,
     serve,
     sharing,
+    stages,
     torture,
     vectors,
+    waiting,
     words,
 )
 from benchmarks import towers as towers_benchmark
@@ -422,6 +424,22 @@ def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
     assert row["recall_balanced_same"] == row["recall_cosine_cross"] == 1
     assert min(row[f"{way}_p50_ms"] for way in ("inner", "balanced", "cosine")) > 0
     assert "| 600 | exact scan |" in public.markdown({"machine": "a CPU", "dim": 128, "rows": [row]})
+
+
+def test_stages_of_a_search_are_timed_beside_a_graph(tmp_path):
+    clusters = vectors.Clusters(2_000, dim=64, intrinsic=32, queries=40)
+    result = json.loads(json.dumps(stages.measure(tmp_path / "measured", vectors.cones(tmp_path, clusters))))
+    assert result["us"]["search_many, cosine"] > result["us"]["nearest lists"] > 0
+    lists = result["curves"]["points"]["lists"]
+    assert [point["visited"] for point in lists] == [16]
+    assert min(lists[0]["recall_same"], lists[0]["recall_cross"]) > 0.8
+    assert "| PCAR32,HNSW16_SQ8 |" in stages.markdown({"machine": "a CPU", **result})
+
+
+def test_threads_that_wait_actively_are_timed():
+    result = json.loads(json.dumps(waiting.run(1, beside=(0,))))
+    assert [row["spins"] for row in result["rows"]] == [300_000, 1_000]
+    assert "| 0 | 1,000 |" in waiting.markdown(result)
 
 
 def test_answers_of_a_labelled_folder_are_measured(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsearch.index import exact, rerank
+from xsearch.index import cosines, exact, rerank
 from xsearch.system.float16 import to_float32
 
 
@@ -92,3 +92,17 @@ def test_rerank_sorts_candidates_by_their_vectors():
     scores, found = rerank(queries, np.empty((4, 0), np.int64), lambda ids: vectors[ids], 3)
     assert (found == -1).all()
     assert scores.shape == (4, 3)
+
+
+def test_candidates_of_many_queries_are_compared_in_parts_with_repeated_and_missing_ones():
+    rng = np.random.default_rng(3)
+    vectors, queries = unit(rng, 50, 256), unit(rng, 200, 256)
+    candidates = rng.integers(-1, 50, (200, 11))  # several TABLEs
+    candidates[:60] = -1  # a part without any
+    found = cosines(queries, candidates, lambda ids: vectors[ids].astype(np.float16))
+    expected = np.einsum("qd,qcd->qc", queries, vectors.astype(np.float16).astype(np.float32)[candidates])
+    np.testing.assert_allclose(found, np.where(candidates < 0, -np.inf, expected), atol=1e-6)
+    for row in (0, 60, 199):  # to the bit, whatever shares the batch
+        alone = cosines(queries[row : row + 1], candidates[row : row + 1, :7], lambda ids: vectors[ids])
+        again = cosines(queries[row:], candidates[row:], lambda ids: vectors[ids])
+        np.testing.assert_array_equal(alone[0], again[0, :7])

@@ -55,7 +55,7 @@ class Searcher:
             snapshot = self._store.snapshot(snapshot)
             self._state = newer, snapshot
         live = snapshot.contains(ids)
-        figures = cosines(queries, np.where(live, ids, -1), snapshot.vectors)
+        figures = cosines(queries, np.where(live, ids, -1), snapshot.stored)
         figures[(ids >= 0) & ~live] = np.nan
         return figures
 

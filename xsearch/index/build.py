@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from xsearch.errors import UsageError
 from xsearch.index.gpu import to_gpu
 from xsearch.index.index import Index
+from xsearch.index.library import load_faiss
 from xsearch.index.plan import Plan
 
 __all__ = ["build", "failure", "fill", "train"]
@@ -28,7 +28,7 @@ def train(plan: Plan, sample: np.ndarray) -> Index:
 
     Raises UsageError for a "Flat" plan, which has no index, and if there are too few samples.
     """
-    import faiss
+    faiss = load_faiss()
 
     if plan.recipe == "Flat":
         raise UsageError("a Flat plan has no index to build; scan the vectors with `exact`")
@@ -54,7 +54,7 @@ def fill(trained: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Ind
 
     Raises UsageError if there are no items.
     """
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     plan, index = trained.plan, trained.faiss
     added = [np.empty(0, np.int64)]
     try:
@@ -84,7 +84,7 @@ def failure(plan: Plan, what: str, error: Exception) -> UsageError:
 
 def _free_covariance(index: Any) -> None:
     """Free the D x D covariance matrix of a PCA, which is needed for training only."""
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     if isinstance(index, faiss.IndexPreTransform):
         pca = faiss.downcast_VectorTransform(index.chain.at(0))
         if isinstance(pca, faiss.PCAMatrix):

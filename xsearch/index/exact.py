@@ -14,7 +14,7 @@ from xsearch.system.float16 import to_float32
 __all__ = ["cosines", "exact", "exact_by_group", "rerank"]
 
 CHUNK = 1 << 21  # components per matrix product: 8 MB of float32; smaller ones lose BLAS threading (measured)
-TABLE = 1 << 21  # components of candidates per thread: 8 MB of float32 (measured)
+TABLE = 1 << 18  # components of candidates per thread: 1 MB of float32 stays in its cache (measured)
 SCORES = 1 << 24  # scores per matrix product: 64 MB
 
 
@@ -87,7 +87,8 @@ def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray]
     """Return the cosines of each query with its candidates: float32 [Q, c], -inf for padding.
 
     queries: float32 [Q, D], unit rows. ids: int64 [Q, c], padded with -1.
-    vectors: returns float16 or float32 [n, D] for ids int64 [n], ascending; must be thread-safe.
+    vectors: returns float16 or float32 [n, D] for ids int64 [n], in any order, with repetitions; must be
+        thread-safe.
     """
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
@@ -95,30 +96,32 @@ def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray]
     if ids.size:
         step = max(TABLE // (ids.shape[1] * D), 1)
         parts = [slice(start, start + step) for start in range(0, Q, step)]
+        todo = iter(parts)  # shared by the threads
 
-        def fill(part: slice) -> None:
-            scores[part] = _products(queries[part], ids[part], vectors)
+        def work() -> None:
+            table = np.empty((step * ids.shape[1], D), np.float32)  # fresh ones cost as much as the gather
+            for part in todo:
+                scores[part] = _products(queries[part], ids[part], vectors, table)
 
         if len(parts) == 1:
-            fill(parts[0])
+            work()
         else:
-            with ThreadPoolExecutor(_threads()) as pool:
-                list(pool.map(fill, parts))
+            with ThreadPoolExecutor(count := min(_threads(), len(parts))) as pool:
+                for done in [pool.submit(work) for _ in range(count)]:
+                    done.result()
     return scores
 
 
 def _products(
-    queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]
+    queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray], table: np.ndarray
 ) -> np.ndarray:
-    unique, at = np.unique(ids, return_inverse=True)  # each vector is read once, in storage order
-    at = at.reshape(ids.shape)
-    first = int(unique[0] < 0)
-    table = to_float32(vectors(unique[first:]))
-    scores = np.full(ids.shape, -np.inf, np.float32)
-    for q, query in enumerate(queries):
-        valid = at[q] >= first
-        scores[q, valid] = np.vecdot(table[at[q, valid] - first], query)  # whatever the other rows are
-    return scores
+    """One gather into `table` and one batched product, of which each depends on its two vectors alone."""
+    padded, some_id = ids < 0, ids.max()
+    if some_id < 0:
+        return np.full(ids.shape, -np.inf, np.float32)
+    table = to_float32(vectors(np.where(padded, some_id, ids).ravel()), table[: ids.size])
+    scores = np.vecdot(table.reshape(*ids.shape, -1), queries[:, None])
+    return np.where(padded, np.float32(-np.inf), scores)  # [Q, c]
 
 
 def _threads() -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from xsearch.index.library import load_faiss
 
 __all__ = ["joined", "write"]
 
@@ -17,7 +18,7 @@ def write(index: Any, path: Path) -> None:
 
     Through Python: FAISS ignores errors of closing a file, which concern its last bytes.
     """
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     with path.open("wb") as file:
         faiss.write_index(index, faiss.PyCallbackIOWriter(file.write))
 
@@ -27,7 +28,7 @@ def joined(indexes: Iterable[Any]) -> Any:
 
     Two of them are in memory at a time. Raises RuntimeError for such as do not go together.
     """
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     each = iter(indexes)
     first = next(each)
     for other in each:
@@ -43,7 +44,7 @@ def joined(indexes: Iterable[Any]) -> Any:
 
 def _append_blocks(into: Any, other: Any) -> None:
     """Append lists of blocks of codes: FAISS 1.15 writes beyond the end of its memory there."""
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     pointer, packer = faiss.swig_ptr, into.get_CodePacker()
     size, bytes = packer.nvec, packer.block_size
     target, source = (faiss.downcast_InvertedLists(each.invlists) for each in (into, other))

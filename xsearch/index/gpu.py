@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-from importlib import import_module
 from typing import Any
+
+from xsearch.index.library import load_faiss
 
 __all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "free_bytes", "obstacle", "to_gpu"]
 
@@ -47,7 +48,7 @@ def free_bytes() -> int | None:
 
 def to_gpu(index: Any) -> Any:
     """Copy an IVF-PQ index to all GPUs, its lists sharded, with float16 tables."""
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     count = faiss.get_num_gpus()
     if count == 1:
         options = faiss.GpuClonerOptions()

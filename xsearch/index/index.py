@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from xsearch.errors import StoreError, UsageError
 from xsearch.index.exact import cosines
 from xsearch.index.files import joined, write
 from xsearch.index.gpu import GPU_MOST, to_gpu
+from xsearch.index.library import load_faiss
 from xsearch.index.listing import INDEX, PLAN, Listing
 from xsearch.index.plan import Plan
 from xsearch.system.durable import digest
@@ -93,7 +93,7 @@ class Index:
 
     def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
         """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
-        faiss: Any = import_module("faiss")
+        faiss = load_faiss()
         bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
         bits[ids] = True
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
@@ -223,7 +223,7 @@ class Index:
         shard: only this one of several, by number; None reads all of them as one index.
         Raises StoreError if the index is missing or damaged.
         """
-        import faiss
+        faiss = load_faiss()
 
         digests = sha256 or {}
 
@@ -308,11 +308,11 @@ class Index:
     @cached_property
     def _by_product(self) -> bool:
         """Whether the metric is inner product, as in indexes of earlier releases."""
-        return self.faiss.metric_type == import_module("faiss").METRIC_INNER_PRODUCT
+        return self.faiss.metric_type == load_faiss().METRIC_INNER_PRODUCT
 
     @property
     def _transforms(self) -> list[Any]:
-        faiss: Any = import_module("faiss")
+        faiss = load_faiss()
         if not isinstance(self.faiss, faiss.IndexPreTransform):
             return []
         chain = self.faiss.chain
@@ -320,16 +320,16 @@ class Index:
 
     @cached_property
     def _ivf(self) -> Any:
-        return import_module("faiss").extract_index_ivf(self.faiss)
+        return load_faiss().extract_index_ivf(self.faiss)
 
     @cached_property
     def _swig_ptr(self) -> Any:
-        return import_module("faiss").swig_ptr
+        return load_faiss().swig_ptr
 
     @cached_property
     def _list_parameters(self) -> Callable[[int, Any], Any]:
         """Factory of SearchParametersIVF from nprobe and an optional selector."""
-        kind: Any = import_module("faiss").SearchParametersIVF
+        kind = load_faiss().SearchParametersIVF
         return lambda nprobe, selector: kind(nprobe=nprobe, sel=selector) if selector else kind(nprobe=nprobe)
 
     def _rotated(self, x: np.ndarray) -> np.ndarray:
@@ -340,7 +340,7 @@ class Index:
 
     def _lists(self) -> list[np.ndarray]:
         """Return the ids in each inverted list."""
-        faiss: Any = import_module("faiss")
+        faiss = load_faiss()
         lists = self._ivf.invlists
         sizes = [lists.list_size(i) for i in range(lists.nlist)]
         none = np.empty(0, np.int64)
@@ -372,7 +372,7 @@ def best_of(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np
 
 def _check_fits(index: Any, plan: Plan, n: int) -> None:
     """Raise ValueError unless `index` has n vectors and the structure of `plan`."""
-    ivf = import_module("faiss").try_extract_index_ivf(index)
+    ivf = load_faiss().try_extract_index_ivf(index)
     lists = ivf.nlist if ivf is not None and ivf.quantizer.ntotal == ivf.nlist else None
     if (index.ntotal, index.d, lists) != (n, plan.dim, plan.lists):
         raise ValueError(
@@ -387,7 +387,7 @@ def _single_threaded() -> Iterator[None]:
 
     For one query, thread synchronisation can dominate: 12 ms on a busy machine instead of 0.2 (measured).
     """
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -398,7 +398,7 @@ def _single_threaded() -> Iterator[None]:
 
 def _parameters(index: Any, nprobe: int) -> Any:
     """Return search parameters nested like the index, so that a shared index is never modified."""
-    faiss: Any = import_module("faiss")  # untyped: its stubs lack these keywords
+    faiss = load_faiss()
 
     if isinstance(faiss.downcast_index(index), faiss.IndexPreTransform):
         inner = faiss.downcast_index(index).index

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib import import_module
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 
 from xsearch.index.build import failure, fill, train
 from xsearch.index.gpu import to_gpu
 from xsearch.index.index import MEASURED, Index
+from xsearch.index.library import load_faiss
 from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
 
 __all__ = ["STALE", "Items", "draw", "new_index", "new_trained", "plan_for", "update"]
@@ -146,7 +146,7 @@ def _drifted(index: Index, items: Items, new: np.ndarray) -> bool:
 
 def _refilled(index: Index, items: Items, new: np.ndarray, *, reset: bool) -> Index:
     """Return a copy with the new items added or, with `reset`, refilled with exactly these items."""
-    faiss: Any = import_module("faiss")
+    faiss = load_faiss()
     try:
         copy = faiss.clone_index(index.faiss)  # readers keep using the original
         if reset:  # FAISS 1.15 corrupts 4-bit lists when adding after remove_ids

@@ -9,6 +9,7 @@ import numpy as np
 
 from xsearch.errors import UsageError
 from xsearch.index import gpu
+from xsearch.index.library import load_faiss
 from xsearch.index.spectrum import GOOD, Code, Spectrum, best_code, codes
 from xsearch.types import Device
 
@@ -110,7 +111,7 @@ def make_plan(
     if recipe == "Flat" or (recipe is None and n < FLAT_BELOW):
         why = "as requested" if recipe else f"fewer than {FLAT_BELOW:,} items are scanned exactly"
         return Plan("Flat", n, dim, "cpu", 1, 1, 1, 0, f"Flat on cpu for {n:,} items: {why}.")
-    import faiss
+    faiss = load_faiss()
 
     gpus = faiss.get_num_gpus() if device != "cpu" else 0
     if device == "cuda" and not gpus:
@@ -174,7 +175,7 @@ def _code(dim: int, choices: list[Code], spectrum: Spectrum | None, budget: int)
 
 def _lists(dim: int, recipe: str) -> int:
     """Return the number of inverted lists of `recipe`."""
-    import faiss
+    faiss = load_faiss()
 
     try:
         index = faiss.index_factory(dim, recipe, faiss.METRIC_L2)

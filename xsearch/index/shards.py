@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
@@ -15,6 +14,7 @@ from xsearch.errors import UsageError
 from xsearch.index.build import fill
 from xsearch.index.files import joined, write
 from xsearch.index.index import Index
+from xsearch.index.library import load_faiss
 from xsearch.index.listing import MOST_SHARDS, Listing
 from xsearch.index.plan import Plan
 
@@ -51,7 +51,7 @@ class Shards:
         cls, trained: Index, items: Callable[[], Items], folder: Path, scratch: Path, count: int
     ) -> Shards:
         """Prepare `count` shards. Raises UsageError if that are too many."""
-        faiss: Any = import_module("faiss")
+        faiss = load_faiss()
         most = min(MOST_SHARDS, len(items().ids))
         if not 1 <= count <= most:
             raise UsageError(f"{count:,} shards: these items can be in 1 to {most:,}")
@@ -59,7 +59,7 @@ class Shards:
 
     def __call__(self, number: int) -> None:
         """Write a shard, again if it is there. Raises OSError, UsageError."""
-        faiss: Any = import_module("faiss")
+        faiss = load_faiss()
         items = self.items()
         listing = self._listing(items)
         empty = Index(self.plan, np.empty(0, np.int64), faiss.deserialize_index(self.trained))
@@ -72,7 +72,7 @@ class Shards:
         """List the shards, all of which are written; merge: as one file. Raises OSError."""
         listing = self._listing(self.items())
         if merge:
-            faiss: Any = import_module("faiss")
+            faiss = load_faiss()
             merged = joined(faiss.read_index(str(file)) for file in listing.files)
             Index(self.plan, listing.ids, merged).save(self.folder)
             for file in listing.files:

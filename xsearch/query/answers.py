@@ -119,7 +119,7 @@ def _hits(
 
     kinds: how many modalities may answer. missing: shards that have not answered.
     """
-    passing = [one[: one.passing.sum()] for one in ranked]
+    passing = [one.passing_only() for one in ranked]
     records = snapshot.records(np.concatenate([np.empty(0, np.int64), *(one.ids for one in passing)]))
     ends = np.cumsum([len(one) for one in passing]).tolist()
     hits = [

@@ -329,10 +329,10 @@ def _sum(query: Query, taken: Sequence[_Taken], parts: np.ndarray) -> Embedded:
     if kinds != [part.modality for part in query.parts]:
         resolved = zip(query.parts, kinds, strict=True)
         query = Query(tuple(replace(part, modality=kind) for part, kind in resolved))
-    weights = np.array([part.weight for part in query.parts], np.float32)  # [P]
-    if len(weights) == 1 and weights[0]:
-        vector, norm = parts[0] * np.sign(weights[0]), abs(query.parts[0].weight)
+    if len(parts) == 1 and np.float32(weight := query.parts[0].weight):
+        vector, norm = parts[0] if weight > 0 else -parts[0], abs(weight)
     else:
+        weights = np.array([part.weight for part in query.parts], np.float32)  # [P]
         total = weights @ parts  # [dim]
         norm = float(np.linalg.norm(total))
         if norm <= CANCELLED * float(np.abs(weights).sum()):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -54,11 +55,14 @@ class Ranked:
         return len(self.ids)
 
     def __getitem__(self, rows: np.ndarray | slice) -> Ranked:
-        return Ranked(*(getattr(self, field.name)[rows] for field in fields(self)))
+        return Ranked(*(column[rows] for column in _columns(self)))
 
     def __add__(self, other: Ranked) -> Ranked:
-        names = [field.name for field in fields(self)]
-        return Ranked(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+        return Ranked(*map(np.concatenate, zip(_columns(self), _columns(other), strict=True)))
+
+    def passing_only(self) -> Ranked:
+        """Without those that are out of bounds, which come last."""
+        return self if self.passing.all() else self[: np.count_nonzero(self.passing)]
 
     def passing_first(self) -> Ranked:
         return self[np.argsort(~self.passing, kind="stable")]
@@ -79,6 +83,9 @@ class Ranked:
             if len(kept) == top:
                 break
         return self[np.array(kept, np.int64)]
+
+
+_columns: Callable[[Ranked], tuple[np.ndarray, ...]] = attrgetter(*(field.name for field in fields(Ranked)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +218,8 @@ class Ranking:
         columns = ids, kinds, scores, exact, balanced, expected, bm25, ~failing, nearest
         ordered = [np.take_along_axis(column, order, axis=1) for column in columns]
         counts = (ordered[0] >= 0).sum(axis=1).tolist()
-        return [Ranked(*(column[q, :n] for column in ordered)) for q, n in enumerate(counts)]
+        ranked = [Ranked(*rows) for rows in zip(*ordered, strict=True)]
+        return [one if len(one) == n else one[:n] for one, n in zip(ranked, counts, strict=True)]
 
     @property
     def _min_cosine(self) -> float:
@@ -255,7 +263,7 @@ class Ranking:
 
     def _folded(self, ranked: Ranked) -> Ranked:
         """The `top` best without duplicates, and without what is out of bounds unless all are."""
-        passing = ranked[: ranked.passing.sum()]
+        passing = ranked.passing_only()
         return passing.distinct(self.view.snapshot, self.top) if len(passing) else ranked[: self.top]
 
     def _distinct(self, query: _Batch) -> Ranked:

@@ -173,7 +173,7 @@ class View:
     def cosines(self, vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The cosines of vectors, float32 [Q, dim], with items, int64 [Q, c]; see `index.cosines`."""
         of = cosines if self.index is None else self.index.cosines
-        return of(vectors, ids, self.snapshot.vectors)
+        return of(vectors, ids, self.snapshot.stored)
 
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].

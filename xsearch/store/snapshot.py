@@ -183,11 +183,15 @@ class Snapshot:
 
         Raises StoreError for an id that is not live.
         """
-        return to_float32(self._stored(self.rows(ids)))
+        return to_float32(self.stored(ids))
+
+    def stored(self, ids: np.ndarray) -> np.ndarray:
+        """Return `vectors` as they are stored: float16 [n, dim]."""
+        return self._stored(self.rows(ids))
 
     def _stored(self, rows: np.ndarray) -> np.ndarray:
         """Return a copy of the stored vectors: float16 [n, dim], in the order of `rows`, which may repeat."""
-        vectors = np.empty((len(rows), self.fingerprint.dim), np.float16)
+        vectors = stored = np.empty((len(rows), self.fingerprint.dim), np.float16)
         owners = np.searchsorted(self._starts, rows, side="right") - 1  # empty segments share their start
         order = None if (owners[:-1] <= owners[1:]).all() else np.argsort(owners, kind="stable")
         if order is not None:
@@ -208,9 +212,10 @@ class Snapshot:
             self._checked[rows] = True
         for segment, start, end in parts:
             # mode="raise" would buffer; all rows are in bounds
-            np.take(segment.stored, local[start:end], axis=0, out=vectors[start:end], mode="clip")
+            np.take(segment.stored, local[start:end], axis=0, out=stored[start:end], mode="clip")
         if order is not None:
-            vectors[order] = vectors.copy()
+            vectors = np.empty_like(stored)
+            vectors[order] = stored
         return vectors
 
     def blocks(
