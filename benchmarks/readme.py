@@ -31,9 +31,11 @@ from benchmarks import (
     resume,
     search,
     serve,
+    stages,
     startup,
     torture,
     towers,
+    waiting,
     words,
 )
 
@@ -80,6 +82,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "search": lambda: result("search", search.markdown),
     "serve": lambda: result("serve", serve.markdown),
     "search-data": lambda: result("search-data", search.markdown),
+    "stages": lambda: result("stages", stages.markdown),
+    "waiting": lambda: result("waiting", waiting.markdown),
     "rendering": lambda: result("rendering", rendering.markdown),
     "words": lambda: result("words", words.markdown),
 }
