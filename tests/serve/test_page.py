@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.fakes import DenseFake, FakeBackend
 from tests.serve.conftest import write_media
+from tests.small_decoder import random_decoder
 from tests.small_files import one_of_each
 from xsearch.collection import Collection
 from xsearch.serve.app import create_app
@@ -69,9 +70,10 @@ def site(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     report = collection.ingest(media)
     assert not report.skipped
     empty = Collection.create(folder / "empty", backend=FakeBackend())
+    decoder = random_decoder(FakeBackend().fingerprint)
     listening, settings = listen(Settings(port=0, cache=folder / "cache"))
     ready = threading.Event()
-    server = uvicorn_server(create_app([collection, empty], settings), settings, ready.set)
+    server = uvicorn_server(create_app([collection, empty], settings, decoder), settings, ready.set)
     thread = threading.Thread(target=server.run, args=[[listening]])
     thread.start()
     assert ready.wait(60)
@@ -272,6 +274,7 @@ VIEWS = {  # name -> address, what is pressed there, and what is shown then
     "saved": ("/?q=red", "#saved summary", "#saved .sheet"),
     "collections": ("/", ".brand summary", ".brand .sheet"),
     "filters": ("/?q=red&f=camera:Box+1", "[data-do=filters]", ".facet"),
+    "drawing": ("/?q=red", "[data-do=draw]", "#drawing li:nth-child(4) img"),
     "selection": ("/?q=red", "#results .pick", "#selection"),
     "recorder": ("/", "[data-do=microphone]", "#recorder .level"),
     "help": ("/", "[data-do=help]", "#help"),
@@ -603,6 +606,35 @@ def test_everything_by_keyboard(page: Any) -> None:
     expect(page.locator("#map canvas")).to_be_visible()
     page.keyboard.press("t")
     expect(page.locator("html")).to_have_attribute("data-theme", re.compile("light|dark"))
+
+
+def test_the_query_is_drawn(page: Any) -> None:
+    page.goto("/")
+    expect(page.locator("[data-do=draw]")).to_have_count(0)
+    page.goto("/?q=red&p=0.5*text:green")
+    drawn, again = page.locator("#drawing li"), page.get_by_role("button", name="Draw others")
+    page.get_by_role("button", name="Draw it").click()
+    expect(again).to_be_visible()
+    expect(drawn).to_have_count(4)
+    expect(drawn.first.locator("img")).to_have_attribute("alt", re.compile("Drawn of .*red.*green"))
+    assert drawn.locator("img").evaluate_all("all => all.every(each => each.naturalWidth === 16)")
+    again.click()
+    expect(drawn.locator("a").first).to_have_attribute("download", "drawing 4.png")
+    expect(again).to_be_visible()
+    with page.expect_download() as download:
+        drawn.nth(1).get_by_role("link", name="Download").click()
+    with Image.open(download.value.path()) as file:
+        assert json.loads(file.info["xsearch"])["seed"] == 5
+
+    drawn.nth(1).get_by_role("button", name="Search with it").click()
+    expect(page.locator(".term[data-source]")).to_have_count(1)
+    expect(page.locator(".term[data-source]")).to_contain_text("drawing 5.png")
+    expect(page.locator("#q")).to_have_value("")
+    link = drawn.first.locator("a").get_attribute("href")
+    page.locator("#drawing").get_by_role("button", name="Close").click()
+    expect(page.locator("#drawing")).to_be_hidden()
+    while page.request.get(link).status != 404:  # deleted, too
+        page.wait_for_timeout(50)
 
 
 def test_where_in_a_picture_the_query_is(page: Any) -> None:
