@@ -34,9 +34,11 @@ from benchmarks import (
     search,
     serve,
     shards,
+    stages,
     startup,
     torture,
     towers,
+    waiting,
     words,
 )
 
@@ -90,6 +92,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "search": lambda: result("search", search.markdown),
     "serve": lambda: result("serve", serve.markdown),
     "search-data": lambda: result("search-data", search.markdown),
+    "stages": lambda: result("stages", stages.markdown),
+    "waiting": lambda: result("waiting", waiting.markdown),
     "generation": lambda: result("generation", generation.markdown),
     "rendering": lambda: result("rendering", rendering.markdown),
     "words": lambda: result("words", words.markdown),

@@ -2,7 +2,7 @@
 
     python -m benchmarks.waiting [--rounds 3] [--json out.json]
 
-20,000 x 128 random vectors are trained into 512 lists with 4-bit codes on two threads, in a process of its
+10,000 x 64 random vectors are trained into 128 lists with 4-bit codes on two threads, in a process of its
 own, alone and beside as many busy processes as there are cores. libgomp's default is 300,000 spins, 3 ms.
 """
 
@@ -26,8 +26,8 @@ TRAIN = """
 import time, numpy as np
 from xsearch.index.library import load_faiss
 faiss = load_faiss()
-x = np.random.default_rng(0).standard_normal((20_000, 128), np.float32)
-index = faiss.index_factory(128, "IVF512,PQ32x4fs", faiss.METRIC_L2)
+x = np.random.default_rng(0).standard_normal((10_000, 64), np.float32)
+index = faiss.index_factory(64, "IVF128,PQ16x4fs", faiss.METRIC_L2)
 start, cpu = time.perf_counter(), time.process_time()
 index.train(x)
 print(time.perf_counter() - start, time.process_time() - cpu)
