@@ -5,6 +5,7 @@ only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and a
 """
 
 from xsearch.index.build import build
+from xsearch.index.capacity import EMBED_MS, Capacity, Costs
 from xsearch.index.exact import cosines, exact, exact_by_group, rerank
 from xsearch.index.index import SCAN, Index, Subset
 from xsearch.index.maintain import Items, draw, new_index, plan_for, update
@@ -13,7 +14,10 @@ from xsearch.index.plot import plot
 from xsearch.index.tune import recall_by_score, tune, tune_on
 
 __all__ = [
+    "EMBED_MS",
     "SCAN",
+    "Capacity",
+    "Costs",
     "Device",
     "Index",
     "Items",
