@@ -52,6 +52,10 @@ def serve(
     trust_paths: Annotated[
         bool, typer.Option("--trust-paths", help="Also open the files and URLs that only an import names.")
     ] = False,
+    decoder: Annotated[
+        str | None,
+        typer.Option("--decoder", metavar="NAME", help="What draws pictures, as of xsearch generate."),
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
@@ -72,9 +76,10 @@ def serve(
     collections = [
         xsearch.open(folder, device=device, dtype=dtype) for folder in folders or [_default_collection()]
     ]
+    artist = None if decoder is None else xsearch.load_decoder(decoder, device=device)
     settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
     listening, settings = listen(settings)
-    app = create_app(collections, settings)
+    app = create_app(collections, settings, artist)
     address = page = f"http://{_in_url(host)}:{settings.port}/"
     if token is not None:
         page = f"{address}login?code={app.state.server.doors.new_code()}"
