@@ -14,6 +14,7 @@ import pyarrow as pa
 import pytest
 
 from xsearch.errors import BadFilter, UsageError
+from xsearch.index import cosines
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
 from xsearch.query.calibration import SAMPLE, Baseline, pooled
@@ -177,6 +178,13 @@ class HalfIndex:
         return np.isin(ids, self.ids)
 
     plan = SimpleNamespace(nprobe=1)
+    missing: frozenset[int] = frozenset()
+
+    def session(self) -> HalfIndex:
+        return self
+
+    def cosines(self, queries: np.ndarray, ids: np.ndarray, vectors: Any) -> np.ndarray:
+        return cosines(queries, ids, vectors)
 
     def subset(self, ids: np.ndarray) -> Any:
         return SimpleNamespace(ids=ids, lists=ids)
