@@ -219,11 +219,12 @@ class Ingest:
 
     def _kept(self) -> np.ndarray:
         """The vectors in parts and in the collection; parts first: they go there."""
-        kept = []
-        for path in (self._store.path / part.FOLDER).glob(f"*{part.SUFFIX}"):
+        kept, parts = [], part.parts_of(self._store.path, None)
+        for name in parts.names():
             with suppress(FileNotFoundError):
-                vectors = part.read(self._store.path, path.name)["vectors"].values.to_numpy()
-                kept.append(_key(vectors.reshape(-1, DIM)))
+                outcomes = part.read(parts, name)
+                assert outcomes is not None, f"{name} is damaged"
+                kept.append(_key(outcomes["vectors"].values.to_numpy().reshape(-1, DIM)))
         snapshot = self._store.snapshot()
         return np.concatenate([*kept, _key(snapshot.vectors(snapshot.ids))])
 

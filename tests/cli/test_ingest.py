@@ -213,7 +213,10 @@ def test_captions_and_dates(run, model, tmp_path):
 def test_options_of_ray_are_checked(run, tmp_path, monkeypatch):
     at = ["-c", tmp_path / "c"]
     assert "--engine ray" in run("ingest", tmp_path, "--workers", "2", *at, code=2).stderr
-    assert "same path" in run("ingest", "s3://bucket/media", "--engine", "ray", *at, code=2).stderr
+    assert "--engine ray" in run("ingest", tmp_path, "--parts", "s3://bucket/parts", *at, code=2).stderr
+    assert (
+        "nowhere" in run("ingest", tmp_path, "--engine", "ray", "--parts", "nowhere://a", *at, code=2).stderr
+    )
     assert "--watch" in run("ingest", tmp_path, "--engine", "ray", "--watch", *at, code=2).stderr
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install 'xsearch[cluster]'" in run("ingest", tmp_path, "--engine", "ray", *at, code=2).stderr

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import fsspec
 import numpy as np
-import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
@@ -21,28 +22,30 @@ from tests.small_files import one_of_each
 from xsearch.cluster import part
 from xsearch.cluster.engine import collect, take_over
 from xsearch.cluster.units import Unit, cut
-from xsearch.cluster.worker import Job, Worker
-from xsearch.errors import Damaged, ModelError
+from xsearch.cluster.worker import Job, Source, Worker
+from xsearch.errors import ModelError
 from xsearch.ingest import Report, ingest
 from xsearch.ingest.survey import Survey
-from xsearch.ingest.work import Action
 from xsearch.store import Store
+from xsearch.types import Modality
 
 
 class Inline:
-    """An engine with one worker, here. fail_after: parts, then KeyboardInterrupt."""
+    """An engine with one worker, here. fail_after: parts, then KeyboardInterrupt. url: of parts."""
 
-    def __init__(self, files: int = 3, fail_after: int | None = None) -> None:
-        self.files, self.fail_after, self.units = files, fail_after, list[Unit]()
+    def __init__(self, files: int = 3, fail_after: int | None = None, url: str | None = None) -> None:
+        self.files, self.fail_after, self.url = files, fail_after, url
+        self.units: list[Unit] = []
 
     def __call__(self, survey: Survey, ledger: Any, backend: Any, clock: Any, *, captions: bool) -> None:
-        worker = Worker(job(ledger.collection, backend))
+        worker = Worker(job(ledger.collection, backend, survey, self.url))
         worker.start()
+        parts = part.parts_of(ledger.collection, self.url)
         stated = backend.fingerprint, {"captions": captions}
-        work = take_over(survey.work.filter(pc.field("action") == Action.EMBED), ledger, *stated)
+        work = take_over(survey, ledger, parts, *stated)
 
         def written() -> Iterator[Unit]:
-            for unit in cut(work, ledger.candidates, *stated, files=self.files):
+            for unit in cut(work, survey.remotes, ledger.candidates, *stated, files=self.files):
                 if len(self.units) == self.fail_after:
                     raise KeyboardInterrupt
                 worker.embed(unit)
@@ -50,18 +53,19 @@ class Inline:
                 self.units.append(unit)
                 yield unit
 
-        collect(written(), ledger)
+        collect(written(), survey, ledger, parts)
 
 
-def job(collection: Path, backend: FakeBackend) -> Job:
-    return Job(collection, pickle.dumps(backend), backend.fingerprint, True, 0, {})
+def job(collection: Path, backend: FakeBackend, survey: Survey | None = None, url: str | None = None) -> Job:
+    remotes = {name: Source.of(remote) for name, remote in survey.remotes.items()} if survey else {}
+    return Job(collection, url, remotes, pickle.dumps(backend), backend.fingerprint, True, 0, {})
 
 
 def new_store(path: Path) -> Store:
     return Store.create(path, FakeBackend().fingerprint)
 
 
-def run(store: Store, *paths: Path, engine: Inline | None = None, **options: Any) -> Report:
+def run(store: Store, *paths: Path | str, engine: Inline | None = None, **options: Any) -> Report:
     return ingest(store, paths, FakeBackend(), decoders=0, engine=engine, **options)
 
 
@@ -145,7 +149,7 @@ def test_copies_of_stored_files_are_not_embedded(folder: Path, tmp_path: Path) -
     backend = FakeBackend()
     ingest(store, [folder], backend, decoders=0, engine=engine)
     (unit,) = engine.units
-    names = {task.file.path.name for task in unit.tasks()}
+    names = {task.file.path.name for task in unit.tasks({})}
     assert names >= {"red.png", "green.png", "z.png"}
     assert {Path(name).name for name in unit.stored} >= {"red.png", "green.png", "z.png"}
     assert len(content(store)[0]) == len(before[0])
@@ -167,7 +171,7 @@ def test_a_part_that_a_killed_driver_has_left_is_taken_over(
     store, expected = new_store(tmp_path / "parts"), new_store(tmp_path / "local")
     run(expected, folder)
     with monkeypatch.context() as patch:
-        patch.setitem(globals(), "collect", lambda units, ledger: next(units) and 1 / 0)
+        patch.setitem(globals(), "collect", lambda units, *others: next(units) and 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(store, folder, engine=Inline(100))
     assert content(store)[0] == []
@@ -181,7 +185,7 @@ def test_parts_are_taken_over_file_by_file(
 ) -> None:
     store, expected = new_store(tmp_path / "parts"), new_store(tmp_path / "local")
     with monkeypatch.context() as patch:
-        patch.setitem(globals(), "collect", lambda units, ledger: list(units) and 1 / 0)
+        patch.setitem(globals(), "collect", lambda units, *others: list(units) and 1 / 0)
         with pytest.raises(ZeroDivisionError):
             run(store, folder, engine=(first := Inline(5)))
     parts, lost = store.path / part.FOLDER, first.units[0]
@@ -191,9 +195,9 @@ def test_parts_are_taken_over_file_by_file(
     run(expected, folder)
     engine = Inline(4)
     run(store, folder, engine=engine)
-    again = [task.file.name for unit in engine.units for task in unit.tasks()]
+    again = [task.file.name for unit in engine.units for task in unit.tasks({})]
     names = {str(folder / name) for name in ("a.txt", "red.txt")}
-    assert sorted(again) == sorted(names.union(task.file.name for task in lost.tasks()))
+    assert sorted(again) == sorted(names.union(task.file.name for task in lost.tasks({})))
     assert content(store) == content(expected)
     assert not list(parts.iterdir())
 
@@ -210,12 +214,34 @@ def test_a_damaged_part_is_written_again(folder: Path, tmp_path: Path) -> None:
     worker.embed(unit)
     assert path.stat().st_mtime_ns == written
     path.write_bytes(whole[:-40] + bytes([whole[-40] ^ 1]) + whole[-39:])
-    with pytest.raises(Damaged, match="checksum"):
-        part.read(store.path, unit.name)
+    assert part.read(part.parts_of(store.path, None), unit.name) is None
     worker.embed(unit)
     assert path.read_bytes() == whole
     assert run(store, folder).items == {}
     assert not path.exists()  # nothing refers to it
+
+
+def test_files_and_parts_may_be_at_urls(folder: Path, tmp_path: Path) -> None:
+    (folder / "depth" / "camera.json").parent.mkdir(exist_ok=True)
+    (folder / "depth" / "camera.json").write_text('{"focal_px": 500}')
+    Image.fromarray(np.full((8, 8), 2000, np.uint16)).save(folder / "depth" / "1.png")
+    for sensor in ("accel", "gyro"):
+        rows = "\n".join(f"{i / 100},{i % 7},{i % 5},1" for i in range(600))
+        (folder / f"walk_{sensor}.csv").write_text(f"t,x,y,z\n{rows}\n")
+    memory, name = fsspec.filesystem("memory"), uuid4().hex
+    memory.put(str(folder), f"/{name}/media", recursive=True)
+    url, parts = f"memory://{name}/media", f"memory://{name}/parts"
+    stores = [new_store(tmp_path / each) for each in ("local", "parts")]
+    rule = [(Modality.DEPTH, "dark.png")]
+    expected = run(stores[0], url, kinds=rule)
+    with pytest.raises(KeyboardInterrupt):
+        run(stores[1], url, kinds=rule, engine=Inline(4, url=parts, fail_after=2))
+    run(stores[1], url, kinds=rule, engine=Inline(5, url=parts))
+    assert content(stores[1]) == content(stores[0])
+    assert not memory.find(f"/{name}/parts")
+    assert not list((stores[1].path / part.FOLDER).iterdir())
+    again = run(stores[1], url, kinds=rule, engine=Inline(url=parts))
+    assert again.unchanged == sum(expected.new.values())
 
 
 def test_the_name_of_a_part_states_what_is_in_it(folder: Path, tmp_path: Path) -> None:
@@ -243,13 +269,15 @@ def test_units_are_cut_by_files_and_by_bytes(
     narrow = Inline(4)
     run(new_store(tmp_path / "b"), folder, engine=narrow)
     assert all(len(unit.work) == 1 or sum(unit.work["bytes"].to_pylist()) <= 2000 for unit in narrow.units)
-    paths = [[task.file.name for unit in each.units for task in unit.tasks()] for each in (engine, narrow)]
+    paths = [[task.file.name for unit in each.units for task in unit.tasks({})] for each in (engine, narrow)]
     assert paths[0] == paths[1]
 
 
 def test_a_node_with_another_model_is_refused(tmp_path: Path) -> None:
     store = new_store(tmp_path / "c")
-    other = Job(store.path, pickle.dumps(FakeBackend(gap=0.7)), FakeBackend().fingerprint, True, 0, {})
+    other = Job(
+        store.path, None, {}, pickle.dumps(FakeBackend(gap=0.7)), FakeBackend().fingerprint, True, 0, {}
+    )
     with pytest.raises(ModelError, match="the same on every node"):
         Worker(other).start()
 

@@ -6,7 +6,7 @@ imagebind    ImageBind's towers, each behind a lock of its own
 official     the official code's reading of media and scaling of vectors
 """
 
-from xsearch.backend.loading import full_name, load_backend, load_matching, model_source
+from xsearch.backend.loading import full_name, load_backend, load_matching, model_source, replicas
 from xsearch.backend.protocol import Backend, Capabilities, DenseBackend, Scaling
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "load_backend",
     "load_matching",
     "model_source",
+    "replicas",
 ]

@@ -61,6 +61,16 @@ class ImageBindBackend:
         device, dtype = self._requested
         return partial(ImageBindBackend, device=device, dtype=dtype), (self.folder.absolute(),)
 
+    def replicas(self, devices: Sequence[str] = ()) -> list[ImageBindBackend]:
+        """The same model on these devices, each with towers of its own; see `loading.replicas`."""
+        device, dtype = self._requested
+        if not devices and device in ("auto", "cuda") and self.device.type == "cuda":
+            devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        others = [ImageBindBackend(self.folder, device=each, dtype=dtype) for each in devices[1:]]
+        if not devices or devices[0] == str(self.device):
+            return [self, *others]
+        return [ImageBindBackend(self.folder, device=devices[0], dtype=dtype), *others]
+
     @staticmethod
     def load(choice: str | None = None, device: str = "auto", dtype: str = "auto") -> ImageBindBackend:
         """The model that `resolve(choice)` names."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from xsearch.errors import ModelError, ModelMismatch
@@ -10,8 +11,9 @@ from xsearch.types import Fingerprint
 
 if TYPE_CHECKING:
     from xsearch.backend.imagebind import ImageBindBackend
+    from xsearch.backend.protocol import Backend
 
-__all__ = ["full_name", "load_backend", "load_matching", "model_source"]
+__all__ = ["full_name", "load_backend", "load_matching", "model_source", "replicas"]
 
 NAMED = ("bundled", "imagebind")  # models that need no folder
 
@@ -41,6 +43,15 @@ def load_matching(
     names = dict.fromkeys(full_name(backend.fingerprint, fingerprint) for backend in candidates)
     stored = full_name(fingerprint, candidates[0].fingerprint) if candidates else fingerprint.name
     raise ModelMismatch(stored=stored, given=", ".join(names) or "none")
+
+
+def replicas(backend: Backend, devices: Sequence[str] = ()) -> Sequence[Backend]:
+    """The backend on these devices, by default where it is: on all GPUs, if it is on no particular one.
+
+    Models that cannot be elsewhere stay alone.
+    """
+    make: Callable[[Sequence[str]], Sequence[Backend]] | None = getattr(backend, "replicas", None)
+    return make(devices) if make else [backend]
 
 
 def model_source(model: str | None) -> str:

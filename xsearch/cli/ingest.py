@@ -83,6 +83,14 @@ def ingest(
     gpus_per_worker: Annotated[
         float | None, typer.Option(min=0, metavar="N", help="GPUs of each worker; 1 if the cluster has any.")
     ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Where workers leave what they embed, such as s3://bucket/name, for this collection alone. "
+            "Default: in it.",
+        ),
+    ] = None,
 ) -> None:
     """Embed new and changed media under PATH.
 
@@ -101,10 +109,10 @@ def ingest(
 
         if watch:
             raise UsageError("--watch embeds on this machine; leave out --engine ray")
-        engine = Ray(address, workers, gpus_per_worker)
-        engine.check(paths)
-    elif any(option is not None for option in (address, workers, gpus_per_worker)):
-        raise UsageError("--address, --workers and --gpus-per-worker are options of --engine ray")
+        engine = Ray(address, workers, gpus_per_worker, parts)
+        engine.check()
+    elif any(option is not None for option in (address, workers, gpus_per_worker, parts)):
+        raise UsageError("--address, --workers, --gpus-per-worker and --parts are options of --engine ray")
     from xsearch.ingest import ingest as compare
     from xsearch.media import Exclusion, is_url  # and with it numpy
 

@@ -1,7 +1,7 @@
 """Ingest on many machines: the same survey, the same work and the same ledger, on Ray.
 
     engine     the driver: surveyed files -> units -> workers -> ledger
-    units      cuts the survey's table into units of work, and names their parts
+    units      cuts the survey's table into units of work, and names files and parts by what they depend on
     worker     a Ray actor: decodes and embeds the files of a unit, as `ingest.local` does
     tasks      shards of an index, added in parallel
     part       the file in which a worker leaves the outcomes of a unit
@@ -9,9 +9,9 @@
 
 A unit is some 256 consecutive rows of the survey's table. A worker runs the local engine on it; only where
 outcomes go differs: into a part, `parts/<hash>.part` of the collection. The hash is of the rows, the model's
-fingerprint and the parameters. A part is written under a scratch name, fsynced, and linked to its name unless
-that exists: several tries leave one file. What a killed run has left in parts is taken over by the next, file
-by file: lost are the units that were at work.
+fingerprint and the parameters. A part is put only where there is none of its name: several tries leave one
+file. What a killed run has left in parts is taken over by the next, file by file: lost are the units that
+were at work.
 
 The driver replays each part into its ledger, in the order of the unit's files: claims, items, failures. So
 duplicates, moved and changed files, skip records, sidecars, progress, pruning and derived files are what
@@ -25,8 +25,8 @@ workers, and another worker is requested in its place, which waits for room with
 pool of Ray Data keeps the units of a dead worker until that one has been restarted: it waits for ever where a
 lost node leaves no room.)
 
-Every node has the collection and the media at the same paths, on a file system with hard links, and the same
-xsearch and model.
+Every node has the same xsearch and model, and the collection and the media at the same paths, on a file
+system with hard links; or media are URLs, parts go to a URL, and the driver alone has the collection.
 """
 
 from xsearch.cluster.connection import describe

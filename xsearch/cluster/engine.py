@@ -6,11 +6,9 @@ import logging
 import pickle
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -19,12 +17,11 @@ import pyarrow.compute as pc
 from xsearch.cluster import part
 from xsearch.cluster.connection import connected, module
 from xsearch.cluster.units import UNIT_FILES, Unit, cut, keys
-from xsearch.cluster.worker import Job, Worker
+from xsearch.cluster.worker import Job, Source, Worker
 from xsearch.decoders import MAX_DECODERS, settings
-from xsearch.errors import Damaged, UsageError, XsearchError
+from xsearch.errors import StoreError, UsageError, XsearchError
 from xsearch.ingest.work import Action, tasks_of
-from xsearch.media import is_url
-from xsearch.system.folder import Folder
+from xsearch.system.objects import Objects, objects_at
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -49,22 +46,26 @@ class Ray:
     """An engine for `ingest`: the Ray cluster at `address`; None starts one on this machine.
 
     workers: by default as many as there is room for. gpus_per_worker: None for one, if the cluster has any.
+    parts: URL of a folder for this collection alone, where workers leave what they have embedded; by default
+    that is the collection, which every node then needs at its path.
     unit_files: how many files a worker embeds in one call, at most.
     """
 
     address: str | None = None
     workers: int | None = None
     gpus_per_worker: float | None = None
+    parts: str | None = None
     unit_files: int = UNIT_FILES
 
     def __call__(
         self, survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, *, captions: bool
     ) -> None:
-        """Embed the surveyed files. Raises UsageError as `check`, or if there is no cluster."""
-        self.check(survey.remotes)
+        """Embed the surveyed files. Raises UsageError if there is no Ray, or no cluster."""
+        self.check()
+        parts = part.parts_of(ledger.collection, self.parts)
         stated = backend.fingerprint, {"captions": captions}
-        work = take_over(survey.work.filter(pc.field("action") == Action.EMBED), ledger, *stated)
-        units = cut(work, ledger.candidates, *stated, files=self.unit_files)
+        work = take_over(survey, ledger, parts, *stated)
+        units = cut(work, survey.remotes, ledger.candidates, *stated, files=self.unit_files)
         if (first := next(units, None)) is None:
             return
         with connected(self.address) as ray:
@@ -72,6 +73,8 @@ class Ray:
             there = room([(each.get("CPU", 0), each.get("GPU", 0)) for each in nodes], self.gpus_per_worker)
             job = Job(
                 ledger.collection,
+                self.parts,
+                {url: Source.of(remote) for url, remote in survey.remotes.items()},
                 pickle.dumps(backend),
                 backend.fingerprint,
                 captions,
@@ -81,14 +84,14 @@ class Ray:
             team = _Team(ray, job, num_cpus=there.cpus, num_gpus=there.gpus)
             try:
                 written = team.embed(chain([first], units), self.workers or there.workers)
-                collect(clock.waiting(written), ledger)
+                collect(clock.waiting(written), survey, ledger, parts)
             finally:
                 team.close()
 
-    def check(self, paths: Iterable[str | Path]) -> None:
-        """Raise UsageError for URLs, or if Ray is not installed."""
-        if urls := [path for path in paths if is_url(path)]:
-            raise UsageError(f"{urls[0]}: --engine ray reads files that every node has at the same path")
+    def check(self) -> None:
+        """Raise UsageError if Ray is not installed, or parts cannot be where they should be."""
+        if self.parts:
+            objects_at(self.parts)
         module(self.address)
 
 
@@ -188,13 +191,14 @@ class _Team:
                 LOG.warning("no worker has started yet: the cluster needs room for %s", self._needs)
 
 
-def collect(units: Iterator[Unit], ledger: Ledger) -> None:
+def collect(units: Iterator[Unit], survey: Survey, ledger: Ledger, parts: Objects) -> None:
     """Replay the parts of these units into the ledger, and delete those that are committed."""
-    parts = Folder(ledger.collection).open(part.FOLDER, create=True)
     replayed: list[str] = []
     committed_s = time.monotonic()
     for unit in units:
-        left = part.replay(part.read(ledger.collection, unit.name), unit.tasks(), ledger)
+        if (outcomes := part.read(parts, unit.name)) is None:
+            raise StoreError(f"what has been embedded of {unit} is damaged: {unit.name}; ingest again")
+        left = part.replay(outcomes, unit.tasks(survey.remotes), ledger)
         assert not left, f"{unit}: copies of nothing: {left}"
         replayed.append(unit.name)
         if time.monotonic() - committed_s > COMMIT_S:
@@ -204,35 +208,34 @@ def collect(units: Iterator[Unit], ledger: Ledger) -> None:
 
 
 def take_over(
-    work: pa.Table, ledger: Ledger, fingerprint: Fingerprint, parameters: dict[str, Any]
+    survey: Survey, ledger: Ledger, parts: Objects, fingerprint: Fingerprint, parameters: dict[str, Any]
 ) -> pa.Table:
-    """Replay what earlier runs have left in parts of the files of `work`; return the others.
+    """Replay what earlier runs have left in parts of the files to embed; return the others.
 
-    Arguments as for `cut`. Parts are deleted, whether they were of use or not.
+    fingerprint, parameters: see `cut`. Parts are deleted, whether they were of use or not.
     """
-    parts = Folder(ledger.collection).open(part.FOLDER, create=True)
+    work = survey.work.filter(pc.field("action") == Action.EMBED)
     names = [name for name in parts.names() if name.endswith(part.SUFFIX)]
     if not names:
         return work
     rows = {key: row for row, key in enumerate(keys(work, fingerprint, parameters))}
     for name in names:
-        with suppress(Damaged):
-            outcomes = part.read(ledger.collection, name)
-            here = [key in rows for key in outcomes["key"].to_pylist()]
-            outcomes = outcomes.filter(pa.array(here, pa.bool_()))
-            found = outcomes["key"].to_pylist()
-            tasks = tasks_of(work.take(pa.array([rows[key] for key in found], pa.int64())), {})
-            left = [found[row] for row in part.replay(outcomes, tasks, ledger)]
-            for key in {*found}.difference(left):
-                del rows[key]
+        if (outcomes := part.read(parts, name)) is None:
+            continue
+        here = [key in rows for key in outcomes["key"].to_pylist()]
+        outcomes = outcomes.filter(pa.array(here, pa.bool_()))
+        found = outcomes["key"].to_pylist()
+        tasks = tasks_of(work.take(pa.array([rows[key] for key in found], pa.int64())), survey.remotes)
+        left = [found[row] for row in part.replay(outcomes, tasks, ledger)]
+        for key in {*found}.difference(left):
+            del rows[key]
     _commit(ledger, parts, names)
     return work.take(pa.array(rows.values(), pa.int64()))
 
 
-def _commit(ledger: Ledger, parts: Folder, names: list[str]) -> None:
+def _commit(ledger: Ledger, parts: Objects, names: list[str]) -> None:
     """Commit what has been replayed, and delete its parts."""
     ledger.commit()
     for name in names:
-        with suppress(FileNotFoundError):
-            parts.remove(name)
+        parts.remove(name)
     names.clear()

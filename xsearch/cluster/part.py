@@ -1,7 +1,8 @@
 """Parts: the outcomes of a unit's files, one row per file, as a sealed Arrow file.
 
     key       of the file, see `units.keys`
-    outcome   JSON: `sha256` ("" if it could not be read), and `rows`, `skip`, or neither for a copy
+    outcome   JSON: `sha256` ("" if it could not be read), and `rows`, `skip`, or neither for a copy; of a
+              remote file also what it was identified as: `modality`, `mime`
     vectors   list of float16: those of the rows, one after the other
 
 The file ends with the sha256 of all that precedes it.
@@ -12,25 +13,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence, Set
-from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import pyarrow as pa
 
 from xsearch.decoders.wire import plain, with_dates
-from xsearch.errors import Damaged, MediaError, Reason
+from xsearch.errors import MediaError, Reason
 from xsearch.ingest.work import Embedded, Outcomes, Task, skipped
 from xsearch.media import RemoteFile, Skipped
-from xsearch.system.durable import open_file
 from xsearch.system.folder import Folder
+from xsearch.system.objects import LocalObjects, Objects, objects_at
 from xsearch.types import MediaFile, Modality
 
-__all__ = ["FOLDER", "SUFFIX", "Part", "read", "replay", "write"]
+__all__ = ["FOLDER", "SUFFIX", "Part", "parts_of", "read", "replay"]
 
 FOLDER, SUFFIX = "parts", ".part"
 SCHEMA = pa.schema({"key": pa.string(), "outcome": pa.string(), "vectors": pa.large_list(pa.float16())})
@@ -52,6 +51,8 @@ class Part:
     def claim(self, task: Task) -> bool:
         name, content = task.file.name, (task.sha256, task.file.modality)
         self._outcomes[name] = {"sha256": task.sha256}
+        if task.file.url:
+            self._outcomes[name] |= {"modality": task.file.modality, "mime": task.file.mime}
         if task.sha256 in self._stored.get(name, ()) or content in self._first:
             return False
         self._first.add(content)
@@ -84,29 +85,16 @@ class Part:
         return body + hashlib.sha256(body).digest()
 
 
-def write(parts: Folder, name: str, content: bytes) -> None:
-    """Write a part durably, unless there is one of this name."""
-    scratch = f".{uuid4().hex}.{name}"
-    try:
-        with parts.create(scratch) as file:
-            file.write(content)
-        parts.fsync(scratch)
-        with suppress(FileExistsError):  # of another try, with the same outcomes
-            parts.link(scratch, parts, name)
-        parts.fsync()
-    finally:
-        with suppress(FileNotFoundError):
-            parts.remove(scratch)
+def parts_of(collection: Path, url: str | None) -> Objects:
+    """Return the parts at a URL, by default those in the collection. Raises OSError, UsageError."""
+    return objects_at(url) if url else LocalObjects(Folder(collection).open(FOLDER, create=True))
 
 
-def read(collection: Path, name: str) -> pa.RecordBatch:
-    """Return the outcomes of a part. Raises FileNotFoundError, Damaged."""
-    with open_file(collection / FOLDER / name) as file:
-        content = file.read()
+def read(parts: Objects, name: str) -> pa.RecordBatch | None:
+    """Return the outcomes of a part, None if it is damaged. Raises FileNotFoundError."""
+    content = parts.get(name)
     body, seal = content[:-SEAL], content[-SEAL:]
-    if hashlib.sha256(body).digest() != seal:
-        raise Damaged(collection, f"{FOLDER}/{name}", "a wrong checksum")
-    return pa.ipc.open_file(body).get_batch(0)
+    return pa.ipc.open_file(body).get_batch(0) if hashlib.sha256(body).digest() == seal else None
 
 
 def replay(part: pa.RecordBatch, tasks: Iterator[Task], ledger: Outcomes) -> list[int]:
@@ -120,7 +108,10 @@ def replay(part: pa.RecordBatch, tasks: Iterator[Task], ledger: Outcomes) -> lis
     for row, (task, text, span) in enumerate(zip(tasks, part["outcome"].to_pylist(), spans, strict=True)):
         outcome = json.loads(text, object_hook=with_dates)
         if sha256 := outcome["sha256"]:
-            task = replace(task, sha256=sha256)
+            file = task.file
+            if isinstance(file, RemoteFile):
+                file = replace(file.as_modality(Modality(outcome["modality"])), mime=outcome["mime"])
+            task = replace(task, file=file, sha256=sha256)
             try:
                 if not ledger.claim(task):
                     continue

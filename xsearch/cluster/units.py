@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from xsearch.cluster.part import SUFFIX
 from xsearch.ingest.work import Task, tasks_of
-from xsearch.media import RemoteFile
+from xsearch.media import Remote, RemoteFile
 from xsearch.types import Fingerprint, MediaFile
 
 __all__ = ["UNIT_BYTES", "UNIT_FILES", "Unit", "cut", "keys"]
@@ -33,11 +33,12 @@ class Unit:
 
     def __str__(self) -> str:
         """The first and the last file."""
-        first, *_, last = *self.tasks(), *self.tasks()
-        return f"{first.file.name} to {last.file.name}"
+        ends = self.work.take([0, len(self.work) - 1]).to_pylist()
+        return " to ".join(row["url"] or row["path"] for row in ends)
 
-    def tasks(self) -> Iterator[Task]:
-        return tasks_of(self.work, {})
+    def tasks(self, remotes: Mapping[str, Remote]) -> Iterator[Task]:
+        """remotes: see `tasks_of`."""
+        return tasks_of(self.work, remotes)
 
 
 def keys(work: pa.Table, fingerprint: Fingerprint, parameters: dict[str, Any]) -> list[str]:
@@ -47,11 +48,13 @@ def keys(work: pa.Table, fingerprint: Fingerprint, parameters: dict[str, Any]) -
     """
     others = json.dumps([asdict(fingerprint), parameters])
     rows = chain.from_iterable(batch.to_pylist() for batch in work.to_batches(max_chunksize=1000))
-    return [_hash(json.dumps(row), others) for row in rows]
+    elsewhere = {"path": None, "companion": None}  # where a remote file is copied to differs
+    return [_hash(json.dumps(row | elsewhere if row["remote"] else row), others) for row in rows]
 
 
 def cut(
     work: pa.Table,
+    remotes: Mapping[str, Remote],
     candidates: Callable[[MediaFile | RemoteFile], set[str]],
     fingerprint: Fingerprint,
     parameters: dict[str, Any],
@@ -60,7 +63,7 @@ def cut(
 ) -> Iterator[Unit]:
     """Yield the files to embed as units of up to `files` files and UNIT_BYTES, in order.
 
-    candidates: see `Ledger.candidates`. parameters: see `keys`.
+    remotes: see `tasks_of`. candidates: see `Ledger.candidates`. parameters: see `keys`.
     """
     ends = np.cumsum(work["bytes"].to_numpy())
     digests: dict[int, tuple[set[str], str]] = {}  # of sets, by identity
@@ -70,7 +73,7 @@ def cut(
         fitting = int(np.searchsorted(ends, before + UNIT_BYTES, side="right"))
         stop = min(start + files, max(fitting, start + 1), len(work))
         rows = work.take(np.arange(start, stop))  # a slice would be sent with the whole table
-        found = {task.file.name: candidates(task.file) for task in tasks_of(rows, {})}
+        found = {task.file.name: candidates(task.file) for task in tasks_of(rows, remotes)}
         stored = {name: sums for name, sums in found.items() if sums}
         for sums in stored.values():
             if id(sums) not in digests:  # one for many files

@@ -4,26 +4,44 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from platform import node
 from typing import TYPE_CHECKING
 
+from xsearch.backend import replicas
 from xsearch.cluster import part
 from xsearch.cluster.part import Part
 from xsearch.decoders import Decoders
-from xsearch.errors import Damaged, ModelError, StoreError
+from xsearch.errors import ModelError, StoreError
 from xsearch.ingest import local
 from xsearch.ingest.report import Clock
-from xsearch.system.folder import Folder
+from xsearch.media import Remote
+from xsearch.media.depth import CAMERA
+from xsearch.system import scratch
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.cluster.units import Unit
-    from xsearch.types import Fingerprint
+    from xsearch.types import Fingerprint, Modality
 
-__all__ = ["Job", "Worker"]
+__all__ = ["Job", "Source", "Worker"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """What workers need of a `Remote`, besides its URL."""
+
+    kinds: Sequence[tuple[Modality, str]]
+    cameras: Mapping[Path, bytes]  # files that describe depth maps, by their path below its folder
+
+    @classmethod
+    def of(cls, remote: Remote) -> Source:
+        folder = remote.folder
+        cameras = {path.relative_to(folder): path.read_bytes() for path in folder.rglob(CAMERA)}
+        return cls(remote.kinds, cameras)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +49,8 @@ class Job:
     """What all workers of an ingest need."""
 
     collection: Path
+    parts: str | None  # see `parts_of`
+    remotes: Mapping[str, Source]  # by URL
     backend: bytes  # pickled
     fingerprint: Fingerprint
     captions: bool
@@ -48,29 +68,43 @@ class Worker:
         """Load the model. Raises ModelError, StoreError if this node lacks it, or the collection."""
         job = self._job
         os.environ.update(job.environment)
-        self._backend: Backend = pickle.loads(job.backend)
-        if self._backend.fingerprint != job.fingerprint:
+        backend: Backend = pickle.loads(job.backend)
+        if backend.fingerprint != job.fingerprint:
             raise ModelError(
-                f"{node()} has the model {self._backend.fingerprint}, the driver {job.fingerprint}; "
+                f"{node()} has the model {backend.fingerprint}, the driver {job.fingerprint}; "
                 "install the same on every node"
             )
         try:
-            self._parts = Folder(job.collection).open(part.FOLDER, create=True)
+            self._parts = part.parts_of(job.collection, job.parts)
         except OSError as error:
-            raise StoreError(f"{node()}: {error}; every node needs the collection at its path") from error
-        side = self._backend.capabilities().image_side
+            hint = "every node needs the collection at its path, or use --parts URL"
+            raise StoreError(f"{node()}: {error}; {hint}") from error
+        self._backends = replicas(backend)
+        side = backend.capabilities().image_side
         self._pool = Decoders(job.decoders, side=side, with_facts=True, is_background=True)
+
+        self._context = ExitStack()
+        self._scratch = self._context.enter_context(scratch.folder())
+        self._remotes: dict[str, Remote] = {}
 
     def embed(self, unit: Unit) -> None:
         """Write the part of a unit, unless it is there."""
-        job = self._job
-        try:
-            part.read(job.collection, unit.name)
-            return
-        except FileNotFoundError:
-            pass
-        except Damaged:
+        with suppress(FileNotFoundError):
+            if part.read(self._parts, unit.name) is not None:
+                return
             self._parts.remove(unit.name)
-        outcomes = Part(unit.stored)
-        local.run(unit.tasks(), outcomes, self._backend, Clock(), self._pool, captions=job.captions)
-        part.write(self._parts, unit.name, outcomes.content(unit.tasks(), unit.keys))
+        for url in filter(None, unit.work["remote"].unique().to_pylist()):
+            if url not in self._remotes:
+                self._remotes[url] = self._remote(url)
+        outcomes, tasks = Part(unit.stored), unit.tasks(self._remotes)
+        local.run(tasks, outcomes, self._backends, Clock(), self._pool, captions=self._job.captions)
+        self._parts.put(unit.name, outcomes.content(unit.tasks(self._remotes), unit.keys))
+
+    def _remote(self, url: str) -> Remote:
+        source = self._job.remotes[url]
+        remote = Remote(url, self._scratch, kinds=source.kinds, identify=self._pool.identify)
+        for path, content in source.cameras.items():
+            there = remote.folder / path
+            there.parent.mkdir(parents=True, exist_ok=True)
+            there.write_bytes(content)
+        return remote

@@ -104,7 +104,10 @@ class Copies:
         return dict(alike)
 
     def _with_facts(self, task: Task) -> Task:
-        return replace(task, about=self._facts(cast(MediaFile, task.file)))
+        file = cast(MediaFile, task.file)
+        if file.url and not file.path.exists():  # fetched by a worker elsewhere: its source states the same
+            return task
+        return replace(task, about=self._facts(file))
 
     def _is_gone(self, name: str) -> bool:
         return name in self._vanished or (not media.is_url(name) and media.is_gone(name))

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from xsearch.backend import replicas
 from xsearch.decoders import MAX_DECODERS, Decoders
 from xsearch.derive import derive
 from xsearch.ingest import local
@@ -48,6 +49,7 @@ def ingest(
     dry_run: bool = False,
     progress: Callable[[Progress], None] | None = None,
     decoders: int | None = None,
+    devices: Sequence[str] = (),
     engine: Engine | None = None,
     commit_items: int = COMMIT_ITEMS,
     commit_s: float = COMMIT_S,
@@ -62,6 +64,8 @@ def ingest(
     captions: also embed titles, descriptions and keywords that pictures state, as text items of their files.
     dry_run: compare only; `store` (no collection yet) and `backend` may be None.
     decoders: number of decoder processes, default one per core; 0 decodes in this process.
+    devices: where the model embeds on this machine, one batch at a time on each: by default where the backend
+        does, and if that is no particular GPU, on all of them.
     engine: where files are decoded and embedded, by default on this machine.
 
     A bad file never aborts the run: it is recorded with its reason and retried once it has changed.
@@ -102,7 +106,8 @@ def ingest(
         ) as ledger:
             if engine is None:
                 tasks = plan.tasks(Action.EMBED)
-                local.run(tasks, ledger, backend, clock, pool, captions=captions)
+                backends = replicas(backend, devices)
+                local.run(tasks, ledger, backends, clock, pool, captions=captions)
             else:
                 engine(plan, ledger, backend, clock, captions=captions)
             ledger.finish(prune)

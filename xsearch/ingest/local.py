@@ -1,9 +1,9 @@
-"""The local engine: decoder processes run ahead of the model, which embeds in batches."""
+"""The local engine: decoder processes run ahead of the model, which embeds batches on one or more devices."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -51,7 +51,7 @@ Event = tuple[Task, MediaError] | tuple[_File, Sample | MediaError | None]
 def run(
     tasks: Iterator[Task],
     outcomes: Outcomes,
-    backend: Backend,
+    backends: Sequence[Backend],
     clock: Clock,
     pool: Decoders,
     *,
@@ -59,7 +59,7 @@ def run(
 ) -> None:
     """Decode and embed files, reporting the outcome of each as soon as it is finished.
 
-    captions: see `pieces`.
+    backends: of one model, on several devices that embed a batch each at a time. captions: see `pieces`.
     """
     keep_memory()
     decoded = _decoded(tasks, outcomes, pool)
@@ -69,7 +69,7 @@ def run(
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
             return CORES if events.full else max(CORES - pool.busy, 1)
 
-        batches = _Batches(backend, outcomes, clock, free_cores, captions=captions)
+        batches = _Batches(backends, outcomes, clock, free_cores, captions=captions)
         try:
             for event in clock.waiting(events):
                 match event:
@@ -82,6 +82,7 @@ def run(
                     outcomes.commit()
             batches.embed_all()
         finally:
+            batches.close()
             use_threads(CORES)
 
 
@@ -152,22 +153,32 @@ def _discard(file: MediaFile) -> None:
             file.companion.unlink(missing_ok=True)
 
 
+Batch = list[tuple[_File, int, Sample]]
+Vectors = list[np.ndarray | MediaError]
+
+
 class _Batches:
-    """Batches of samples by kind. A file is reported with the last of its vectors."""
+    """Batches of samples by kind. A file is reported with the last of its vectors.
+
+    A single backend embeds in this thread, several in one thread each.
+    """
 
     def __init__(
         self,
-        backend: Backend,
+        backends: Sequence[Backend],
         outcomes: Outcomes,
         clock: Clock,
         free_cores: Callable[[], int],
         *,
         captions: bool,
     ) -> None:
-        self._backend, self._outcomes, self._clock = backend, outcomes, clock
+        self._backend, self._outcomes, self._clock = backends[0], outcomes, clock
         self._free_cores, self._captions = free_cores, captions
-        self._waiting: dict[Modality, list[tuple[_File, int, Sample]]] = {}
+        self._waiting: dict[Modality, Batch] = {}
         self._embedded_kinds: set[Modality] = set()
+        self._count, self._idle = len(backends), deque(backends)
+        self._threads = ThreadPoolExecutor(len(backends)) if len(backends) > 1 else None
+        self._running: deque[tuple[Batch, Callable[[], Vectors]]] = deque()
 
     def take(self, file: _File, what: Sample | MediaError | None) -> None:
         """Add a sample of a file, its error, or None after the last sample."""
@@ -195,21 +206,44 @@ class _Batches:
     def embed_all(self) -> None:
         for modality in list(self._waiting):
             self._embed(modality)
+        while self._running:
+            self._next()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._threads:
+            self._threads.shutdown(cancel_futures=True)
 
     def _embed(self, modality: Modality) -> None:
-        batch = self._waiting.pop(modality)
-        use_threads(self._free_cores())
+        """Embed a batch; with threads, wait only while each of them has another one to go on with."""
+        batch, kinds = self._waiting.pop(modality), self._embedded_kinds
+        threads = max(self._free_cores() // self._count, 1)
+        samples = [sample for *_, sample in batch]
+        vectors = partial(self._vectors, samples, threads, verified=modality in kinds, works=bool(kinds))
+        self._running.append((batch, self._threads.submit(vectors).result if self._threads else vectors))
+        while len(self._running) > (2 * self._count if self._threads else 0):
+            self._next()
+
+    def _vectors(self, samples: Sequence[Sample], threads: int, **options: bool) -> Vectors:
+        use_threads(threads)  # of the calling thread's operations
+        backend = self._idle.popleft()
+        try:
+            return embed(samples, backend, **options)
+        finally:
+            self._idle.append(backend)
+
+    def _next(self) -> None:
+        """Take the vectors of the batch that was given first."""
+        batch, result = self._running.popleft()
         with self._clock.timed("embed"):
-            samples = [sample for *_, sample in batch]
-            kinds = self._embedded_kinds
-            vectors = embed(samples, self._backend, verified=modality in kinds, works=bool(kinds))
-        for (file, row, _), vector in zip(batch, vectors, strict=True):
+            vectors = result()
+        for (file, row, sample), vector in zip(batch, vectors, strict=True):
             file.pending -= 1
             if isinstance(vector, MediaError):
                 file.problem = vector
             else:
                 file.vectors[row] = vector
-                self._embedded_kinds.add(modality)
+                self._embedded_kinds.add(sample.modality)
         for file in dict.fromkeys(file for file, *_ in batch):
             self._finish(file)
 
