@@ -22,6 +22,7 @@ from benchmarks import (
     edition,
     emergence,
     footprint,
+    generation,
     ingest,
     localization,
     none,
@@ -41,7 +42,12 @@ from benchmarks import (
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("README.md", "benchmarks/README.md", "xsearch/models/bundled/MODEL_CARD.md")
+PAGES = (
+    "README.md",
+    "benchmarks/README.md",
+    "xsearch/generate/bundled/MODEL_CARD.md",
+    "xsearch/models/bundled/MODEL_CARD.md",
+)
 
 
 def help_blocks() -> str:
@@ -84,6 +90,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "search": lambda: result("search", search.markdown),
     "serve": lambda: result("serve", serve.markdown),
     "search-data": lambda: result("search-data", search.markdown),
+    "generation": lambda: result("generation", generation.markdown),
     "rendering": lambda: result("rendering", rendering.markdown),
     "words": lambda: result("words", words.markdown),
 }

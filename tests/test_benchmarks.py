@@ -1,6 +1,7 @@
 """The measuring programs, on as little as they work with."""
 
 import dataclasses
+import io
 import json
 import re
 import shutil
@@ -10,6 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from PIL import Image
@@ -18,9 +21,11 @@ from benchmarks import (
     answers,
     cluster,
     corpus,
+    decoder,
     edition,
     emergence,
     footprint,
+    generation,
     ingest,
     localization,
     none,
@@ -39,6 +44,8 @@ from benchmarks import (
 )
 from benchmarks import towers as towers_benchmark
 from tests.small_files import one_of_each
+from xsearch.generate import DecoderConfig, Network, TrainedDecoder
+from xsearch.generate.training import Plan
 from xsearch.locate import Located
 from xsearch.models import HUGE, TOWERS
 from xsearch.models.registry import BUNDLED
@@ -51,6 +58,94 @@ def test_scenes_are_timed():
     result = rendering.run(2)
     assert result["scenes_per_s"] > 0
     assert "scenes/s" in rendering.markdown(result)
+
+
+def test_a_decoder_is_trained_and_measured(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for name in ("images", "images_val", "photos"):
+        rows = [{"jpeg": jpeg(colour), "concept": colour} for colour in ("red", "green")] * 2
+        pq.write_table(pa.Table.from_pylist(rows), data / f"{name}.parquet")
+    sound, depth, thermal = (tmp_path / name for name in ("sound.ogg", "depth.png", "thermal.png"))
+    soundfile.write(sound, np.sin(np.arange(16_000) * 0.1) / 2, 16_000)
+    Image.fromarray(np.full((48, 64), 2000, np.uint16)).save(depth)
+    Image.fromarray(np.full((48, 64), 90, np.uint8)).save(thermal)
+    tables = {
+        "captions": {"caption": "a dog"},
+        "audio": {"ogg": sound.read_bytes()},
+        "depth": {"depth_png": depth.read_bytes()},
+        "thermal": {"thermal_png": thermal.read_bytes()},
+        "imu": {"samples": [[0.0, 0.0, 9.8, 0.0, 0.0, 0.1]] * 300, "rate_hz": 50.0},
+    }
+    for name, row in tables.items():
+        pq.write_table(pa.Table.from_pylist([row]), data / f"{name}.parquet")
+    heard = [{"ogg": sound.read_bytes(), "concept": colour} for colour in ("red", "green")]
+    pq.write_table(pa.Table.from_pylist(heard), data / "audio_val.parquet")
+
+    sizes = {"side": 16, "patch": 8, "width": 16, "depth": 1, "heads": 2}
+    plan = Plan(steps=3, batch=4)
+    trained = decoder.run(data, tmp_path / "run", plan, sizes=sizes, count=26, workers=1)
+    assert (trained["scenes"], trained["pictures"], trained["images_drawn"]) == (26, 8, 12)
+    assert "million parameters" in decoder.markdown(trained)
+    shutil.copytree(tmp_path / "run" / "cache", tmp_path / "unet" / "cache")
+    plan = Plan(steps=2, batch=4)
+    baseline = decoder.run(
+        data, tmp_path / "unet", plan, sizes=sizes, count=26, workers=1, unet=True, held_out=2
+    )
+    assert baseline["images_drawn"] == 8
+    assert "imu" in decoder.markdown(baseline)
+    folder, sheet = tmp_path / "run" / "decoder", tmp_path / "sheet.png"
+    means = TrainedDecoder.load(folder).network.means
+    assert (means.norm(dim=1) > 0.1).all()
+
+    options = {"scenes": 8, "triples": 2, "steps": 2, "tuned": 2, "data": data, "sheet": sheet, "prior": 8}
+    result = json.loads(json.dumps(generation.run(folder, **options)))
+    assert set(result["kinds"]) == {"image", "text", "audio", "depth", "thermal", "imu"}
+    assert all(0 <= row["right"] <= 1 <= row["own_median_rank"] <= 8 for row in result["kinds"].values())
+    assert result["real"]["audio"]["n"] == 2
+    assert "| way | image | text |" in generation.markdown(result)
+    chosen = TrainedDecoder.load(folder).config.crossings
+    assert {str(kind) for kind in chosen} == {*result["kinds"], "video"}
+    with Image.open(sheet) as picture:
+        assert picture.height == 7 * generation.CELL
+
+
+def test_the_unet_computes_as_much_as_the_transformer():
+    unet = pytest.importorskip("benchmarks.unet")
+    config = DecoderConfig(model="", digest="", dim=256)
+    assert 0.95 < decoder.flops(unet.UNet(config)) / decoder.flops(Network(config)) < 1.05
+
+
+def jpeg(colour):
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64), colour).save(file, "JPEG")
+    return file.getvalue()
+
+
+def test_the_figures_of_drawings_are_those_of_a_slow_count():
+    rng = np.random.default_rng(0)
+    drawn, gallery = (ranking.unit(rng.normal(size=(20, 8))) for _ in range(2))
+    labels = rng.integers(4, size=20)
+    order = np.argsort(-(drawn @ gallery.T), axis=1)
+    expected = np.mean([labels[order[n, 0]] == labels[n] for n in range(20)])
+    assert generation.right(drawn, gallery, labels, labels) == expected
+    assert generation.ranks(drawn, gallery).tolist() == [1 + list(order[n]).index(n) for n in range(20)]
+
+    def kernel(x, y):
+        return (x @ y + 1) ** 3
+
+    pairs = [(i, j) for i in range(20) for j in range(20)]
+    within = sum(np.mean([kernel(x[i], x[j]) for i, j in pairs if i != j]) for x in (drawn, gallery))
+    across = np.mean([kernel(drawn[i], gallery[j]) for i, j in pairs])
+    assert generation.kid(drawn, gallery) == pytest.approx(within - 2 * across)
+
+
+def test_the_best_way_of_each_kind_is_kept():
+    row = dict.fromkeys(generation.WAYS, 0.1)
+    table = {"image": row, "audio": row | {"prior 0.6": 0.5, "noise 1": 0.5, "shift": 0.4}}
+    best = generation.best(table)
+    assert best[Modality.IMAGE] == best[Modality.VIDEO] == generation.WAYS["nothing"]
+    assert best[Modality.AUDIO] == generation.WAYS["noise 1"]
 
 
 def test_emergence_compares_every_pair_of_modalities():

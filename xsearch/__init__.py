@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from xsearch.client import Client, connect
     from xsearch.collection import Collection, open
     from xsearch.errors import XsearchError
+    from xsearch.generate import load_decoder
     from xsearch.locate import Located, Locator
     from xsearch.model import Model, load_model
     from xsearch.query import Hits, Query, audio, depth, image, imu, item, text, thermal, vector, video
@@ -42,6 +43,7 @@ __all__ = [
     "image",
     "imu",
     "item",
+    "load_decoder",
     "load_model",
     "open",
     "text",
@@ -55,6 +57,7 @@ _HOMES = {
     "xsearch.client": ("Client", "connect"),
     "xsearch.collection": ("Collection", "open"),
     "xsearch.errors": ("XsearchError",),
+    "xsearch.generate": ("load_decoder",),
     "xsearch.locate": ("Located", "Locator"),
     "xsearch.model": ("Model", "load_model"),
     "xsearch.types": ("Hit", "Modality"),

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
     from xsearch.backend import Backend, Capabilities
     from xsearch.exchange import Imported
+    from xsearch.generate import Decoder, Drawn
     from xsearch.index import Device, Index, Plan, Run
     from xsearch.locate import Locator
     from xsearch.store import Compaction, Finding
@@ -303,6 +304,28 @@ class Collection:
         """
         view, requested = self.view(), Options(top=top, **options)
         return answer(view, parse_each(queries), self._on_demand(view.snapshot), requested)
+
+    def generate(
+        self,
+        query: Query | str | Path,
+        *,
+        decoder: Decoder | str | Path | None = None,
+        anyway: bool = False,
+        **settings: Any,
+    ) -> list[Drawn]:
+        """Draw pictures of what a query means; for count, seed, size and others see `generate.draw`.
+
+        decoder: a loaded one, or see `xsearch.load_decoder`. anyway: also draw a text of which the model has
+        learned no word.
+        """
+        from xsearch.generate import draw, load_decoder, nearest_in
+
+        view = self.view()
+        backend = self._on_demand(view.snapshot)
+        (embedded,) = embed(parse_each([query]), backend, snapshot=view.snapshot, anyway=anyway)
+        if decoder is None or isinstance(decoder, str | Path):
+            decoder = load_decoder(decoder, device=self._options["device"])
+        return draw(embedded, decoder, backend, nearest=nearest_in(view), **settings)
 
     def locate(self, hits: Hits, *, false_alarms: float = FALSE_ALARMS) -> Hits:
         """The same hits with boxes: where in each picture the query is; see `xsearch.Locator.locate`.

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from xsearch.backend import Backend, Scaling, load_backend
 from xsearch.errors import UsageError
 from xsearch.query import Query, embed, parse_each, read, readable
+
+if TYPE_CHECKING:
+    from xsearch.generate import Decoder, Drawn
 
 __all__ = ["Model", "load_model"]
 
@@ -59,3 +62,19 @@ class Model:
                 raise UsageError(f"{query!r}: a weighted query has no official scaling; leave it at unit")
             rows.append(official(readable(read(query.parts[0]), self.backend)).mean(axis=0))
         return np.stack(rows)
+
+    def generate(
+        self,
+        query: str | Path | Query,
+        *,
+        decoder: Decoder | str | Path | None = None,
+        anyway: bool = False,
+        **settings: Any,
+    ) -> list[Drawn]:
+        """Draw pictures of what a query means; see `Collection.generate`."""
+        from xsearch.generate import draw, load_decoder
+
+        (embedded,) = embed(parse_each([query]), self.backend, anyway=anyway)
+        if decoder is None or isinstance(decoder, str | Path):
+            decoder = load_decoder(decoder, device=self.backend.capabilities().device)
+        return draw(embedded, decoder, self.backend, **settings)

@@ -14,8 +14,8 @@ from xsearch.cli.app import Commands, app
 from xsearch.errors import BadFilter, NoCollection
 from xsearch.types import Modality
 
-COMMANDS = ["ingest", "query", "compose", "locate", "info", "ls", "rm", "skipped", "compact", "verify"]
-COMMANDS += ["export", "import", "serve", "train", "doctor", "demo", "eval", "index", "models"]
+COMMANDS = ["ingest", "query", "compose", "generate", "locate", "info", "ls", "rm", "skipped", "compact"]
+COMMANDS += ["verify", "export", "import", "serve", "train", "doctor", "demo", "eval", "index", "models"]
 GROUPS = {
     "eval": ["pairs", "collection", "scenes", "benchmark"],
     "index": ["plan", "build", "tune", "info"],

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from tests.fakes import FakeBackend
 from xsearch.collection import Collection
+from xsearch.generate import Decoder
 from xsearch.serve.app import create_app
 from xsearch.serve.run import listen, uvicorn_server
 from xsearch.serve.settings import Settings
@@ -69,8 +70,13 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     """Start a server in this process."""
     clients = []
 
-    def start(*collections: Collection, base: str = "http://127.0.0.1:8080", **settings: Any) -> TestClient:
-        app = create_app(collections, Settings(cache=tmp_path / "cache", **settings))
+    def start(
+        *collections: Collection,
+        base: str = "http://127.0.0.1:8080",
+        decoder: Decoder | None = None,
+        **settings: Any,
+    ) -> TestClient:
+        app = create_app(collections, Settings(cache=tmp_path / "cache", **settings), decoder)
         client = TestClient(app, base_url=base, client=("127.0.0.1", 50_000))
         client.__enter__()
         clients.append(client)

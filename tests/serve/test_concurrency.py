@@ -6,12 +6,11 @@ import asyncio
 import http.client
 import json
 import shutil
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -58,6 +57,7 @@ def test_no_answer_fails_or_mixes_states(live: Live, tmp_path: Path, monkeypatch
     first = open_fake(tmp_path / "c").snapshot()
     texts = {first.manifest.generation: sorted(first.table(["text"])["text"].to_pylist())}
     is_over, answers, problems = Event(), list[tuple[int, list[str]]](), list[Any]()
+    answered = Condition()
 
     def published(writer: Writer, manifest: Manifest, publish: Any = Writer._publish) -> None:
         publish(writer, manifest)
@@ -68,14 +68,19 @@ def test_no_answer_fails_or_mixes_states(live: Live, tmp_path: Path, monkeypatch
     def load(options: dict[str, Any]) -> None:
         last = 0
         with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-            while not is_over.is_set():
+            while not is_over.wait(0.01):
                 status, answer = ask(connection, {"parts": [{"text": "red"}], "top": 50, **options})
-                if status != 200 or answer["generation"] < last:
-                    problems.append(answer)
-                    return
-                last = answer["generation"]
-                answers.append((last, sorted(hit["text"] for hit in answer["hits"])))
-                time.sleep(0.01)
+                with answered:
+                    answered.notify()
+                    if status != 200 or answer["generation"] < last:
+                        problems.append(answer)
+                        return
+                    last = answer["generation"]
+                    answers.append((last, sorted(hit["text"] for hit in answer["hits"])))
+
+    def is_reached() -> bool:
+        """Whether an answer has the state as of now; or there will be none."""
+        return bool(problems) or max(texts) in dict(answers)
 
     options: list[dict[str, Any]] = [
         {},
@@ -93,7 +98,8 @@ def test_no_answer_fails_or_mixes_states(live: Live, tmp_path: Path, monkeypatch
             collection.ingest(folder, prune=True)
             collection.remove(where=f"text LIKE '%word{round}%' AND path LIKE '%0.txt'")
             collection.compact()
-            time.sleep(0.2)
+            with answered:
+                assert answered.wait_for(is_reached, 60)
     finally:
         is_over.set()
         for thread in threads:

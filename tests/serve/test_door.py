@@ -99,6 +99,7 @@ def world(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def run(world: World, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Printed]:
     """`run("query", "dog", server="auto")` -> what the program prints in the folder of the media."""
     monkeypatch.chdir(world.media.parent)
+    monkeypatch.setattr(served, "PATIENCE_S", 120)  # on a machine that is busy
 
     def run(*words: object, server: str = "auto") -> Printed:
         command, *rest = map(str, words)

@@ -133,7 +133,6 @@ def test_a_better_map_that_fails_is_not_waited_for(serve: Serve, stored: Path, t
     client = serve(open_fake(stored))
     client.app.state.server.maps = maps = Maps(tmp_path / "maps", {"umap": layout})  # type: ignore[attr-defined]
     assert client.get("/v1/map").json()["pending"] == "umap"
-    maps.close()
     maps._pool.shutdown()
     answer = client.get("/v1/map").json()
     assert (answer["method"], answer["pending"]) == ("pca", None)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.fakes import DenseFake, FakeBackend
 from tests.serve.conftest import write_media
+from tests.small_decoder import random_decoder
 from tests.small_files import one_of_each
 from xsearch.collection import Collection
 from xsearch.serve.app import create_app
@@ -69,9 +70,10 @@ def site(media: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     report = collection.ingest(media)
     assert not report.skipped
     empty = Collection.create(folder / "empty", backend=FakeBackend())
+    decoder = random_decoder(FakeBackend().fingerprint)
     listening, settings = listen(Settings(port=0, cache=folder / "cache"))
     ready = threading.Event()
-    server = uvicorn_server(create_app([collection, empty], settings), settings, ready.set)
+    server = uvicorn_server(create_app([collection, empty], settings, decoder), settings, ready.set)
     thread = threading.Thread(target=server.run, args=[[listening]])
     thread.start()
     assert ready.wait(60)
@@ -272,6 +274,7 @@ VIEWS = {  # name -> address, what is pressed there, and what is shown then
     "saved": ("/?q=red", "#saved summary", "#saved .sheet"),
     "collections": ("/", ".brand summary", ".brand .sheet"),
     "filters": ("/?q=red&f=camera:Box+1", "[data-do=filters]", ".facet"),
+    "drawing": ("/?q=red", "[data-do=draw]", "#drawing li:nth-child(4) img"),
     "selection": ("/?q=red", "#results .pick", "#selection"),
     "recorder": ("/", "[data-do=microphone]", "#recorder .level"),
     "help": ("/", "[data-do=help]", "#help"),
@@ -369,7 +372,6 @@ def test_a_recording_a_photo_and_the_clipboard_become_parts(page: Any, media: Pa
     chips, capture = page.locator(".term[data-source]"), page.locator("#recorder [data-do=capture]")
     page.locator("[data-do=microphone]").click()
     expect(page.locator("#recorder .level")).to_be_visible()
-    page.wait_for_timeout(1000)  # of sound
     capture.click()
     expect(chips).to_have_count(1)
     expect(chips.first).to_contain_text("recording.wav")
@@ -393,7 +395,9 @@ def test_a_recording_a_photo_and_the_clipboard_become_parts(page: Any, media: Pa
 
 
 def test_a_message_is_above_the_dialog_that_it_is_about(page: Any) -> None:
+    page.clock.install()
     page.goto("/?item=1")
+    page.clock.pause_at(page.evaluate("() => Date.now() / 1000 + 3600"))  # a message goes with time
     page.locator("#panel [data-do=copy-path]").click()
     expect(page.locator("#toast")).to_be_visible()
     colour = page.evaluate("() => getComputedStyle(document.getElementById('toast')).backgroundColor")
@@ -406,7 +410,8 @@ def test_a_file_on_its_way_outlives_the_page_that_it_was_brought_to(page: Any, m
     page.goto("/")
     sent: list[Any] = []
     page.route(lambda url: "name=tone.wav" in url, lambda route: sent.append(route))
-    page.locator("#pick").set_input_files(media / "tone.wav")
+    with page.expect_request(lambda request: "name=tone.wav" in request.url):
+        page.locator("#pick").set_input_files(media / "tone.wav")
     expect(page.locator(".term.busy")).to_have_count(1)
     page.locator("#q").fill("red")
     page.keyboard.press("Enter")
@@ -418,6 +423,57 @@ def test_a_file_on_its_way_outlives_the_page_that_it_was_brought_to(page: Any, m
     expect(page).to_have_url(re.compile("q=red.*p=upload"))
     page.go_back()
     expect(page.locator(".term")).to_have_count(0)
+
+
+def test_what_is_asked_before_an_answer_goes_on_from_what_was_asked(page: Any) -> None:
+    page.goto("/?q=red")
+    page.route(lambda url: "p=" in url and "kind=" not in url, lambda route: None)  # no answer
+    for at in range(2):
+        tiles(page).nth(at).hover()
+        tiles(page).nth(at).locator("[data-do=more-like]").click()
+    page.locator(".kinds a.image").click()
+    expect(page.locator(".kinds a.image")).to_have_attribute("aria-current", "true")
+    expect(page.locator(".term[data-source]")).to_have_count(2)
+
+    page.route(lambda url: "0.5*" in url and "kind=text" not in url, lambda route: None)
+    page.locator(".term input[type=range]").first.fill("0.5")
+    page.locator(".kinds a.text").click()
+    expect(page.locator(".kinds a.text")).to_have_attribute("aria-current", "true")
+    expect(page.locator(".term .weight").first).to_have_text("0.5")
+
+
+def test_what_arrives_for_a_page_that_was_left_is_there_on_coming_back(page: Any) -> None:
+    page.goto("/?q=red")
+    sent: list[Any] = []
+    page.route(lambda url: url.endswith("/facets?q=red"), lambda route: sent.append(route))
+    with page.expect_request("**/facets?q=red"):
+        page.get_by_role("button", name="Filters").click()
+    page.locator(".kinds a.image").click()
+    expect(page.locator(".facet").first).to_be_visible()
+    with page.expect_event("requestfinished", lambda request: request.url.endswith("/facets?q=red")):
+        sent[0].continue_()
+    page.unroute_all()
+    page.go_back()
+    expect(page.locator(".kinds a.image")).not_to_have_attribute("aria-current", "true")
+    expect(page.locator(".facet").first).to_be_visible()
+
+
+def test_what_is_pressed_twice_in_an_item(page: Any) -> None:
+    page.goto("/")
+    page.locator("#q").fill("red")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results[data-name*=red]")).to_be_visible()
+    tiles(page).first.locator(".open").click()
+    panel = page.locator("#panel")
+    expect(panel).to_be_visible()
+    twice = "button => { button.click(); button.click(); }"
+    panel.locator("[data-do=next]").evaluate(twice)
+    expect(panel.locator("h2").first).to_have_text(names(page)[2])
+    panel.locator("header [data-do=close]").evaluate(twice)
+    expect(panel).to_be_hidden()
+    tiles(page).first.locator(".open").click()
+    expect(panel).to_be_visible()
+    expect(page).to_have_url(re.compile(r"q=red&item="))
 
 
 def test_results_can_be_dragged_onto_more_and_less(page: Any) -> None:
@@ -455,18 +511,24 @@ def test_filters_and_a_cut_that_leave_nothing_can_be_cleared(page: Any) -> None:
 
 def test_the_map_is_replaced_by_a_better_one(page: Any) -> None:
     answers: list[dict[str, Any]] = []
+    pending: list[str] = ["umap"]
 
     def answer(route: Any) -> None:
-        points = route.fetch().json()
-        answers.append(points | {"pending": None if answers else "umap"})
+        answers.append(route.fetch().json() | {"pending": next(iter(pending), None)})
         route.fulfill(json=answers[-1])
 
     page.route("**/v1/map?*", answer)
+    page.clock.install()
     page.goto("/?q=red&view=map")
     note = page.locator("#map .note")
     expect(note).to_contain_text("being computed")
+    page.get_by_role("link", name="All in one list").click()
+    expect(tiles(page)).not_to_have_count(0)
+    pending.clear()
+    page.clock.run_for(60_000)
+    page.go_back()
     expect(note).to_contain_text("Drag")
-    assert [each["pending"] for each in answers] == ["umap", None]
+    assert (answers[0]["pending"], answers[-1]["pending"]) == ("umap", None)
     box = page.locator("#map canvas").bounding_box()
     side, points = 0.46 * min(box["width"], box["height"]), answers[-1]
     at = points["kind"].index(points["kinds"].index("text"))
@@ -546,6 +608,35 @@ def test_everything_by_keyboard(page: Any) -> None:
     expect(page.locator("html")).to_have_attribute("data-theme", re.compile("light|dark"))
 
 
+def test_the_query_is_drawn(page: Any) -> None:
+    page.goto("/")
+    expect(page.locator("[data-do=draw]")).to_have_count(0)
+    page.goto("/?q=red&p=0.5*text:green")
+    drawn, again = page.locator("#drawing li"), page.get_by_role("button", name="Draw others")
+    page.get_by_role("button", name="Draw it").click()
+    expect(again).to_be_visible()
+    expect(drawn).to_have_count(4)
+    expect(drawn.first.locator("img")).to_have_attribute("alt", re.compile("Drawn of .*red.*green"))
+    assert drawn.locator("img").evaluate_all("all => all.every(each => each.naturalWidth === 16)")
+    again.click()
+    expect(drawn.locator("a").first).to_have_attribute("download", "drawing 4.png")
+    expect(again).to_be_visible()
+    with page.expect_download() as download:
+        drawn.nth(1).get_by_role("link", name="Download").click()
+    with Image.open(download.value.path()) as file:
+        assert json.loads(file.info["xsearch"])["seed"] == 5
+
+    drawn.nth(1).get_by_role("button", name="Search with it").click()
+    expect(page.locator(".term[data-source]")).to_have_count(1)
+    expect(page.locator(".term[data-source]")).to_contain_text("drawing 5.png")
+    expect(page.locator("#q")).to_have_value("")
+    link = drawn.first.locator("a").get_attribute("href")
+    page.locator("#drawing").get_by_role("button", name="Close").click()
+    expect(page.locator("#drawing")).to_be_hidden()
+    while page.request.get(link).status != 404:  # deleted, too
+        page.wait_for_timeout(50)
+
+
 def test_where_in_a_picture_the_query_is(page: Any) -> None:
     page.goto("/?q=red&kind=image")
     tiles(page).filter(has_text="red again.png").locator(".open").click()
@@ -558,7 +649,8 @@ def test_where_in_a_picture_the_query_is(page: Any) -> None:
     expect(panel.locator("canvas.marks")).to_be_hidden()
     warm.click()
     expect(panel.locator("canvas.marks")).to_be_visible()
-    picture, marks = (panel.locator(each).bounding_box() for each in (".zoom img", "svg.marks"))
+    sides = "each => each.map(one => JSON.stringify(one.getBoundingClientRect()))"
+    picture, marks = panel.locator(".zoom img, svg.marks").evaluate_all(sides)
     assert picture == marks
     where.click()
     expect(panel.locator(".marks")).to_have_count(0)

@@ -19,6 +19,7 @@ from xsearch.cli import (
     doctor,
     eval,
     exchange,
+    generate,
     index,
     ingest,
     locate,
@@ -172,6 +173,7 @@ def start(
 app.command()(ingest.ingest)
 app.command()(query.query)
 app.command()(query.compose)
+app.command()(generate.generate)
 app.command()(locate.locate)
 app.command()(collection.info)
 app.command("ls")(collection.list_items)

@@ -35,7 +35,7 @@ def export(
     keep_formulas: options.KeepFormulas = False,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Write items and their vectors: Parquet, JSON lines, CSV or NumPy."""
+    """Write items and vectors: Parquet, JSON lines, CSV or NumPy."""
     import xsearch
 
     collection = xsearch.open(folder)
@@ -70,7 +70,7 @@ def import_(
     trust_paths: options.TrustPaths = False,
     dry_run: options.DryRun = False,
 ) -> None:
-    """Add items with vectors from an export, Parquet or clip-retrieval.
+    """Add items with vectors from an export, Parquet, clip-retrieval.
 
     May be interrupted at any time; run it again to continue. Files that SOURCE names are not opened, unless
     --trust-paths or an ingest names them too.

@@ -15,6 +15,7 @@ from xsearch.errors import UsageError, optional_module
 
 if TYPE_CHECKING:
     from xsearch.collection import Collection
+    from xsearch.generate import Decoder
     from xsearch.serve.settings import Settings
 
 __all__ = ["serve"]
@@ -75,6 +76,10 @@ def serve(
         bool,
         typer.Option("--allow-partial", help="Answer without shards that do not; the answer names them."),
     ] = False,
+    decoder: Annotated[
+        str | None,
+        typer.Option("--decoder", metavar="NAME", help="What draws pictures, as of xsearch generate."),
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
@@ -91,10 +96,12 @@ def serve(
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
     folders = folders or [_default_collection()]
+    artist = None if decoder is None else xsearch.load_decoder(decoder, device=device)
     if engine is options.Engine.LOCAL:
         if address is not None or allow_partial:
             raise UsageError("--address and --allow-partial are options of --engine ray")
-        _run([xsearch.open(folder, device=device, dtype=dtype) for folder in folders], settings, open_page)
+        local = [xsearch.open(folder, device=device, dtype=dtype) for folder in folders]
+        _run(local, settings, artist, open_page)
         return
     from xsearch.cluster.serving import Options, Serving
     from xsearch.serve.distributed import Distributed
@@ -103,10 +110,12 @@ def serve(
     stores = [Store.open(folder) for folder in folders]
     with Serving(address, Options(embedders, searchers, shard_timeout, allow_partial)) as serving:
         collections = [Distributed(store, serving, device=device, dtype=dtype) for store in stores]
-        _run(collections, settings, open_page)
+        _run(collections, settings, artist, open_page)
 
 
-def _run(collections: Sequence[Collection], settings: Settings, open_page: bool) -> None:
+def _run(
+    collections: Sequence[Collection], settings: Settings, artist: Decoder | None, open_page: bool
+) -> None:
     """Serve collections until it is stopped."""
     from xsearch.serve.app import create_app
     from xsearch.serve.run import listen, uvicorn_server
@@ -114,7 +123,7 @@ def _run(collections: Sequence[Collection], settings: Settings, open_page: bool)
     from xsearch.system.rendezvous import announced
 
     listening, settings = listen(settings)
-    app = create_app(collections, settings)
+    app = create_app(collections, settings, artist)
     address = page = f"http://{_in_url(settings.host)}:{settings.port}/"
     if settings.token is not None:
         page = f"{address}login?code={app.state.server.doors.new_code()}"

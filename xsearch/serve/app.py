@@ -26,6 +26,7 @@ from xsearch.serve.settings import Settings
 
 if TYPE_CHECKING:
     from xsearch.collection import Collection
+    from xsearch.generate import Decoder
 
 __all__ = ["create_app"]
 
@@ -33,6 +34,7 @@ _HANDLED = (Refusal, XsearchError, ValidationError, RequestValidationError, HTTP
 _BODIES = (
     contract.SearchRequest,
     contract.EmbedRequest,
+    contract.DrawingRequest,
     contract.LocateRequest,
     contract.PositionRequest,
     contract.Login,
@@ -44,9 +46,14 @@ _PROBLEM = {
 }
 
 
-def create_app(collections: Sequence[Collection], settings: Settings | None = None) -> FastAPI:
-    """Return the application that serves these collections, the first by default; at least one."""
-    server = Server(collections, settings or Settings())
+def create_app(
+    collections: Sequence[Collection], settings: Settings | None = None, decoder: Decoder | None = None
+) -> FastAPI:
+    """Return the application that serves these collections, the first by default; at least one.
+
+    decoder: draws pictures of queries; None: the bundled one.
+    """
+    server = Server(collections, settings or Settings(), decoder)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

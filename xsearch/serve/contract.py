@@ -13,10 +13,13 @@ from xsearch.types import FALSE_ALARMS, Match, Modality, Rank, Sort
 
 __all__ = [
     "MAX_PARTS",
+    "MAX_PICTURES",
     "MAX_TOP",
     "Box",
     "Choice",
     "Column",
+    "Drawing",
+    "DrawingRequest",
     "EmbedRequest",
     "EmbedResponse",
     "Facet",
@@ -39,6 +42,7 @@ __all__ = [
     "Options",
     "Part",
     "PartAnswer",
+    "Picture",
     "Position",
     "PositionRequest",
     "Problem",
@@ -61,6 +65,8 @@ MAX_TEXT = 20_000  # letters
 MAX_DIM = 16_384
 MAX_WHERE = 100_000  # as `store.filters`
 MAX_ID = (1 << 63) - 1
+MAX_PICTURES = 8  # of a drawing
+MAX_SEED = (1 << 32) - MAX_PICTURES
 
 Id = Annotated[StrictInt, Field(ge=0, le=MAX_ID)]
 UploadId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
@@ -141,6 +147,22 @@ class PositionRequest(Request):
     """A query, as a sum of parts."""
 
     parts: Parts
+
+
+class DrawingRequest(Request):
+    """A query to be drawn, as a sum of parts; the settings are the decoder's unless stated."""
+
+    parts: Parts
+    count: Annotated[int, Field(ge=1, le=MAX_PICTURES)] = 1
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = Field(
+        0, description="Of the first picture; the next has the next."
+    )
+    steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    guidance: Annotated[float, Field(ge=0, le=30)] | None = None
+    candidates: Annotated[int, Field(ge=1, le=16)] | None = Field(
+        None, description="Drawn for each picture, of which the nearest to the query is kept."
+    )
+    anyway: bool = Field(False, description="Draw though the model knows no word of a text.")
 
 
 class LocateRequest(Request):
@@ -347,6 +369,25 @@ class Upload(BaseModel):
     bytes: int
     expires_s: float
     preview: str
+
+
+class Picture(BaseModel):
+    """A picture that was drawn."""
+
+    link: str
+    seed: int
+    is_filtered: bool = Field(description="Whether a safety filter of the decoder has blackened it.")
+
+
+class Drawing(BaseModel):
+    """A drawing, which is kept until others need the room. Pictures come one by one."""
+
+    id: UploadId
+    state: Literal["waiting", "drawing", "done", "failed"]
+    done: int = Field(description="Steps of `total`.")
+    total: int
+    pictures: list[Picture]
+    problem: Problem | None = Field(description="Why it failed.")
 
 
 class Choice(BaseModel):

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,7 @@ async def page(request: Request) -> Response:
         "collections": _collections(visit),
         "chips": chips,
         "formula": _formula(visit.chips),
+        "drawn": json.dumps(visit.address.parts) if visit.draws else "",
         "kinds": [(str(kind), f"{counts[kind]:,}") for kind in Modality if counts.get(kind)],
         "ranked_kinds": list(map(str, visit.kinds)),
         "total": sum(counts.values()),

@@ -15,7 +15,7 @@ no-token          401
 not-opened        403   only an import or a URL names the file
 cross-site        403   another site has sent the request
 wrong-host        421   the Host header is not a name of this server
-not-found, no-item, no-upload, no-collection   404
+not-found, no-item, no-upload, no-collection, no-drawing, no-decoder   404
 method            405
 file-changed      409   since it was ingested
 file-gone         410

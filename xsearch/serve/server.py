@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 
 from xsearch.errors import XsearchError
 from xsearch.serve import contract
+from xsearch.serve.drawings import Drawings
 from xsearch.serve.events import Events
 from xsearch.serve.maps import Maps
 from xsearch.serve.media import Checked
@@ -31,6 +32,7 @@ from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.collection import Collection
+    from xsearch.generate import Decoder
 
 __all__ = ["Chosen", "Server", "The"]
 
@@ -46,13 +48,16 @@ class Server:
     uploads: Uploads
     search: Search
 
-    def __init__(self, collections: Sequence[Collection], settings: Settings) -> None:
+    def __init__(
+        self, collections: Sequence[Collection], settings: Settings, decoder: Decoder | None
+    ) -> None:
         self.settings = settings
         self.shelf = Shelf(collections, trust=settings.trust_paths)
         self.doors = Doors(settings)
         self.metrics = Metrics()
         self.previews = Previews(settings.cache / "previews", settings.cache_bytes)
         self.maps = Maps(settings.cache / "maps")
+        self.drawings = Drawings(decoder)
         self.checked: Checked = Recent(CHECKED)
         self.events = Events(self.shelf)
         self.facets = WeakKeyDictionary[Snapshot, list[contract.Facet]]()
@@ -74,6 +79,7 @@ class Server:
                 await self.events.close()
                 self.search.close()
                 self.maps.close()
+                self.drawings.close()
                 for held in self.shelf:
                     held.collection.close()
 

@@ -77,6 +77,12 @@ class Visit:
         """The kinds that may answer."""
         return [kind for kind in self.address.kind or Modality if self.counts.get(kind)]
 
+    @property
+    def draws(self) -> bool:
+        """Whether there is a query, and a decoder to draw it with."""
+        fingerprint = self.held.collection.snapshot().fingerprint
+        return bool(self.address.terms) and self.server.drawings.draws(fingerprint)
+
     @cached_property
     def where(self) -> str | None:
         """The filters of the address, as one expression."""

@@ -26,3 +26,6 @@ export function page(url) {
 }
 
 export const term = (source, weight) => (weight === 1 ? source : `${weight}*${source}`);
+
+/** The source of a term. */
+export const sourceOf = (written) => written.replace(/^-?[\d.]+\*/, "");

@@ -1,6 +1,7 @@
 // The page: every button says what it does with data-do; what comes from the server is made ready as it arrives.
 import * as bar from "./bar.js";
 import * as cut from "./cut.js";
+import * as drawing from "./drawing.js";
 import * as drop from "./drop.js";
 import * as filters from "./filters.js";
 import * as grid from "./grid.js";
@@ -31,7 +32,7 @@ function escape() {
 }
 
 const actions = {
-  ...bar.actions, ...locate.actions, ...panel.actions, ...player.actions, ...preferences.actions, ...recorder.actions,
+  ...bar.actions, ...drawing.actions, ...locate.actions, ...panel.actions, ...player.actions, ...preferences.actions, ...recorder.actions,
   ...saved.actions, ...selection.actions, ...map.actions, "more-like": like(1), "less-like": like(-1), escape,
 };
 
@@ -59,7 +60,7 @@ document.addEventListener("click", (event) => {
   }
 });
 
-for (const module of [bar, cut, drop, filters, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
+for (const module of [bar, cut, drawing, drop, filters, grid, ingest, map, panel, player, preferences, recorder, saved, selection, upload]) {
   module.start();
 }
 keyboard.start(actions);

@@ -1,40 +1,41 @@
 // The search bar: a text, and chips for the other parts of the query.
-import { address, link, term } from "./address.js";
+import { address, link, sourceOf, term } from "./address.js";
 import { go } from "./navigation.js";
 import { t } from "./texts.js";
 
 const bar = () => document.getElementById("bar");
 const q = () => document.getElementById("q");
 
-const chips = () =>
-  [...bar().querySelectorAll(".term[data-source]")].map(({ dataset }) => ({
+/** Chips of parts: all, or those that the address does not have yet. */
+const chips = (which = "") =>
+  [...bar().querySelectorAll(`.term[data-source]${which}`)].map(({ dataset }) => ({
     source: dataset.source, weight: Number(dataset.weight), label: dataset.label,
   }));
 
 /** Search for what the bar says now, with further parts. */
 export function search(...added) {
   const parameters = address();
-  for (const name of ["q", "p", "item", "cut", "anyway"]) parameters.delete(name);
+  for (const name of ["q", "item", "cut", "anyway"]) parameters.delete(name);
   const text = q().value.trim();
   if (text) parameters.set("q", text);
-  const parts = [...chips(), ...added].map(({ source, weight }) => term(source, weight));
-  for (const part of new Set(parts)) parameters.append("p", part);
-  return ask(parameters);
+  return ask(parameters, parameters.getAll("p"), added);
 }
 
-/** Go to a query with all parts of the bar. */
-function ask(parameters) {
+/** Go to a query of parts, those that are new, and further ones. */
+function ask(parameters, parts, added = []) {
+  const further = [...chips("[data-new]"), ...added].map(({ source, weight }) => term(source, weight));
+  parameters.delete("p");
+  for (const part of new Set([...parts, ...further])) parameters.append("p", part);
   const going = go(link(parameters)); // which keeps the page that is left without the new ones
   for (const chip of bar().querySelectorAll(".term[data-new][data-source]")) delete chip.dataset.new;
   return going;
 }
 
-/** The same query, with weights as they are now. */
-function reweigh() {
+/** The same query with another weight of a part, or without it if that is null; the address may be ahead of the bar. */
+function reweigh({ dataset: { source } }, weight) {
   const parameters = address();
-  parameters.delete("p");
-  for (const { source, weight } of chips()) parameters.append("p", term(source, weight));
-  return ask(parameters);
+  const reweighed = weight === null ? [] : [term(source, weight)];
+  return ask(parameters, parameters.getAll("p").flatMap((part) => (sourceOf(part) === source ? reweighed : [part])));
 }
 
 /** Take what is typed as a part of its own. */
@@ -44,6 +45,8 @@ function keep(weight) {
   q().value = "";
   search({ source: `text:${text}`, weight });
 }
+
+const signed = ({ dataset }, { value }) => Number(value) * (dataset.weight < 0 ? -1 : 1);
 
 function formula() {
   const text = q().getAttribute("value");
@@ -103,12 +106,13 @@ export function start() {
   document.addEventListener("input", (event) => {
     const chip = event.target.closest(".term");
     if (!chip || event.target.type !== "range") return;
-    chip.dataset.weight = Number(event.target.value) * (chip.classList.contains("minus") ? -1 : 1);
+    chip.dataset.weight = signed(chip, event.target);
     chip.querySelector(".weight").value = event.target.value;
     formula();
   });
   document.addEventListener("change", (event) => {
-    if (event.target.closest(".term") && event.target.type === "range") reweigh();
+    const chip = event.target.closest(".term");
+    if (chip && event.target.type === "range") reweigh(chip, signed(chip, event.target));
   });
 }
 
@@ -118,13 +122,13 @@ export const actions = {
   sign(button) {
     const chip = button.closest(".term");
     chip.dataset.weight = -Number(chip.dataset.weight);
-    reweigh();
+    reweigh(chip, Number(chip.dataset.weight));
   },
   remove(button) {
     const chip = button.closest(".term");
     const next = chip.nextElementSibling ?? chip.previousElementSibling;
     chip.remove();
     (next?.querySelector(".remove") ?? q()).focus();
-    reweigh();
+    reweigh(chip, null);
   },
 };

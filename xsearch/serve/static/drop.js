@@ -4,9 +4,11 @@ import { use } from "./upload.js";
 
 const ITEM = "application/x-xsearch-item";
 const zones = document.getElementById("drop");
+let timer;
 const takes = (event) => [...event.dataTransfer.types].some((type) => type === "Files" || type === ITEM);
 
 function end() {
+  clearTimeout(timer);
   zones.hidden = true;
   for (const zone of zones.children) zone.classList.remove("over");
 }
@@ -18,7 +20,7 @@ export function start() {
     event.dataTransfer.setData(ITEM, tile.dataset.id);
     event.dataTransfer.setData("text/plain", tile.dataset.path);
     event.dataTransfer.effectAllowed = "copy";
-    setTimeout(() => { zones.hidden = false; }); // shown at once, it would end the drag
+    timer = setTimeout(() => { zones.hidden = false; }); // shown at once, it would end the drag
   });
   document.addEventListener("dragend", end);
   document.addEventListener("dragenter", (event) => { if (takes(event)) zones.hidden = false; });

@@ -1,6 +1,6 @@
 // What happens to the collection while the page is open: an ingest that runs, what it has added, a server that is gone.
 import { reload } from "./navigation.js";
-import { ready, t } from "./texts.js";
+import { t } from "./texts.js";
 
 const line = document.getElementById("ingest");
 let generation = null;
@@ -29,10 +29,7 @@ function follow() {
   source?.close();
   if (document.hidden) return;
   source = new EventSource("/v1/events");
-  source.addEventListener("state", async ({ data }) => {
-    await ready;
-    show(JSON.parse(data));
-  });
+  source.addEventListener("state", ({ data }) => show(JSON.parse(data)));
   source.addEventListener("error", () => {
     if (source.readyState !== EventSource.CONNECTING) return; // refused: too many pages are open
     line.hidden = false;

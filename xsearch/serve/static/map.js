@@ -4,7 +4,7 @@ import { say } from "./message.js";
 import { go } from "./navigation.js";
 import { Plane } from "./plane.js";
 import * as selection from "./selection.js";
-import { ready, t } from "./texts.js";
+import { t } from "./texts.js";
 
 const PICTURES = 60; // at most so many on the canvas become pictures
 const SIDE = 72; // of a picture, CSS pixels
@@ -14,8 +14,9 @@ let now = null; // the map that is shown
 
 export function draw() {
   const place = document.getElementById("map");
-  if (!place || now?.place === place) return;
+  if (!place || (now?.place === place && !now.is_outdated)) return;
   now = maps.get(place) ?? begin(place);
+  if (now.is_outdated) load(now);
 }
 
 function begin(place) {
@@ -29,16 +30,17 @@ function begin(place) {
 
 /** Get the points; once more while the server computes better ones. */
 async function load(map) {
+  map.is_outdated = false;
   const answer = await fetch(map.place.dataset.url).catch(() => null);
   if (!answer?.ok) return say(answer ? (await answer.json()).detail : t("problem.offline"));
   const points = await answer.json();
+  if (points.generation !== map.points?.generation) map.plane.chosen = new Set(); // which are indices
   Object.assign(map, { points, pictures: new Map(), names: new Map() });
   Object.assign(map.plane, { x: points.x, y: points.y, kind: points.kind });
   paint(map);
   locate(map);
-  await ready;
   note(map);
-  if (points.pending) setTimeout(() => { if (map.place.isConnected) load(map); }, AGAIN_MS);
+  if (points.pending) setTimeout(() => { map.is_outdated = true; draw(); }, AGAIN_MS);
 }
 
 /** Say what can be done with the map, and what is happening to it. */
@@ -56,7 +58,6 @@ async function locate(map) {
   }).catch(() => null);
   if (!answer?.ok) return;
   map.query = await answer.json();
-  await ready;
   paint(map);
 }
 
@@ -152,12 +153,13 @@ function hover(map, i, event) {
 /** What an item is called, or what it says, once the pointer rests on it. */
 async function name(map, i, box) {
   await new Promise((rest) => setTimeout(rest, 120));
-  if (map.under !== i || map.names.has(i)) return;
-  const answer = await fetch(`/v1/items/${map.points.id[i]}${map.place.dataset.asked}`).catch(() => null);
+  const { names, points } = map;
+  if (map.under !== i || names.has(i)) return;
+  const answer = await fetch(`/v1/items/${points.id[i]}${map.place.dataset.asked}`).catch(() => null);
   if (!answer?.ok) return;
   const item = await answer.json();
-  map.names.set(i, item.modality === "text" ? item.text : item.name);
-  if (map.under === i) box.querySelector("span").textContent = map.names.get(i);
+  names.set(i, item.modality === "text" ? item.text : item.name);
+  if (map.under === i && map.names === names) box.querySelector("span").textContent = names.get(i);
 }
 
 function listen(map) {
@@ -217,32 +219,33 @@ function listen(map) {
 async function enclose(map) {
   const caught = map.lasso.length > 2 ? map.plane.within(map.lasso) : [];
   map.lasso = null;
-  map.plane.chosen = new Set(caught);
-  lasso();
+  const chosen = (map.plane.chosen = new Set(caught));
+  lasso(map);
   selection.clear();
-  const ids = caught.map((i) => map.points.id[i]);
-  for (const { id, modality, name, path } of await items(ids)) selection.choose({ id: String(id), kind: modality, name, path });
-  selection.show();
   paint(map);
+  const found = await items(map, caught.map((i) => map.points.id[i]));
+  if (map.plane.chosen !== chosen) return; // others have been caught since
+  for (const { id, modality, name, path } of found) selection.choose({ id: String(id), kind: modality, name, path });
+  selection.show();
 }
 
-async function items(ids) {
+async function items({ place }, ids) {
   const all = [];
   for (let from = 0; from < ids.length; from += 1000) {
     const some = ids.slice(from, from + 1000);
     const parameters = new URLSearchParams({ where: `id IN (${some.join(",")})`, top: 1000 });
-    for (const [name, value] of new URLSearchParams(now.place.dataset.asked)) parameters.set(name, value);
-    const answer = await fetch(`/v1/items?${parameters}`);
-    if (answer.ok) all.push(...(await answer.json()).items);
+    for (const [name, value] of new URLSearchParams(place.dataset.asked)) parameters.set(name, value);
+    const answer = await fetch(`/v1/items?${parameters}`).catch(() => null);
+    if (answer?.ok) all.push(...(await answer.json()).items);
   }
   return all;
 }
 
-function lasso() {
-  now.is_lassoing = !now.is_lassoing && !now.plane.chosen.size;
-  now.place.classList.toggle("lassoing", now.is_lassoing);
-  now.place.querySelector('[data-do="lasso"]').setAttribute("aria-pressed", now.is_lassoing);
-  note(now);
+function lasso(map) {
+  map.is_lassoing = !map.is_lassoing && !map.plane.chosen.size;
+  map.place.classList.toggle("lassoing", map.is_lassoing);
+  map.place.querySelector('[data-do="lasso"]').setAttribute("aria-pressed", map.is_lassoing);
+  note(map);
 }
 
 function zoom(factor) {
@@ -261,8 +264,8 @@ export const actions = {
   },
   lasso() {
     if (!now?.points) return;
-    now.plane.chosen.clear();
-    lasso();
+    now.plane.chosen = new Set();
+    lasso(now);
     paint(now);
   },
 };

@@ -7,8 +7,9 @@ import { t } from "./texts.js";
 const KEPT = 20; // pages that "back" shows as they were left
 const view = document.getElementById("view");
 const left = new Map(); // address -> what was shown
-let shown = page(location.href);
+let shown = page(location.href); // null: none that is whole
 let request = null;
+let is_leaving = false; // a step back is on its way
 let showPanel = () => {};
 
 history.scrollRestoration = "manual";
@@ -25,14 +26,26 @@ export async function go(url, { replace = false } = {}) {
   await show({ scroll: !replace });
 }
 
-/** Note in the address what has changed here already. */
-export function note(url) {
-  history.replaceState(history.state, "", url);
-  shown = page(url);
+/** Go back, once for all who ask until it is done. */
+export function back() {
+  if (!is_leaving) history.back();
+  is_leaving = true;
 }
 
+/** Note in the address what has changed here already. */
+export function note(url) {
+  if (page(location.href) === shown) shown = page(url); // else another page is on its way
+  history.replaceState(history.state, "", url);
+}
+
+/** The parameters of the page that is shown, of which there may be another on its way. */
+export const here = () => shown ?? page(location.href);
+
 /** The same page anew. */
-export const reload = () => load(false);
+export function reload() {
+  shown = null;
+  return load(false);
+}
 
 async function show({ scroll = false, back = false } = {}) {
   const is_busy = document.body.classList.contains("busy"); // another page is on its way, and the bar is its already
@@ -44,6 +57,7 @@ async function show({ scroll = false, back = false } = {}) {
 }
 
 function leave() {
+  if (shown === null) return;
   left.delete(shown);
   left.set(shown, {
     bar: oldBar(), view: [...view.childNodes], title: document.title, y: scrollY,
@@ -80,6 +94,7 @@ async function load(scroll) {
     if (!answer.headers.get("content-type")?.startsWith("text/html")) throw new Error(await answer.text());
     const html = await answer.text();
     if (mine.signal.aborted) return false; // between the answer and here
+    if (location.href !== url) return await load(scroll); // the cut-off has been moved meanwhile
     const fresh = new DOMParser().parseFromString(html, "text/html");
     shown = page(url);
     document.title = fresh.title;
@@ -89,8 +104,8 @@ async function load(scroll) {
     if (scroll) scrollTo(0, 0);
     announce(document.getElementById("results").dataset.announce);
     return true;
-  } catch (error) {
-    if (error.name !== "AbortError") say(t("problem.offline"));
+  } catch {
+    if (!mine.signal.aborted) say(t("problem.offline"));
     return false;
   } finally {
     if (request === mine) document.body.classList.remove("busy");
@@ -109,6 +124,7 @@ function morphBar(html, before = null) {
 
 export function start() {
   addEventListener("popstate", () => {
+    is_leaving = false;
     if (page(location.href) !== shown) leave();
     show({ back: true });
   });
@@ -125,15 +141,20 @@ export function start() {
 
 const collection = ({ search }) => new URLSearchParams(search).get("collection");
 
-/** A link; if it is to the same query, with the cut-off as it has been moved since. */
+/** A link; one of a page changes there what it changes here, if another page is on its way or the cut-off was moved. */
 function current(link) {
   const url = new URL(link.href);
+  const to = url.searchParams;
   const now = address();
-  const is_same = ["q", "p"].every((name) => `${url.searchParams.getAll(name)}` === `${now.getAll(name)}`);
-  if (!is_same || link.closest(".notice")) return url;
-  for (const name of ["cut", "beyond"]) {
-    url.searchParams.delete(name);
-    for (const value of now.getAll(name)) url.searchParams.append(name, value);
+  const from = new URL(document.getElementById("results").dataset.address, location.href).searchParams;
+  const differs = (name, other) => `${to.getAll(name)}` !== `${other.getAll(name)}`;
+  const is_other = ["q", "p"].some((name) => differs(name, from));
+  if (is_other || !link.closest("#view, #panel") || link.closest(".notice")) return url;
+  for (const name of new Set([...to.keys(), ...now.keys()])) {
+    const is_kept = name === "cut" || name === "beyond" || !differs(name, from);
+    if (name === "item" || !is_kept || !differs(name, now)) continue;
+    to.delete(name);
+    for (const value of now.getAll(name)) to.append(name, value);
   }
   return url;
 }

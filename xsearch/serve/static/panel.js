@@ -2,13 +2,18 @@
 import htmx from "./vendor/htmx/htmx.esm.min.js";
 import { address, changed } from "./address.js";
 import { say } from "./message.js";
-import { go, onItem } from "./navigation.js";
+import { back, go, onItem } from "./navigation.js";
 import { t } from "./texts.js";
 
 const panel = document.getElementById("panel");
 let opener = null; // of a chain of items, the tile that the first was opened from
+let held = location.search; // the address that the item in the panel was rendered for
+let request = null;
 
 async function show(id) {
+  request?.abort();
+  const mine = (request = new AbortController());
+  const asked = location.search;
   if (id === null) {
     if (panel.open) panel.close();
     panel.replaceChildren();
@@ -17,15 +22,18 @@ async function show(id) {
     return;
   }
   opener ??= id;
-  if (panel.querySelector(".item")?.dataset.id !== id) {
+  if (!panel.querySelector(".item") || held !== asked) {
     try {
-      const answer = await fetch(`/item/${id}${location.search}`, { headers: { Accept: "text/html" } });
-      if (address().get("item") !== id) return; // another one has been opened meanwhile
-      panel.replaceChildren(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
+      const answer = await fetch(`/item/${id}${asked}`, { signal: mine.signal, headers: { Accept: "text/html" } });
+      const html = await answer.text();
+      if (mine.signal.aborted) return; // between the answer and here
+      panel.replaceChildren(...new DOMParser().parseFromString(html, "text/html").body.childNodes);
+      held = asked;
       panel.scrollTop = 0;
       htmx.process(panel);
     } catch {
-      return say(t("problem.offline"));
+      if (!mine.signal.aborted) say(t("problem.offline"));
+      return;
     }
   }
   if (!panel.matches(":modal")) {
@@ -40,14 +48,14 @@ function focusTile(id) {
 }
 
 function close() {
-  if (history.state?.opened) history.back();
+  if (history.state?.opened) back();
   else go(changed({ item: null }), { replace: true });
 }
 
 /** The result before or after the one that is open. */
 function turn(by) {
   const tiles = [...document.querySelectorAll("#results .tile")].filter((tile) => tile.offsetParent);
-  const at = tiles.findIndex((tile) => tile.dataset.id === panel.querySelector(".item").dataset.id);
+  const at = tiles.findIndex((tile) => tile.dataset.id === address().get("item"));
   const next = at < 0 ? null : tiles[at + by];
   if (!next) return;
   opener = next.dataset.id;
@@ -62,6 +70,7 @@ async function zoom(link) {
   const large = new Image();
   large.src = link.href;
   await large.decode().catch(() => {});
+  if (!link.isConnected || panel.querySelector(".pswp")) return; // closed, or enlarged already
   const box = new PhotoSwipe({
     dataSource: [{
       src: link.href, msrc: image.currentSrc, alt: image.alt,

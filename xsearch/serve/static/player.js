@@ -1,6 +1,7 @@
 // Sounds: a waveform that the server has drawn, in the colours of the page, and one sound at a time.
 const audio = new Audio();
 let button = null;
+let from = 0; // where the sound begins once it is loaded, as a share of it
 
 const wave = () => button?.closest(".tile, .item")?.querySelector(".wave");
 
@@ -28,10 +29,15 @@ async function play(chosen) {
   if (button !== chosen) {
     stop();
     button = chosen;
+    from = 0;
     audio.src = chosen.dataset.sound;
   }
   document.querySelector("#panel video")?.pause();
-  await audio.play().catch(stop);
+  await audio.play().catch(() => { if (button === chosen) stop(); }); // not what has been chosen since
+}
+
+function seek() {
+  audio.currentTime = from * audio.duration;
 }
 
 /** Show the waveforms that have come. */
@@ -46,14 +52,14 @@ export function start() {
   audio.addEventListener("play", () => { button?.classList.add("on"); follow(); });
   audio.addEventListener("pause", () => button?.classList.remove("on"));
   audio.addEventListener("ended", stop);
+  audio.addEventListener("loadedmetadata", seek);
   document.addEventListener("click", (event) => {
     const line = event.target.closest(".sound .wave");
     if (!line) return;
     const chosen = line.closest(".sound").querySelector(".play");
-    const seek = () => { audio.currentTime = (event.offsetX / line.clientWidth) * audio.duration; };
-    if (button === chosen && audio.duration) return seek();
-    audio.addEventListener("loadedmetadata", seek, { once: true });
-    play(chosen);
+    if (button !== chosen) play(chosen);
+    from = event.offsetX / line.clientWidth;
+    if (audio.duration) seek();
   });
 }
 

@@ -3,11 +3,14 @@ import { t } from "./texts.js";
 import { use } from "./upload.js";
 
 const LONGEST_MS = 10_000; // a window of sound
+const SLICE_MS = 100; // of sound, from which on there is something to search with
 const dialog = document.getElementById("recorder");
 const part = (selector) => dialog.querySelector(selector);
-let session = null; // { stream, finish }
+let session = null; // { stream, finish, end }, empty until there is a stream
 
+/** A session of its stream; null if it cannot be had, or the dialog was closed meanwhile. */
 async function open(constraints, title, action) {
+  const mine = (session = {});
   part("h2").textContent = t(title);
   part("[data-do=capture]").textContent = t(action);
   part("[data-do=capture]").disabled = true;
@@ -16,40 +19,45 @@ async function open(constraints, title, action) {
   dialog.showModal();
   try {
     const stream = await navigator.mediaDevices.getUserMedia(constraints);
-    if (dialog.open) return stream;
+    if (session === mine) return Object.assign(mine, { stream });
     stop(stream);
   } catch {
-    part(".quiet").textContent = t("recorder.denied");
+    if (session === mine) part(".quiet").textContent = t("recorder.denied");
   }
+  return null;
 }
 
-/** Let the visitor capture what now arrives, unless the dialog was closed meanwhile. */
-function begin(started) {
-  session = started;
-  if (dialog.open) part("[data-do=capture]").disabled = false;
-  else close();
+/** Let the visitor capture what arrives in a session. */
+function begin(mine, finish) {
+  if (session !== mine || mine.finish) return; // closed meanwhile, or begun
+  mine.finish = finish;
+  part("[data-do=capture]").disabled = false;
 }
 
-const stop = (stream) => stream.getTracks().forEach((track) => track.stop());
+const stop = (stream) => stream?.getTracks().forEach((track) => track.stop());
 
 function close() {
-  if (session) stop(session.stream);
+  stop(session?.stream);
   session?.end?.();
   session = null;
   if (dialog.open) dialog.close();
 }
 
 async function microphone() {
-  const stream = await open({ audio: true }, "recorder.sound", "recorder.start");
-  if (!stream) return;
+  const mine = await open({ audio: true }, "recorder.sound", "recorder.start");
+  if (!mine) return;
+  const { stream } = mine;
   const context = new AudioContext();
   const source = context.createMediaStreamSource(stream);
   const analyser = context.createAnalyser();
   source.connect(analyser);
   const recorder = new MediaRecorder(stream);
   const chunks = [];
-  recorder.addEventListener("dataavailable", ({ data }) => chunks.push(data));
-  recorder.start();
+  recorder.addEventListener("dataavailable", ({ data }) => {
+    chunks.push(data);
+    if (data.size) begin(mine, finish);
+  });
+  recorder.start(SLICE_MS);
   part(".quiet").textContent = t("recorder.listening");
   part(".level").hidden = false;
   const finish = async () => {
@@ -59,17 +67,18 @@ async function microphone() {
     recorder.stop();
     await stopped;
     const sound = await context.decodeAudioData(await new Blob(chunks).arrayBuffer()).catch(() => null);
+    if (session !== mine) return; // cancelled
     close();
     if (sound) use([wav(sound)]);
   };
   const timer = setTimeout(finish, LONGEST_MS);
-  begin({ stream, finish, end: () => { clearTimeout(timer); context.close(); } });
-  level(analyser);
+  mine.end = () => { clearTimeout(timer); context.close(); };
+  level(analyser, mine);
 }
 
 /** Draw what the microphone hears. */
-function level(analyser) {
-  if (!session) return;
+function level(analyser, mine) {
+  if (session !== mine) return;
   const canvas = part(".level");
   const pen = canvas.getContext("2d");
   const wave = new Float32Array(analyser.fftSize);
@@ -80,7 +89,7 @@ function level(analyser) {
   pen.beginPath();
   wave.forEach((value, at) => pen.lineTo((at / wave.length) * canvas.width, (0.5 - value) * canvas.height));
   pen.stroke();
-  requestAnimationFrame(() => level(analyser));
+  requestAnimationFrame(() => level(analyser, mine));
 }
 
 /** A sound as a WAV file: mono, 16 bit. */
@@ -105,23 +114,23 @@ function wav(sound) {
 }
 
 async function camera() {
-  const stream = await open({ video: { facingMode: "environment", width: 1920 } }, "recorder.picture", "recorder.take");
-  if (!stream) return;
+  const mine = await open({ video: { facingMode: "environment", width: 1920 } }, "recorder.picture", "recorder.take");
+  if (!mine) return;
   const finder = part(".finder");
   finder.hidden = false;
-  finder.srcObject = stream;
-  await finder.play();
+  finder.srcObject = mine.stream;
+  await finder.play().catch(() => {});
   const finish = () => {
     const canvas = Object.assign(document.createElement("canvas"), { width: finder.videoWidth, height: finder.videoHeight });
     canvas.getContext("2d").drawImage(finder, 0, 0);
     close();
     canvas.toBlob((picture) => use([new File([picture], "photo.jpg", { type: "image/jpeg" })]), "image/jpeg", 0.92);
   };
-  begin({ stream, finish });
+  begin(mine, finish);
 }
 
 export function start() {
-  dialog.addEventListener("close", close);
+  dialog.addEventListener("close", () => { if (!dialog.open) close(); }); // else it has been opened again
   document.documentElement.classList.toggle("no-capture", !navigator.mediaDevices);
 }
 

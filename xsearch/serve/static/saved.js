@@ -1,4 +1,5 @@
 // Searches that this browser remembers.
+import { here } from "./navigation.js";
 import { t } from "./texts.js";
 
 const KEY = "xsearch.saved";
@@ -40,7 +41,7 @@ export function start() {
 export const actions = {
   save() {
     const name = document.getElementById("results").dataset.name || t("saved.home");
-    const url = location.search ? `/${location.search}` : "/?";
+    const url = `/?${here()}`;
     write([{ name, url }, ...read().filter((each) => each.url !== url)]);
   },
 };

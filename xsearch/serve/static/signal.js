@@ -4,6 +4,7 @@ const AXES = { x: "#4e79c4", y: "#c9721a", z: "#2f8a5d" }; // as preview.AXES
 
 async function motion(place, { series, unit }) {
   const { default: uPlot } = await import("./vendor/uplot/uPlot.esm.js");
+  if (!place.isConnected) return;
   const ink = getComputedStyle(place).color;
   const grid = { stroke: "#8883", width: 1 };
   const height = place.clientHeight / 2 - 40;
