@@ -27,6 +27,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +48,7 @@ KINDS = ("worker", "node", "driver")
 UNIT_FILES = 64  # two batches of each kind; small, so that there is much to kill
 OBJECTS_BYTES = 100 << 20
 DIM = 16
+ORPHANS_S = 120.0  # that workers may take to end after their driver
 NOTE = np.dtype([("process", "<i4"), ("vector", "<u8")])  # of an embedded sample
 
 
@@ -124,29 +126,26 @@ class Nodes:
     def address(self) -> str:
         return str(self._cluster.address)
 
-    def kill(self, kind: str, rng: random.Random) -> bool:
-        """Kill a worker, or a node with all its processes and add another; return whether there was one."""
-        if kind == "node":
-            node = self._nodes.pop(rng.randrange(len(self._nodes)))
-            self._cluster.remove_node(node, allow_graceful=False)
-            self._nodes.append(self._add(num_cpus=1))
-            return True
-        workers = sorted(self._workers())
-        with suppress(ProcessLookupError):
-            if workers:
-                os.kill(rng.choice(workers), signal.SIGKILL)
-                return True
-        return False
+    def kill(self, kind: str, rng: random.Random, stopped: Callable[[list[int]], object]) -> bool:
+        """Kill a worker, or a node with all its processes and add another; return whether there was one.
 
-    def _workers(self) -> Iterator[int]:
-        """Yield the ids of the processes of workers, which are children of the nodes' raylets."""
-        for node in self._nodes:
-            raylet = node.all_processes["raylet"][0].process.pid
-            for thread in Path(f"/proc/{raylet}/task").glob("*/children"):
-                for child in thread.read_text().split():
-                    with suppress(OSError):
-                        if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::Worker"):
-                            yield int(child)
+        stopped: called with the ids of the workers' processes, which have come to a halt, before they die.
+        """
+        node = self._nodes.pop(rng.randrange(len(self._nodes))) if kind == "node" else None
+        workers = _workers(node) if node else self.workers()
+        victims = _halted(workers if node else [rng.choice(workers)] if workers else [])
+        stopped(victims)
+        if node:
+            self._cluster.remove_node(node, allow_graceful=False)
+        for process in victims:
+            os.kill(process, signal.SIGKILL)
+        if node:
+            self._nodes.append(self._add(num_cpus=1))
+        return bool(victims or node)
+
+    def workers(self) -> list[int]:
+        """The ids of the processes of all workers, ascending."""
+        return sorted(chain.from_iterable(map(_workers, self._nodes)))
 
     def _add(self, **resources: float) -> Any:
         options = {"include_dashboard": False, "object_store_memory": OBJECTS_BYTES, **resources}
@@ -159,6 +158,34 @@ class Nodes:
         raise AssertionError
 
 
+def _workers(node: Any) -> list[int]:
+    """The ids of the processes of a node's workers, which are children of its raylet."""
+    raylet, workers = node.all_processes["raylet"][0].process.pid, []
+    for thread in Path(f"/proc/{raylet}/task").glob("*/children"):
+        for child in thread.read_text().split():
+            with suppress(OSError):
+                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::Worker"):
+                    workers.append(int(child))
+    return workers
+
+
+def _halted(processes: list[int]) -> list[int]:
+    """Stop processes; return those that had not ended."""
+    halted = []
+    for process in processes:
+        with suppress(OSError):
+            os.kill(process, signal.SIGSTOP)
+            while (state := _state(process)) not in "TZ":
+                time.sleep(0.001)
+            halted += [process] * (state == "T")
+    return halted
+
+
+def _state(process: int) -> str:
+    """The letter that /proc has for it: T stopped, Z ended."""
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+
+
 class Ingest:
     """An ingest in processes of its own, started again when they are killed."""
 
@@ -168,7 +195,6 @@ class Ingest:
         self.tally = _tally(collection)
         self.tally.touch()
         self.lost = Counter[int]()  # vectors
-        self._dead: set[int] = set()  # processes
         self.start()
 
     def start(self) -> None:
@@ -179,11 +205,17 @@ class Ingest:
             stderr=subprocess.PIPE,
         )
 
-    def kill(self) -> bool:
-        """Kill the driver and start another; return whether it was at work."""
+    def kill(self, workers: Callable[[], list[int]]) -> bool:
+        """Kill the driver, and start another once its workers have ended; return whether it was at work."""
         if self.has_ended:
             return False
+        of_driver = workers()
         self.close()
+        end_s = time.monotonic() + ORPHANS_S
+        while workers():
+            assert time.monotonic() < end_s, "workers outlive their driver"
+            time.sleep(0.02)
+        self.note_lost(of_driver)
         self._store.snapshot()  # it opens
         self.start()
         return True
@@ -208,14 +240,11 @@ class Ingest:
         """What has been embedded."""
         return np.fromfile(self.tally, NOTE)
 
-    def note_lost(self) -> None:
-        """Note what processes that have died had embedded, and did not leave."""
-        dead = {each for each in {*self.notes()["process"].tolist()} - self._dead if not _is_alive(each)}
-        if dead:
-            notes, kept = self.notes(), self._kept()
-            mine = notes["vector"][np.isin(notes["process"], list(dead))]
-            self.lost.update(mine[~np.isin(mine, kept)].tolist())
-            self._dead |= dead
+    def note_lost(self, processes: list[int]) -> None:
+        """Note what these processes, which do no more, had embedded and did not leave."""
+        notes = self.notes()
+        mine = notes["vector"][np.isin(notes["process"], processes)]
+        self.lost.update(mine[~np.isin(mine, self._kept())].tolist())
 
     def _kept(self) -> np.ndarray:
         """The vectors in parts and in the collection; parts first: they go there."""
@@ -230,12 +259,6 @@ class Ingest:
 
     def content(self) -> Counter[tuple[str, str]]:
         return content(self._store)
-
-
-def _is_alive(process: int) -> bool:
-    with suppress(OSError):
-        return bool(Path(f"/proc/{process}/cmdline").read_bytes())  # a zombie has none
-    return False
 
 
 def content(store: Store) -> Counter[tuple[str, str]]:
@@ -274,11 +297,13 @@ def torture(
                 due = rng.randrange(1, spacing)
                 try:
                     while not run.has_ended:
-                        run.note_lost()
                         embedded = len(run.notes())
                         if embedded >= due and done.total() < kills:
                             kind = kinds[done.total()] if done.total() < len(kinds) else rng.choice(kinds)
-                            hit = run.kill() if kind == "driver" else cluster.kill(kind, rng)
+                            if kind == "driver":
+                                hit = run.kill(cluster.workers)
+                            else:
+                                hit = cluster.kill(kind, rng, run.note_lost)
                             done[kind] += hit
                             due = embedded + rng.randrange(1, spacing)
                             say(f"{kind} killed" if hit else f"no {kind} to kill")
@@ -286,7 +311,6 @@ def torture(
                 finally:
                     run.close()
                 assert run.content() == expected, f"ingest {ingests}: not every file exactly once"
-                run.note_lost()
                 notes = run.notes()["vector"]
                 repeated = int(np.isin(notes, alone).sum()) - len(alone)
                 lost_now = sum(count for vector, count in run.lost.items() if vector in alone)

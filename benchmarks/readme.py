@@ -18,6 +18,7 @@ from pathlib import Path
 from benchmarks import (
     answers,
     cluster,
+    command,
     corpus,
     edition,
     emergence,
@@ -39,6 +40,7 @@ from benchmarks import (
     towers,
     words,
 )
+from xsearch.index import EMBED_MS, Capacity, Costs, make_plan
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -68,6 +70,18 @@ def result(name: str, table: Callable[[dict], str]) -> str:
     return f"\n{table(json.loads((RESULTS / f'{name}.json').read_text()))}\n"
 
 
+def capacity() -> str:
+    """The machines for large collections, for both models."""
+    blocks = []
+    for model, dim in (("bundled", 256), ("imagebind", 1024)):
+        for n in (100_000_000, 1_000_000_000):
+            plan = make_plan(n, dim, device="cpu")
+            needs = Capacity(plan, Costs(embed_ms=EMBED_MS[model]))
+            table = command.table(needs.HEADER, needs.rows())
+            blocks.append("\n\n".join([f"**{n:,} items, {model}**: {plan.recipe}.", *needs.notes(), table]))
+    return "\n" + "\n\n".join(blocks) + "\n"
+
+
 BLOCKS: dict[str, Callable[[], str]] = {
     "help": help_blocks,
     "emergence": lambda: result("emergence", emergence.markdown),
@@ -86,6 +100,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "resume": lambda: result("resume", resume.markdown),
     "cluster": lambda: result("cluster", cluster.markdown),
     "shards": lambda: result("shards", shards.markdown),
+    "capacity": capacity,
     "torture": lambda: result("torture", torture.markdown),
     "search": lambda: result("search", search.markdown),
     "serve": lambda: result("serve", serve.markdown),

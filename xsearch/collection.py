@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from xsearch.backend import Backend, Capabilities
     from xsearch.exchange import Imported
     from xsearch.generate import Decoder, Drawn
-    from xsearch.index import Device, Index, Plan, Run
+    from xsearch.index import Capacity, Device, Index, Plan, Run
     from xsearch.locate import Locator
     from xsearch.store import Compaction, Finding
 
@@ -492,6 +492,32 @@ class Collection:
         from xsearch.index import plan_for
 
         return plan_for(self.snapshot(), items, recipe=recipe, device=device, memory_bytes=memory_bytes)
+
+    def capacity(
+        self,
+        plan: Plan,
+        *,
+        hours: float,
+        embed_ms: float | None = None,
+        decode_ms: float | None = None,
+        media_bytes: float | None = None,
+    ) -> Capacity:
+        """The machines for `plan.n` items like the collection's; see `xsearch.index.capacity`.
+
+        embed_ms: by default that of the model. media_bytes: by default what the files have, per item.
+        """
+        from xsearch.index import EMBED_MS, Capacity, Costs
+
+        snapshot, costs = self.snapshot(), Costs()
+        if n := len(snapshot):
+            stored = sum(path.stat().st_size for path in (self.path / "segments").glob("*/items.parquet"))
+            read = sum(filter(None, snapshot.files()["bytes"].to_pylist()))
+            costs = Costs(media_bytes=read / n or costs.media_bytes, row_bytes=stored / n)
+        requested = {"embed_ms": embed_ms, "decode_ms": decode_ms, "media_bytes": media_bytes}
+        if embed_ms is None:
+            requested["embed_ms"] = EMBED_MS.get(snapshot.fingerprint.name)
+        changes = {name: value for name, value in requested.items() if value is not None}
+        return Capacity(plan, replace(costs, **changes), hours)
 
     def build_index(
         self,

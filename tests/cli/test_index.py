@@ -42,6 +42,18 @@ def test_a_plan_is_one_paragraph(run, many):
     assert "4 bytes an item" in small
 
 
+def test_a_plan_past_one_machine_has_machines_and_money(run, many):
+    words = ("index", "plan", "--collection", many, "--items", "1e8", "--device", "cpu", "--recipe", RECIPE)
+    text = run(*words).stdout
+    assert "for 100,000,000 items" in text
+    assert "USD/month" in text
+    assert "c7i.4xlarge" in text
+    with_costs = run(*words, "--hours", 12, "--decode-ms", 20, "--embed-ms", 30, "--media-kb", 500).stdout
+    assert "50.0 TB" in with_costs
+    assert "20 ms" in with_costs
+    assert "such as 250000 or 1e9" in run(*words[:-5], "--items", "many", code=2).stderr
+
+
 @pytest.mark.parametrize(
     "recipe", ["What", "IVF16,What", "IVF0,Flat", "IVF99999999999,Flat", "HNSW32", "IVF16,PQ3"]
 )

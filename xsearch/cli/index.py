@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
+PAST_ONE = 10_000_000  # items: with 1,024 dimensions their vectors are larger than most machines' memory
+
 app = new_group("Plan, build and tune the index of a collection.")
 
 Recipe = Annotated[
@@ -32,21 +35,57 @@ Memory = Annotated[
 ]
 
 
+def _count(text: str) -> int:
+    """Parse a number of items, such as 1e9."""
+    with suppress(ValueError, OverflowError):
+        if (count := int(float(text))) >= 1:
+            return count
+    raise typer.BadParameter(f"{text!r} is no number of items, such as 250000 or 1e9")
+
+
 @app.command()
 def plan(
     items: Annotated[
-        int | None, typer.Option("--items", min=1, metavar="N", help="Plan for so many items.")
+        int | None,
+        typer.Option("--items", parser=_count, metavar="N", help="Plan for so many items, such as 1e9."),
     ] = None,
     recipe: Recipe = None,
     device: On = "auto",
     memory_mb: Memory = None,
+    hours: Annotated[
+        float,
+        typer.Option("--hours", min=0.01, metavar="H", help="Time to ingest 10 million items or more in."),
+    ] = 24.0,
+    decode_ms: Annotated[
+        float | None,
+        typer.Option("--decode-ms", min=0, metavar="MS", help="Milliseconds of a core to decode an item."),
+    ] = None,
+    embed_ms: Annotated[
+        float | None,
+        typer.Option("--embed-ms", min=0, metavar="MS", help="Milliseconds of a core to embed an item."),
+    ] = None,
+    media_kb: Annotated[
+        float | None,
+        typer.Option("--media-kb", min=0, metavar="KB", help="Media per item; as in the collection."),
+    ] = None,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Print which index the items would get, and why."""
-    planned = _open(folder).plan_index(
-        items=items, recipe=recipe, device=device, memory_bytes=_bytes(memory_mb)
-    )
+    """Print which index the items would get, and why; for 10 million or more, also what machines they take.
+
+    Costs per item are the collection's own where it knows them, else as measured of pictures.
+    """
+    collection = _open(folder)
+    planned = collection.plan_index(items=items, recipe=recipe, device=device, memory_bytes=_bytes(memory_mb))
     typer.echo(planned.why)
+    if planned.n < PAST_ONE:
+        return
+    media_bytes = None if media_kb is None else 1000 * media_kb
+    needs = collection.capacity(
+        planned, hours=hours, embed_ms=embed_ms, decode_ms=decode_ms, media_bytes=media_bytes
+    )
+    for note in needs.notes():
+        typer.echo(note)
+    print_table(needs.HEADER, needs.rows())
 
 
 @app.command()

@@ -5,6 +5,7 @@ only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and a
 """
 
 from xsearch.index.build import build, fill
+from xsearch.index.capacity import EMBED_MS, Capacity, Costs
 from xsearch.index.exact import cosines, exact, exact_by_group, rerank
 from xsearch.index.index import SCAN, Index, Subset, best_of
 from xsearch.index.listing import Listing
@@ -15,8 +16,11 @@ from xsearch.index.shards import Run, Shards, in_turn
 from xsearch.index.tune import recall_by_score, tune, tune_on
 
 __all__ = [
+    "EMBED_MS",
     "SCAN",
     "STALE",
+    "Capacity",
+    "Costs",
     "Device",
     "Index",
     "Items",
