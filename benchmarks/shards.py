@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import random
 import signal
@@ -52,6 +53,7 @@ from xsearch.store import Store
 TOP = 10
 RECIPES = "PCAR128,IVF512,PQ64x4fs", "PCAR128,IVF256,PQ64x4fs"  # of the index, and of that which is moved to
 TEXTS = 50
+SETTLED_S = 3.0
 TIMEOUT_S = 0.1
 STOPPED_S = 0.2
 Known = list[tuple[int, float, float | None]]  # id, score, cosine of the hits of a query
@@ -79,13 +81,14 @@ class Expected:
         return dict(Counter(self._judged(*outcome) for outcome in outcomes))
 
     def _judged(self, at: int, status: int, content: bytes) -> str:
-        """`right`, `partial`, `wrong`, or the status of a failure."""
+        """`old` and `new` by index, `partial`, `wrong`, or the status of a failure."""
         if status != 200:
             return str(status)
         answer = json.loads(content)
         hits = [(hit["id"], hit["score"], hit["cosine"]) for hit in answer["hits"]]
-        if any(hits == known[at] for known in self.answers):
-            return "right"
+        for name, known in zip(("old", "new"), self.answers, strict=False):
+            if hits == known[at]:
+                return name
         if not (missing := answer["missing_shards"]):
             return "wrong"
         gone = set(np.concatenate([self.parts[shard] for shard in missing]).tolist())
@@ -197,19 +200,20 @@ def build(path: Path, shards: int, address: str, recipe: str | None = None) -> f
 
 
 class Moving:
-    """Builds another index, which is over when none but new searchers run."""
+    """Builds another index, and is over some seconds after all its searchers run."""
 
     def __init__(self, path: Path, shards: int, address: str, recipe: str) -> None:
         self._choices = path, shards, address, recipe
         self._old = set(searchers())
-        self.build_s = 0.0
+        self.build_s, self._due_s = 0.0, math.inf
 
     def __call__(self, over: Event) -> None:
         self.build_s = build(*self._choices)
+        wait_for(lambda: len(set(searchers()) - self._old) == self._choices[1])
+        self._due_s = time.monotonic() + SETTLED_S
 
     def is_over(self) -> bool:
-        there = set(searchers())
-        return bool(there) and not there & self._old
+        return time.monotonic() > self._due_s
 
 
 def spilled(address: str) -> int:
@@ -270,10 +274,10 @@ def run(
     result: dict[str, Any] = {"items": n, "dim": dim, "shards": shards, "nodes": nodes, "clients": clients}
     phases: dict[str, dict[str, Any]] = {}
 
-    def measure(name: str, port: int, is_over: Callable[[], bool] = lambda: True, **about: Any) -> None:
+    def measure(name: str, port: int, is_over: Callable[[], bool] = lambda: True) -> None:
         wait_for(lambda: len(searchers()) == shards)
         figures, outcomes = asyncio.run(load(port, expected.vectors, clients, seconds, is_over))
-        phases[name] = {**figures, "outcomes": outcomes, **about}
+        phases[name] = {**figures, "outcomes": outcomes}
 
     with Nodes(nodes) as cluster:
         options = "--engine", "ray", "--address", cluster.address
@@ -292,6 +296,7 @@ def run(
                     measure(f"killed{suffix}", port)
                 phases[f"killed{suffix}"]["kills"] = killing.kills
                 if not allowed:
+                    wait_for(lambda: len(searchers()) == shards)
                     move = Moving(path, shards, cluster.address, recipes[1])
                     with meanwhile(move):
                         measure("moved", port, move.is_over)
@@ -308,13 +313,24 @@ def markdown(result: dict[str, Any]) -> str:
         [
             name,
             str(phase.get("kills", "")),
-            *(str(phase["outcomes"].get(kind, 0)) for kind in ("right", "partial", "wrong")),
+            *(str(phase["outcomes"].get(kind, 0)) for kind in ("old", "new", "partial", "wrong")),
             str(sum(count for kind, count in phase["outcomes"].items() if kind.isdigit())),
             *(f"{phase[figure]:.1f}" for figure in ("p50_ms", "p99_ms", "max_ms")),
         ]
         for name, phase in result["phases"].items()
     ]
-    header = ["", "kills", "right", "partial", "wrong", "failed", "p50 ms", "p99 ms", "longest ms"]
+    header = [
+        "",
+        "kills",
+        "right",
+        "right only by the new index",
+        "partial",
+        "wrong",
+        "failed",
+        "p50 ms",
+        "p99 ms",
+        "longest ms",
+    ]
     lines = [
         command.table(header, rows),
         f"{result['items']:,} items of {result['dim']} dimensions in {result['shards']} shards on "

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from xsearch.errors import BadFilter, UsageError
-from xsearch.index import cosines
+from xsearch.index import Index
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
 from xsearch.query.calibration import SAMPLE, Baseline, pooled
@@ -166,7 +166,7 @@ def test_many_queries_get_what_each_gets_alone(store: Store, rng: np.random.Gene
     assert search_many(View(snapshot), [], **how) == []
 
 
-class HalfIndex:
+class HalfIndex(Index):
     """Covers every second item and finds the nearest of them, as FAISS does: candidates, not the truth."""
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -178,13 +178,6 @@ class HalfIndex:
         return np.isin(ids, self.ids)
 
     plan = SimpleNamespace(nprobe=1)
-    missing: frozenset[int] = frozenset()
-
-    def session(self) -> HalfIndex:
-        return self
-
-    def cosines(self, queries: np.ndarray, ids: np.ndarray, vectors: Any) -> np.ndarray:
-        return cosines(queries, ids, vectors)
 
     def subset(self, ids: np.ndarray) -> Any:
         return SimpleNamespace(ids=ids, lists=ids)

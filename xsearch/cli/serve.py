@@ -58,10 +58,6 @@ def serve(
     trust_paths: Annotated[
         bool, typer.Option("--trust-paths", help="Also open the files and URLs that only an import names.")
     ] = False,
-    decoder: Annotated[
-        str | None,
-        typer.Option("--decoder", metavar="NAME", help="What draws pictures, as of xsearch generate."),
-    ] = None,
     engine: Annotated[
         options.Engine,
         typer.Option("--engine", help="local: search on this machine; ray: on many that share its files."),
@@ -80,6 +76,10 @@ def serve(
         bool,
         typer.Option("--allow-partial", help="Answer without shards that do not; the answer names them."),
     ] = False,
+    decoder: Annotated[
+        str | None,
+        typer.Option("--decoder", metavar="NAME", help="What draws pictures, as of xsearch generate."),
+    ] = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
 ) -> None:
@@ -100,8 +100,8 @@ def serve(
     if engine is options.Engine.LOCAL:
         if address is not None or allow_partial:
             raise UsageError("--address and --allow-partial are options of --engine ray")
-        collections = [xsearch.open(folder, device=device, dtype=dtype) for folder in folders]
-        _run(collections, settings, artist, open_page)
+        local = [xsearch.open(folder, device=device, dtype=dtype) for folder in folders]
+        _run(local, settings, artist, open_page)
         return
     from xsearch.cluster.serving import Options, Serving
     from xsearch.serve.distributed import Distributed
@@ -109,8 +109,8 @@ def serve(
 
     stores = [Store.open(folder) for folder in folders]
     with Serving(address, Options(embedders, searchers, shard_timeout, allow_partial)) as serving:
-        distributed = [Distributed(store, serving, device=device, dtype=dtype) for store in stores]
-        _run(distributed, settings, artist, open_page)
+        collections = [Distributed(store, serving, device=device, dtype=dtype) for store in stores]
+        _run(collections, settings, artist, open_page)
 
 
 def _run(

@@ -35,7 +35,7 @@ BATCH = 64  # requests that an embedder takes together
 BATCH_WAIT_S = 0.002  # for further ones
 ONGOING = 64  # calls of a replica at once
 AGAIN_S = 0.05  # before a call is repeated whose replica has died
-PATIENCE_S = 60.0  # for replicas to start, before it is said what they need
+PATIENCE_S = 60.0  # for replicas to start, before it is said what they need; for embedders, and what is large
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Options:
     """How many replicas there are, how long an answer may take, and what happens then.
 
     embedders: of the model of each collection. searchers: of each shard.
-    timeout_s: for the answer of a shard, with all tries, and for that of an embedder.
+    timeout_s: for the answer of a shard, with all tries.
     allow_partial: answer without the shards that have not answered.
     """
 
@@ -105,7 +105,7 @@ class Serving:
         handles = self._run(targets, f"searchers of {len(listing.files)} shards")
         return Spread(
             listing,
-            _Fan(self._ray, handles, self._options.timeout_s),
+            _Fan(self._ray, handles, self._options.timeout_s, lists=PATIENCE_S),
             share=self._ray.put,
             allow_partial=self._options.allow_partial,
         )
@@ -138,7 +138,7 @@ class Serving:
         name = f"{self._name}-{uuid4().hex[:12]}"
         application = deployment.bind(pickle.dumps(local), settings.environment())
         handles = self._run({name: application}, "embedders of a CPU each" + " and a GPU" * gpus)
-        fan = _Fan(self._ray, handles, self._options.timeout_s)
+        fan = _Fan(self._ray, handles, PATIENCE_S)
 
         def call(method: str, *arguments: Any) -> Any:
             (answer,) = fan(method, [arguments])
@@ -177,14 +177,15 @@ class Serving:
 class _Fan:
     """A `Call` through handles. What a searcher raises is raised; whatever befalls it, is tried again."""
 
-    def __init__(self, ray: Any, handles: Sequence[Any], timeout_s: float) -> None:
+    def __init__(self, ray: Any, handles: Sequence[Any], timeout_s: float, **others: float) -> None:
+        """others: the time-outs of methods, by name."""
         from ray.serve.exceptions import RayServeException
 
-        self._ray, self._handles, self._timeout_s = ray, handles, timeout_s
+        self._ray, self._handles, self._timeout_s, self._others = ray, handles, timeout_s, others
         self._passing = ray.exceptions.RayActorError, ray.exceptions.RaySystemError, RayServeException
 
     def __call__(self, method: str, arguments: Sequence[tuple[Any, ...] | None]) -> list[Any]:
-        deadline = time.monotonic() + self._timeout_s
+        deadline = time.monotonic() + self._others.get(method, self._timeout_s)
         calls: list[Callable[[], Any] | None] = [
             None if some is None else (lambda handle=handle, some=some: getattr(handle, method).remote(*some))  # type: ignore[misc]
             for handle, some in zip(self._handles, arguments, strict=True)

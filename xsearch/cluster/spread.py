@@ -62,7 +62,7 @@ class Spread(Index):
 
     def session(self) -> Spread:
         other = copy(self)
-        other.missing = set()
+        other.missing = frozenset()
         return other
 
     @cached_property
@@ -132,7 +132,7 @@ class Spread(Index):
                 f"shards {', '.join(map(str, lost))} of the index do not answer; try again, or accept "
                 "answers without them: xsearch serve --allow-partial"
             )
-        self.missing.update(lost)
+        self.missing = self.missing | set(lost)
         return answers
 
     def _without_missing(self, arguments: Sequence[tuple[Any, ...] | None]) -> list[tuple[Any, ...] | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
@@ -53,6 +53,8 @@ class Index:
     Searching is thread-safe and does not modify the index. On a GPU, searches are serialised.
     """
 
+    missing: Set[int] = frozenset()  # shards that have not answered in this `session`
+
     def __init__(
         self, plan: Plan, ids: np.ndarray, index: Any, gpu: Any = None, shards: Sequence[Path] = ()
     ) -> None:
@@ -64,7 +66,6 @@ class Index:
         self.ids = ids
         self.faiss = index
         self.shards = shards
-        self.missing = set[int]()  # shards that have not answered in this `session`
         self._gpu = gpu
         self._turn = threading.Lock()
 
