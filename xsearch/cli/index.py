@@ -70,9 +70,10 @@ def plan(
     ] = None,
     folder: options.Collection = DEFAULT_COLLECTION,
 ) -> None:
-    """Print which index the items would get, and why; for 10 million or more, also what machines they take.
+    """Print which index the items would get, and why.
 
-    Costs per item are the collection's own where it knows them, else as measured of pictures.
+    For 10 million or more, also what machines they take. Costs per item are the collection's own where it
+    knows them, else as measured of pictures.
     """
     collection = _open(folder)
     planned = collection.plan_index(items=items, recipe=recipe, device=device, memory_bytes=_bytes(memory_mb))
