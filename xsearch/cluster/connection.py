@@ -18,7 +18,7 @@ SETTINGS = {
     "RAY_gcs_server_port_wait_time_s": "120",  # for the first process, on a busy machine
 }
 OBJECTS_BYTES = 200 << 20  # Ray's memory for what it sends: units, of 100 kB each
-TRIES = 3  # to start it here: Ray waits 30 s for its second process, and offers no other limit
+TRIES = 5  # to start it here: Ray waits 30 s for its second process, and offers no other limit
 
 
 @contextmanager
