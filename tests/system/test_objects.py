@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from xsearch.errors import UsageError
-from xsearch.system.objects import Cache, objects_at
+from xsearch.system.objects import objects_at
 
 
 @pytest.fixture(scope="module")
@@ -70,38 +68,6 @@ def test_of_several_writers_one_wins(place: str | Path) -> None:
         list(pool.map(lambda writer, content: writer.put("a", content), writers, contents))
     assert writers[0].names() == ["a"]
     assert {writer.get("a") for writer in writers} < {*contents}
-
-
-def test_a_cache_has_a_bound_and_drops_what_is_unused_for_longest(tmp_path: Path) -> None:
-    cache, fetched = Cache(tmp_path / "cache", 250), list[int]()
-
-    def path(i: int) -> Path:
-        content = bytes([i]) * 100
-        path = cache.path(sha256(content).hexdigest(), lambda: fetched.append(i) or content)
-        assert path.read_bytes() == content
-        return path
-
-    for i, used_s in ((1, 100), (2, 200)):
-        os.utime(path(i), (used_s, used_s))
-    path(1)
-    assert fetched == [1, 2]
-    with path(2).open("rb") as opened:
-        os.utime(opened.name, (300, 300))
-        path(3)  # the second goes
-        assert opened.read() == bytes([2]) * 100
-    path(1)
-    assert fetched == [1, 2, 3]
-    path(2)
-    assert fetched == [1, 2, 3, 2]
-    assert sum(each.stat().st_size for each in (tmp_path / "cache").iterdir()) <= 250
-
-
-def test_a_cache_keeps_nothing_else(tmp_path: Path) -> None:
-    cache = Cache(tmp_path, 100)
-    with pytest.raises(ValueError, match="another content"):
-        cache.path(sha256(b"a").hexdigest(), lambda: b"b")
-    assert not list(tmp_path.iterdir())
-    assert cache.path(sha256(b"a" * 1000).hexdigest(), lambda: b"a" * 1000).is_file()
 
 
 def test_what_fsspec_does_not_know_is_refused() -> None:

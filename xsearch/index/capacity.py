@@ -12,8 +12,8 @@ from xsearch.index.plan import Plan
 
 __all__ = ["EMBED_MS", "Capacity", "Costs"]
 
-# Amazon EC2, on demand, Linux, us-east-1: https://aws.amazon.com/ec2/pricing/on-demand, autumn 2026
-PRICED = "on demand in us-east-1, autumn 2026"
+# Amazon EC2, on demand, Linux, us-east-1: https://aws.amazon.com/ec2/pricing/on-demand; they change
+PRICED = "on demand in us-east-1, which change"
 DISK_USD = 0.08  # per GB and month: EBS gp3
 REQUEST_USD = 0.0004 / 1000  # per GET of S3; transfers within a region are free
 MONTH_H = 730

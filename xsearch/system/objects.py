@@ -1,23 +1,21 @@
 """Immutable files that processes of many machines share: in a folder, or below any URL of fsspec.
 
 A file is put only where there is none of its name: of several writers one wins, and no reader ever finds a
-file incomplete or changed. A reader may keep it in a `Cache`.
+file incomplete or changed.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
 from xsearch.errors import UsageError
-from xsearch.system.durable import digest, open_file, publish
+from xsearch.system.durable import open_file
 from xsearch.system.folder import Folder
 
-__all__ = ["Cache", "LocalObjects", "Objects", "RemoteObjects", "objects_at"]
+__all__ = ["LocalObjects", "Objects", "RemoteObjects", "objects_at"]
 
 
 class Objects(Protocol):
@@ -106,46 +104,3 @@ class RemoteObjects:
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
             self._system.rm_file(f"{self._root}/{name}")
-
-
-class Cache:
-    """A folder of local copies of immutable files, named by their content; those unused for longest go first.
-
-    most: bytes that it holds; one larger file is held alone.
-    """
-
-    def __init__(self, folder: Path, most: int) -> None:
-        self._folder, self._most = folder, most
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def path(self, sha256: str, fetch: Callable[[], bytes]) -> Path:
-        """Return the copy of the file of this content, fetched if need be.
-
-        It may be deleted once others are requested; whoever has opened it keeps it. Raises ValueError if
-        something else is fetched.
-        """
-        path = self._folder / sha256
-        with suppress(FileNotFoundError):
-            os.utime(path)  # used now
-            return path
-        with publish(path) as part:
-            part.write_bytes(fetch())
-            if digest(part) != sha256:
-                raise ValueError(f"fetched a file of another content than {sha256}")
-        self._shrink(path)
-        return path
-
-    def _shrink(self, newest: Path) -> None:
-        """Delete files until the others fit."""
-        entries = []
-        for entry in os.scandir(self._folder):
-            with suppress(FileNotFoundError):  # another process has deleted it
-                status = entry.stat()
-                entries.append((status.st_mtime_ns, status.st_size, Path(entry.path)))
-        size = sum(bytes for _, bytes, _ in entries)
-        for _, bytes, path in sorted(entries):
-            if size <= self._most:
-                return
-            if path != newest and not path.name.startswith("."):
-                path.unlink(missing_ok=True)
-                size -= bytes
