@@ -110,8 +110,8 @@ def page(chromium: Any, site: str) -> Iterator[Any]:
 
 
 def is_wrong(message: Any) -> bool:
-    """Whether a line of the console is an error; that a page or an upload has a problem to show is none."""
-    is_page = message.location["url"].split("?")[0].endswith(("/", "/v1/uploads"))
+    """Whether a line of the console is an error; none: the problem of a page, an upload or a preview."""
+    is_page = message.location["url"].split("?")[0].endswith(("/", "/v1/uploads", "/preview"))
     return message.type == "error" and not (is_page and message.text.startswith("Failed to load resource"))
 
 
@@ -555,6 +555,14 @@ def test_nothing_moves_when_results_arrive(page: Any) -> None:
         expect(page.locator(".grid[data-laid]").first).to_be_visible()
         page.wait_for_load_state("networkidle")
         assert sum(page.evaluate("() => shifts")) < 0.01, path
+
+
+def test_a_preview_that_cannot_be_had_is_said_to_be_missing(page: Any) -> None:
+    page.route("**/preview?*", lambda route: route.fulfill(status=409))
+    page.goto("/?q=red&kind=image")
+    expect(tiles(page).first.locator(".unseen")).to_have_text("No preview")
+    page.locator(".kinds a.depth").click()
+    expect(page.locator("#results .tile.depth .unseen").first).to_be_visible()
 
 
 def test_everything_by_keyboard(page: Any) -> None:

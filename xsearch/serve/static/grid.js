@@ -1,5 +1,6 @@
 // The justified grid: rows of one height, of which every tile's place is known before its picture.
 import justified from "./vendor/justified-layout/justified-layout.esm.js";
+import { t } from "./texts.js";
 
 const GAP = 12;
 const CAPTION = 26; // of page.css
@@ -54,7 +55,14 @@ export function layAll() {
   for (const grid of document.querySelectorAll(".grid")) lay(grid);
 }
 
+/** Say that there is no preview, where a picture cannot be loaded: its file has changed, or is gone. */
+function unseen(image) {
+  if (image.matches(".well img")) image.replaceWith(Object.assign(document.createElement("span"), { className: "unseen", textContent: t("tile.unseen") }));
+}
+
 export function start() {
+  document.addEventListener("error", ({ target }) => { if (target.tagName === "IMG") unseen(target); }, true);
+  for (const image of document.images) if (image.complete) image.decode().catch(() => unseen(image)); // before this script
   let width = 0;
   new ResizeObserver(([{ contentRect }]) => {
     if (contentRect.width === width) return;
