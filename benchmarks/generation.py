@@ -2,7 +2,7 @@
 
     python -m benchmarks.generation DECODER --tune           # first: what crosses the modality gap, per kind
     python -m benchmarks.generation DECODER --data DATA --json out.json --sheet sheet.png
-    python -m benchmarks.generation                          # the bundled decoder; half an hour on 2 cores
+    python -m benchmarks.generation                          # the bundled decoder; some hours on 2 cores
 
 Held-out scenes: `right` is the share of drawings whose nearest picture among those of all scenes shows the
 same subject in the same place (of IMU, which knows the place alone, the same place). `own`: median rank of
@@ -115,7 +115,7 @@ class Studio:
         embedded = self.embed(sketches).reshape(len(rows), candidates, -1)
         queries = np.einsum("p,npd->nd", weights, rows)
         kept = np.einsum("nkd,nd->nk", embedded, queries).argmax(axis=1)
-        if steps is None:
+        if steps is None and candidates == self.decoder.candidates:
             self.drawn += len(rows)
             self.drawing_s += time.perf_counter() - start
         each = np.arange(len(rows))

@@ -84,7 +84,7 @@ def generate(
             min=1,
             max=64,
             metavar="N",
-            help="Drawn for each picture; that which is nearest to the query is kept.",
+            help="Drawn for each picture; the one nearest to the query is kept.",
         ),
     ] = None,
     size: Annotated[

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL.Image import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -175,7 +176,7 @@ def load_pipeline(
         if ip_adapter is not None:
             weights = _adapter(Path(ip_adapter).expanduser())
             pipe.load_ip_adapter(weights, subfolder="", weight_name="", image_encoder_folder=None)
-    except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, RuntimeError, SafetensorError, TypeError, ValueError) as error:
         raise ModelError(f"the pipeline {choice} cannot be loaded: {str(error)[:300]}") from error
     pipe.set_progress_bar_config(disable=True)
     if not adapted:  # slicing would replace the adapter's attention, in diffusers 0.42

@@ -160,7 +160,7 @@ class DrawingRequest(Request):
     steps: Annotated[int, Field(ge=1, le=100)] | None = None
     guidance: Annotated[float, Field(ge=0, le=30)] | None = None
     candidates: Annotated[int, Field(ge=1, le=16)] | None = Field(
-        None, description="Drawn for each picture, of which the nearest to the query is kept."
+        None, description="Drawn for each picture; the one nearest to the query is kept."
     )
     anyway: bool = Field(False, description="Draw though the model knows no word of a text.")
 

@@ -51,8 +51,8 @@ async function begin(query) {
       show(now);
       if (now.state === "done") return announce(t("draw.done", { n: now.pictures.length }));
       await new Promise((resolve) => { setTimeout(resolve, PAUSE_MS); });
-      if (drawing !== mine) return;
       now = await ask(`/v1/drawings/${mine.id}`);
+      if (drawing !== mine) return;
     }
   } catch (error) {
     if (drawing !== mine) return;
@@ -86,7 +86,9 @@ export const actions = {
   async "search-drawn"(button) {
     const { href, download } = button.closest("li").querySelector("a");
     try {
-      const body = await (await fetch(href)).blob();
+      const drawn = await fetch(href);
+      if (!drawn.ok) throw new Error((await drawn.json()).detail);
+      const body = await drawn.blob();
       const { id } = await ask(`/v1/uploads?${new URLSearchParams({ name: download })}`, { method: "POST", body });
       await go(changed({ q: null, p: `upload:${id}`, item: null, cut: null, anyway: null }));
     } catch (error) {
