@@ -39,3 +39,10 @@ def test_a_gpu_is_as_slow_as_its_slower_part(embed_ms: float, nodes: str) -> Non
     plan = make_plan(10**9, 1024, device="cpu", recipe="Flat")
     gpu = dict(zip(Capacity.HEADER, Capacity(plan, Costs(embed_ms=embed_ms)).rows()[2], strict=True))
     assert gpu["nodes to ingest"] == nodes  # 5,200 / 930 = 5.6 ms, or 10.4 / 16 = 0.65 ms, in 24 hours
+
+
+def test_what_costs_nothing_takes_a_machine() -> None:
+    plan = make_plan(10**9, 1024, device="cpu", recipe="Flat")
+    for row in Capacity(plan, Costs(embed_ms=0, decode_ms=0)).rows():
+        named = dict(zip(Capacity.HEADER, row, strict=True))
+        assert (named["nodes to ingest"], named["hours"], named["USD"]) == ("1", "0.0", "0")

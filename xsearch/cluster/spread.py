@@ -20,7 +20,7 @@ __all__ = ["Call", "Spread"]
 
 
 class Call(Protocol):
-    """Calls a method of each searcher, at once; what does not answer in time has None."""
+    """Calls a method of each searcher, at once; None for each that does not answer in time."""
 
     def __call__(self, method: str, arguments: Sequence[tuple[Any, ...] | None]) -> list[Any]:
         """arguments: of each shard; None: it is not called."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xsearch.index.gpu import ID_BYTES
+from xsearch.index.library import load_faiss
 from xsearch.index.plan import Plan
 
 __all__ = ["EMBED_MS", "Capacity", "Costs"]
@@ -108,7 +109,7 @@ class Capacity:
         else:
             item_s = (decode_s + embed_s) / machine.cores
         node_h = self.plan.n * item_s / 3600
-        nodes = math.ceil(node_h / self.hours)
+        nodes = max(math.ceil(node_h / self.hours), 1)
         servers = math.ceil(self._memory_gb / (INDEX_SHARE * machine.memory_gb))
         month_usd = servers * machine.usd_per_h * MONTH_H + self._disk_gb * DISK_USD
         return (
@@ -143,8 +144,7 @@ def _code_bytes(plan: Plan) -> int:
     """Return the bytes of a code; none without an index, which scans the vectors."""
     if plan.recipe == "Flat":
         return 0
-    import faiss
-
+    faiss = load_faiss()
     index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_L2)
     ivf = faiss.try_extract_index_ivf(index)  # owned by `index`
     assert ivf is not None, f"{plan.recipe} has inverted lists, as every plan"

@@ -26,7 +26,7 @@ def write(index: Any, path: Path) -> None:
 def joined(indexes: Iterable[Any]) -> Any:
     """Return the first of these faiss.Index with the entries of all: as if all had been added to it in order.
 
-    Two of them are in memory at a time. Raises RuntimeError for such as do not go together.
+    Two of them are in memory at a time. Raises RuntimeError if they are incompatible.
     """
     faiss = load_faiss()
     each = iter(indexes)

@@ -27,4 +27,4 @@ def load_faiss() -> Any:
     try:
         return import_module("faiss")
     finally:
-        del os.environ["GOMP_SPINCOUNT"]
+        os.environ.pop("GOMP_SPINCOUNT", None)  # another thread may have loaded it, too

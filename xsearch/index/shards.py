@@ -50,7 +50,7 @@ class Shards:
     def of(
         cls, trained: Index, items: Callable[[], Items], folder: Path, scratch: Path, count: int
     ) -> Shards:
-        """Prepare `count` shards. Raises UsageError if that are too many."""
+        """Prepare `count` shards. Raises UsageError if there are too many."""
         faiss = load_faiss()
         most = min(MOST_SHARDS, len(items().ids))
         if not 1 <= count <= most:
