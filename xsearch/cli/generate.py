@@ -10,17 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from xsearch.cli import hits, options, output
-from xsearch.cli.query import (
-    Base,
-    Minus,
-    MinusTerm,
-    MinusWords,
-    Plus,
-    PlusTerm,
-    PlusWords,
-    Words,
-    composition,
-)
+from xsearch.cli.query import composition, takes_terms
 from xsearch.errors import NoCollection, UsageError
 from xsearch.types import DEFAULT_COLLECTION
 
@@ -32,35 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["generate"]
 
 
+@takes_terms(before="from_item")
 def generate(
     ctx: typer.Context,
-    text: Words = None,
-    image: Base = None,
-    audio: Base = None,
-    video: Base = None,
-    depth: Base = None,
-    thermal: Base = None,
-    imu: Base = None,
     from_item: Annotated[
         list[int] | None,
         typer.Option("--from-item", min=0, metavar="N", help="Start from this item of the collection."),
     ] = None,
-    plus: PlusTerm = None,
-    plus_text: PlusWords = None,
-    plus_image: Plus = None,
-    plus_audio: Plus = None,
-    plus_video: Plus = None,
-    plus_depth: Plus = None,
-    plus_thermal: Plus = None,
-    plus_imu: Plus = None,
-    minus: MinusTerm = None,
-    minus_text: MinusWords = None,
-    minus_image: Minus = None,
-    minus_audio: Minus = None,
-    minus_video: Minus = None,
-    minus_depth: Minus = None,
-    minus_thermal: Minus = None,
-    minus_imu: Minus = None,
     out: Annotated[
         Path,
         typer.Option("--out", "-o", metavar="PATH", help="A .png file; or a folder, for files SEED.png."),
@@ -124,6 +92,7 @@ def generate(
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    **terms: Any,
 ) -> None:
     """Draw pictures of texts and files of any kind, or of a sum.
 

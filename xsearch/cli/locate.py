@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xsearch.cli import hits, options, output, table
-from xsearch.cli.query import (
-    Base,
-    Minus,
-    MinusTerm,
-    MinusWords,
-    Plus,
-    PlusTerm,
-    PlusWords,
-    Words,
-    composition,
-    print_left_out,
-)
+from xsearch.cli.query import composition, print_left_out, takes_terms
 from xsearch.errors import UsageError
 from xsearch.types import FALSE_ALARMS
 
@@ -37,6 +26,7 @@ def _marked(file: Path | None) -> Path | None:
     return options.writable(file)
 
 
+@takes_terms(before="false_alarms")
 def locate(
     ctx: typer.Context,
     what: Annotated[
@@ -45,28 +35,6 @@ def locate(
     image: Annotated[
         str | None, typer.Option("--image", metavar="PICTURE", help="The picture to look in.")
     ] = None,
-    text: Words = None,
-    audio: Base = None,
-    video: Base = None,
-    depth: Base = None,
-    thermal: Base = None,
-    imu: Base = None,
-    plus: PlusTerm = None,
-    plus_text: PlusWords = None,
-    plus_image: Plus = None,
-    plus_audio: Plus = None,
-    plus_video: Plus = None,
-    plus_depth: Plus = None,
-    plus_thermal: Plus = None,
-    plus_imu: Plus = None,
-    minus: MinusTerm = None,
-    minus_text: MinusWords = None,
-    minus_image: Minus = None,
-    minus_audio: Minus = None,
-    minus_video: Minus = None,
-    minus_depth: Minus = None,
-    minus_thermal: Minus = None,
-    minus_imu: Minus = None,
     false_alarms: Annotated[
         float,
         typer.Option(
@@ -92,6 +60,7 @@ def locate(
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
+    **terms: Any,
 ) -> None:
     """Print boxes around what is said, heard or shown in a picture.
 
@@ -99,7 +68,7 @@ def locate(
     What is not in the picture has no box. The score is by how many standard deviations it exceeds unrelated
     queries.
     """
-    params = {**ctx.params, "image": None, "plus": [*(what or []), *(plus or [])]}
+    params = {**ctx.params, "image": None, "plus": [*(what or []), *(terms["plus"] or [])]}
     wanted = composition(params, None)
     if not (calibrate or image):
         raise UsageError("locate: expected a picture to look in: --image PICTURE")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os.path
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -22,37 +23,34 @@ if TYPE_CHECKING:
     from xsearch.query import Hits, Query
     from xsearch.query.grammar import Kind, Term
 
-__all__ = [
-    "Base",
-    "Minus",
-    "MinusTerm",
-    "MinusWords",
-    "Plus",
-    "PlusTerm",
-    "PlusWords",
-    "Words",
-    "compose",
-    "composition",
-    "print_left_out",
-    "query",
-]
+__all__ = ["compose", "composition", "print_left_out", "query", "takes_terms"]
 
 LOG = logging.getLogger("xsearch")
 
 NAMED = 10  # words that are left out
 LISTED = 10_000  # items whose names a suggestion is chosen from
-FILE = "FILE[@W]"
-WORDS = "WORDS[@W]"
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="Search for this text.")]
 File = Annotated[str | None, typer.Option(metavar="FILE", help="Search for this file, taken as that kind.")]
-Words = Annotated[list[str] | None, typer.Option(metavar=WORDS, help="Start from this text.")]
-PlusWords = Annotated[list[str] | None, typer.Option(metavar=WORDS, help="Add this text.")]
-MinusWords = Annotated[list[str] | None, typer.Option(metavar=WORDS, help="Subtract this text.")]
-Base = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Start from this file.")]
-Plus = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Add this file.")]
-Minus = Annotated[list[str] | None, typer.Option(metavar=FILE, help="Subtract this file.")]
-PlusTerm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="Add this text or file.")]
-MinusTerm = Annotated[list[str] | None, typer.Option(metavar="TERM", help="Subtract this text or file.")]
+KINDS = ("text", "image", "audio", "video", "depth", "thermal", "imu")
+
+
+def _term(kind: str, verb: str) -> Any:
+    """The annotation of a repeatable option; kind: "" for a text or a file of any kind."""
+    metavar, what = {"": ("TERM", "text or file"), "text": ("WORDS[@W]", "text")}.get(
+        kind, ("FILE[@W]", "file")
+    )
+    return Annotated[list[str] | None, typer.Option(metavar=metavar, help=f"{verb} this {what}.")]
+
+
+TERMS = {
+    **{kind: _term(kind, "Start from") for kind in KINDS},
+    **{
+        f"{sign}_{kind}".rstrip("_"): _term(kind, verb)
+        for sign, verb in (("plus", "Add"), ("minus", "Subtract"))
+        for kind in ("", *KINDS)
+    },
+}
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def query(
@@ -112,31 +110,30 @@ def query(
     _answer(_parsed(Term(names[chosen[0]], str(ctx.params[chosen[0]])), folder), ctx.params)
 
 
+def takes_terms(before: str) -> Callable[[Command], Command]:
+    """Give a command, in place of its `**terms`, the options of a sum that it lacks; see `composition`.
+
+    before: the parameter that follows them in the help.
+    """
+
+    def extend(command: Command) -> Command:
+        signature = inspect.signature(command, eval_str=True)
+        local = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        at = list(signature.parameters).index(before)
+        terms = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=kind)
+            for name, kind in TERMS.items()
+            if name not in signature.parameters
+        ]
+        vars(command)["__signature__"] = signature.replace(parameters=[*local[:at], *terms, *local[at:]])
+        return command
+
+    return extend
+
+
+@takes_terms(before="top")
 def compose(
     ctx: typer.Context,
-    text: Words = None,
-    image: Base = None,
-    audio: Base = None,
-    video: Base = None,
-    depth: Base = None,
-    thermal: Base = None,
-    imu: Base = None,
-    plus: PlusTerm = None,
-    plus_text: PlusWords = None,
-    plus_image: Plus = None,
-    plus_audio: Plus = None,
-    plus_video: Plus = None,
-    plus_depth: Plus = None,
-    plus_thermal: Plus = None,
-    plus_imu: Plus = None,
-    minus: MinusTerm = None,
-    minus_text: MinusWords = None,
-    minus_image: Minus = None,
-    minus_audio: Minus = None,
-    minus_video: Minus = None,
-    minus_depth: Minus = None,
-    minus_thermal: Minus = None,
-    minus_imu: Minus = None,
     top: options.Top = 10,
     modality: options.Modalities = None,
     where: options.Where = None,
@@ -160,6 +157,7 @@ def compose(
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
     server: options.Server = "auto",
+    **terms: Any,
 ) -> None:
     """Search with a sum of texts and files of any kind.
 
