@@ -22,6 +22,8 @@ from xsearch.models.precision import training_precision
 from xsearch.system.durable import publish
 from xsearch.system.terminal import unescaped
 from xsearch.train.log import Log
+from xsearch.train.recipe import cosine
+from xsearch.train.state import average
 
 __all__ = ["CHECKPOINT", "Plan", "train_decoder"]
 
@@ -46,10 +48,7 @@ class Plan:
 
     def lr_at(self, step: int) -> float:
         """Linear warm-up, then half a cosine to 0."""
-        warmup = self.warmup * self.steps
-        if step < warmup:
-            return self.lr * min((step + 1) / warmup, 1)
-        return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(self.steps - warmup, 1)))
+        return self.lr * cosine(step, self.steps, warmup=self.warmup)
 
 
 def train_decoder(
@@ -157,12 +156,7 @@ class _Training:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        decay = min(plan.ema, (1 + self.step) / (10 + self.step))  # forget the initial weights soon
-        current = dict(self.network.named_parameters())
-        with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.averages.values()), [current[name] for name in self.averages], 1 - decay
-            )
+        average(self.averages, dict(self.network.named_parameters()), plan.ema, self.step)
         return float(loss.detach()), float(norm)
 
     def save(self, path: Path) -> None:

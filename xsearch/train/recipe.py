@@ -44,11 +44,22 @@ from pydantic.dataclasses import dataclass
 from xsearch.errors import UsageError
 from xsearch.models.config import TOWERS
 
-__all__ = ["RECIPES", "SCOPES", "Bind", "Recipe", "Stage"]
+__all__ = ["RECIPES", "SCOPES", "Bind", "Recipe", "Stage", "cosine"]
 
 RECIPES = Path(__file__).parent / "recipes"
 SCOPES = ("all", "head", "lora")  # what of a tower learns
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, populate_by_name=True)
+
+
+def cosine(step: int, steps: int, *, warmup: float, end: float = 0.0) -> float:
+    """The learning rate of a step, relative to its peak: linear warm-up, then half a cosine to `end`.
+
+    warmup: share of the steps.
+    """
+    first = warmup * steps
+    if step < first:
+        return min((step + 1) / first, 1)
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * (step - first) / max(steps - first, 1)))
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -123,11 +134,7 @@ class Stage:
 
     def lr_at(self, step: int, steps: int) -> float:
         """The learning rate of a step: linear warm-up, then half a cosine to `lr_end`."""
-        warmup = self.warmup * steps
-        if step < warmup:
-            return self.lr * min((step + 1) / warmup, 1)
-        left = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
-        return self.lr * (self.lr_end + (1 - self.lr_end) * left)
+        return self.lr * cosine(step, steps, warmup=self.warmup, end=self.lr_end)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

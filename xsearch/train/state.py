@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,9 +14,16 @@ from xsearch.system.durable import publish
 from xsearch.train.optimizers import optimizers
 from xsearch.train.recipe import Stage
 
-__all__ = ["State"]
+__all__ = ["State", "average"]
 
 MAX_LOG_SCALE = math.log(100)  # CLIP's, arXiv:2103.00020, section 2.5
+
+
+@torch.no_grad()
+def average(averages: Mapping[str, Tensor], weights: Mapping[str, Tensor], decay: float, step: int) -> None:
+    """Update running averages (EMA) of weights, in place, after so many steps."""
+    decay = min(decay, (1 + step) / (10 + step))  # forget the initial weights soon
+    torch._foreach_lerp_(list(averages.values()), [weights[name] for name in averages], 1 - decay)
 
 
 class State:
@@ -67,15 +74,11 @@ class State:
         for optimizer in self.optimizers:
             optimizer.step()
         self.step += 1
-        decay = min(self.decay, (1 + self.step) / (10 + self.step))  # forget the initial weights soon
         with torch.no_grad():
             for scale in self.scales.values():
                 scale.clamp_(max=MAX_LOG_SCALE)
-            if self.averages:
-                weights = self._weights()
-                torch._foreach_lerp_(
-                    list(self.averages.values()), [weights[name] for name in self.averages], 1 - decay
-                )
+        if self.averages:
+            average(self.averages, self._weights(), self.decay, self.step)
 
     def prepare(self, lr: float) -> None:
         """Set the learning rates, of which `lr` is the stage's, and forget the gradients."""
