@@ -1,5 +1,6 @@
 // Pictures that the server draws of the query: how far they are, and what can be done with each.
 import { address, changed } from "./address.js";
+import { ask, reason, upload } from "./ask.js";
 import { announce, say } from "./message.js";
 import { go } from "./navigation.js";
 import { t } from "./texts.js";
@@ -8,13 +9,6 @@ const COUNT = 4;
 const PAUSE_MS = 200; // between two questions how far it is
 const place = document.getElementById("drawing");
 let drawing = null; // { parts, asked, name, seed, id }
-
-async function ask(url, options) {
-  const answer = await fetch(url, options);
-  const content = await answer.json();
-  if (!answer.ok) throw new Error(content.detail ?? content.title);
-  return content;
-}
 
 function tile({ link, seed, is_filtered }) {
   const [made] = place.querySelector("template").content.cloneNode(true).children;
@@ -57,11 +51,9 @@ async function begin(query) {
   } catch (error) {
     if (drawing !== mine) return;
     end();
-    fail(error);
+    say(reason(error));
   }
 }
-
-const fail = (error) => say(error instanceof TypeError ? t("problem.offline") : error.message);
 
 const remove = ({ id }) => fetch(`/v1/drawings/${id}`, { method: "DELETE", keepalive: true }).catch(() => {});
 
@@ -88,11 +80,10 @@ export const actions = {
     try {
       const drawn = await fetch(href);
       if (!drawn.ok) throw new Error((await drawn.json()).detail);
-      const body = await drawn.blob();
-      const { id } = await ask(`/v1/uploads?${new URLSearchParams({ name: download })}`, { method: "POST", body });
-      await go(changed({ q: null, p: `upload:${id}`, item: null, cut: null, anyway: null }));
+      const part = await upload(download, await drawn.blob());
+      await go(changed({ q: null, p: part, item: null, cut: null, anyway: null }));
     } catch (error) {
-      fail(error);
+      say(reason(error));
     }
   },
 };

@@ -1,4 +1,5 @@
 // Files of the visitor as parts of the query: picked, dropped, pasted, recorded.
+import { reason, upload } from "./ask.js";
 import { accept, pending, refuse, search } from "./bar.js";
 import { announce } from "./message.js";
 import { t } from "./texts.js";
@@ -10,22 +11,15 @@ export async function use(files, weight = 1) {
 }
 
 async function send(file, chip, weight) {
-  const query = new URLSearchParams({ name: file.name });
-  let detail;
   try {
-    const answer = await fetch(`/v1/uploads?${query}`, { method: "POST", body: file });
-    const content = await answer.json();
-    if (answer.ok) {
-      accept(chip, `upload:${content.id}`, weight);
-      return true;
-    }
-    detail = (content.detail ?? content.title).replace(`${file.name}: `, "");
-  } catch {
-    detail = t("problem.offline");
+    accept(chip, await upload(file.name, file), weight);
+    return true;
+  } catch (error) {
+    const detail = reason(error).replace(`${file.name}: `, "");
+    refuse(chip, detail);
+    announce(t("problem.upload", { name: file.name, detail }));
+    return false;
   }
-  refuse(chip, detail);
-  announce(t("problem.upload", { name: file.name, detail }));
-  return false;
 }
 
 export function start() {
