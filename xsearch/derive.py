@@ -54,15 +54,17 @@ def _has_shards(snapshot: Snapshot) -> bool:
         listing = Listing.read(snapshot.index_path)
     except StoreError:
         return False
+    if not listing.shards:
+        return False
     missing = len(snapshot) - int(is_in(snapshot.ids, listing.ids).sum())
-    if listing.shards and missing > STALE * len(snapshot):
+    if missing > STALE * len(snapshot):
         LOG.warning(
             "the index lacks %s of %s items, which are scanned; xsearch index build --shards %d adds them",
             f"{missing:,}",
             f"{len(snapshot):,}",
             listing.shards,
         )
-    return listing.shards > 0
+    return True
 
 
 def build_shards(writer: Writer, shards: int, run: Run, *, merge: bool, **options: Any) -> Plan | None:
