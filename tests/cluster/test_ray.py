@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,8 +11,6 @@ import pytest
 from xsearch.cluster.connection import TRIES, connected
 from xsearch.cluster.engine import Room, room
 from xsearch.errors import UsageError
-
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `cluster`")
 
 PROGRAM = """
 import json, sys
@@ -52,16 +46,8 @@ print(json.dumps({
 
 
 @pytest.mark.cluster
-@needs_ray
-def test_a_cluster_of_this_machine_gives_what_the_local_engine_gives(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path)],
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    result = json.loads(done.stdout.splitlines()[-1])
+def test_a_cluster_of_this_machine_gives_what_the_local_engine_gives(printed: Callable[..., Any]) -> None:
+    result = printed(PROGRAM)
     assert result["same"]
     assert result["skipped"] == 1
     assert result["counts"] == [[24, 3], [24, 3]]

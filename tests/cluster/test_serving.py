@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-
-needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: the extra `cluster`")
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -69,14 +63,6 @@ print(json.dumps(result))
 
 
 @pytest.mark.cluster
-@needs_ray
-def test_searchers_on_ray_answer_as_the_index_here(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PROGRAM, str(tmp_path)],
-        capture_output=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "RAY_worker_niceness": "0"},
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    result = json.loads(done.stdout.splitlines()[-1])
+def test_searchers_on_ray_answer_as_the_index_here(printed: Callable[..., Any]) -> None:
+    result = printed(PROGRAM, RAY_worker_niceness="0")
     assert result == {"same": True, "killed": True, "moving": True, "moved": True, "left": []}

@@ -9,7 +9,7 @@ from typing import Any
 
 from xsearch.errors import UsageError, XsearchError, optional_module
 
-__all__ = ["connected", "describe", "module"]
+__all__ = ["cause_of", "connected", "describe", "module"]
 
 # Ray listens on the address of the machine, unless this says, when it is imported, that there is only one
 LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0"
@@ -48,6 +48,11 @@ def connected(address: str | None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def cause_of(error: Any, what: str, kinds: tuple[type[Exception], ...] = (XsearchError,)) -> Exception:
+    """Return what a RayTaskError was raised for, if it is of these kinds; else an XsearchError about it."""
+    return error.cause if isinstance(error.cause, kinds) else XsearchError(f"{what} failed: {error.cause!r}")
 
 
 def describe() -> str:

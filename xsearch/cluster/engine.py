@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch.cluster import part
-from xsearch.cluster.connection import connected, module
+from xsearch.cluster.connection import cause_of, connected, module
 from xsearch.cluster.units import UNIT_FILES, Unit, cut, keys
 from xsearch.cluster.worker import Job, Source, Worker
 from xsearch.decoders import MAX_DECODERS, settings
@@ -156,9 +156,7 @@ class _Team:
                 self._start()
                 continue
             except self._ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, XsearchError):
-                    raise error.cause from error
-                raise XsearchError(f"a worker failed: {error.cause!r}") from error
+                raise cause_of(error, "a worker") from error
             del self._calls[call]
             if unit:
                 yield unit

@@ -8,17 +8,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from threading import Timer
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from xsearch.cluster.connection import connected, module
+from xsearch.cluster.connection import cause_of, connected, module
 from xsearch.cluster.embedder import Embedder, Replicated, Request
 from xsearch.cluster.searcher import Searcher
 from xsearch.cluster.spread import Spread
 from xsearch.decoders import settings
-from xsearch.errors import Unavailable, XsearchError
+from xsearch.errors import Unavailable
 from xsearch.index import Listing
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ class _Fan:
     def __call__(self, method: str, arguments: Sequence[tuple[Any, ...] | None]) -> list[Any]:
         deadline = time.monotonic() + self._others.get(method, self._timeout_s)
         calls: list[Callable[[], Any] | None] = [
-            None if some is None else (lambda handle=handle, some=some: getattr(handle, method).remote(*some))  # type: ignore[misc]
+            None if some is None else partial(getattr(handle, method).remote, *some)
             for handle, some in zip(self._handles, arguments, strict=True)
         ]
         waiting = [call and call() for call in calls]
@@ -203,9 +204,7 @@ class _Fan:
                 response.cancel()
                 return None
             except self._ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, XsearchError):
-                    raise error.cause from error
-                raise XsearchError(f"a replica failed: {error.cause!r}") from error
+                raise cause_of(error, "a replica") from error
             except self._passing:
                 if time.monotonic() + AGAIN_S > deadline:
                     return None

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -58,16 +57,13 @@ class Spread(Index):
         self._ends = np.cumsum([len(part) for part in self._parts])
         self._call, self._share, self._allow_partial = call, share, False
         self.list_of = np.concatenate(self._asked("lists", [()] * len(self._parts)))
+        self._sizes = np.bincount(self.list_of, minlength=self.plan.lists)
         self._allow_partial = allow_partial
 
     def session(self) -> Spread:
         other = copy(self)
         other.missing = frozenset()
         return other
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        return np.bincount(self.list_of, minlength=self.plan.lists)
 
     def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
         starts = np.searchsorted(ids, [part[0] for part in self._parts])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from xsearch.cluster.connection import connected
+from xsearch.cluster.connection import cause_of, connected
 from xsearch.cluster.engine import MOST_DEATHS
 from xsearch.errors import XsearchError
 
@@ -32,9 +32,7 @@ class Tasks:
             try:
                 ray.get([call.remote(shared, number) for number in range(count)])
             except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, XsearchError | OSError):
-                    raise error.cause from error
-                raise XsearchError(f"a task failed: {error.cause!r}") from error
+                raise cause_of(error, "a task", (XsearchError, OSError)) from error
             except ray.exceptions.RayError as error:
                 raise XsearchError(f"a task failed: {error}") from error
 

@@ -78,10 +78,8 @@ def cut(
         for sums in stored.values():
             if id(sums) not in digests:  # one for many files
                 digests[id(sums)] = sums, _hash(*sorted(sums))
-        inputs, known = (
-            keys(rows, fingerprint, parameters),
-            [digests[id(sums)][1] for sums in stored.values()],
-        )
+        inputs = keys(rows, fingerprint, parameters)
+        known = [digests[id(sums)][1] for sums in stored.values()]
         yield Unit(rows, inputs, stored, _hash(*inputs, *stored, *known) + SUFFIX)
         start = stop
 
