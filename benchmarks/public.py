@@ -65,16 +65,24 @@ class Vectors:
     fingerprint: Fingerprint
 
 
-def measure(folder: Path, data: Data) -> dict[str, Any]:
-    """folder: for the collection, which stays there."""
+def tuned(folder: Path, data: Data, recipe: str | None = None) -> Collection:
+    """The collection of these data in a folder, made if need be; recipe: of an index if it has none."""
     path = folder / "collection"
     if not (path / "manifest.json").exists():
         folder.mkdir(parents=True, exist_ok=True)
         Inner(2, "cpu").build(folder, data)
     store = Store.open(path)
     collection = Collection(store, backend=Vectors(store.snapshot().fingerprint))  # type: ignore[arg-type]
+    if recipe is not None and collection.view().index is None:
+        collection.build_index(recipe=recipe)
     if collection.view().index is not None and collection.index_info()["recall"] is None:
         collection.tune_index(recall=0.95)
+    return collection
+
+
+def measure(folder: Path, data: Data) -> dict[str, Any]:
+    """folder: for the collection, which stays there."""
+    collection = tuned(folder, data)
     view, asked = collection.view(), _asked(data)
     ways = _ways(collection, view)
     batches = {name: _batch(way, asked) for name, way in ways.items()}  # and with it the files are in memory
@@ -89,7 +97,7 @@ def measure(folder: Path, data: Data) -> dict[str, Any]:
             if name != "inner":
                 list(answer[0])  # as objects
             singles[name].append(1000 * (time.perf_counter() - start))
-    opening = [_opening(path, query, folder) for query in data.queries["same"][:OPENINGS]]
+    opening = [_opening(collection.path, query, folder) for query in data.queries["same"][:OPENINGS]]
     plan = view.index.plan if view.index else None
     return {
         "n": data.n,

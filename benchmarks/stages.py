@@ -25,15 +25,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import command
-from benchmarks.public import ASKED_AS, Vectors
+from benchmarks.public import ASKED_AS, tuned
 from benchmarks.search import machine
-from benchmarks.systems import Inner
 from benchmarks.vectors import ASKING, Clusters, Cones, Data, K, cones
 from xsearch.collection import Collection
 from xsearch.index import rerank
 from xsearch.index.library import load_faiss
 from xsearch.query import vector
-from xsearch.store import Store
 
 ROUNDS, REFINE = 7, 4
 PROBES, DEPTHS = (16, 32, 64, 128), (48, 96, 192, 384)  # lists, efSearch
@@ -43,16 +41,7 @@ SMALL = "PCAR32,IVF16,PQ16x4fs"
 
 def measure(folder: Path, data: Data) -> dict[str, Any]:
     """folder: for the collection, which stays there. One too small for an index gets one all the same."""
-    path = folder / "collection"
-    if not (path / "manifest.json").exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        Inner(2, "cpu").build(folder, data)
-    store = Store.open(path)
-    collection = Collection(store, backend=Vectors(store.snapshot().fingerprint))  # type: ignore[arg-type]
-    if collection.view().index is None:
-        collection.build_index(recipe=SMALL)
-    if collection.index_info()["recall"] is None:
-        collection.tune_index(recall=0.95)
+    collection = tuned(folder, data, recipe=SMALL)
     with _one_thread():
         return _measured(collection, data)
 
