@@ -323,9 +323,8 @@ class Collection:
         view = self.view()
         backend = self._on_demand(view.snapshot)
         (embedded,) = embed(parse_each([query]), backend, snapshot=view.snapshot, anyway=anyway)
-        if decoder is None or isinstance(decoder, str | Path):
-            decoder = load_decoder(decoder, device=self._options["device"])
-        return draw(embedded, decoder, backend, nearest=nearest_in(view), **settings)
+        artist = load_decoder(decoder, device=self._options["device"])
+        return draw(embedded, artist, backend, nearest=nearest_in(view), **settings)
 
     def locate(self, hits: Hits, *, false_alarms: float = FALSE_ALARMS) -> Hits:
         """The same hits with boxes: where in each picture the query is; see `xsearch.Locator.locate`.

@@ -75,6 +75,5 @@ class Model:
         from xsearch.generate import draw, load_decoder
 
         (embedded,) = embed(parse_each([query]), self.backend, anyway=anyway)
-        if decoder is None or isinstance(decoder, str | Path):
-            decoder = load_decoder(decoder, device=self.backend.capabilities().device)
-        return draw(embedded, decoder, self.backend, **settings)
+        artist = load_decoder(decoder, device=self.backend.capabilities().device)
+        return draw(embedded, artist, self.backend, **settings)

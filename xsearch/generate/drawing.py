@@ -185,19 +185,21 @@ def _best(sketches: list[tuple[Image, bool]], query: Embedded, backend: Backend)
 
 
 def load_decoder(
-    choice: str | Path | None = None,
+    choice: Decoder | str | Path | None = None,
     *,
     ip_adapter: str | Path | None = None,
     norm: str | float = "checkpoint",
     device: str = "auto",
 ) -> Decoder:
-    """A decoder by name or folder.
+    """A decoder by name or folder; one that is loaded already is returned.
 
     choice: None or "bundled"; the folder of a trained decoder or of a diffusers pipeline; or the id of a
         pipeline that is in the cache of huggingface_hub: nothing is downloaded.
     ip_adapter: file of an IP-Adapter, for Stable Diffusion pipelines. norm: see `pipelines.PipelineDecoder`.
     Raises ModelError where there is none, UsageError without diffusers.
     """
+    if choice is not None and not isinstance(choice, str | Path):
+        return choice
     import torch
 
     if device == "auto":

@@ -12,7 +12,7 @@ from uuid import uuid4
 from xsearch.errors import ModelError, XsearchError
 from xsearch.generate import draw, load_decoder, nearest_in
 from xsearch.serve import contract
-from xsearch.serve.problems import Refusal, refusal
+from xsearch.serve.problems import Refusal, fault, refusal
 from xsearch.system.cores import lower_priority
 from xsearch.types import Fingerprint
 
@@ -167,9 +167,8 @@ class Drawings:
             drawing.state = "done"
         except _Cancelled:
             pass
-        except Exception as error:
-            fault = Refusal(500, "fault", "An error of the server", "see the log of the server")
-            if not isinstance(error, XsearchError):
-                LOG.exception("a drawing failed")
-            drawing.problem = (refusal(error) if isinstance(error, XsearchError) else fault).problem
-            drawing.state = "failed"
+        except XsearchError as error:
+            drawing.problem, drawing.state = refusal(error).problem, "failed"
+        except Exception:
+            LOG.exception("a drawing failed")
+            drawing.problem, drawing.state = fault().problem, "failed"

@@ -98,6 +98,11 @@ def refusal(error: XsearchError) -> Refusal:
 _REST: tuple[type[XsearchError], int, str, str] = (XsearchError, 500, "fault", "An error of the server")
 
 
+def fault() -> Refusal:
+    """Return the refusal after an error that was not expected, and is in the log."""
+    return Refusal(*_REST[1:], "see the log of the server")
+
+
 def invalid(problems: Sequence[Any]) -> Refusal:
     """Return the refusal of a request that is not of its form. problems: pydantic's."""
     listed = [
@@ -122,7 +127,7 @@ def respond(request: Request, error: Exception) -> Response:
         case ClientDisconnect():
             return Response(status_code=400)  # which nobody reads
     LOG.error("%s %s failed", request.method, request.scope.get("raw_path", b"").decode(), exc_info=error)
-    return Refusal(500, "fault", "An error of the server", "see the log of the server").response()
+    return fault().response()
 
 
 def _of_http(error: HTTPException) -> Refusal:
