@@ -93,8 +93,8 @@ def _cache(job: Job) -> None:
 def _jobs(data: Path, folder: Path, model: str, side: int, count: int) -> Iterator[Job]:
     drawn = scenes(count)
     for first in range(0, count, CHUNK):
-        path = folder / f"scenes-{side}-{first:06d}.npz"
-        yield path, model, side, rendered, drawn[first : first + CHUNK]
+        some = drawn[first : first + CHUNK]
+        yield folder / f"scenes-{side}-{first:06d}-{len(some)}.npz", model, side, rendered, some
     for name in TABLES:
         jpegs = pq.read_table(data / f"{name}.parquet", columns=["jpeg"])["jpeg"].to_pylist()
         for first in range(0, len(jpegs), CHUNK):

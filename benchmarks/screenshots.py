@@ -50,7 +50,7 @@ def served(collection: xsearch.Collection) -> Iterator[str]:
 
     listening, settings = listen(Settings(port=0))
     ready = threading.Event()
-    server = uvicorn_server(create_app([collection], settings), settings, ready.set)
+    server = uvicorn_server(create_app([collection], settings, xsearch.load_decoder()), settings, ready.set)
     thread = threading.Thread(target=server.run, args=[[listening]])
     thread.start()
     ready.wait()

@@ -133,14 +133,6 @@ def test_the_figures_of_drawings_are_those_of_a_slow_count():
     assert generation.right(drawn, gallery, labels, labels) == expected
     assert generation.ranks(drawn, gallery).tolist() == [1 + list(order[n]).index(n) for n in range(20)]
 
-    def kernel(x, y):
-        return (x @ y + 1) ** 3
-
-    pairs = [(i, j) for i in range(20) for j in range(20)]
-    within = sum(np.mean([kernel(x[i], x[j]) for i, j in pairs if i != j]) for x in (drawn, gallery))
-    across = np.mean([kernel(drawn[i], gallery[j]) for i, j in pairs])
-    assert generation.kid(drawn, gallery) == pytest.approx(within - 2 * across)
-
 
 def test_the_best_way_of_each_kind_is_kept():
     row = dict.fromkeys(generation.WAYS, 0.1)

@@ -321,9 +321,10 @@ class Collection:
         from xsearch.generate import draw, load_decoder, nearest_in
 
         view = self.view()
+        artist = load_decoder(decoder, device=self._options["device"])
+        artist.check(view.snapshot.fingerprint)
         backend = self._on_demand(view.snapshot)
         (embedded,) = embed(parse_each([query]), backend, snapshot=view.snapshot, anyway=anyway)
-        artist = load_decoder(decoder, device=self._options["device"])
         return draw(embedded, artist, backend, nearest=nearest_in(view), **settings)
 
     def locate(self, hits: Hits, *, false_alarms: float = FALSE_ALARMS) -> Hits:

@@ -74,6 +74,7 @@ class Model:
         """Draw pictures of what a query means; see `Collection.generate`."""
         from xsearch.generate import draw, load_decoder
 
-        (embedded,) = embed(parse_each([query]), self.backend, anyway=anyway)
         artist = load_decoder(decoder, device=self.backend.capabilities().device)
+        artist.check(self.backend.fingerprint)
+        (embedded,) = embed(parse_each([query]), self.backend, anyway=anyway)
         return draw(embedded, artist, self.backend, **settings)

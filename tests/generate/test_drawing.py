@@ -99,8 +99,11 @@ def test_a_filtered_candidate_is_kept_only_if_all_are(model, decoder):
 
 
 def test_a_size_is_that_of_the_picture(model, decoder):
-    (drawn,) = model.generate("red", decoder=decoder, size=40)
+    (drawn,) = model.generate("red", decoder=decoder, size=40, candidates=3)
     assert drawn.picture.size == (40, 40)
+    assert drawn.about["size"] == 40
+    (unsized,) = model.generate("red", decoder=decoder, candidates=3)  # the same candidate is the best
+    assert drawn.picture.tobytes() == unsized.picture.resize((40, 40), Image.Resampling.LANCZOS).tobytes()
 
 
 def test_a_file_states_what_was_drawn(model, decoder, tmp_path):
@@ -121,6 +124,8 @@ def test_a_file_states_what_was_drawn(model, decoder, tmp_path):
         "steps": 4,
         "guidance": 1.5,
         "candidates": 1,
+        "size": 16,
+        "near_collection": False,
         "decoder": "random",
         "model": "fake",
         "model_digest": "fake-0.5",

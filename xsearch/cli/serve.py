@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xsearch.cli import demo, options, output
-from xsearch.errors import UsageError, optional_module
+from xsearch.errors import ModelError, UsageError, optional_module
 
 if TYPE_CHECKING:
     from xsearch.collection import Collection
@@ -96,7 +96,12 @@ def serve(
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
     folders = folders or [_default_collection()]
-    artist = None if decoder is None else xsearch.load_decoder(decoder, device=device)
+    try:
+        artist = xsearch.load_decoder(decoder, device=device)
+    except ModelError:
+        if decoder is not None:
+            raise
+        artist = None  # an installation without the bundled one
     if engine is options.Engine.LOCAL:
         if address is not None or allow_partial:
             raise UsageError("--address and --allow-partial are options of --engine ray")

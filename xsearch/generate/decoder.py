@@ -118,7 +118,7 @@ class TrainedDecoder:
         nearest: Nearest | None = None,
         tick: Tick = lambda done: None,
     ) -> list[tuple[Image.Image, bool]]:
-        """Pictures of a query, and that none was filtered. size: resampled to so many pixels."""
+        """Pictures of a query, of the side it draws, and that none was filtered. size: not used."""
         B = len(seeds)
         vector, level = crossed(query, self.network.means.cpu().numpy(), self.config.crossings, nearest)
         pixels = self.pictures(
@@ -129,10 +129,7 @@ class TrainedDecoder:
             guidance=guidance,
             tick=lambda done: tick(done * B),
         )
-        pictures = [Image.fromarray(each) for each in pixels]
-        if size not in (None, self.config.side):
-            pictures = [each.resize((size, size), Image.Resampling.LANCZOS) for each in pictures]
-        return [(each, False) for each in pictures]
+        return [(Image.fromarray(each), False) for each in pixels]
 
     @torch.inference_mode()
     def pictures(

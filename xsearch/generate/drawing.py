@@ -11,7 +11,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from PIL.Image import Image
+from PIL.Image import Image, Resampling
 from PIL.PngImagePlugin import PngInfo
 
 from xsearch.errors import ModelError, UsageError
@@ -66,6 +66,7 @@ class Decoder(Protocol):
     ) -> list[tuple[Image, bool]]:
         """A picture of each seed, and whether the checkpoint's filter has blackened it.
 
+        size: pixels of the side, for decoders that can draw any; others draw the one that they have.
         tick: called with the number of steps done, of len(seeds) x `steps`.
         """
         ...
@@ -151,6 +152,8 @@ def draw(
             query, seeds, steps=steps, guidance=guidance, size=size, nearest=nearest, tick=tick
         )
         picture, is_filtered = _best(sketches, query, backend)
+        if size not in (None, picture.width):
+            picture = picture.resize((size, size), Resampling.LANCZOS)
         about = {
             "query": repr(query.query),
             "parts": [
@@ -161,6 +164,8 @@ def draw(
             "steps": steps,
             "guidance": guidance,
             "candidates": candidates,
+            "size": picture.width,
+            "near_collection": nearest is not None,
             "decoder": decoder.name,
             "model": fingerprint.name,
             "model_digest": fingerprint.digest,

@@ -51,7 +51,7 @@ def create_app(
 ) -> FastAPI:
     """Return the application that serves these collections, the first by default; at least one.
 
-    decoder: draws pictures of queries; None: the bundled one.
+    decoder: draws pictures of queries, see `xsearch.load_decoder`; None: nothing does.
     """
     server = Server(collections, settings or Settings(), decoder)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from uuid import uuid4
 
 from xsearch.errors import ModelError, XsearchError
-from xsearch.generate import draw, load_decoder, nearest_in
+from xsearch.generate import draw, nearest_in
 from xsearch.serve import contract
 from xsearch.serve.problems import Refusal, fault, refusal
 from xsearch.system.cores import lower_priority
@@ -72,11 +72,11 @@ class Drawing:
 class Drawings:
     """The drawings of a server. For any number of threads.
 
-    decoder: None: the bundled one, loaded when it is first asked about.
+    decoder: None: nothing is drawn.
     """
 
-    def __init__(self, decoder: Decoder | None = None) -> None:
-        self._decoder, self._problem = decoder, ""
+    def __init__(self, decoder: Decoder | None) -> None:
+        self._decoder = decoder
         self._drawings: dict[str, Drawing] = {}
         self._pool = ThreadPoolExecutor(1, "drawing", initializer=lower_priority)
         self._lock = Lock()
@@ -98,14 +98,10 @@ class Drawings:
     def decoder(self, fingerprint: Fingerprint) -> Decoder:
         """Return the decoder, which draws vectors of this model. Raises Refusal."""
         try:
-            with self._lock:
-                if self._decoder is None:
-                    if self._problem:
-                        raise ModelError(self._problem)
-                    self._decoder = load_decoder()
+            if self._decoder is None:
+                raise ModelError("this server has no decoder; start it with --decoder NAME")
             self._decoder.check(fingerprint)
         except ModelError as error:
-            self._problem = str(error)
             raise Refusal(404, "no-decoder", "Nothing to draw with", str(error)) from None
         return self._decoder
 

@@ -57,7 +57,8 @@ export function layAll() {
 
 /** Say that there is no preview, where a picture cannot be loaded: its file has changed, or is gone. */
 function unseen(image) {
-  if (image.matches(".well img")) image.replaceWith(Object.assign(document.createElement("span"), { className: "unseen", textContent: t("tile.unseen") }));
+  const shown = image.matches(".well img") ? image : image.closest("#panel .zoom");
+  shown?.replaceWith(Object.assign(document.createElement("span"), { className: "unseen", textContent: t("tile.unseen") }));
 }
 
 export function start() {

@@ -57,7 +57,7 @@ async function locate(button) {
   const words = item.querySelector(".located");
   const warm = button.parentElement.querySelector("[data-do=heat]");
   if (button.ariaPressed === "true") {
-    picture.querySelectorAll(".marks").forEach((each) => each.remove());
+    item.querySelectorAll(".marks").forEach((each) => each.remove());
     words.value = "";
     warm.hidden = true;
     button.ariaPressed = "false";
@@ -66,11 +66,11 @@ async function locate(button) {
   button.disabled = true;
   words.value = t("loading");
   const located = await ask(button);
-  await picture.querySelector("img").decode().catch(() => {}); // its size is that of the marks
+  await picture?.querySelector("img").decode().catch(() => {}); // its size is that of the marks
   button.disabled = false;
   words.value = summary(located);
-  const image = picture.querySelector("img");
-  if (!located.boxes || !image.clientWidth || !image.naturalWidth) return; // closed meanwhile, or no picture
+  const image = picture?.querySelector("img");
+  if (!located.boxes || !image?.clientWidth || !image.naturalWidth) return; // closed meanwhile, or no picture
   const scale = LONG / Math.max(image.naturalWidth, image.naturalHeight);
   const size = [image.naturalWidth, image.naturalHeight].map((side) => Math.round(side * scale));
   const pixel = Math.max(size[0] / image.clientWidth, size[1] / image.clientHeight);
