@@ -26,6 +26,7 @@ from benchmarks import (
     emergence,
     footprint,
     generation,
+    hiding,
     ingest,
     localization,
     none,
@@ -288,6 +289,13 @@ def test_an_ingest_is_compared_with_its_parts():
     assert all(row["decode_s"] > 0 for row in result["rows"])
     assert result["unchanged"]["files"] == 4
     assert "| 6 pictures |" in ingest.markdown(result)
+
+
+def test_an_ingest_is_compared_with_its_embeddings_alone(tiny_model, tmp_path):
+    hiding.make_files(tmp_path, 3, 1, 1, size=(64, 48))
+    both = {mode: measure(tmp_path, str(tiny_model)) for mode, measure in hiding.MODES.items()}
+    assert both["alone"]["items"] == both["ingest"]["items"] == 6
+    assert "3 pictures" in hiding.markdown({"pictures": 3, "sounds": 1, "videos": 1, **both})
 
 
 def test_a_tower_costs_what_its_published_size_says():
