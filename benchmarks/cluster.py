@@ -42,6 +42,7 @@ from xsearch.cluster import Ray, part
 from xsearch.cluster.connection import LOOPBACK, TRIES, connected, module
 from xsearch.ingest import Progress, ingest
 from xsearch.store import Store
+from xsearch.system.objects import objects_at
 from xsearch.types import Fingerprint, Modality, Sample
 
 KINDS = ("worker", "node", "driver")
@@ -248,7 +249,7 @@ class Ingest:
 
     def _kept(self) -> np.ndarray:
         """The vectors in parts and in the collection; parts first: they go there."""
-        kept, parts = [], part.parts_of(self._store.path, None)
+        kept, parts = [], objects_at(part.place_of(self._store.path, None))
         for name in parts.names():
             with suppress(FileNotFoundError):
                 outcomes = part.read(parts, name)

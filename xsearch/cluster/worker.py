@@ -15,19 +15,20 @@ from xsearch.backend import replicas
 from xsearch.cluster import part
 from xsearch.cluster.part import Part
 from xsearch.decoders import Decoders
-from xsearch.errors import ModelError, StoreError
+from xsearch.errors import ModelError, StoreError, XsearchError
 from xsearch.ingest import local
 from xsearch.ingest.report import Clock
 from xsearch.media import Remote
 from xsearch.media.depth import CAMERA
 from xsearch.system import scratch
+from xsearch.system.objects import objects_at
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
     from xsearch.cluster.units import Unit
     from xsearch.types import Fingerprint, Modality
 
-__all__ = ["Job", "Source", "Worker"]
+__all__ = ["Actor", "Job", "Source", "Worker"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,8 +49,8 @@ class Source:
 class Job:
     """What all workers of an ingest need."""
 
-    collection: Path
-    parts: str | None  # see `parts_of`
+    parts: str  # see `place_of`
+    mark: str  # see `marked`
     remotes: Mapping[str, Source]  # by URL
     backend: bytes  # pickled
     fingerprint: Fingerprint
@@ -65,21 +66,28 @@ class Worker:
         self._job = job
 
     def start(self) -> None:
-        """Load the model. Raises ModelError, StoreError if this node lacks it, or the collection."""
+        """Load the model. Raises ModelError, StoreError if this node lacks it, or the place of the parts."""
         job = self._job
         os.environ.update(job.environment)
-        backend: Backend = pickle.loads(job.backend)
+        try:
+            self._parts = objects_at(job.parts)
+            self._parts.get(job.mark)
+        except Exception as error:  # of an fsspec file system: any
+            raise StoreError(
+                f"{node()} does not have the folder {job.parts} of the driver: {error}; every node needs the "
+                "collection at the same path, or a URL that it can write to (--parts)"
+            ) from error
+        try:
+            backend: Backend = pickle.loads(job.backend)
+        except XsearchError as error:
+            raise ModelError(f"{node()}: {error}") from error
         if backend.fingerprint != job.fingerprint:
             raise ModelError(
                 f"{node()} has the model {backend.fingerprint}, the driver {job.fingerprint}; "
                 "install the same on every node"
             )
-        try:
-            self._parts = part.parts_of(job.collection, job.parts)
-        except OSError as error:
-            hint = "every node needs the collection at its path, or use --parts URL"
-            raise StoreError(f"{node()}: {error}; {hint}") from error
         self._backends = replicas(backend)
+        self._embedded: set[Modality] = set()
         side = backend.capabilities().image_side
         self._pool = Decoders(job.decoders, side=side, with_facts=True, is_background=True)
 
@@ -97,7 +105,8 @@ class Worker:
             if url not in self._remotes:
                 self._remotes[url] = self._remote(url)
         outcomes, tasks = Part(unit.stored), unit.tasks(self._remotes)
-        local.run(tasks, outcomes, self._backends, Clock(), self._pool, captions=self._job.captions)
+        captions, embedded = self._job.captions, self._embedded
+        local.run(tasks, outcomes, self._backends, Clock(), self._pool, captions=captions, embedded=embedded)
         self._parts.put(unit.name, outcomes.content(unit.tasks(self._remotes), unit.keys))
 
     def _remote(self, url: str) -> Remote:
@@ -108,3 +117,14 @@ class Worker:
             there.parent.mkdir(parents=True, exist_ok=True)
             there.write_bytes(content)
         return remote
+
+
+class Actor(Worker):
+    """A worker in a process of Ray."""
+
+    def start(self) -> None:
+        import ray
+
+        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)  # Ray leaves all to those without any
+        super().start()
