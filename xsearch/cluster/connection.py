@@ -9,7 +9,7 @@ from typing import Any
 
 from xsearch.errors import UsageError, XsearchError, optional_module
 
-__all__ = ["MOST_DEATHS", "cause_of", "check", "connected", "describe", "module"]
+__all__ = ["MOST_DEATHS", "cause_of", "check", "connected", "describe", "hide_gpus", "module"]
 
 MOST_DEATHS = 5  # of processes over the same work
 # Ray listens on the address of the machine, unless this says, when it is imported, that there is only one
@@ -84,6 +84,12 @@ def describe() -> str:
     except Exception as error:  # whatever Ray raises
         raise XsearchError(f"{ray.__version__}: {error}") from error
     return f"{ray.__version__}; {len(nodes)} nodes, {sums.get('CPU', 0):g} CPUs, {sums.get('GPU', 0):g} GPUs"
+
+
+def hide_gpus() -> None:
+    """Hide from this process, one of Ray's, the GPUs that it was not given: without any it would see all."""
+    gpus = module("auto").get_runtime_context().get_accelerator_ids()["GPU"]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
 
 
 def module(address: str | None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from xsearch.ingest.survey import Survey
     from xsearch.types import Fingerprint
 
-__all__ = ["Ray", "Room", "embed_all", "room", "take_over"]
+__all__ = ["Ray", "Room", "Team", "embed_all", "room", "take_over"]
 
 LOG = logging.getLogger("xsearch")
 
@@ -78,13 +77,13 @@ class Ray:
                 place,
                 mark,
                 {url: Source.of(remote) for url, remote in survey.remotes.items()},
-                pickle.dumps(backend),
+                ray.cloudpickle.dumps(backend),
                 backend.fingerprint,
                 captions,
                 min(there.cpus, MAX_DECODERS),
                 settings.environment(),
             )
-            team = _Team(ray, job, num_cpus=there.cpus, num_gpus=there.gpus)
+            team = Team(ray, job, num_cpus=there.cpus, num_gpus=there.gpus)
             workers = self.workers or there.workers
 
             def embed(units: Iterator[Unit]) -> Iterator[Unit]:
@@ -132,7 +131,7 @@ def room(nodes: Sequence[tuple[float, float]], gpus_per_worker: float | None) ->
     return Room(max(sum(int(cores / cpus) for cores, _ in nodes), 1), cpus, 0)
 
 
-class _Team:
+class Team:
     """The workers of an ingest."""
 
     def __init__(self, ray: Any, job: Job, *, num_cpus: float, num_gpus: float) -> None:
@@ -225,10 +224,9 @@ def embed_all(
     A worker knows less than the ledger of what is a copy: files that only the worker took for copies go into
     another round, in which all are embedded.
     """
-    candidates = ledger.candidates
-    while len(work):
+    for candidates in (ledger.candidates, None):
         units = cut(work, survey.remotes, candidates, fingerprint, parameters, files=files)
-        work, candidates = _collect(embed(units), survey, ledger, parts), None
+        work = _collect(embed(units), survey, ledger, parts)
 
 
 def _collect(units: Iterator[Unit], survey: Survey, ledger: Ledger, parts: Objects) -> pa.Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from platform import node
 
-from xsearch.cluster.connection import MOST_DEATHS, cause_of, check, connected
+from xsearch.cluster.connection import MOST_DEATHS, cause_of, check, connected, hide_gpus
 from xsearch.errors import StoreError, XsearchError
 
 __all__ = ["Tasks"]
@@ -44,6 +44,7 @@ class Tasks:
 
 
 def _call(function: Callable[[int], None], number: int) -> None:
+    hide_gpus()
     try:
         function(number)
     except StoreError as error:

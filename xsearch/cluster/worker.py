@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from xsearch.backend import replicas
 from xsearch.cluster import part
+from xsearch.cluster.connection import hide_gpus
 from xsearch.cluster.part import Part
 from xsearch.decoders import Decoders
 from xsearch.errors import ModelError, StoreError, XsearchError
@@ -123,8 +124,5 @@ class Actor(Worker):
     """A worker in a process of Ray."""
 
     def start(self) -> None:
-        import ray
-
-        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)  # Ray leaves all to those without any
+        hide_gpus()
         super().start()
