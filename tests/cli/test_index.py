@@ -132,5 +132,6 @@ def test_a_cluster_is_looked_for_before_the_training(run, many, monkeypatch):
     ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
     monkeypatch.setitem(sys.modules, "ray", ray)
     monkeypatch.setattr("xsearch.derive.new_trained", None)
-    build = ("index", "build", "-c", many, "--engine", "ray", "--shards", 3, "--address", "192.0.2.1:6379")
-    assert "no Ray cluster at 192.0.2.1:6379: nobody there" in run(*build, code=2).stderr
+    build = ("index", "build", "-c", many, "--engine", "ray", "--shards", 3, "--address")
+    assert "no Ray cluster at auto: nobody there" in run(*build, "auto", code=2).stderr
+    assert "no Ray cluster at 127.0.0.1:9: [Errno" in run(*build, "127.0.0.1:9", code=2).stderr

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from platform import node
 from typing import Any
 
 from xsearch.errors import UsageError, XsearchError, optional_module
 
-__all__ = ["MOST_DEATHS", "cause_of", "check", "connected", "describe", "hide_gpus", "module"]
+__all__ = ["MOST_DEATHS", "cause_of", "check", "connected", "describe", "module", "remote"]
 
 MOST_DEATHS = 5  # of processes over the same work
 # Ray listens on the address of the machine, unless this says, when it is imported, that there is only one
@@ -20,6 +23,8 @@ SETTINGS = {
     "RAY_task_oom_retries": str(MOST_DEATHS),  # of a task that is killed for its memory: else no end
 }
 OBJECTS_BYTES = 200 << 20  # Ray's memory for what it sends: units, of 100 kB each
+PATIENCE_S = 10.0  # for a cluster
+HOST_PORT = re.compile(r"\[?([^/]+?)\]?:(\d+)")
 TRIES = 5  # to start it here: Ray waits 30 s for its second process, and offers no other limit
 
 
@@ -39,14 +44,22 @@ def connected(address: str | None) -> Iterator[Any]:
         _check_loopback(ray)
         options |= {"include_dashboard": False, "object_store_memory": OBJECTS_BYTES}
     what = "Ray does not start here" if address is None else f"no Ray cluster at {address}"
+    if address is not None and (place := HOST_PORT.fullmatch(address)):
+        try:
+            socket.create_connection((place[1], int(place[2])), PATIENCE_S).close()
+        except OSError as error:  # for which Ray takes minutes
+            raise UsageError(f"{what}: {error}") from error
     for tries_left in reversed(range(TRIES if address is None else 1)):
         try:
             ray.init(address or "local", **options)  # RAY_ADDRESS is the default
             break
         except Exception as error:  # Ray raises no other class if it has only been late
             ray.shutdown()
-            if not tries_left or isinstance(error, ConnectionError | ValueError):
-                raise UsageError(f"{what}: {' '.join(str(error).split())}") from error
+            problem = f"{what}: {' '.join(str(error).split())}"
+            if isinstance(error, ConnectionError | ValueError):
+                raise UsageError(problem) from error
+            if not tries_left:
+                raise XsearchError(problem) from error
     try:
         yield ray
     finally:
@@ -65,11 +78,8 @@ def check(address: str | None) -> None:
 
 def cause_of(error: Any, what: str, kinds: tuple[type[Exception], ...] = (XsearchError,)) -> Exception:
     """Return what a RayError was raised for, if it is of these kinds; else an XsearchError about it."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, kinds):
-        return cause
-    where = f" on {error.ip}" if hasattr(error, "ip") else ""
-    return XsearchError(f"{what} failed{where}: {cause!r}" if cause else f"{what} failed{where}: {error}")
+    cause = getattr(error, "cause", error)
+    return cause if isinstance(cause, kinds) else XsearchError(f"{what} failed: {cause!r}")
 
 
 def describe() -> str:
@@ -86,10 +96,21 @@ def describe() -> str:
     return f"{ray.__version__}; {len(nodes)} nodes, {sums.get('CPU', 0):g} CPUs, {sums.get('GPU', 0):g} GPUs"
 
 
-def hide_gpus() -> None:
-    """Hide from this process, one of Ray's, the GPUs that it was not given: without any it would see all."""
+@contextmanager
+def remote(kinds: tuple[type[Exception], ...] = (XsearchError,)) -> Iterator[None]:
+    """Do what is in the block in a process of Ray, on the GPUs that this was given: with none it sees all.
+
+    What it raises, if not of these kinds, becomes an XsearchError that names the node: any other might not
+    get through to the driver.
+    """
     gpus = module("auto").get_runtime_context().get_accelerator_ids()["GPU"]
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    try:
+        yield
+    except kinds:
+        raise
+    except Exception as error:
+        raise XsearchError(f"{node()}: {type(error).__name__}: {error}") from error
 
 
 def module(address: str | None) -> Any:

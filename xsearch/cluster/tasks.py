@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from platform import node
 
-from xsearch.cluster.connection import MOST_DEATHS, cause_of, check, connected, hide_gpus
+from xsearch.cluster.connection import MOST_DEATHS, cause_of, check, connected, remote
 from xsearch.errors import StoreError, XsearchError
 
 __all__ = ["Tasks"]
+
+EXPECTED = XsearchError, OSError  # of a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Tasks:
             try:
                 ray.get(calls)
             except ray.exceptions.RayError as error:
-                raise cause_of(error, "a task", (XsearchError, OSError)) from error
+                raise cause_of(error, "a task", EXPECTED) from error
             finally:
                 for each in calls:
                     ray.cancel(each)  # those that have ended are none
@@ -44,9 +46,9 @@ class Tasks:
 
 
 def _call(function: Callable[[int], None], number: int) -> None:
-    hide_gpus()
-    try:
-        function(number)
-    except StoreError as error:
-        hint = "every node needs the collection at the same path"
-        raise StoreError(f"{node()}: {error}; {hint}") from error
+    with remote(EXPECTED):
+        try:
+            function(number)
+        except StoreError as error:
+            hint = "every node needs the collection at the same path"
+            raise StoreError(f"{node()}: {error}; {hint}") from error

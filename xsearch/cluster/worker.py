@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from xsearch.backend import replicas
 from xsearch.cluster import part
-from xsearch.cluster.connection import hide_gpus
+from xsearch.cluster.connection import remote
 from xsearch.cluster.part import Part
 from xsearch.decoders import Decoders
 from xsearch.errors import ModelError, StoreError, XsearchError
@@ -124,5 +124,9 @@ class Actor(Worker):
     """A worker in a process of Ray."""
 
     def start(self) -> None:
-        hide_gpus()
-        super().start()
+        with remote():
+            super().start()
+
+    def embed(self, unit: Unit) -> None:
+        with remote():
+            super().embed(unit)
