@@ -251,9 +251,9 @@ class Ingest:
         """The vectors in parts and in the collection; parts first: they go there."""
         kept, parts = [], objects_at(part.place_of(self._store.path, None))
         for name in parts.names():
-            with suppress(FileNotFoundError):
-                outcomes = part.read(parts, name)
-                assert outcomes is not None, f"{name} is damaged"
+            if (outcomes := part.read(parts, name)) is None:
+                assert name not in parts.names(), f"{name} is damaged"
+            else:
                 kept.append(_key(outcomes["vectors"].values.to_numpy().reshape(-1, DIM)))
         snapshot = self._store.snapshot()
         return np.concatenate([*kept, _key(snapshot.vectors(snapshot.ids))])

@@ -284,7 +284,10 @@ def test_units_are_cut_by_files_and_by_bytes(
     monkeypatch.setattr("xsearch.cluster.units.UNIT_BYTES", 2000)
     narrow = Inline(4)
     run(new_store(tmp_path / "b"), folder, engine=narrow)
-    assert all(len(unit.work) == 1 or sum(unit.work["bytes"].to_pylist()) <= 2000 for unit in narrow.units)
+    for unit in narrow.units:
+        rows = unit.work.to_pylist()
+        sizes = [row["bytes"] * (64 if row["modality"] == "text" else 1) for row in rows]
+        assert len(rows) == 1 or sum(sizes) <= 2000
     paths = [[task.file.name for unit in each.units for task in unit.tasks({})] for each in (engine, narrow)]
     assert paths[0] == paths[1]
 
@@ -330,6 +333,21 @@ def test_pictures_that_differ_only_in_what_is_said_of_them_are_all_embedded(
     assert counts(run(stores[1], folder, engine=engine)) == counts(expected)
     assert content(stores[1]) == content(stores[0])
     assert [unit.stored is None for unit in engine.units] == [False, True]
+
+
+def test_a_part_that_another_collection_has_taken_away_is_missed(folder: Path, tmp_path: Path) -> None:
+    class Robbed(Inline):
+        def embed(self, worker: Worker, unit: Unit) -> None:
+            super().embed(worker, unit)
+            (tmp_path / "c" / part.FOLDER / unit.name).unlink()
+
+    with pytest.raises(StoreError, match=r"damaged or gone.*this collection alone"):
+        run(new_store(tmp_path / "c"), folder, engine=Robbed())
+
+
+def test_devices_of_this_machine_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="devices"):
+        run(new_store(tmp_path / "c"), folder, engine=Inline(), devices=["cpu"])
 
 
 class Unmounted(Inline):

@@ -235,7 +235,10 @@ def _collect(units: Iterator[Unit], survey: Survey, ledger: Ledger, parts: Objec
     committed_s = time.monotonic()
     for unit in units:
         if (outcomes := part.read(parts, unit.name)) is None:
-            raise StoreError(f"what has been embedded of {unit} is damaged: {unit.name}; ingest again")
+            raise StoreError(
+                f"what has been embedded of {unit} is damaged or gone: {unit.name}; ingest again, "
+                "with --parts of this collection alone"
+            )
         rows = part.replay(outcomes, unit.tasks(survey.remotes), ledger)
         left.append(unit.work.take(pa.array(rows, pa.int64())))
         replayed.append(unit.name)

@@ -104,7 +104,7 @@ def place_of(collection: Path, parts: str | None) -> str:
 
     Raises OSError, StoreError.
     """
-    if parts is not None:
+    if parts:
         return parts if "://" in parts else str(Path(parts).absolute())
     return str(Folder(collection.absolute()).open(FOLDER, create=True).path)
 
@@ -121,8 +121,11 @@ def marked(parts: Objects) -> Iterator[str]:
 
 
 def read(parts: Objects, name: str) -> pa.RecordBatch | None:
-    """Return the outcomes of a part, None if it is damaged. Raises FileNotFoundError."""
-    content = parts.get(name)
+    """Return the outcomes of a part, None if it is damaged or gone."""
+    try:
+        content = parts.get(name)
+    except FileNotFoundError:
+        return None
     body, seal = content[:-SEAL], content[-SEAL:]
     return pa.ipc.open_file(body).get_batch(0) if hashlib.sha256(body).digest() == seal else None
 

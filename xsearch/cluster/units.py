@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xsearch.cluster.part import SUFFIX
 from xsearch.ingest.work import Task, tasks_of
 from xsearch.media import Remote, RemoteFile
-from xsearch.types import Fingerprint, MediaFile
+from xsearch.types import Fingerprint, MediaFile, Modality
 
 __all__ = ["UNIT_BYTES", "UNIT_FILES", "Unit", "cut", "keys"]
 
 UNIT_FILES, UNIT_BYTES = 256, 1 << 30  # of media; a unit is what a killed worker loses
+TEXT_WEIGHT = 64  # of a byte of text, of which 300 are an item of 2 kB: a part has to fit the memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,12 +63,13 @@ def cut(
     *,
     files: int = UNIT_FILES,
 ) -> Iterator[Unit]:
-    """Yield the files to embed as units of up to `files` files and UNIT_BYTES, in order.
+    """Yield the files to embed as units of up to `files` files and UNIT_BYTES, texts weighted, in order.
 
     remotes: see `tasks_of`. candidates: see `Ledger.candidates`; None: copies are embedded too.
     parameters: see `keys`.
     """
-    ends = np.cumsum(work["bytes"].to_numpy())
+    is_text = pc.equal(work["modality"], Modality.TEXT).to_numpy()
+    ends = np.cumsum(work["bytes"].to_numpy() * np.where(is_text, TEXT_WEIGHT, 1))
     digests: dict[int, tuple[set[str], str]] = {}  # of sets, by identity
     start = 0
     while start < len(work):

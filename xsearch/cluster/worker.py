@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from platform import node
@@ -98,10 +98,9 @@ class Worker:
 
     def embed(self, unit: Unit) -> None:
         """Write the part of a unit, unless it is there."""
-        with suppress(FileNotFoundError):
-            if part.read(self._parts, unit.name) is not None:
-                return
-            self._parts.remove(unit.name)
+        if part.read(self._parts, unit.name) is not None:
+            return
+        self._parts.remove(unit.name)  # a damaged one
         for url in filter(None, unit.work["remote"].unique().to_pylist()):
             if url not in self._remotes:
                 self._remotes[url] = self._remote(url)
