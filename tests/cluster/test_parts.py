@@ -25,9 +25,11 @@ from xsearch.cluster import part
 from xsearch.cluster.engine import embed_all, take_over
 from xsearch.cluster.units import Unit
 from xsearch.cluster.worker import Job, Source, Worker
-from xsearch.errors import ModelError, StoreError, Transient
+from xsearch.errors import ModelError, Reason, StoreError, Transient
 from xsearch.ingest import Report, ingest
 from xsearch.ingest.survey import Survey
+from xsearch.ingest.work import Action, Embedded, prepare
+from xsearch.ingest.work import item as row_of
 from xsearch.store import Store
 from xsearch.system.objects import objects_at
 from xsearch.types import Modality, Sample
@@ -400,6 +402,34 @@ def test_a_model_that_has_worked_may_fail_for_a_unit(tmp_path: Path) -> None:
         ingest(store, [folder], Odd(), decoders=0, engine=engine, commit_s=0)
     assert len(stores[1].snapshot()) == 8
     assert content(stores[1]) == content(stores[0])
+
+
+def test_a_model_that_fails_names_its_node(tmp_path: Path) -> None:
+    (folder := tmp_path / "media").mkdir()
+    for number in range(8):
+        (folder / f"{number}.txt").write_text(f"odd {number}")
+    with pytest.raises(ModelError, match=f"{node()}: the model fails"):
+        ingest(new_store(tmp_path / "c"), [folder], Odd(), decoders=0, engine=Inline(8))
+
+
+def test_a_copy_of_a_file_that_changes_meanwhile_is_tried_again(tmp_path: Path) -> None:
+    """Parts may be of two runs, between which a server has changed a file without a trace."""
+
+    def changing(survey: Survey, ledger: Any, backend: Any, clock: Any, *, captions: bool) -> None:
+        first, second = map(prepare, survey.tasks(Action.EMBED))
+        assert (ledger.claim(first), ledger.claim(second)) == (True, False)
+        sample, changed = Sample(Modality.TEXT, "red"), replace(first, sha256="0" * 64)
+        ledger.add(Embedded(changed, [row_of(changed, sample)], list(backend.embed([sample]))))
+
+    (folder := tmp_path / "media").mkdir()
+    for name in "ab":
+        (folder / f"{name}.txt").write_text("blue")
+    store = new_store(tmp_path / "c")
+    ingest(store, [folder], FakeBackend(), decoders=0, engine=changing)
+    (skip,) = store.snapshot().skipped().to_pylist()
+    assert (Path(skip["path"]).name, skip["error"]) == ("b.txt", Reason.TRANSIENT)
+    assert run(store, folder).new == {Modality.TEXT: 1}
+    assert not store.snapshot().skipped()
 
 
 class Odd(FakeBackend):

@@ -88,13 +88,10 @@ class Part:
         vectors = [self._vectors.get(name, empty).reshape(-1) for name in names]
         ends = np.cumsum([0, *map(len, vectors)])
         lists = pa.LargeListArray.from_arrays(ends, np.concatenate([empty, *vectors]))
+        columns = [pa.array(keys, pa.string()), pa.array(outcomes, pa.string()), lists]
         sink = pa.BufferOutputStream()
         with pa.ipc.new_file(sink, SCHEMA) as file:
-            file.write_batch(
-                pa.record_batch(
-                    [pa.array(keys, pa.string()), pa.array(outcomes, pa.string()), lists], schema=SCHEMA
-                )
-            )
+            file.write_batch(pa.record_batch(columns, schema=SCHEMA))
         body = sink.getvalue().to_pybytes()
         return body + hashlib.sha256(body).digest()
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from platform import node
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xsearch.backend import replicas
 from xsearch.cluster import part
@@ -97,7 +97,7 @@ class Worker:
         self._remotes: dict[str, Remote] = {}
 
     def embed(self, unit: Unit) -> None:
-        """Write the part of a unit, unless it is there."""
+        """Write the part of a unit, unless it is there. Raises ModelError."""
         if part.read(self._parts, unit.name) is not None:
             return
         self._parts.remove(unit.name)  # a damaged one
@@ -105,8 +105,11 @@ class Worker:
             if url not in self._remotes:
                 self._remotes[url] = self._remote(url)
         outcomes, tasks = Part(unit.stored), unit.tasks(self._remotes)
-        captions, embedded = self._job.captions, self._embedded
-        local.run(tasks, outcomes, self._backends, Clock(), self._pool, captions=captions, embedded=embedded)
+        options: dict[str, Any] = {"captions": self._job.captions, "embedded": self._embedded}
+        try:
+            local.run(tasks, outcomes, self._backends, Clock(), self._pool, **options)
+        except ModelError as error:  # perhaps of this node's GPU alone
+            raise ModelError(f"{node()}: {error}") from error
         self._parts.put(unit.name, outcomes.content(unit.tasks(self._remotes), unit.keys))
 
     def _remote(self, url: str) -> Remote:
