@@ -165,7 +165,7 @@ def _workers(node: Any) -> list[int]:
     for thread in Path(f"/proc/{raylet}/task").glob("*/children"):
         for child in thread.read_text().split():
             with suppress(OSError):
-                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::Worker"):
+                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::Actor"):
                     workers.append(int(child))
     return workers
 
