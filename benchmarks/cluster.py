@@ -42,6 +42,7 @@ from xsearch.cluster import Ray, part
 from xsearch.cluster.connection import LOOPBACK, TRIES, connected, module
 from xsearch.ingest import Progress, ingest
 from xsearch.store import Store
+from xsearch.system.objects import objects_at
 from xsearch.types import Fingerprint, Modality, Sample
 
 KINDS = ("worker", "node", "driver")
@@ -164,7 +165,7 @@ def _workers(node: Any) -> list[int]:
     for thread in Path(f"/proc/{raylet}/task").glob("*/children"):
         for child in thread.read_text().split():
             with suppress(OSError):
-                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::Worker"):
+                if Path(f"/proc/{child}/cmdline").read_bytes().startswith(b"ray::Actor"):
                     workers.append(int(child))
     return workers
 
@@ -248,11 +249,11 @@ class Ingest:
 
     def _kept(self) -> np.ndarray:
         """The vectors in parts and in the collection; parts first: they go there."""
-        kept, parts = [], part.parts_of(self._store.path, None)
+        kept, parts = [], objects_at(part.place_of(self._store.path, None))
         for name in parts.names():
-            with suppress(FileNotFoundError):
-                outcomes = part.read(parts, name)
-                assert outcomes is not None, f"{name} is damaged"
+            if (outcomes := part.read(parts, name)) is None:
+                assert name not in parts.names(), f"{name} is damaged"
+            else:
                 kept.append(_key(outcomes["vectors"].values.to_numpy().reshape(-1, DIM)))
         snapshot = self._store.snapshot()
         return np.concatenate([*kept, _key(snapshot.vectors(snapshot.ids))])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from xsearch.derive import build_shards, derive, keep_index, load_index
-from xsearch.errors import StoreError
+from xsearch.errors import StoreError, UsageError
 from xsearch.index import Index, in_turn, new_index
 from xsearch.store import Store
 from xsearch.types import Fingerprint
@@ -129,6 +129,11 @@ def test_new_items_leave_an_index_of_several_files_as_it_is(store, caplog):
     after = load_index(store.snapshot())
     np.testing.assert_array_equal(after.ids, before.ids)
     assert after.shards == before.shards
+
+
+def test_a_wrong_number_of_shards_is_refused_before_the_training(store):
+    with store.writer() as writer, pytest.raises(UsageError, match="1,001 shards"):
+        build_shards(writer, 1_001, in_turn, merge=False, recipe="no recipe")  # which training would refuse
 
 
 def test_shards_that_fail_leave_nothing(store):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xsearch.errors import StoreError
-from xsearch.index import STALE, Index, Listing, Plan, Run, Shards, new_trained, update
+from xsearch.index import STALE, Index, Listing, Plan, Run, Shards, check_shards, new_trained, update
 from xsearch.query.calibration import Calibration, calibrate
 from xsearch.store import Store
 from xsearch.store.manifest import read_manifest
@@ -71,8 +71,11 @@ def build_shards(writer: Writer, shards: int, run: Run, *, merge: bool, **option
     """Build and commit an index of so many files, and return its plan; None if a scan is preferable.
 
     run: calls what writes a shard. merge: into one file. options: see `new_index`.
+    Raises UsageError for a wrong number, before anything is trained.
     """
     snapshot = writer.snapshot
+    if len(snapshot):
+        check_shards(shards, len(snapshot))
     trained = new_trained(snapshot, **options)
     if trained is None:
         keep_index(writer, None)

@@ -31,7 +31,6 @@ the file.
 import re
 from collections.abc import Sequence
 from enum import StrEnum
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,7 +65,10 @@ __all__ = [
 
 
 class XsearchError(Exception):
-    """Base class of all xsearch exceptions."""
+    """Base class of all xsearch exceptions. They can be pickled, whatever their constructors take."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Exception.__new__, (type(self), *self.args), self.__dict__
 
 
 class UsageError(XsearchError):
@@ -92,9 +94,6 @@ class UnknownWords(UsageError):
             "--anyway (anyway=True) searches all the same"
         )
         self.text, self.words, self.near, self.model = text, tuple(words), tuple(near), model
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(UnknownWords, words=self.words, near=self.near, model=self.model), (self.text,)
 
 
 class BadFilter(UsageError):

@@ -1,8 +1,10 @@
 """`index plan|build|tune|info`."""
 
 import json
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -121,3 +123,15 @@ def test_an_index_in_several_files_is_described_tuned_and_joined(run, many):
     for words in (["--merge"], ["--shards", 2_001], ["--engine", "ray"], ["--address", "auto"]):
         (line,) = run(*build, *words, code=2).stderr.splitlines()
         assert "shards" in line or "--engine ray" in line
+
+
+def test_a_cluster_is_looked_for_before_the_training(run, many, monkeypatch):
+    def init(address, **options):
+        raise ConnectionError("nobody\nthere")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("xsearch.derive.new_trained", None)
+    build = ("index", "build", "-c", many, "--engine", "ray", "--shards", 3, "--address")
+    assert "no Ray cluster at auto: nobody there" in run(*build, "auto", code=2).stderr
+    assert "no Ray cluster at 127.0.0.1:9: [Errno" in run(*build, "127.0.0.1:9", code=2).stderr

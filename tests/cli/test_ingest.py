@@ -218,6 +218,7 @@ def test_options_of_ray_are_checked(run, tmp_path, monkeypatch):
         "nowhere" in run("ingest", tmp_path, "--engine", "ray", "--parts", "nowhere://a", *at, code=2).stderr
     )
     assert "--watch" in run("ingest", tmp_path, "--engine", "ray", "--watch", *at, code=2).stderr
+    assert "cuda:1" in run("ingest", tmp_path, "--engine", "ray", "--device", "cuda:1", *at, code=2).stderr
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "pip install 'xsearch[cluster]'" in run("ingest", tmp_path, "--engine", "ray", *at, code=2).stderr
     assert "xsearch[cluster]" in run("doctor", *at).stdout

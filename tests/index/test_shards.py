@@ -12,7 +12,17 @@ import pytest
 
 from tests.index.test_maintain import D, Some, unit
 from xsearch.errors import StoreError, UsageError
-from xsearch.index import Index, Listing, Shards, best_of, fill, in_turn, new_index, new_trained
+from xsearch.index import (
+    Index,
+    Listing,
+    Shards,
+    best_of,
+    check_shards,
+    fill,
+    in_turn,
+    new_index,
+    new_trained,
+)
 
 RECIPES = ["PCAR16,IVF32,PQ8x4fs", "IVF32,Flat", "PCAR16,IVF16,SQ8"]
 
@@ -99,10 +109,12 @@ def test_a_shard_that_is_missing_damaged_or_of_another_index_is_an_error(folder,
         Index.load(folder, shard=5)
 
 
-@pytest.mark.parametrize("count", [0, 1_001, 5_000])
-def test_impossible_numbers_are_refused(folder, count):
-    with pytest.raises(UsageError, match="shards"):
-        build(folder, RECIPES[1], count)
+@pytest.mark.parametrize(("count", "items"), [(0, 5_000), (1_001, 5_000), (6, 5)])
+def test_impossible_numbers_are_refused(count, items):
+    with pytest.raises(
+        UsageError, match=f"{count:,} shards: these items can be in 1 to {min(items, 1_000):,}"
+    ):
+        check_shards(count, items)
 
 
 @pytest.mark.parametrize("lie", [-1, 1.0, True, "5", 1_001, 6])

@@ -117,6 +117,7 @@ def build(
         if shards is None:
             raise UsageError("--engine ray adds shards in parallel; choose how many with --shards")
         run = Tasks(address)
+        run.check()
     elif address is not None:
         raise UsageError("--address is an option of --engine ray")
     if merge and shards is None:

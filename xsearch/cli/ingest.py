@@ -109,6 +109,10 @@ def ingest(
 
         if watch:
             raise UsageError("--watch embeds on this machine; leave out --engine ray")
+        if ":" in device:
+            raise UsageError(f"--device {device}: Ray chooses the GPUs of its workers; use auto, cpu or cuda")
+        if device == "cpu" and gpus_per_worker is None:
+            gpus_per_worker = 0
         engine = Ray(address, workers, gpus_per_worker, parts)
         engine.check()
     elif any(option is not None for option in (address, workers, gpus_per_worker, parts)):

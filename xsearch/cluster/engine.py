@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-import pickle
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from xsearch.cluster import part
-from xsearch.cluster.connection import cause_of, connected, module
+from xsearch.cluster.connection import MOST_DEATHS, cause_of, check, connected
 from xsearch.cluster.units import UNIT_FILES, Unit, cut, keys
-from xsearch.cluster.worker import Job, Source, Worker
+from xsearch.cluster.worker import Actor, Job, Source
 from xsearch.decoders import MAX_DECODERS, settings
 from xsearch.errors import StoreError, UsageError, XsearchError
-from xsearch.ingest.work import Action, tasks_of
+from xsearch.ingest.work import WORK, Action, tasks_of
 from xsearch.system.objects import Objects, objects_at
 
 if TYPE_CHECKING:
@@ -30,15 +29,15 @@ if TYPE_CHECKING:
     from xsearch.ingest.survey import Survey
     from xsearch.types import Fingerprint
 
-__all__ = ["Ray", "Room", "collect", "room", "take_over"]
+__all__ = ["Ray", "Room", "Team", "embed_all", "room", "take_over"]
 
 LOG = logging.getLogger("xsearch")
 
 CORES_PER_WORKER = 4  # at most, without GPUs: as many copies of the model are in memory as there are workers
 AHEAD = 2  # units that a worker has at a time, so that it need not wait for the next
-MOST_DEATHS = 5  # of workers over one unit
 COMMIT_S = 1.0  # between commits: they are what a killed driver loses, besides the units at work
 PATIENCE_S = 60.0  # for the first worker
+HINT = "Ray's logs on its node say more; if it lacked memory, use fewer --workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +59,46 @@ class Ray:
     def __call__(
         self, survey: Survey, ledger: Ledger, backend: Backend, clock: Clock, *, captions: bool
     ) -> None:
-        """Embed the surveyed files. Raises UsageError if there is no Ray, or no cluster."""
-        self.check()
-        parts = part.parts_of(ledger.collection, self.parts)
+        """Embed the surveyed files.
+
+        Raises UsageError if there is no Ray, or no cluster, and StoreError or ModelError if a node lacks the
+        collection, a surveyed file or the model.
+        """
+        place = part.place_of(ledger.collection, self.parts)
+        parts = objects_at(place)
         stated = backend.fingerprint, {"captions": captions}
         work = take_over(survey, ledger, parts, *stated)
-        units = cut(work, survey.remotes, ledger.candidates, *stated, files=self.unit_files)
-        if (first := next(units, None)) is None:
+        if not len(work):
             return
-        with connected(self.address) as ray:
+        with connected(self.address) as ray, part.marked(parts) as mark:
             nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
             there = room([(each.get("CPU", 0), each.get("GPU", 0)) for each in nodes], self.gpus_per_worker)
             job = Job(
-                ledger.collection,
-                self.parts,
+                place,
+                mark,
                 {url: Source.of(remote) for url, remote in survey.remotes.items()},
-                pickle.dumps(backend),
+                ray.cloudpickle.dumps(backend),
                 backend.fingerprint,
                 captions,
                 min(there.cpus, MAX_DECODERS),
                 settings.environment(),
             )
-            team = _Team(ray, job, num_cpus=there.cpus, num_gpus=there.gpus)
+            team = Team(ray, job, num_cpus=there.cpus, num_gpus=there.gpus)
+            workers = self.workers or there.workers
+
+            def embed(units: Iterator[Unit]) -> Iterator[Unit]:
+                return clock.waiting(team.embed(units, workers))
+
             try:
-                written = team.embed(chain([first], units), self.workers or there.workers)
-                collect(clock.waiting(written), survey, ledger, parts)
+                embed_all(work, embed, survey, ledger, parts, *stated, files=self.unit_files)
             finally:
                 team.close()
 
     def check(self) -> None:
-        """Raise UsageError if Ray is not installed, or parts cannot be where they should be."""
+        """Raise UsageError if there is no cluster, or no Ray, or parts cannot be where they should be."""
         if self.parts:
             objects_at(self.parts)
-        module(self.address)
+        check(self.address)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,8 @@ def room(nodes: Sequence[tuple[float, float]], gpus_per_worker: float | None) ->
     gpus = gpus_per_worker
     if gpus is None:
         gpus = 1 if any(of_node for _, of_node in nodes) else 0
+    if gpus > 1 and gpus != int(gpus):
+        raise UsageError(f"{gpus:g} GPUs per worker: expected a whole number or a share of one")
     if gpus:
         slots = [(int(of_node / gpus), cores) for cores, of_node in nodes if of_node >= gpus]
         if not slots:
@@ -123,22 +131,26 @@ def room(nodes: Sequence[tuple[float, float]], gpus_per_worker: float | None) ->
     return Room(max(sum(int(cores / cpus) for cores, _ in nodes), 1), cpus, 0)
 
 
-class _Team:
+class Team:
     """The workers of an ingest."""
 
     def __init__(self, ray: Any, job: Job, *, num_cpus: float, num_gpus: float) -> None:
         self._ray, self._job = ray, ray.put(job)
         self._needs = f"{num_cpus:g} CPUs and {num_gpus:g} GPUs"
         resources = {"num_cpus": num_cpus, "num_gpus": num_gpus, "scheduling_strategy": "SPREAD"}
-        self._class = ray.remote(Worker).options(**resources)
+        self._class = ray.remote(Actor).options(**resources)
         errors = ray.exceptions
         self._deaths = errors.RayActorError, errors.NodeDiedError, errors.OutOfMemoryError
         self._calls: dict[Any, tuple[Any, Unit | None]] = {}  # with their workers, in order; None: it starts
 
     def embed(self, units: Iterator[Unit], workers: int) -> Iterator[Unit]:
-        """Yield units as their parts are written. Those of a worker that dies are given to another."""
+        """Yield units as their parts are written. Those of a worker that dies are given to another.
+
+        Raises XsearchError if MOST_DEATHS workers die over one unit, or in a row before they have started and
+        none is left.
+        """
         again = deque(islice(units, workers))
-        deaths: Counter[str] = Counter()
+        deaths: Counter[str] = Counter()  # by the part of the unit; "": before a worker has started
         for _ in range(len(again)):
             self._start()
         while again or any(unit for _, unit in self._calls.values()):
@@ -147,19 +159,25 @@ class _Team:
             try:
                 self._ray.get(call)
             except self._deaths as death:
-                lost = [each for each in self._drop(worker) if each]
-                if lost:  # it was at work on the first one
-                    deaths[lost[0].name] += 1
-                    if deaths[lost[0].name] == MOST_DEATHS:
-                        raise XsearchError(f"{MOST_DEATHS} workers died over {lost[0]}: {death}") from death
+                lost = [each for each in self._drop(worker) if each]  # it was at work on the first one
+                name, what = (lost[0].name, f"over {lost[0]}") if lost else ("", "before they had started")
+                deaths[name] += 1
+                if deaths[name] >= MOST_DEATHS:
+                    problem = f"{deaths[name]} workers died {what}: {death}; {HINT}"
+                    if lost or not self._calls:
+                        raise XsearchError(problem) from death
+                    LOG.warning("%s", problem)  # the others go on
                 again.extendleft(reversed(lost))
-                self._start()
+                if deaths[""] < MOST_DEATHS or not self._calls:
+                    self._start()
                 continue
-            except self._ray.exceptions.RayTaskError as error:
+            except self._ray.exceptions.RayError as error:
                 raise cause_of(error, "a worker") from error
             del self._calls[call]
             if unit:
                 yield unit
+            else:
+                deaths[""] = 0
             for _ in range(1 if unit else AHEAD):
                 following = again.popleft() if again else next(units, None)
                 if following:
@@ -189,20 +207,46 @@ class _Team:
                 LOG.warning("no worker has started yet: the cluster needs room for %s", self._needs)
 
 
-def collect(units: Iterator[Unit], survey: Survey, ledger: Ledger, parts: Objects) -> None:
-    """Replay the parts of these units into the ledger, and delete those that are committed."""
-    replayed: list[str] = []
+def embed_all(
+    work: pa.Table,
+    embed: Callable[[Iterator[Unit]], Iterator[Unit]],
+    survey: Survey,
+    ledger: Ledger,
+    parts: Objects,
+    fingerprint: Fingerprint,
+    parameters: dict[str, Any],
+    *,
+    files: int = UNIT_FILES,
+) -> None:
+    """Embed the files of a table of schema WORK, and report their outcomes to the ledger.
+
+    embed: yields units as their parts are written. Others: see `cut`.
+    A worker knows less than the ledger of what is a copy: files that only the worker took for copies go into
+    another round, in which all are embedded.
+    """
+    for candidates in (ledger.candidates, None):
+        units = cut(work, survey.remotes, candidates, fingerprint, parameters, files=files)
+        work = _collect(embed(units), survey, ledger, parts)
+
+
+def _collect(units: Iterator[Unit], survey: Survey, ledger: Ledger, parts: Objects) -> pa.Table:
+    """Replay the parts of units, and delete those that are committed; return the files still to embed."""
+    left, replayed = [WORK.empty_table()], list[str]()
     committed_s = time.monotonic()
     for unit in units:
         if (outcomes := part.read(parts, unit.name)) is None:
-            raise StoreError(f"what has been embedded of {unit} is damaged: {unit.name}; ingest again")
-        left = part.replay(outcomes, unit.tasks(survey.remotes), ledger)
-        assert not left, f"{unit}: copies of nothing: {left}"
+            raise StoreError(
+                f"what has been embedded of {unit} is damaged or gone: {unit.name}; ingest again, "
+                "with --parts of this collection alone"
+            )
+        rows = part.replay(outcomes, unit.tasks(survey.remotes), ledger)
+        left.append(unit.work.take(pa.array(rows, pa.int64())))
         replayed.append(unit.name)
         if time.monotonic() - committed_s > COMMIT_S:
             _commit(ledger, parts, replayed)
             committed_s = time.monotonic()
     _commit(ledger, parts, replayed)
+    return pa.concat_tables(left)
 
 
 def take_over(
@@ -210,7 +254,8 @@ def take_over(
 ) -> pa.Table:
     """Replay what earlier runs have left in parts of the files to embed; return the others.
 
-    fingerprint, parameters: see `cut`. Parts are deleted, whether they were of use or not.
+    fingerprint, parameters: see `cut`. Parts are deleted, whether they were of use or not. A file that failed
+    is among the others: no ledger knows of that, and the trouble may have passed.
     """
     work = survey.work.filter(pc.field("action") == Action.EMBED)
     names = [name for name in parts.names() if name.endswith(part.SUFFIX)]
@@ -224,7 +269,7 @@ def take_over(
         outcomes = outcomes.filter(pa.array(here, pa.bool_()))
         found = outcomes["key"].to_pylist()
         tasks = tasks_of(work.take(pa.array([rows[key] for key in found], pa.int64())), survey.remotes)
-        left = [found[row] for row in part.replay(outcomes, tasks, ledger)]
+        left = [found[row] for row in part.replay(outcomes, tasks, ledger, again=True)]
         for key in {*found}.difference(left):
             del rows[key]
     _commit(ledger, parts, names)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from platform import node
 
-from xsearch.cluster.connection import cause_of, connected
-from xsearch.cluster.engine import MOST_DEATHS
-from xsearch.errors import XsearchError
+from xsearch.cluster.connection import MOST_DEATHS, cause_of, check, connected, remote
+from xsearch.errors import StoreError, XsearchError
 
 __all__ = ["Tasks"]
+
+EXPECTED = XsearchError, OSError  # of a shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,24 @@ class Tasks:
         with connected(self.address) as ray:
             call = ray.remote(num_cpus=1, max_retries=MOST_DEATHS, scheduling_strategy="SPREAD")(_call)
             shared = ray.put(function)
+            calls = [call.remote(shared, number) for number in range(count)]
             try:
-                ray.get([call.remote(shared, number) for number in range(count)])
-            except ray.exceptions.RayTaskError as error:
-                raise cause_of(error, "a task", (XsearchError, OSError)) from error
+                ray.get(calls)
             except ray.exceptions.RayError as error:
-                raise XsearchError(f"a task failed: {error}") from error
+                raise cause_of(error, "a task", EXPECTED) from error
+            finally:
+                for each in calls:
+                    ray.cancel(each)  # those that have ended are none
+
+    def check(self) -> None:
+        """Raise UsageError if there is no cluster, or no Ray."""
+        check(self.address)
 
 
 def _call(function: Callable[[int], None], number: int) -> None:
-    function(number)
+    with remote(EXPECTED):
+        try:
+            function(number)
+        except StoreError as error:
+            hint = "every node needs the collection at the same path"
+            raise StoreError(f"{node()}: {error}; {hint}") from error

@@ -11,24 +11,26 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from xsearch.cluster.part import SUFFIX
 from xsearch.ingest.work import Task, tasks_of
 from xsearch.media import Remote, RemoteFile
-from xsearch.types import Fingerprint, MediaFile
+from xsearch.types import Fingerprint, MediaFile, Modality
 
 __all__ = ["UNIT_BYTES", "UNIT_FILES", "Unit", "cut", "keys"]
 
 UNIT_FILES, UNIT_BYTES = 256, 1 << 30  # of media; a unit is what a killed worker loses
+TEXT_WEIGHT = 64  # of a byte of text, of which 300 are an item of 2 kB: a part has to fit the memory
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Unit:
-    """Files that a worker embeds in one call."""
+    """Files that a worker embeds in one call: copies of others only if `stored` is None."""
 
     work: pa.Table  # schema WORK
     keys: list[str]  # of its files, see `keys`
-    stored: dict[str, set[str]]  # name -> the sha256 by which a file is a copy of a stored one, if any
+    stored: dict[str, set[str]] | None  # name -> the sha256 by which a file is a copy of a stored one, if any
     name: str  # of its part
 
     def __str__(self) -> str:
@@ -55,17 +57,19 @@ def keys(work: pa.Table, fingerprint: Fingerprint, parameters: dict[str, Any]) -
 def cut(
     work: pa.Table,
     remotes: Mapping[str, Remote],
-    candidates: Callable[[MediaFile | RemoteFile], set[str]],
+    candidates: Callable[[MediaFile | RemoteFile], set[str]] | None,
     fingerprint: Fingerprint,
     parameters: dict[str, Any],
     *,
     files: int = UNIT_FILES,
 ) -> Iterator[Unit]:
-    """Yield the files to embed as units of up to `files` files and UNIT_BYTES, in order.
+    """Yield the files to embed as units of up to `files` files and UNIT_BYTES, texts weighted, in order.
 
-    remotes: see `tasks_of`. candidates: see `Ledger.candidates`. parameters: see `keys`.
+    remotes: see `tasks_of`. candidates: see `Ledger.candidates`; None: copies are embedded too.
+    parameters: see `keys`.
     """
-    ends = np.cumsum(work["bytes"].to_numpy())
+    is_text = pc.equal(work["modality"], Modality.TEXT).to_numpy()
+    ends = np.cumsum(work["bytes"].to_numpy() * np.where(is_text, TEXT_WEIGHT, 1))
     digests: dict[int, tuple[set[str], str]] = {}  # of sets, by identity
     start = 0
     while start < len(work):
@@ -73,15 +77,18 @@ def cut(
         fitting = int(np.searchsorted(ends, before + UNIT_BYTES, side="right"))
         stop = min(start + files, max(fitting, start + 1), len(work))
         rows = work.take(np.arange(start, stop))  # a slice would be sent with the whole table
+        start = stop
+        inputs = keys(rows, fingerprint, parameters)
+        if candidates is None:
+            yield Unit(rows, inputs, None, _hash(*inputs, "copies") + SUFFIX)
+            continue
         found = {task.file.name: candidates(task.file) for task in tasks_of(rows, remotes)}
         stored = {name: sums for name, sums in found.items() if sums}
         for sums in stored.values():
             if id(sums) not in digests:  # one for many files
                 digests[id(sums)] = sums, _hash(*sorted(sums))
-        inputs = keys(rows, fingerprint, parameters)
         known = [digests[id(sums)][1] for sums in stored.values()]
         yield Unit(rows, inputs, stored, _hash(*inputs, *stored, *known) + SUFFIX)
-        start = stop
 
 
 def _hash(*texts: str) -> str:

@@ -12,7 +12,7 @@ from xsearch.index.listing import Listing
 from xsearch.index.maintain import STALE, Items, draw, new_index, new_trained, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
 from xsearch.index.plot import plot
-from xsearch.index.shards import Run, Shards, in_turn
+from xsearch.index.shards import Run, Shards, check_shards, in_turn
 from xsearch.index.tune import recall_by_score, tune, tune_on
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Subset",
     "best_of",
     "build",
+    "check_shards",
     "cosines",
     "draw",
     "exact",

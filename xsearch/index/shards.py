@@ -21,7 +21,7 @@ from xsearch.index.plan import Plan
 if TYPE_CHECKING:
     from xsearch.index.maintain import Items
 
-__all__ = ["Run", "Shards", "in_turn"]
+__all__ = ["Run", "Shards", "check_shards", "in_turn"]
 
 Run = Callable[[Callable[[int], None], int], None]  # calls a function with each number below a count
 
@@ -30,6 +30,13 @@ def in_turn(function: Callable[[int], None], count: int) -> None:
     """The `Run` of this process."""
     for number in range(count):
         function(number)
+
+
+def check_shards(count: int, items: int) -> None:
+    """Raise UsageError if so many items cannot be in `count` shards."""
+    most = min(MOST_SHARDS, items)
+    if not 1 <= count <= most:
+        raise UsageError(f"{count:,} shards: these items can be in 1 to {most:,}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,11 +57,8 @@ class Shards:
     def of(
         cls, trained: Index, items: Callable[[], Items], folder: Path, scratch: Path, count: int
     ) -> Shards:
-        """Prepare `count` shards. Raises UsageError if there are too many."""
+        """Prepare `count` shards; see `check_shards`."""
         faiss = load_faiss()
-        most = min(MOST_SHARDS, len(items().ids))
-        if not 1 <= count <= most:
-            raise UsageError(f"{count:,} shards: these items can be in 1 to {most:,}")
         return cls(folder, scratch, items, trained.plan, faiss.serialize_index(trained.faiss), count)
 
     def __call__(self, number: int) -> None:

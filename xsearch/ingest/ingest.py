@@ -66,7 +66,7 @@ def ingest(
     decoders: number of decoder processes, default one per core; 0 decodes in this process.
     devices: where the model embeds on this machine, one batch at a time on each: by default where the backend
         does, and if that is no particular GPU, on all of them.
-    engine: where files are decoded and embedded, by default on this machine.
+    engine: where files are decoded and embedded, by default on this machine; has devices of its own.
 
     A bad file never aborts the run: it is recorded with its reason and retried once it has changed.
     Raises UsageError for a missing path or an unusable `metadata`, Locked while another process is writing.
@@ -74,6 +74,8 @@ def ingest(
     clock = Clock()
     if not dry_run and (store is None or backend is None):
         raise ValueError("store and backend are required unless dry_run")
+    if engine is not None and devices:
+        raise ValueError("devices are of this machine, an engine chooses its own")
     with ExitStack() as stack:
         copies = stack.enter_context(scratch.folder())
         side = backend.capabilities().image_side if backend else None

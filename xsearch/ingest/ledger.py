@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xsearch import media
-from xsearch.errors import Reason
+from xsearch.errors import Reason, Transient
 from xsearch.ingest.columns import as_text, table
 from xsearch.ingest.copies import Copies, Copy, copied
 from xsearch.ingest.interrupts import deferred_interrupts
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMIT_ITEMS", "COMMIT_S", "Ledger"]
 
+CHANGED = Transient("the file that it was a copy of has changed meanwhile")
 COMMIT_ITEMS, COMMIT_S = 2_000, 30.0  # bound the work lost on a kill; a commit takes about 20 ms of fsync
 
 
@@ -149,7 +150,8 @@ class Ledger:
                 if source and source.sha256 == copy.task.sha256:
                     embedded.append(copy)
                 else:  # same bytes, same problem; items of earlier bytes may have stayed
-                    self.refuse(replace(problems[copy.source], path=file.name), file)
+                    problem = problems.get(copy.source) or Skipped.of(copy.source, file.path, CHANGED)
+                    self.refuse(replace(problem, path=file.name), file)
             self._copy(after, current, embedded)
         pruned = self._survey.pruned(prune, copies.moved)
         self._counts["removed"] = pruned.items

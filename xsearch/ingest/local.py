@@ -56,10 +56,12 @@ def run(
     pool: Decoders,
     *,
     captions: bool = True,
+    embedded: set[Modality] | None = None,
 ) -> None:
     """Decode and embed files, reporting the outcome of each as soon as it is finished.
 
     backends: of one model, on several devices that embed a batch each at a time. captions: see `pieces`.
+    embedded: the kinds that the model has embedded before, to which those of this run are added.
     """
     keep_memory()
     decoded = _decoded(tasks, outcomes, pool)
@@ -69,7 +71,8 @@ def run(
             """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
             return CORES if events.full else max(CORES - pool.busy, 1)
 
-        batches = _Batches(backends, outcomes, clock, free_cores, captions=captions)
+        kinds = set() if embedded is None else embedded
+        batches = _Batches(backends, outcomes, clock, free_cores, kinds, captions=captions)
         try:
             for event in clock.waiting(events):
                 match event:
@@ -169,13 +172,14 @@ class _Batches:
         outcomes: Outcomes,
         clock: Clock,
         free_cores: Callable[[], int],
+        embedded_kinds: set[Modality],
         *,
         captions: bool,
     ) -> None:
         self._backend, self._outcomes, self._clock = backends[0], outcomes, clock
         self._free_cores, self._captions = free_cores, captions
         self._waiting: dict[Modality, Batch] = {}
-        self._embedded_kinds: set[Modality] = set()
+        self._embedded_kinds = embedded_kinds
         self._count, self._idle = len(backends), deque(backends)
         self._threads = ThreadPoolExecutor(len(backends)) if len(backends) > 1 else None
         self._running: deque[tuple[Batch, Callable[[], Vectors]]] = deque()
