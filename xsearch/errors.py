@@ -29,9 +29,8 @@ the file.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
-from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
@@ -66,7 +65,16 @@ __all__ = [
 
 
 class XsearchError(Exception):
-    """Base class of all xsearch exceptions."""
+    """Base class of all xsearch exceptions, which pass between processes as they are."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restored, (type(self), self.args, vars(self))
+
+
+def _restored(kind: type[XsearchError], arguments: Sequence[Any], state: Mapping[str, Any]) -> XsearchError:
+    error = kind.__new__(kind, *arguments)
+    vars(error).update(state)
+    return error
 
 
 class UsageError(XsearchError):
@@ -92,9 +100,6 @@ class UnknownWords(UsageError):
             "--anyway (anyway=True) searches all the same"
         )
         self.text, self.words, self.near, self.model = text, tuple(words), tuple(near), model
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(UnknownWords, words=self.words, near=self.near, model=self.model), (self.text,)
 
 
 class BadFilter(UsageError):

@@ -170,7 +170,13 @@ async def _columns(visit: Visit) -> dict[str, Any]:
         for kind, answer in zip(kinds, answers, strict=True)
     ]
     count = sum(len(hits) for _, hits in columns)
-    return {"columns": columns, "name": answers[0].query.name, "announce": visit.t("announce", n=count)}
+    partial = max(answers, key=lambda answer: len(answer.missing_shards))
+    return {
+        "columns": columns,
+        "name": answers[0].query.name,
+        "announce": visit.t("announce", n=count),
+        "remark": _remark(visit, partial) if partial.missing_shards else None,
+    }
 
 
 def _map(visit: Visit) -> dict[str, Any]:
