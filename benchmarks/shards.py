@@ -11,11 +11,12 @@ figures, to the last bit. Texts, which the replicas embed in batches, are compar
     steady     nothing happens
     killed     every few seconds a searcher dies of SIGKILL
     slow       one searcher stands still (SIGSTOP) for half of the time, 0.2 s on end
+    stuck      one stands still all the time; only with --allow-partial, as all else would fail
     moved      meanwhile a new index is built and moved to: answers are those of the old one or of the new
 
 Without --allow-partial an answer is right or a failure; with it, and a time-out of 0.1 s, it may lack what
 shards hold that it names: partial are those that have all else of the right answer that is better than their
-last hit, and the right cosines.
+last hit, and the right cosines. Times are those of all requests, also of failures.
 """
 
 from __future__ import annotations
@@ -168,15 +169,16 @@ class Killing:
 
 def slow(over: Event) -> None:
     """One searcher stands still for half of the time."""
+    while not over.wait(STOPPED_S):
+        stuck(over, STOPPED_S)
+
+
+def stuck(over: Event, seconds: float | None = None) -> None:
+    """One searcher stands still, by default to the end."""
     pid, _ = searchers()[0]
-    try:
-        while not over.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            over.wait(STOPPED_S)
-            os.kill(pid, signal.SIGCONT)
-            over.wait(STOPPED_S)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGSTOP)
+    over.wait(seconds)
+    os.kill(pid, signal.SIGCONT)
 
 
 def build(path: Path, shards: int, address: str, recipe: str | None = None) -> float:
@@ -295,7 +297,11 @@ def run(
                 with meanwhile(killing):
                     measure(f"killed{suffix}", port)
                 phases[f"killed{suffix}"]["kills"] = killing.kills
-                if not allowed:
+                if allowed:
+                    wait_for(lambda: len(searchers()) == shards)
+                    with meanwhile(stuck):
+                        measure(f"stuck{suffix}", port)
+                else:
                     wait_for(lambda: len(searchers()) == shards)
                     move = Moving(path, shards, cluster.address, recipes[1])
                     with meanwhile(move):

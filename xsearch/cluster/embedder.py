@@ -30,9 +30,6 @@ class Embedder:
         self._backend: Backend = pickle.loads(backend)
         self.warm([Modality.TEXT])
 
-    def ready(self) -> bool:
-        return True
-
     def warm(self, kinds: list[Modality]) -> None:
         """Load what samples of these kinds need."""
         if (load := getattr(self._backend, "warm", None)) is not None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -63,17 +63,21 @@ class Fan:
         return [answers.get(at) for at in range(len(arguments))]
 
     def every(self, method: str, *arguments: Any) -> None:
-        """Call a method of all replicas that run."""
+        """Call a method of all replicas that run. Raises what one raises."""
         for handle in self._handles:
-            try:
+            with suppress(TimeoutError, *self._deaths), self._causes():
                 handle.broadcast(method, *arguments).results(timeout_s=self._timeout_s)
-            except self._failure as error:
-                raise cause_of(error, "a replica") from error
 
     def _result(self, response: Any, due: float) -> Any:
         """What a replica returns. Raises TimeoutError, one of the deaths, or what the replica raises."""
-        try:
+        with self._causes():
             return response.result(timeout_s=max(due - time.monotonic(), 0))
+
+    @contextmanager
+    def _causes(self) -> Iterator[None]:
+        """Raise what a replica has raised, as it has."""
+        try:
+            yield
         except self._failure as error:
             raise cause_of(error, "a replica") from error
 

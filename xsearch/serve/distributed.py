@@ -84,27 +84,28 @@ class Distributed(Collection):
                 self._view, self._index = None, (self._index[0], None)
 
     def _move(self) -> None:
-        """Start the searchers of the latest index, also of those that come meanwhile."""
+        """Move to the latest index, and to those that come meanwhile, until it is searched."""
         while (snapshot := self._next()) is not None:
-            try:
-                self._move_to(snapshot)
-            except Exception as problem:  # whatever Ray raises
-                if not self._serving.over.is_set():
-                    trace = None if isinstance(problem, XsearchError) else problem
-                    text = "%s; the old index is searched, and the new one tried again"
-                    LOG.warning(text, problem, exc_info=trace)
-                    self._serving.over.wait(AGAIN_S)
+            if not self._is_settled(snapshot):
+                self._serving.over.wait(AGAIN_S)
 
-    def _move_to(self, snapshot: Snapshot) -> None:
+    def _is_settled(self, snapshot: Snapshot) -> bool:
+        """Start the searchers of an index, and search it; whether that need not be tried again."""
         try:
             spread = self._serving.spread(snapshot)
+            with self._lock:
+                if self._latest is not None and self._latest.index_path is not None:
+                    self._search(spread, snapshot)
         except StoreError as problem:
             LOG.warning("%s with %s; until then the old index is searched", problem, remedy(snapshot))
             self._settled = snapshot.index_path
-            return
-        with self._lock:
-            if self._latest is not None and self._latest.index_path is not None:
-                self._search(spread, snapshot)
+        except Exception as problem:  # whatever Ray raises
+            if not self._serving.over.is_set():
+                trace = None if isinstance(problem, XsearchError) else problem
+                text = "%s; the old index is searched, and the new one tried again"
+                LOG.warning(text, problem, exc_info=trace)
+            return False
+        return True
 
     def _next(self) -> Snapshot | None:
         """The snapshot whose index is to be moved to; None if there is none, or this has ended."""
