@@ -128,8 +128,8 @@ async def load(
     return {"p50_ms": p50, "p99_ms": p99, "max_ms": worst}, outcomes
 
 
-def searchers() -> list[tuple[int, int]]:
-    """Process id and shard of each searcher that runs on this machine."""
+def searchers() -> list[tuple[int, str]]:
+    """Process id and application, that is index and shard, of each searcher that runs on this machine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -137,7 +137,7 @@ def searchers() -> list[tuple[int, int]]:
         except OSError:
             continue
         if title.startswith("ray::ServeReplica:xsearch-") and ":searcher" in title:
-            found.append((int(folder.name), int(title.split(":")[3].rsplit("-", 1)[1])))
+            found.append((int(folder.name), title.split(":")[3]))
     return sorted(found)
 
 
@@ -202,16 +202,16 @@ def build(path: Path, shards: int, address: str, recipe: str | None = None) -> f
 
 
 class Moving:
-    """Builds another index, and is over some seconds after all its searchers run."""
+    """Builds another index, and is over some seconds after its searchers alone are left."""
 
     def __init__(self, path: Path, shards: int, address: str, recipe: str) -> None:
         self._choices = path, shards, address, recipe
-        self._old = set(searchers())
+        self._old = set(dict(searchers()).values())
         self.build_s, self._due_s = 0.0, math.inf
 
     def __call__(self, over: Event) -> None:
         self.build_s = build(*self._choices)
-        wait_for(lambda: len(set(searchers()) - self._old) == self._choices[1])
+        wait_for(lambda: self._old.isdisjoint(dict(searchers()).values()))
         self._due_s = time.monotonic() + SETTLED_S
 
     def is_over(self) -> bool:

@@ -71,7 +71,7 @@ class Module:
         self.failing: dict[str, Exception] = {}  # by function
         self.resources: list[dict[str, float]] = [{"CPU": 8}]
         self.is_connected, self.max_apps = False, 0
-        self.exceptions = SimpleNamespace(RayActorError=Death, RaySystemError=Death, RayTaskError=Failure)
+        self.exceptions = SimpleNamespace(RayError=Death, RayTaskError=Failure)
         self.serve = self
 
     def _calls(self, name: str) -> None:

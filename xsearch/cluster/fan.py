@@ -34,7 +34,7 @@ class Fan:
         skip: bool = False,
         **others: float,
     ) -> None:
-        """deaths: what befalls a replica. failure: what wraps the exceptions of its methods.
+        """deaths: what befalls a replica, and its answers. failure: what wraps the exceptions of its methods.
 
         skip: a handle that has not answered in time is not called again before it answers `ready`.
         others: time-outs of methods, by name.

@@ -45,7 +45,7 @@ PATIENCE_S = 60.0  # for replicas to start, before it is said what they need; fo
 class Options:
     """How many replicas there are, how long an answer may take, and what happens then.
 
-    embedders: replicas of the model of each collection, each with a core, and a GPU or a share of one if the
+    embedders: replicas of each model, each with a core, and a GPU or a share of one if the
         cluster has any. As many as there is room for are used.
     searchers: replicas of each shard, each with memory of the shard's size. They reserve no cores, as their
         number is that of the files, and they use those of their node as searches come.
@@ -188,13 +188,10 @@ class Serving:
 
         An application answers that has one replica; the others may take a while, for which it is waited.
         """
-        errors = self._ray.exceptions
         from ray.serve.exceptions import RayServeException
 
-        options |= {
-            "deaths": (errors.RayActorError, errors.RaySystemError, RayServeException),
-            "failure": errors.RayTaskError,
-        }
+        errors = self._ray.exceptions
+        options |= {"deaths": (errors.RayError, RayServeException), "failure": errors.RayTaskError}
         try:
             with self._working() as serve:
                 self._apps |= targets.keys()
