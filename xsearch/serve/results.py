@@ -114,7 +114,8 @@ def _listed(visit: Visit, shown: Sequence[Fold], offset: int, has_more: bool) ->
 def _items(visit: Visit, offset: int) -> dict[str, Any]:
     address = visit.address
     if address.view == "kinds":
-        return {"columns": [(str(kind), _browsed(visit, [kind], 0, COLUMN)[0]) for kind in visit.kinds]}
+        columns = [(str(kind), _browsed(visit, [kind], 0, COLUMN)[0]) for kind in visit.kinds]
+        return {"columns": columns, "remark": None}
     shown, count = _browsed(visit, list(address.kind), offset, PAGE)
     return _listed(visit, [Fold(each, 0) for each in shown], offset, offset + PAGE < count) | {
         "count": count,
