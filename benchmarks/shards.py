@@ -11,11 +11,12 @@ figures, to the last bit. Texts, which the replicas embed in batches, are compar
     steady     nothing happens
     killed     every few seconds a searcher dies of SIGKILL
     slow       one searcher stands still (SIGSTOP) for half of the time, 0.2 s on end
+    stuck      one stands still all the time; only with --allow-partial, as all else would fail
     moved      meanwhile a new index is built and moved to: answers are those of the old one or of the new
 
 Without --allow-partial an answer is right or a failure; with it, and a time-out of 0.1 s, it may lack what
 shards hold that it names: partial are those that have all else of the right answer that is better than their
-last hit, and the right cosines.
+last hit, and the right cosines. Times are those of all requests, also of failures.
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ async def load(
     return {"p50_ms": p50, "p99_ms": p99, "max_ms": worst}, outcomes
 
 
-def searchers() -> list[tuple[int, int]]:
-    """Process id and shard of each searcher that runs on this machine."""
+def searchers() -> list[tuple[int, str]]:
+    """Process id and application, that is index and shard, of each searcher that runs on this machine."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -136,7 +137,7 @@ def searchers() -> list[tuple[int, int]]:
         except OSError:
             continue
         if title.startswith("ray::ServeReplica:xsearch-") and ":searcher" in title:
-            found.append((int(folder.name), int(title.split(":")[3].rsplit("-", 1)[1])))
+            found.append((int(folder.name), title.split(":")[3]))
     return sorted(found)
 
 
@@ -168,15 +169,16 @@ class Killing:
 
 def slow(over: Event) -> None:
     """One searcher stands still for half of the time."""
+    while not over.wait(STOPPED_S):
+        stuck(over, STOPPED_S)
+
+
+def stuck(over: Event, seconds: float | None = None) -> None:
+    """One searcher stands still, by default to the end."""
     pid, _ = searchers()[0]
-    try:
-        while not over.is_set():
-            os.kill(pid, signal.SIGSTOP)
-            over.wait(STOPPED_S)
-            os.kill(pid, signal.SIGCONT)
-            over.wait(STOPPED_S)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    os.kill(pid, signal.SIGSTOP)
+    over.wait(seconds)
+    os.kill(pid, signal.SIGCONT)
 
 
 def build(path: Path, shards: int, address: str, recipe: str | None = None) -> float:
@@ -200,16 +202,16 @@ def build(path: Path, shards: int, address: str, recipe: str | None = None) -> f
 
 
 class Moving:
-    """Builds another index, and is over some seconds after all its searchers run."""
+    """Builds another index, and is over some seconds after its searchers alone are left."""
 
     def __init__(self, path: Path, shards: int, address: str, recipe: str) -> None:
         self._choices = path, shards, address, recipe
-        self._old = set(searchers())
+        self._old = set(dict(searchers()).values())
         self.build_s, self._due_s = 0.0, math.inf
 
     def __call__(self, over: Event) -> None:
         self.build_s = build(*self._choices)
-        wait_for(lambda: len(set(searchers()) - self._old) == self._choices[1])
+        wait_for(lambda: self._old.isdisjoint(dict(searchers()).values()))
         self._due_s = time.monotonic() + SETTLED_S
 
     def is_over(self) -> bool:
@@ -295,7 +297,11 @@ def run(
                 with meanwhile(killing):
                     measure(f"killed{suffix}", port)
                 phases[f"killed{suffix}"]["kills"] = killing.kills
-                if not allowed:
+                if allowed:
+                    wait_for(lambda: len(searchers()) == shards)
+                    with meanwhile(stuck):
+                        measure(f"stuck{suffix}", port)
+                else:
                     wait_for(lambda: len(searchers()) == shards)
                     move = Moving(path, shards, cluster.address, recipes[1])
                     with meanwhile(move):

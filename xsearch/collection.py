@@ -20,7 +20,7 @@ import numpy as np
 
 from xsearch import decoders, exchange, integrity, media
 from xsearch.backend import full_name, load_backend, load_matching, model_source
-from xsearch.derive import build_shards, keep_index, load_index
+from xsearch.derive import build_shards, keep_index, load_index, remedy
 from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, StoreError, UsageError
 from xsearch.ingest import Engine, Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection
@@ -619,7 +619,7 @@ class Collection:
             except StoreError as problem:
                 if (later := self.snapshot()) is not snapshot:
                     return self._ready(later)
-                LOG.warning("%s with the next ingest; until then everything is scanned", problem)
+                LOG.warning("%s with %s; until then everything is scanned", problem, remedy(snapshot))
                 self._index = snapshot.index_path, None
         return View(snapshot, self._index[1], self._words[1])
 

@@ -20,7 +20,7 @@ from xsearch.words import WordIndex, load
 if TYPE_CHECKING:
     from xsearch.store import Snapshot, Writer
 
-__all__ = ["build_shards", "derive", "keep_index", "load_index"]
+__all__ = ["build_shards", "derive", "keep_index", "load_index", "remedy"]
 
 LOG = logging.getLogger("xsearch")
 
@@ -48,13 +48,8 @@ def derive(writer: Writer) -> None:
 
 def _has_shards(snapshot: Snapshot) -> bool:
     """Whether the items have an index of several files, which may not fit the memory of this machine."""
-    if snapshot.index_path is None or not len(snapshot):
-        return False
-    try:
-        listing = Listing.read(snapshot.index_path)
-    except StoreError:
-        return False
-    if not listing.shards:
+    listing = _listing(snapshot)
+    if listing is None or not listing.shards or not len(snapshot):
         return False
     missing = len(snapshot) - int(is_in(snapshot.ids, listing.ids).sum())
     if missing > STALE * len(snapshot):
@@ -65,6 +60,21 @@ def _has_shards(snapshot: Snapshot) -> bool:
             listing.shards,
         )
     return True
+
+
+def _listing(snapshot: Snapshot) -> Listing | None:
+    """What the index of a snapshot lists, None without one, or if it cannot be read."""
+    with suppress(StoreError):
+        return Listing.read(snapshot.index_path) if snapshot.index_path else None
+    return None
+
+
+def remedy(snapshot: Snapshot) -> str:
+    """Return what builds a damaged index again; no ingest does so with one of several files."""
+    listing = _listing(snapshot)
+    if listing is None or not listing.shards:
+        return "the next ingest"
+    return f"xsearch index build --shards {listing.shards}"
 
 
 def build_shards(writer: Writer, shards: int, run: Run, *, merge: bool, **options: Any) -> Plan | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from threading import Condition, Event, Thread
+from threading import Barrier, Condition, Event, Thread
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,8 @@ import pytest
 from tests.fakes import FakeBackend
 from tests.serve.conftest import Live, Serve, open_fake
 from xsearch.collection import Collection
-from xsearch.serve.batching import Batches, Together
+from xsearch.errors import Unavailable
+from xsearch.serve.batching import MOST, Batches, Together
 from xsearch.serve.contract import SearchRequest
 from xsearch.serve.metrics import Metrics
 from xsearch.serve.search import Search
@@ -172,6 +173,30 @@ def test_threads_embed_together() -> None:
         thread.join()
     assert results == {0: [0], 1: [10], 2: [20], 3: "three", 4: [40]}
     assert sorted(batches[1]) == [1, 2, 3, 4]
+
+
+def test_batches_that_are_computed_elsewhere_are_so_at_once() -> None:
+    both = Barrier(2)
+
+    def run(values: list[int]) -> list[int]:
+        both.wait(60)  # for the batch of the other thread
+        return values
+
+    together = Together(run, parallel=2)
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(together, [[0] * MOST, [1] * MOST])) == [[0] * MOST, [1] * MOST]
+
+
+def test_what_does_not_answer_is_waited_for_once() -> None:
+    calls = list[int]()
+
+    def run(values: list[int]) -> list[int]:
+        calls.append(len(values))
+        raise Unavailable("no embedder answers")
+
+    with pytest.raises(Unavailable):
+        Together(run)(list(range(9)))
+    assert calls == [9]
 
 
 @pytest.mark.parametrize("count", [0, 1, 200])

@@ -236,7 +236,7 @@ def _answer(parsed: Query, params: Mapping[str, Any], *, composed: bool = False)
     hits.print_hits(answer, form, dated=dated, keep_formulas=keep_formulas)
     if not answer:
         output.note("no items match")
-    if answer.remark and (answer or params["max_expected"] is not None):
+    if answer.remark and (answer or answer.missing_shards or params["max_expected"] is not None):
         output.note(answer.remark)
 
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -64,14 +64,19 @@ def serve(
     ] = options.Engine.LOCAL,
     address: options.Address = None,
     embedders: Annotated[
-        int, typer.Option("--embedders", min=1, metavar="N", help="Replicas of the model, on Ray.")
-    ] = 1,
+        int | None,
+        typer.Option("--embedders", min=1, metavar="N", help="Replicas of the model on Ray, or 1."),
+    ] = None,
     searchers: Annotated[
-        int, typer.Option("--searchers", min=1, metavar="N", help="Replicas of each shard, on Ray.")
-    ] = 1,
+        int | None,
+        typer.Option("--searchers", min=1, metavar="N", help="Replicas of each shard on Ray, or 1."),
+    ] = None,
     shard_timeout: Annotated[
-        float, typer.Option("--shard-timeout", min=0.01, metavar="S", help="How long a shard may take.")
-    ] = 10.0,
+        float | None,
+        typer.Option(
+            "--shard-timeout", min=0.01, metavar="S", help="How long a shard on Ray may take, or 10."
+        ),
+    ] = None,
     allow_partial: Annotated[
         bool,
         typer.Option("--allow-partial", help="Answer without shards that do not; the answer names them."),
@@ -93,6 +98,16 @@ def serve(
     import xsearch
     from xsearch.serve.settings import Settings
 
+    requested: dict[str, Any] = {
+        "embedders": embedders,
+        "searchers": searchers,
+        "timeout_s": shard_timeout,
+        "allow_partial": allow_partial or None,
+    }
+    requested = {name: value for name, value in requested.items() if value is not None}
+    if engine is options.Engine.LOCAL and (requested or address is not None):
+        names_of_ray = "--address, --embedders, --searchers, --shard-timeout and --allow-partial"
+        raise UsageError(f"{names_of_ray} are options of --engine ray")
     token = token or os.environ.get("XSEARCH_TOKEN") or None
     settings = Settings(host=host, port=port, token=token, names=tuple(names or ()), trust_paths=trust_paths)
     folders = folders or [_default_collection()]
@@ -103,8 +118,6 @@ def serve(
             raise
         artist = None  # an installation without the bundled one
     if engine is options.Engine.LOCAL:
-        if address is not None or allow_partial:
-            raise UsageError("--address and --allow-partial are options of --engine ray")
         local = [xsearch.open(folder, device=device, dtype=dtype) for folder in folders]
         _run(local, settings, artist, open_page)
         return
@@ -113,7 +126,7 @@ def serve(
     from xsearch.store import Store
 
     stores = [Store.open(folder) for folder in folders]
-    with Serving(address, Options(embedders, searchers, shard_timeout, allow_partial)) as serving:
+    with Serving(address, Options(**requested)) as serving:
         collections = [Distributed(store, serving, device=device, dtype=dtype) for store in stores]
         _run(collections, settings, artist, open_page)
 

@@ -58,6 +58,8 @@ def search(query: Query, options: Mapping[str, Any], params: Mapping[str, Any]) 
         return None
     if answers.error is not None and answers.path in str(answers.error):  # which may be another path here
         return None
+    if any(hits.missing_shards for hits in answers.hits):
+        return None
     return _found(answers)
 
 

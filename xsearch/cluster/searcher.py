@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xsearch.errors import StoreError
 from xsearch.index import Index, Subset, cosines
 from xsearch.store import Store
 
@@ -26,23 +27,40 @@ class Portion(NamedTuple):
 
 
 class Searcher:
-    """Answers about one shard, from any number of threads. A method that is called again answers the same."""
+    """Answers about one shard, from any number of threads. A method that is called again answers the same.
+
+    Its methods report a damaged shard, which starting it again would not mend.
+    """
 
     def __init__(self, collection: str, index: str, digests: Mapping[str, str], shard: int) -> None:
-        """Load it. Raises StoreError."""
+        """Raises StoreError without the collection."""
         self._store = Store.open(Path(collection))
         self._state = self._store.version(), self._store.snapshot()
-        self._index = Index.load(Path(index), digests, shard)
+        self._loaded: Index | StoreError
+        try:
+            self._loaded = Index.load(Path(index), digests, shard)
+        except StoreError as problem:
+            self._loaded = problem
         self._subsets: dict[str, Subset] = {}
 
+    @property
+    def _index(self) -> Index:
+        """Raises StoreError."""
+        if isinstance(self._loaded, StoreError):
+            raise self._loaded
+        return self._loaded
+
+    def ready(self) -> bool:
+        return True
+
     def lists(self) -> np.ndarray:
-        """The inverted list of each id of the shard: int32."""
+        """The inverted list of each id of the shard: int32. Raises StoreError if it is damaged."""
         return self._index.list_of
 
     def visit(
         self, queries: np.ndarray, k: int, portions: Sequence[tuple[Portion | None, int | None]]
     ) -> list[tuple[np.ndarray, np.ndarray] | None]:
-        """`Index.visit`; None for portions without ids."""
+        """`Index.visit`; None for portions without ids. Raises StoreError if the shard is damaged."""
         at = [row for row, (portion, _) in enumerate(portions) if portion is None or portion.ids is not None]
         subsets = [(portion and self._subset(portion), nprobe) for portion, nprobe in portions]
         found = dict(zip(at, self._index.visit(queries, k, [subsets[row] for row in at]), strict=True))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xsearch.cluster.searcher import Portion
-from xsearch.errors import Unavailable
+from xsearch.errors import StoreError, Unavailable
 from xsearch.index import Index, Listing, Subset, best_of, cosines
 from xsearch.system.lookup import is_in, nearest_rows
 
@@ -50,8 +50,13 @@ class Spread(Index):
         share: Callable[[np.ndarray], Any] = lambda bits: bits,
         allow_partial: bool = False,
     ) -> None:
-        """share: puts bits where searchers `fetch` them. Raises Unavailable unless all searchers answer."""
+        """share: puts bits where searchers `fetch` them.
+
+        Raises Unavailable unless all searchers answer, StoreError if one has a damaged shard. `on_damage` is
+        called before a search raises that.
+        """
         super().__init__(listing.plan, listing.ids, None)
+        self.on_damage: Callable[[StoreError], None] = lambda problem: None
         self.folder = listing.folder
         self._parts = listing.parts
         self._ends = np.cumsum([len(part) for part in self._parts])
@@ -117,7 +122,11 @@ class Spread(Index):
     def _asked(self, method: str, arguments: Sequence[tuple[Any, ...] | None]) -> list[Any]:
         """The answers of the searchers. Raises Unavailable for one that is missing, unless allowed."""
         arguments = self._without_missing(arguments)
-        answers = self._call(method, arguments)
+        try:
+            answers = self._call(method, arguments)
+        except StoreError as problem:
+            self.on_damage(problem)
+            raise
         lost = [
             shard
             for shard, (argument, answer) in enumerate(zip(arguments, answers, strict=True))

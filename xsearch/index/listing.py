@@ -36,6 +36,13 @@ class Listing:
         names = [SHARD.format(number) for number in range(self.shards)] or [INDEX]
         return [self.folder / name for name in names]
 
+    def sizes(self) -> list[int]:
+        """The bytes of each file. Raises StoreError if one is missing."""
+        try:
+            return [file.stat().st_size for file in self.files]
+        except OSError as error:
+            raise StoreError(f"cannot read the index in {self.folder}: {error}; build it again") from error
+
     @cached_property
     def parts(self) -> Sequence[np.ndarray]:
         """The ids in each file."""

@@ -10,7 +10,10 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from threading import Lock
 from typing import Generic, TypeVar
+
+from xsearch.errors import Unavailable
 
 __all__ = ["Batches", "Together"]
 
@@ -71,33 +74,40 @@ class Together(Generic[V, R]):
     """The same for threads that wait. One thread computes, as each has OpenMP threads of its own beside it.
 
     run: returns a result for each value of a batch, for instance embeds samples.
+    parallel: batches at once, of what computes elsewhere.
     """
 
-    def __init__(self, run: Callable[[list[V]], Sequence[R]]) -> None:
+    def __init__(self, run: Callable[[list[V]], Sequence[R]], parallel: int = 1) -> None:
         self._run = run
         self._waiting: deque[tuple[V, Future[R]]] = deque()
-        self._thread = ThreadPoolExecutor(1, "together")
+        self._taking = Lock()
+        self._threads = ThreadPoolExecutor(parallel, "together")
 
     def __call__(self, values: Sequence[V]) -> list[R]:
         """Return a result for each value. Raises what its computation raises, alone if need be."""
         futures: list[Future[R]] = [Future() for _ in values]
         self._waiting.extend(zip(values, futures, strict=True))
-        self._thread.submit(self._drain)
+        self._threads.submit(self._drain)
         return [future.result() for future in futures]
 
     def _drain(self) -> None:
-        while self._waiting:
-            self._compute([self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))])
+        while batch := self._next():
+            self._compute(batch)
+
+    def _next(self) -> list[tuple[V, Future[R]]]:
+        with self._taking:
+            return [self._waiting.popleft() for _ in range(min(MOST, len(self._waiting)))]
 
     def _compute(self, batch: list[tuple[V, Future[R]]]) -> None:
         try:
             results = list(zip(batch, self._run([value for value, _ in batch]), strict=True))
         except BaseException as problem:
-            if len(batch) > 1:
-                for each in batch:
+            is_alone = len(batch) == 1 or isinstance(problem, Unavailable)  # which each would wait for again
+            for each in batch:
+                if is_alone:
+                    each[1].set_exception(problem)
+                else:
                     self._compute([each])
-            else:
-                batch[0][1].set_exception(problem)
             return
         for (_, future), result in results:
             future.set_result(result)

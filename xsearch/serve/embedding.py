@@ -67,14 +67,19 @@ class SharedBackend:
         return self.embed_query(samples)
 
     def embed_query(self, samples: Sequence[Sample], target: Modality | None = None) -> np.ndarray:
-        """As the model does, together with samples of the same kind that other threads bring meanwhile."""
+        """As the model does, together with samples of the same kind that other threads bring meanwhile.
+
+        Which these are moves a vector by rounding: of the bundled model in fp32 by less than 2e-7 in each
+        number, to a cosine above 1 - 1e-12 with that of the sample alone, as `model` embeds it.
+        """
         vectors: list[np.ndarray | None] = [self._known(sample, target) for sample in samples]
         for kind in dict.fromkeys(sample.modality for sample in samples):
             rows = [
                 row for row, sample in enumerate(samples) if sample.modality is kind and vectors[row] is None
             ]
             together = self._together.setdefault(
-                (kind, target), Together(partial(self._embed, target=target))
+                (kind, target),
+                Together(partial(self._embed, target=target), getattr(self.model, "parallel", 1)),
             )
             for row, vector in zip(rows, together([samples[row] for row in rows]), strict=True):
                 vectors[row] = vector

@@ -24,9 +24,10 @@ from uuid import uuid4
 
 import numpy as np
 
-from xsearch.query import Embedded, View, as_modalities
+from xsearch.query import Embedded, as_modalities
 from xsearch.serve.contract import MapPoints, Position
 from xsearch.serve.shelf import Held
+from xsearch.store import Snapshot
 from xsearch.types import Modality
 
 __all__ = ["LAYOUTS", "Maps", "Method"]
@@ -62,7 +63,7 @@ LAYOUTS: Mapping[Method, Callable[[np.ndarray], np.ndarray]] = {"pacmap": _pacma
 class _Plane:
     """One state of a collection on a plane. points: float32 [N, 2], of `ids`."""
 
-    view: View
+    snapshot: Snapshot
     ids: np.ndarray
     method: Method
     points: np.ndarray
@@ -81,10 +82,9 @@ class _Plane:
 
 
 class _Components:
-    """The principal components of the items of a view, without the means of their kinds."""
+    """The principal components of the items of a snapshot, without the means of their kinds."""
 
-    def __init__(self, view: View) -> None:
-        snapshot = view.snapshot
+    def __init__(self, snapshot: Snapshot) -> None:
         self.ids = snapshot.ids if len(snapshot) <= MOST else _sample(snapshot.ids, MOST)
         self.means = np.zeros((len(KINDS), snapshot.fingerprint.dim), np.float32)
         fitted = _sample(self.ids, FITTED)
@@ -123,9 +123,9 @@ class Maps:
         self._layouts = {
             name: layout for name, layout in layouts.items() if layouts is not LAYOUTS or _has(name)
         }
-        self._components: dict[str, tuple[View, _Components]] = {}
+        self._components: dict[str, tuple[Snapshot, _Components]] = {}
         self._better: dict[tuple[str, Method], _Plane] = {}
-        self._pending: dict[tuple[str, Method], View] = {}
+        self._pending: dict[tuple[str, Method], Snapshot] = {}
         self._lock = Lock()
         self._pool = ThreadPoolExecutor(1, "map")
 
@@ -142,81 +142,81 @@ class Maps:
         method: Method | None,
     ) -> MapPoints:
         """Return the items that pass the filters, sampled above `limit`. method: None for the best."""
-        view = held.view()
-        plane, pending = self._plane(held, view, method)
-        ids = view.snapshot.select(where, as_modalities(modality or None))
+        snapshot = held.view().snapshot
+        plane, pending = self._plane(held, snapshot, method)
+        ids = snapshot.select(where, as_modalities(modality or None))
         count = len(ids)
         ids = _sample(ids[np.isin(ids, plane.ids)], limit)
         points = plane.scaled(plane.points[np.searchsorted(plane.ids, ids)]).astype(np.float64).round(4)
         return MapPoints(
             collection=held.name,
-            generation=view.snapshot.manifest.generation,
+            generation=snapshot.manifest.generation,
             method=plane.method,
             pending=pending,
             count=count,
             kinds=list(map(str, KINDS)),
             id=ids.tolist(),
-            kind=view.snapshot.kinds_of(ids).tolist() if count else [],
+            kind=snapshot.kinds_of(ids).tolist() if count else [],
             x=points[:, 0].tolist(),
             y=points[:, 1].tolist(),
         )
 
     def position(self, held: Held, query: Embedded, method: Method | None) -> Position:
         """Return where a query lies. From a sum, the means of the kinds of its parts are taken by weight."""
-        view, vector = held.view(), query.vector
-        plane, _ = self._plane(held, view, method)
+        snapshot, vector = held.view().snapshot, query.vector
+        plane, _ = self._plane(held, snapshot, method)
         if plane.method == "pca":
-            components = self._of(held, view)
+            components = self._of(held, snapshot)
             codes = [KINDS.index(Modality(str(part.modality))) for part in query.query.parts]
             shares = np.array([part.weight for part in query.query.parts], np.float32) / query.norm
             point = (vector - shares @ components.means[codes]) @ components.axes
         else:
-            cosines = view.snapshot.vectors(plane.ids) @ vector
+            cosines = snapshot.vectors(plane.ids) @ vector
             near = np.argsort(-cosines)[:NEIGHBOURS]
             weights = np.maximum(cosines[near], 1e-3)
             point = weights @ plane.points[near] / weights.sum()
         x, y = plane.scaled(point).astype(np.float64).round(4).tolist()
         return Position(x=x, y=y)
 
-    def _of(self, held: Held, view: View) -> _Components:
+    def _of(self, held: Held, snapshot: Snapshot) -> _Components:
         kept = self._components.get(held.name)
-        if kept is None or kept[0] is not view:
+        if kept is None or kept[0] is not snapshot:
             with self._lock:
                 kept = self._components.get(held.name)
-                if kept is None or kept[0] is not view:
-                    kept = self._components[held.name] = view, _Components(view)
+                if kept is None or kept[0] is not snapshot:
+                    kept = self._components[held.name] = snapshot, _Components(snapshot)
         return kept[1]
 
-    def _plane(self, held: Held, view: View, method: Method | None) -> tuple[_Plane, str | None]:
+    def _plane(self, held: Held, snapshot: Snapshot, method: Method | None) -> tuple[_Plane, str | None]:
         """Return the plane to show, and the better method that is being computed."""
-        components = self._of(held, view)
-        pca = _Plane(view, components.ids, "pca", components.points)
+        components = self._of(held, snapshot)
+        pca = _Plane(snapshot, components.ids, "pca", components.points)
         better = [name for name in self._layouts if method in (None, name)]
         if not better or method == "pca" or len(components.ids) < LEAST:
             return pca, None
         name = better[0]
         plane = self._better.get((held.name, name))
-        if plane is not None and plane.view is view:
+        if plane is not None and plane.snapshot is snapshot:
             return plane, None
         with self._lock:
-            if self._pending.get((held.name, name)) is not view:
-                self._pending[held.name, name] = view
+            if self._pending.get((held.name, name)) is not snapshot:
+                self._pending[held.name, name] = snapshot
                 self._pool.submit(self._compute, held, pca, name, components.means)
         return pca, name
 
     def _compute(self, held: Held, pca: _Plane, name: Method, means: np.ndarray) -> None:
-        view, ids, start = pca.view, pca.ids, time.perf_counter()
-        if self._pending[held.name, name] is not view:  # an ingest goes on, and this state is over
+        snapshot, ids, start = pca.snapshot, pca.ids, time.perf_counter()
+        if self._pending[held.name, name] is not snapshot:  # an ingest goes on, and this state is over
             return
-        path = self._folder / f"{_digest(view, ids)}-{name}.npy"
+        path = self._folder / f"{_digest(snapshot, ids)}-{name}.npy"
         plane = pca
         try:
             points = self._stored(path, len(ids))
             if points is None:
-                vectors = view.snapshot.vectors(ids) - means[view.snapshot.kinds_of(ids)]
+                vectors = snapshot.vectors(ids) - means[snapshot.kinds_of(ids)]
                 points = np.asarray(self._layouts[name](vectors), np.float32)
                 self._keep(path, points)
-            plane = _Plane(view, ids, name, points)
+            plane = _Plane(snapshot, ids, name, points)
             LOG.info("%s of %s in %.1f s", name, held.name, time.perf_counter() - start)
         except Exception as problem:  # of a package that is none of ours; the components stay
             LOG.warning("no %s of %s: %s", name, held.name, problem)
@@ -245,8 +245,7 @@ def _has(name: str) -> bool:
     return find_spec(name) is not None
 
 
-def _digest(view: View, ids: np.ndarray) -> str:
+def _digest(snapshot: Snapshot, ids: np.ndarray) -> str:
     """What the points of a map depend on."""
-    snapshot = view.snapshot
     of: Any = (str(snapshot.path.absolute()), snapshot.fingerprint, snapshot.manifest.next_id)
     return sha256(repr(of).encode() + ids.tobytes()).hexdigest()[:32]

@@ -114,7 +114,8 @@ def _listed(visit: Visit, shown: Sequence[Fold], offset: int, has_more: bool) ->
 def _items(visit: Visit, offset: int) -> dict[str, Any]:
     address = visit.address
     if address.view == "kinds":
-        return {"columns": [(str(kind), _browsed(visit, [kind], 0, COLUMN)[0]) for kind in visit.kinds]}
+        columns = [(str(kind), _browsed(visit, [kind], 0, COLUMN)[0]) for kind in visit.kinds]
+        return {"columns": columns, "remark": None}
     shown, count = _browsed(visit, list(address.kind), offset, PAGE)
     return _listed(visit, [Fold(each, 0) for each in shown], offset, offset + PAGE < count) | {
         "count": count,
@@ -170,7 +171,13 @@ async def _columns(visit: Visit) -> dict[str, Any]:
         for kind, answer in zip(kinds, answers, strict=True)
     ]
     count = sum(len(hits) for _, hits in columns)
-    return {"columns": columns, "name": answers[0].query.name, "announce": visit.t("announce", n=count)}
+    partial = max(answers, key=lambda answer: len(answer.missing_shards))
+    return {
+        "columns": columns,
+        "name": answers[0].query.name,
+        "announce": visit.t("announce", n=count),
+        "remark": _remark(visit, partial) if partial.missing_shards else None,
+    }
 
 
 def _map(visit: Visit) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from xsearch import gallery, media, query
-from xsearch.errors import BadFilter, XsearchError
+from xsearch.errors import BadFilter, Unavailable, XsearchError
 from xsearch.query import Embedded, Hits, Options, Query, View
 from xsearch.serve import items
 from xsearch.serve.batching import Batches
@@ -144,7 +144,10 @@ class Search:
         return query.Part(kind, known.vector, part.weight), known.windows
 
     def _run(self, key: tuple[Held, Options], batch: list[_Asked]) -> list[bytes | Exception]:
-        """Answer requests of the same options from one view, together; each alone if one of them fails."""
+        """Answer requests of the same options from one view, together; each alone if one of them fails.
+
+        All fail by a filter that is none, and by a shard for which each would wait again.
+        """
         (held, options), start = key, time.perf_counter()
         try:
             view = held.view()
@@ -153,7 +156,7 @@ class Search:
             answers = query.answer(view, queries, held.backend(view.snapshot), options)
             results = [_answered(held, view, *each) for each in zip(batch, answers, strict=True)]
         except Exception as problem:
-            if len(batch) > 1 and not isinstance(problem, BadFilter):
+            if len(batch) > 1 and not isinstance(problem, BadFilter | Unavailable):
                 return [result for asked in batch for result in self._run(key, [asked])]
             if isinstance(problem, XsearchError):
                 problem = without_paths(problem, _names(batch[0].uploads))

@@ -129,7 +129,8 @@ def _answered(server: Server, held: Held, request: AnswersRequest) -> Response:
     except XsearchError as problem:
         raise _refused(problem, path, uploads) from problem
     if not view.is_whole:
-        raise Refusal(503, "collection", "Damaged", f"{held.name} is damaged; xsearch verify reports where")
+        why = f"the index of {held.name} is being started, or damaged: xsearch verify reports where"
+        raise Refusal(503, "collection", "Not as the collection answers", why)
     return _json(
         {
             "answers": list(map(to_wire, hits)),
