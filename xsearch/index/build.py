@@ -36,7 +36,7 @@ def train(plan: Plan, sample: np.ndarray) -> Index:
     # (recall of cross-modal queries 0.59 instead of 0.80, measured)
     index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_L2)
     try:
-        target = to_gpu(index) if plan.device == "cuda" else index
+        target = to_gpu(index, shared=False) if plan.device == "cuda" else index
         target.train(np.ascontiguousarray(sample, np.float32))
         if target is not index:
             index = faiss.index_gpu_to_cpu(target)

@@ -46,14 +46,16 @@ def free_bytes() -> int | None:
         return None
 
 
-def to_gpu(index: Any) -> Any:
-    """Copy an IVF-PQ index to all GPUs, its lists sharded, with float16 tables."""
+def to_gpu(index: Any, *, shared: bool = True) -> Any:
+    """Copy an IVF-PQ index to all GPUs, its lists sharded, with float16 tables.
+
+    shared: False copies it to the first one, as for training: shards would each learn codes of their own.
+    """
     faiss = load_faiss()
-    count = faiss.get_num_gpus()
-    if count == 1:
+    if faiss.get_num_gpus() == 1 or not shared:
         options = faiss.GpuClonerOptions()
         options.useFloat16 = True
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index, options)
     options = faiss.GpuMultipleClonerOptions()
-    options.useFloat16, options.shard, options.common_ivf_quantizer = True, True, True
+    options.useFloat16, options.shard = True, True  # with a common quantizer, a search cannot choose nprobe
     return faiss.index_cpu_to_all_gpus(index, co=options)

@@ -54,6 +54,7 @@ class Index:
     """
 
     missing: Set[int] = frozenset()  # shards that have not answered in this `session`
+    _gpu: Any = None
 
     def __init__(
         self, plan: Plan, ids: np.ndarray, index: Any, gpu: Any = None, shards: Sequence[Path] = ()
@@ -68,6 +69,11 @@ class Index:
         self.shards = shards
         self._gpu = gpu
         self._turn = threading.Lock()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU searches it."""
+        return self._gpu is not None
 
     def tuned(self, **changes: Any) -> Index:
         """Return a shallow copy whose plan has these fields replaced."""
