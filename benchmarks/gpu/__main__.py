@@ -57,7 +57,7 @@ def run(names: list[str], path: Path, *, device: str, tiny: bool, limit_s: float
     end = time.monotonic() + limit_s
     for at, name in enumerate(names):
         whole = sum(PARTS[other][2] for other in names[at:])
-        share_s = (end - time.monotonic()) * PARTS[name][2] / whole
+        share_s = max(end - time.monotonic(), 0.0) * PARTS[name][2] / whole
         print(f"{name}: at most {share_s:.0f} s", file=sys.stderr, flush=True)
         start = time.monotonic()
         result = json.loads(path.read_text())
@@ -76,9 +76,7 @@ def _in_a_process(name: str, path: Path, device: str, tiny: bool, limit_s: float
     program = [sys.executable, "-m", "benchmarks.gpu", *given, *(["--tiny"] if tiny else [])]
     with tempfile.TemporaryFile("w+") as said:
         try:
-            code = subprocess.run(
-                program, stderr=said, timeout=max(limit_s, 0) + GRACE_S, check=False
-            ).returncode
+            code = subprocess.run(program, stderr=said, timeout=limit_s + GRACE_S, check=False).returncode
         except subprocess.TimeoutExpired:
             return f"not done after {limit_s:.0f} s"
         said.seek(0)

@@ -64,8 +64,6 @@ def _step(part: Part, config: ImageBindConfig, recipe: Recipe, stage: Stage, siz
         inputs["vision"] = nn.functional.normalize(torch.randn(size, config.embed_dim, device=device), dim=1)
     learners = nn.ModuleDict({each: towers[each] for each in stage.towers})
     state = State(learners, nn.ParameterDict(), stage, recipe.ema, muon=recipe.muon)
-    if name not in towers:
-        raise ValueError(f"{name} does not learn")
     losses = []
 
     def step() -> None:
@@ -103,7 +101,7 @@ def _loop(part: Part, config: ImageBindConfig, recipe: Recipe) -> dict:
         if name == "text":
             arrays[name] = np.repeat(some.astype(np.int16)[:, None], CAPTIONS, axis=1)
     scenes = ScenePairs(arrays, rng.permutation(np.tile(np.arange(ROUND), rounds)))
-    counts = (1, 1, 2) if part.tiny else STEPS
+    counts = (1, 2) if part.tiny else STEPS
     took = []
     for steps in counts:
         stage = replace(recipe.stages[SCENES], steps=steps, epochs=0.0)
@@ -114,5 +112,5 @@ def _loop(part: Part, config: ImageBindConfig, recipe: Recipe) -> dict:
             began = time.perf_counter()
             train(model, Preprocess(config), short, {}, Path(folder), scenes=scenes, device=str(part.device))
             took.append(time.perf_counter() - began)
-    step_s = (took[2] - took[1]) / (counts[2] - counts[1])
+    step_s = (took[-1] - took[-2]) / (counts[-1] - counts[-2])
     return {"ms": 1000 * step_s, "items/s": ROUND / step_s}
