@@ -46,13 +46,13 @@ class Part:
             except Exception as error:
                 lines = str(error).splitlines() or [""]
                 row["error"] = f"{type(error).__name__}: {lines[0][:200]}"
-            if self.on_gpu:
-                torch.cuda.empty_cache()  # out here, where no exception holds what was computed
         self.rows.append(row)
         if self.path is not None:
             result = json.loads(self.path.read_text())
             result["parts"][self.name] |= {"device": self._device_name(), "rows": self.rows}
             write(result, self.path)
+        if self.on_gpu:
+            torch.cuda.empty_cache()  # no exception holds what was computed any more; fails if the device has
         return row
 
     def seconds(self, function: Callable[[], object], *, for_s: float = 0.5) -> float:
