@@ -60,7 +60,8 @@ class Part:
         return Timer(self.device, 0.0 if self.tiny else for_s).medians({"it": function})["it"]
 
     def _device_name(self) -> str:
-        return torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
+        name = torch.cuda.get_device_name(self.device) if self.on_gpu else "CPU"
+        return f"{name}, torch {torch.__version__}"
 
 
 def write(result: dict[str, Any], path: Path) -> None:
