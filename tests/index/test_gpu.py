@@ -8,7 +8,7 @@ import pytest
 
 from xsearch.errors import UsageError
 from xsearch.index import gpu, make_plan
-from xsearch.index.gpu import GPU_SUB_DIMS, GPU_SUBS, obstacle, to_gpu
+from xsearch.index.gpu import GPU_SUB_DIMS, GPU_SUBS, copy_for, obstacle, to_gpu
 
 GB = 10**9
 
@@ -76,6 +76,24 @@ def test_several_gpus_share_what_is_searched_and_one_trains(monkeypatch, gpus):
     assert [at for at, _ in copies] == ["all" if gpus > 1 else 0, 0]
     assert all(options.useFloat16 for _, options in copies)
     assert not getattr(copies[0][1], "common_ivf_quantizer", False)
+
+
+def test_an_index_that_does_not_fit_the_gpu_is_searched_on_the_cpu(monkeypatch, caplog):
+    index = faiss.IndexFlatL2(4)
+
+    def full(index):
+        raise RuntimeError("Error in alloc: Error: cudaMalloc: out of memory")
+
+    assert copy_for("cpu", index) is None
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    assert copy_for("cuda", index) is None
+    assert not caplog.records
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(gpu, "to_gpu", full)
+    assert copy_for("cuda", index) is None
+    assert "not on the GPU: out of memory" in caplog.text
+    monkeypatch.setattr(gpu, "to_gpu", lambda index: "copy")
+    assert copy_for("cuda", index) == "copy"
 
 
 def test_only_shards_without_a_common_quantizer_take_nprobe():

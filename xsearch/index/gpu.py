@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from typing import Any
 
 from xsearch.index.library import load_faiss
 
-__all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "free_bytes", "obstacle", "to_gpu"]
+__all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "copy_for", "free_bytes", "obstacle", "to_gpu"]
+
+LOG = logging.getLogger("xsearch")
 
 # FAISS wiki "Faiss on the GPU", Limitations: number of sub-quantisers; 56 and more need float16 tables
 GPU_SUBS = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
@@ -43,6 +46,17 @@ def free_bytes() -> int | None:
         output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
         return int(output.split()[0]) << 20
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+def copy_for(device: str, index: Any) -> Any | None:
+    """Copy an index `to_gpu` if it is for "cuda"; None without a GPU, or if its memory does not suffice."""
+    if device != "cuda" or not load_faiss().get_num_gpus():
+        return None
+    try:
+        return to_gpu(index)
+    except RuntimeError as error:
+        LOG.warning("the CPU searches the index, which is not on the GPU: %s", str(error).rsplit(": ", 1)[-1])
         return None
 
 
