@@ -71,7 +71,8 @@ def indexes(part: Part) -> None:
         took = time.perf_counter() - start
         on_cpu = Index(plan, on_device.ids, on_device.faiss)
         found, right = (each.search(queries, k) for each in (on_device, on_cpu))
-        return {"plan": plan.recipe, "build s": took, **agreement(found, right, distances=False)}
+        about = {"plan": plan.recipe, "on the GPU": str(on_device.on_gpu), "build s": took}
+        return about | agreement(found, right, distances=False)
 
     part.measure(planned, index="as planned and built", k=k)
 

@@ -65,7 +65,8 @@ def search(part: Part) -> None:
         train_s, trained = _timed(part, lambda: train(plan, sample[: plan.sample]))
         fill_s, index = _timed(part, lambda: fill(trained, host.blocks()))
         made.update(host=host, index=index, asked=on_device["queries"].cpu().numpy())
-        return {"recipe": plan.recipe, "copy s": took, "train s": train_s, "fill s": fill_s}
+        about = {"recipe": plan.recipe, "on the GPU": str(index.on_gpu)}
+        return about | {"copy s": took, "train s": train_s, "fill s": fill_s}
 
     if "error" not in part.measure(build, what="build", least_s=30):
         on_device.clear()  # the re-rank takes its place
