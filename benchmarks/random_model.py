@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from xsearch.models import HUGE, TOWERS, ImageBindConfig, build_tower, train_tokenizer
+from xsearch.models import HUGE, TOWERS, ImageBindConfig, Tower, build_tower, train_tokenizer
 from xsearch.models.checkpoint import write_folder
+from xsearch.models.imagebind import lay_out
 
-__all__ = ["SHORT", "batch_of", "tower_of", "write_model"]
+__all__ = ["SHORT", "batch_of", "random_tower", "tower_of", "write_model"]
 
 SHORT = "text, 10 ids"  # a query of eight words; other texts fill the context
 
@@ -32,13 +33,29 @@ def _states(config: ImageBindConfig) -> Iterator[tuple[str, dict[str, Tensor]]]:
     for name in TOWERS:
         with torch.device("meta"):
             meta = build_tower(config, name).state_dict()
-        state = {key: torch.ones(value.shape) for key, value in meta.items()}
-        for key, value in state.items():
-            if key == "mask":
-                value.fill_(-math.inf).triu_(1)
-            elif value.ndim:
-                value.normal_(*_mean_and_std(key, value), generator=generator)
+        state = {key: torch.empty(value.shape) for key, value in meta.items()}
+        _fill(state, generator)
         yield name, state
+
+
+def random_tower(config: ImageBindConfig, name: str, device: torch.device, dtype: torch.dtype) -> Tower:
+    """A tower with weights of the same kind, drawn on `device`, as `load_tower` would return it."""
+    with torch.device("meta"):
+        tower = build_tower(config, name)
+    tower.to_empty(device=device)
+    _fill(tower.state_dict(), torch.Generator(device).manual_seed(0))
+    lay_out(tower)
+    return tower.to(dtype).eval()
+
+
+def _fill(state: dict[str, Tensor], generator: torch.Generator) -> None:
+    for key, value in state.items():
+        if key == "mask":
+            value.fill_(-math.inf).triu_(1)
+        elif value.ndim:
+            value.normal_(*_mean_and_std(key, value), generator=generator)
+        else:
+            value.fill_(1)
 
 
 def _mean_and_std(key: str, value: Tensor) -> tuple[float, float]:

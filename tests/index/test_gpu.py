@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import faiss
+import numpy as np
 import pytest
 
 from xsearch.errors import UsageError
 from xsearch.index import gpu, make_plan
-from xsearch.index.gpu import GPU_SUB_DIMS, GPU_SUBS, obstacle
+from xsearch.index.gpu import GPU_SUB_DIMS, GPU_SUBS, copy_for, obstacle, to_gpu
 
 GB = 10**9
 
@@ -61,3 +62,57 @@ def test_a_gpu_that_is_too_small_is_said(one_gpu):
     with pytest.raises(UsageError, match=r"device cuda: .*16\.0 GB free"):
         make_plan(10**9, 1024, device="cuda")
     assert make_plan(10**9, 1024, device="cpu").why.count("GPU") == 0
+
+
+@pytest.mark.skipif(not hasattr(faiss, "StandardGpuResources"), reason="FAISS for CPUs alone")
+@pytest.mark.parametrize("gpus", [1, 2])
+def test_several_gpus_share_what_is_searched_and_one_trains(monkeypatch, gpus):
+    copies = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: gpus)
+    monkeypatch.setattr(faiss, "index_cpu_to_gpu", lambda resources, at, index, co: copies.append((at, co)))
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index, co: copies.append(("all", co)))
+    to_gpu(faiss.IndexFlatL2(4))
+    to_gpu(faiss.IndexFlatL2(4), shared=False)
+    assert [at for at, _ in copies] == ["all" if gpus > 1 else 0, 0]
+    assert all(options.useFloat16 for _, options in copies)
+    assert not getattr(copies[0][1], "common_ivf_quantizer", False)
+
+
+def test_an_index_that_does_not_fit_the_gpu_is_searched_on_the_cpu(monkeypatch, caplog):
+    index = faiss.IndexFlatL2(4)
+
+    def full(index):
+        raise RuntimeError("Error in alloc: Error: cudaMalloc: out of memory")
+
+    assert copy_for("cpu", index) is None
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 0)
+    assert copy_for("cuda", index) is None
+    assert not caplog.records
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1)
+    monkeypatch.setattr(gpu, "to_gpu", full)
+    assert copy_for("cuda", index) is None
+    assert "not on the GPU: out of memory" in caplog.text
+    monkeypatch.setattr(gpu, "to_gpu", lambda index: "copy")
+    assert copy_for("cuda", index) == "copy"
+
+
+def test_only_shards_without_a_common_quantizer_take_nprobe():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1_000, 8)).astype(np.float32)
+    trained = faiss.index_factory(8, "IVF16,Flat")
+    trained.train(x)
+    quantizer = faiss.IndexFlatL2(8)
+    quantizer.add(trained.quantizer.reconstruct_n(0, 16))
+    shards, common = faiss.IndexShards(8, True, False), faiss.IndexShardsIVF(quantizer, 16, True, False)
+    parts = [faiss.clone_index(trained) for _ in range(2)]
+    for part in parts:
+        shards.add_shard(part)
+        common.add_shard(part)
+    shards.add_with_ids(x, np.arange(len(x)))
+    trained.add(x)
+    how = faiss.SearchParametersIVF(nprobe=4)
+    expected = trained.search(x[:20], 10, params=how)
+    for found, right in zip(shards.search(x[:20], 10, params=how), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+    with pytest.raises(RuntimeError, match="inconsistent nprobe"):
+        common.search(x[:20], 10, params=how)

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from xsearch.errors import BadFilter, UsageError
 from xsearch.index import Index
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
 from xsearch.query.calibration import SAMPLE, Baseline, pooled
+from xsearch.query.device_vectors import DeviceVectors
 from xsearch.store import Snapshot, Store
 from xsearch.types import Fingerprint, Hit, Modality
 
@@ -212,6 +214,24 @@ def test_items_outside_the_index_are_found_too(
     scanned = search(View(snapshot), query, top=15, rank=rank, where=where)
     assert [hit.id for hit in hits] == [hit.id for hit in scanned]
     assert index.calls
+
+
+def test_candidates_of_an_index_on_a_gpu_are_compared_there(
+    store: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SCAN", 20)
+    snapshot, query = store.snapshot(), ask(rng)
+    device = DeviceVectors(snapshot, torch.device("cpu"))
+    monkeypatch.setattr(HalfIndex, "on_gpu", True)
+    monkeypatch.setattr(DeviceVectors, "on_gpu", lambda source: device)
+    view = View(snapshot, HalfIndex(snapshot))  # type: ignore[arg-type]
+    scanned = search(View(snapshot), query, top=15)
+    for _ in range(8):  # more candidates in all than there are items, which are then resident
+        assert [hit.id for hit in search(view, query, top=15)] == [hit.id for hit in scanned]
+    ids = snapshot.ids[None, :30]
+    expected = query.vector @ snapshot.vectors(ids[0]).T
+    monkeypatch.setattr(Snapshot, "stored", None)
+    np.testing.assert_allclose(view.cosines(query.vector[None], ids)[0], expected, atol=1e-6)
 
 
 def test_a_selective_filter_is_scanned(store: Store, rng: np.random.Generator) -> None:

@@ -6,7 +6,7 @@ only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and a
 
 from xsearch.index.build import build, fill
 from xsearch.index.capacity import EMBED_MS, Capacity, Costs
-from xsearch.index.exact import cosines, exact, exact_by_group, rerank
+from xsearch.index.exact import Products, cosines, exact, exact_by_group, in_parts, rerank
 from xsearch.index.index import SCAN, Index, Subset, best_of
 from xsearch.index.listing import Listing
 from xsearch.index.maintain import STALE, Items, draw, new_index, new_trained, plan_for, update
@@ -27,6 +27,7 @@ __all__ = [
     "Listing",
     "OperatingPoint",
     "Plan",
+    "Products",
     "Run",
     "Shards",
     "Subset",
@@ -38,6 +39,7 @@ __all__ = [
     "exact",
     "exact_by_group",
     "fill",
+    "in_parts",
     "in_turn",
     "make_plan",
     "new_index",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xsearch.errors import UsageError
-from xsearch.index.gpu import to_gpu
+from xsearch.index.gpu import copy_for, to_gpu
 from xsearch.index.index import Index
 from xsearch.index.library import load_faiss
 from xsearch.index.plan import Plan
@@ -36,7 +36,7 @@ def train(plan: Plan, sample: np.ndarray) -> Index:
     # (recall of cross-modal queries 0.59 instead of 0.80, measured)
     index = faiss.index_factory(plan.dim, plan.recipe, faiss.METRIC_L2)
     try:
-        target = to_gpu(index) if plan.device == "cuda" else index
+        target = to_gpu(index, shared=False) if plan.device == "cuda" else index
         target.train(np.ascontiguousarray(sample, np.float32))
         if target is not index:
             index = faiss.index_gpu_to_cpu(target)
@@ -58,7 +58,7 @@ def fill(trained: Index, blocks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Ind
     plan, index = trained.plan, trained.faiss
     added = [np.empty(0, np.int64)]
     try:
-        gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
+        gpu = copy_for(plan.device, index)
         target = index if gpu is None else gpu
         for ids, vectors in blocks:
             target.add_with_ids(

@@ -11,11 +11,13 @@ import numpy as np
 from xsearch.system.cores import CORES
 from xsearch.system.float16 import to_float32
 
-__all__ = ["cosines", "exact", "exact_by_group", "rerank"]
+__all__ = ["Products", "cosines", "exact", "exact_by_group", "in_parts", "rerank"]
 
 CHUNK = 1 << 21  # components per matrix product: 8 MB of float32; smaller ones lose BLAS threading (measured)
 TABLE = 1 << 18  # components of candidates per thread: 1 MB of float32 stays in its cache (measured)
 SCORES = 1 << 24  # scores per matrix product: 64 MB
+
+Products = Callable[[np.ndarray, np.ndarray], np.ndarray]  # queries [q, D], ids [q, c] -> cosines [q, c]
 
 
 def exact(
@@ -90,18 +92,34 @@ def cosines(queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray]
     vectors: returns float16 or float32 [n, D] for ids int64 [n], in any order, with repetitions; must be
         thread-safe.
     """
+    D = queries.shape[1]
+
+    def worker(rows: int) -> Products:
+        table = np.empty((rows, D), np.float32)  # fresh ones cost as much as the gather
+        return lambda queries, ids: _products(queries, ids, vectors, table)
+
+    return in_parts(queries, ids, TABLE // D, worker)
+
+
+def in_parts(
+    queries: np.ndarray, ids: np.ndarray, rows: int, worker: Callable[[int], Products]
+) -> np.ndarray:
+    """Return `cosines`, computed on all threads for about `rows` candidates at a time.
+
+    worker: called once in each thread, with the most candidates of a part; returns what computes a part.
+    """
     queries = np.ascontiguousarray(queries, np.float32)
-    Q, D = queries.shape
+    Q, c = ids.shape
     scores = np.full(ids.shape, -np.inf, np.float32)
     if ids.size:
-        step = max(TABLE // (ids.shape[1] * D), 1)
+        step = max(rows // c, 1)
         parts = [slice(start, start + step) for start in range(0, Q, step)]
         todo = iter(parts)  # shared by the threads
 
         def work() -> None:
-            table = np.empty((step * ids.shape[1], D), np.float32)  # fresh ones cost as much as the gather
+            products = worker(step * c)
             for part in todo:
-                scores[part] = _products(queries[part], ids[part], vectors, table)
+                scores[part] = products(queries[part], ids[part])
 
         if len(parts) == 1:
             work()

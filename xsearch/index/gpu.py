@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 from typing import Any
 
 from xsearch.index.library import load_faiss
 
-__all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "free_bytes", "obstacle", "to_gpu"]
+__all__ = ["GPU_MOST", "GPU_SUBS", "GPU_SUB_DIMS", "copy_for", "free_bytes", "obstacle", "to_gpu"]
+
+LOG = logging.getLogger("xsearch")
 
 # FAISS wiki "Faiss on the GPU", Limitations: number of sub-quantisers; 56 and more need float16 tables
 GPU_SUBS = (1, 2, 3, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96)
@@ -46,14 +49,27 @@ def free_bytes() -> int | None:
         return None
 
 
-def to_gpu(index: Any) -> Any:
-    """Copy an IVF-PQ index to all GPUs, its lists sharded, with float16 tables."""
+def copy_for(device: str, index: Any) -> Any | None:
+    """Copy an index `to_gpu` if it is for "cuda"; None without a GPU, or if its memory does not suffice."""
+    if device != "cuda" or not load_faiss().get_num_gpus():
+        return None
+    try:
+        return to_gpu(index)
+    except RuntimeError as error:
+        LOG.warning("the CPU searches the index, which is not on the GPU: %s", str(error).rsplit(": ", 1)[-1])
+        return None
+
+
+def to_gpu(index: Any, *, shared: bool = True) -> Any:
+    """Copy an IVF-PQ index to all GPUs, its lists sharded, with float16 tables.
+
+    shared: False copies it to the first one, as for training: shards would each learn codes of their own.
+    """
     faiss = load_faiss()
-    count = faiss.get_num_gpus()
-    if count == 1:
+    if faiss.get_num_gpus() == 1 or not shared:
         options = faiss.GpuClonerOptions()
         options.useFloat16 = True
         return faiss.index_cpu_to_gpu(faiss.StandardGpuResources(), 0, index, options)
     options = faiss.GpuMultipleClonerOptions()
-    options.useFloat16, options.shard, options.common_ivf_quantizer = True, True, True
+    options.useFloat16, options.shard = True, True  # with a common quantizer, a search cannot choose nprobe
     return faiss.index_cpu_to_all_gpus(index, co=options)

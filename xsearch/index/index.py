@@ -18,7 +18,7 @@ import numpy as np
 from xsearch.errors import StoreError, UsageError
 from xsearch.index.exact import cosines
 from xsearch.index.files import joined, write
-from xsearch.index.gpu import GPU_MOST, to_gpu
+from xsearch.index.gpu import GPU_MOST, copy_for
 from xsearch.index.library import load_faiss
 from xsearch.index.listing import INDEX, PLAN, Listing
 from xsearch.index.plan import Plan
@@ -54,6 +54,7 @@ class Index:
     """
 
     missing: Set[int] = frozenset()  # shards that have not answered in this `session`
+    _gpu: Any = None
 
     def __init__(
         self, plan: Plan, ids: np.ndarray, index: Any, gpu: Any = None, shards: Sequence[Path] = ()
@@ -68,6 +69,11 @@ class Index:
         self.shards = shards
         self._gpu = gpu
         self._turn = threading.Lock()
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether a GPU searches it."""
+        return self._gpu is not None
 
     def tuned(self, **changes: Any) -> Index:
         """Return a shallow copy whose plan has these fields replaced."""
@@ -244,7 +250,7 @@ class Index:
             index = joined(map(faiss.read_index, files))
             ids = listing.ids if shard is None else listing.parts[shard]
             _check_fits(index, plan, len(ids))
-            gpu = to_gpu(index) if plan.device == "cuda" and faiss.get_num_gpus() else None
+            gpu = copy_for(plan.device, index)
         except (OSError, ValueError, LookupError, TypeError, RuntimeError, MemoryError) as error:
             reason = str(error).rsplit("Error: ", 1)[-1] or "not enough memory"
             raise StoreError(f"cannot read the index in {folder}: {reason}; build it again") from error

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from xsearch.index.build import failure, fill, train
-from xsearch.index.gpu import to_gpu
+from xsearch.index.gpu import copy_for
 from xsearch.index.index import MEASURED, Index
 from xsearch.index.library import load_faiss
 from xsearch.index.plan import FLAT_BELOW, Device, Plan, make_plan
@@ -153,7 +153,7 @@ def _refilled(index: Index, items: Items, new: np.ndarray, *, reset: bool) -> In
             copy.reset()
         for ids, vectors in items.blocks(None if reset else new):
             copy.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
-        gpu = to_gpu(copy) if index.plan.device == "cuda" and faiss.get_num_gpus() else None
+        gpu = copy_for(index.plan.device, copy)
     except (RuntimeError, MemoryError) as error:
         raise failure(index.plan, f"adding {len(new):,} items", error) from error
     ids = items.ids if reset else np.sort(np.concatenate([index.ids, new]))

@@ -5,6 +5,7 @@ options        which items may answer, how many, and in which order
 answers        from queries and options to hits
 embedding      from queries to vectors, all parts of all queries at once; `texts`, and `stored` vectors
 view           one state of a collection, ready to be searched by any number of threads
+device_vectors the re-rank on a GPU
 calibration    baseline cosines of pairs of modalities; `scales`: those of queries
 ranking        from vectors to ranked items
 fusion         the order of a full-text index and that of the vectors as one

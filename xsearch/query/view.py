@@ -21,6 +21,7 @@ from xsearch.types import Modality
 
 if TYPE_CHECKING:
     from xsearch.index import Index, Subset
+    from xsearch.query.device_vectors import DeviceVectors
     from xsearch.store import Snapshot
     from xsearch.words import WordIndex, WordReader
 
@@ -172,8 +173,19 @@ class View:
 
     def cosines(self, vectors: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """The cosines of vectors, float32 [Q, dim], with items, int64 [Q, c]; see `index.cosines`."""
+        if self._on_gpu is not None:
+            return self._on_gpu.cosines(vectors, ids)
         of = cosines if self.index is None else self.index.cosines
         return of(vectors, ids, self.snapshot.stored)
+
+    @cached_property
+    def _on_gpu(self) -> DeviceVectors | None:
+        """The stored vectors, for an index that a GPU searches."""
+        if self.index is None or not self.index.on_gpu:
+            return None
+        from xsearch.query.device_vectors import DeviceVectors  # torch
+
+        return DeviceVectors.on_gpu(self.snapshot)
 
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].

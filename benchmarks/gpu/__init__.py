@@ -1,0 +1,1 @@
+"""What xsearch does on a GPU: whether it is right there, and how fast. See `benchmarks.gpu.__main__`."""
