@@ -4,6 +4,8 @@ The format is specified in indexes/README.md. This package handles arrays and ta
 """
 
 from xsearch.store.manifest import Manifest, SegmentEntry
+from xsearch.store.mirror import Mirror, open_store
+from xsearch.store.published import KEEP, Published, Pushed
 from xsearch.store.segments import ITEM_COLUMNS
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.store import Store
@@ -12,11 +14,16 @@ from xsearch.store.writer import Compaction, Writer
 
 __all__ = [
     "ITEM_COLUMNS",
+    "KEEP",
     "Compaction",
     "Finding",
     "Manifest",
+    "Mirror",
+    "Published",
+    "Pushed",
     "SegmentEntry",
     "Snapshot",
     "Store",
     "Writer",
+    "open_store",
 ]
