@@ -35,7 +35,7 @@ def folder_of(place: str | Path) -> Path:
 
 
 def default_collection() -> str | Path:
-    """The folder or URL of the collection to use: $XSEARCH_COLLECTION, else the nearest, else DEFAULT_COLLECTION.
+    """The collection to use: $XSEARCH_COLLECTION, else the nearest folder, else DEFAULT_COLLECTION.
 
     The nearest is DEFAULT_COLLECTION below the current folder or one above it, up to the home of the user and
     within the file system, else `user_collection`. One above that belongs to somebody else is not used.

@@ -4,8 +4,8 @@ The format is specified in indexes/README.md. This package handles arrays and ta
 """
 
 from xsearch.store.manifest import Manifest, SegmentEntry
-from xsearch.store.mirror import Mirror, open_store
-from xsearch.store.published import KEEP, Published, Pushed
+from xsearch.store.mirror import Mirror, open_store, origin
+from xsearch.store.published import Published, Pushed
 from xsearch.store.segments import ITEM_COLUMNS
 from xsearch.store.snapshot import Snapshot
 from xsearch.store.store import Store
@@ -14,7 +14,6 @@ from xsearch.store.writer import Compaction, Writer
 
 __all__ = [
     "ITEM_COLUMNS",
-    "KEEP",
     "Compaction",
     "Finding",
     "Manifest",
@@ -26,4 +25,5 @@ __all__ = [
     "Store",
     "Writer",
     "open_store",
+    "origin",
 ]

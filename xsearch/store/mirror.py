@@ -1,9 +1,9 @@
 """Collections that are read at a URL, through the cache of this machine.
 
-A generation is a view in the cache: a folder with the names and sizes of all its files, each of which is a hole
-until it is brought. Its readers lock its manifest, as that of any collection, and what was brought stays as long.
-At first only tables are; then the items, when those of any segment are read, the vectors by segment, and an
-index, or one file of it, when that is loaded.
+A generation is a view in the cache: a folder with the names and sizes of all its files, each of which is a
+hole until it is brought. Its readers lock its manifest, as that of any collection, and as long what was brought
+stays. First the tables are brought; then the items, when those of any segment are read, the vectors of each
+segment, and an index, or one of its files, when that is loaded.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from xsearch.store.writer import Writer
 from xsearch.system.cache import Cache, WrongContent, view_folder
 from xsearch.system.durable import digest
 
-__all__ = ["Mirror", "open_store"]
+__all__ = ["Mirror", "open_store", "origin"]
 
 LOG = logging.getLogger("xsearch")
 
@@ -43,14 +43,18 @@ PATIENCE_S = 1.0  # for which a reader waits for the answer
 LARGE = 100 << 20  # bytes to fetch that are reported
 
 
+def origin(place: str | Path) -> str | None:
+    """The URL of a collection, also where an error names its view in the cache; None for a folder."""
+    if is_remote(place):
+        return str(place)
+    path = Path(place).absolute()
+    return (path / ORIGIN).read_text() if Cache().folder.absolute() in path.parents else None
+
+
 def open_store(place: str | Path) -> Store:
     """Open the collection in a folder or at a URL. Raises NoCollection, StoreError."""
-    if is_remote(place):
-        return Mirror(str(place))
-    path = Path(place)
-    if Cache().folder in path.absolute().parents and (path / ORIGIN).is_file():  # as an error names it
-        return Mirror((path / ORIGIN).read_text())
-    return Store.open(path)
+    url = origin(place)
+    return Store.open(Path(place)) if url is None else Mirror(url)
 
 
 class Mirror(Store):

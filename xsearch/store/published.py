@@ -4,11 +4,11 @@
     generations/N.json       a generation: its manifest, and the bytes of each file
 
 Nothing is changed once it is there: a file is put only where there is none of its name, and the generation
-last. So readers find a whole generation or none of it, whenever a push is killed; the next one takes over what
-is there. Of two pushes of generation N one wins, and the other fails.
+last. So readers find a whole generation or none of it, whenever a push is killed; the next one takes over
+what is there. Of two pushes of generation N one wins, and the other fails.
 
-The last KEEP generations are kept. An older one is deleted with the blobs that no later one has; a reader that
-still misses some of them opens the newest. Blobs of a push that was never completed stay.
+The last KEPT_GENERATIONS stay. An older one is deleted, with the blobs that no later one has; a reader that
+still needs one of them opens the newest. Blobs of a push that was never completed stay.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from xsearch.store.snapshot import Snapshot
 from xsearch.system.durable import digest
 from xsearch.system.objects import Objects, objects_at
 from xsearch.system.retries import is_of_disk, reason_of, retried
+from xsearch.types import KEPT_GENERATIONS
 
-__all__ = ["CONNECTIONS", "KEEP", "Generation", "Published", "Pushed"]
+__all__ = ["CONNECTIONS", "Generation", "Published", "Pushed"]
 
-KEEP = 3  # generations
 CONNECTIONS = 8
 PART_BYTES = 32 << 20  # of a file that is transferred alone
 SUFFIX = ".json"
@@ -44,7 +44,7 @@ _LARGE = Lock()
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """Result of `Published.push`. files, bytes: that were not there yet. deleted: files of old generations."""
+    """Result of `Published.push`. files, bytes: that were not there. deleted: files of old generations."""
 
     generation: int
     files: int
@@ -106,7 +106,7 @@ class Published:
         self,
         snapshot: Snapshot,
         *,
-        keep: int = KEEP,
+        keep: int = KEPT_GENERATIONS,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Pushed:
         """Publish a snapshot. keep: generations. progress: called with bytes that are there, of how many.
@@ -117,8 +117,8 @@ class Published:
         contents, name = manifest.contents(), f"{manifest.generation}.json"
         if manifest.files() - {path for file in contents for path in (file, file.rpartition("/")[0])}:
             raise StoreError(
-                f"{folder} has files without a digest, of format 1: run `xsearch compact --collection {folder}` "
-                "and `xsearch index build`"
+                f"{folder} has files of format 1, without a digest; renew them: "
+                f"`xsearch compact --collection {folder}`, and `xsearch index build`"
             )
         snapshot.bring(contents)
         sizes = {path: (folder / path).stat().st_size for path in contents}
@@ -158,8 +158,8 @@ class Published:
         if there.generation > manifest.generation or there.next_id > manifest.next_id:
             raise StoreError(
                 f"{self.url} has generation {there.generation} with ids below {there.next_id:,}, later than "
-                f"generation {manifest.generation} with ids below {manifest.next_id:,}: another collection, or "
-                "a later copy of this one; choose another URL"
+                f"generation {manifest.generation} with ids below {manifest.next_id:,}: another collection, "
+                "or a later copy of this one; choose another URL"
             )
         if there.fingerprint != manifest.fingerprint:
             raise StoreError(

@@ -69,7 +69,7 @@ class Snapshot:
         self.manifest = manifest
         self._bring = bring
         old: dict[str, Segment] = {} if previous is None else previous._open
-        self._open = {
+        self._open: dict[str, Segment] = {
             entry.folder: old[entry.folder].moved(folder, bring)
             if entry.folder in old
             else Segment(folder, entry, self.fingerprint.dim, bring)
@@ -95,9 +95,13 @@ class Snapshot:
         return pa.concat_tables(tables) if tables else pa.Table.from_batches([], schema)
 
     def bring(self, paths: Iterable[str]) -> None:
-        """Make sure that these files of the collection are here, before they are opened. Raises StoreError."""
+        """Make sure that these files are here, before they are opened. Raises StoreError."""
         if self._bring is not None:
             self._bring(paths)
+
+    def bring_index(self, *names: str) -> None:
+        """`bring` these files of the index, by default all."""
+        self.bring(f"index/{self.manifest.index}/{name}" for name in names or self.manifest.index_digests)
 
     def _bring_vectors(self, segments: Iterable[int]) -> None:
         """`bring` the vectors of segments at the same time, by number."""

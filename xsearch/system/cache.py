@@ -147,7 +147,7 @@ class Cache:
                 path.unlink()
         if total > most:
             raise StoreError(
-                f"the cache at {self.folder} is full: {total - size:,} bytes are in use, and {size:,} more are "
+                f"the cache at {self.folder} is full: {total - size:,} bytes are in use, {size:,} more are "
                 f"needed; set XSEARCH_CACHE_GB to {total / 1e9:.3g} or more (it is {most / 1e9:g})"
             )
 
