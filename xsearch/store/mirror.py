@@ -1,9 +1,9 @@
 """Collections that are read at a URL, through the cache of this machine.
 
 A generation is a view in the cache: a folder with the names and sizes of all its files, each of which is a
-hole until it is brought. Its readers lock its manifest, as that of any collection, and as long what was brought
-stays. First the tables are brought; then the items, when those of any segment are read, the vectors of each
-segment, and an index, or one of its files, when that is loaded.
+hole until it is brought. Its readers lock its manifest, as that of any collection, and what was brought stays
+as long as they do. First the tables are brought; then the items, when those of any segment are read, the
+vectors of each segment, and an index, or one of its files, when that is loaded.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Mirror(Store):
         self.path.mkdir(exist_ok=True)
         self._newest = self._published.newest()
         self._lock, self._polled_s, self._failed = Lock(), monotonic(), False
-        self._poll: Thread | None = None
+        self._poll = Thread()  # none yet
 
     @property
     def place(self) -> str:
@@ -79,7 +79,7 @@ class Mirror(Store):
         Where it cannot be reached, the collection stays as it was.
         """
         with self._lock:
-            if self._poll is None and monotonic() - self._polled_s > POLL_S:
+            if not self._poll.is_alive() and monotonic() - self._polled_s > POLL_S:
                 self._poll = Thread(target=self._look, name="poll", daemon=True)
                 self._poll.start()
                 self._poll.join(PATIENCE_S)
@@ -93,7 +93,7 @@ class Mirror(Store):
                 LOG.warning("%s; meanwhile generation %s is used", problem, self._newest.removesuffix(SUFFIX))
             self._failed = True
         finally:
-            self._polled_s, self._poll = monotonic(), None
+            self._polled_s = monotonic()
 
     def snapshot(self, previous: Snapshot | None = None) -> Snapshot:
         while True:
@@ -164,9 +164,10 @@ class _View:
                 path for path in self._contents if path.endswith((f"/{MAPPED}", f"/{MAPPED_SUMS}"))
             )
         holes = [path for path in sorted(missing) if self._is_hole(path)]
-        bytes = sum(self._generation.sizes[path] for path in holes)
+        new = [path for path in holes if not self._cache.has(self._contents[path])]
+        bytes = sum(self._generation.sizes[path] for path in new)
         report = LOG.warning if bytes > LARGE else LOG.info
-        report("fetching %d files, %.1f MB, of %s", len(holes), bytes / 1e6, self._published.url)
+        report("fetching %d files of %s, %.1f MB", len(new), self._published.url, bytes / 1e6)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
                 list(pool.map(self._fetch, holes))

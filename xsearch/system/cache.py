@@ -104,6 +104,10 @@ class Cache:
             os.utime(beside)
             beside.replace(path)
 
+    def has(self, sha256: str) -> bool:
+        """Whether a blob is here."""
+        return (self._blobs / sha256).exists()
+
     def drop(self, sha256: str) -> None:
         """Delete a blob; it is fetched again when it is linked the next time."""
         (self._blobs / sha256).unlink(missing_ok=True)
