@@ -8,7 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from uuid import uuid4
 
@@ -453,6 +456,21 @@ def test_where_there_is_none(bucket, tmp_path):
 def test_a_missing_bucket_is_named(store, bucket):
     with pytest.raises(StoreError, match=r"s3://nowhere/x lacks a file: .*; there is no such bucket"):
         push(store, "s3://nowhere/x")
+
+
+def test_a_web_server_is_enough_for_reading(store, tmp_path):
+    push(store, f"file://{tmp_path}/there")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}/there"
+        assert state(open_store(url).snapshot()) == state(store.snapshot())
+        with pytest.raises(NoCollection):
+            open_store(f"{url}/none")
+        add(store, 1)
+        with pytest.raises(UsageError, match="cannot be written to"):
+            push(store, url)
+        server.shutdown()
 
 
 READ = """

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from xsearch.index import Index, Subset, cosines
-from xsearch.store import Store
+from xsearch.index import Index, Listing, Subset, cosines
+from xsearch.store import open_store
 
 __all__ = ["Portion", "Searcher"]
 
@@ -29,10 +29,15 @@ class Searcher:
     """Answers about one shard, from any number of threads. A method that is called again answers the same."""
 
     def __init__(self, collection: str, index: str, digests: Mapping[str, str], shard: int) -> None:
-        """Load it. Raises StoreError."""
-        self._store = Store.open(Path(collection))
+        """Load it. collection: its folder, or a URL, of which this machine has its own copies.
+
+        Raises StoreError.
+        """
+        self._store = open_store(collection)
         self._state = self._store.version(), self._store.snapshot()
-        self._index = Index.load(Path(index), digests, shard)
+        folder = self._state[1].index_at(Path(index))
+        self._state[1].bring_index(Listing.read(folder).files[shard].name)
+        self._index = Index.load(folder, digests, shard)
         self._subsets: dict[str, Subset] = {}
 
     def lists(self) -> np.ndarray:

@@ -99,6 +99,17 @@ class Snapshot:
         if self._bring is not None:
             self._bring(paths)
 
+    def index_at(self, folder: Path) -> Path:
+        """Return the folder of an index of this collection, here; `folder` is that of another machine.
+
+        Raises StoreError if a later generation at the same URL has another one.
+        """
+        if self._bring is None:
+            return folder
+        if folder.name != self.manifest.index or self.index_path is None:
+            raise StoreError(f"{self.path} has no index {folder.name}: another one was pushed since")
+        return self.index_path
+
     def bring_index(self, *names: str) -> None:
         """`bring` these files of the index, by default all."""
         self.bring(f"index/{self.manifest.index}/{name}" for name in names or self.manifest.index_digests)
