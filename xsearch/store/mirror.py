@@ -48,7 +48,8 @@ def origin(place: str | Path) -> str | None:
     if is_remote(place):
         return str(place)
     path = Path(place).absolute()
-    return (path / ORIGIN).read_text() if Cache().folder.absolute() in path.parents else None
+    is_view = Cache().folder.absolute() in path.parents and (path / ORIGIN).is_file()
+    return (path / ORIGIN).read_text() if is_view else None
 
 
 def open_store(place: str | Path) -> Store:
