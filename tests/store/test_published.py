@@ -149,11 +149,19 @@ def test_what_is_not_needed_is_not_fetched(store, url):
 
 def test_a_second_reader_fetches_nothing(store, url):
     push(store, url)
-    before = state(open_store(url).snapshot())
+    before, cached = state(open_store(url).snapshot()), copies(url)
+    for path in cached:
+        os.utime(path, (0, 0))
     blobs = objects_at(f"{url}/blobs")
     for name in blobs.names():
         blobs.remove(name)
     assert state(open_store(url).snapshot()) == before
+    assert all(path.stat().st_mtime > 0 for path in cached)
+
+
+def copies(url: str) -> list[Path]:
+    """The copies that this machine has."""
+    return list((Mirror(url).path.parent.parent / "blobs").iterdir())
 
 
 class Steps:

@@ -11,6 +11,7 @@ import pytest
 
 from xsearch.errors import UsageError
 from xsearch.system.objects import objects_at
+from xsearch.system.transfer import TooLong
 
 
 @pytest.fixture(params=["folder", "file", "memory", "s3"])
@@ -60,10 +61,10 @@ def test_a_local_file_is_put_once_and_copied_back(place: str | Path, tmp_path: P
     source.write_bytes(b"other")
     objects_at(place).put_file("large", source)
     assert objects.sizes()["large"] == len(content)
-    objects.get_file("large", target)
+    objects.get_file("large", target, len(content))
     assert target.read_bytes() == content
     with pytest.raises(FileNotFoundError):
-        objects.get_file("none", target)
+        objects.get_file("none", target, 1)
 
 
 def test_a_file_in_several_parts_is_put_once(bucket: str, tmp_path: Path) -> None:
@@ -71,7 +72,9 @@ def test_a_file_in_several_parts_is_put_once(bucket: str, tmp_path: Path) -> Non
     for byte in b"ab":
         (tmp_path / "large").write_bytes(bytes([byte]) * (101 << 20))  # above twice the 50 MB of s3fs
         objects.put_file("large", tmp_path / "large")
-    objects.get_file("large", tmp_path / "copy")
+    objects.get_file("large", tmp_path / "copy", 101 << 20)
+    with pytest.raises(TooLong):
+        objects.get_file("large", tmp_path / "copy2", 100 << 20)
     assert (tmp_path / "copy").stat().st_size == 101 << 20
     assert (tmp_path / "copy").read_bytes().startswith(b"a")
 

@@ -33,7 +33,7 @@ from xsearch.system import scratch
 from xsearch.system.http import http_options
 from xsearch.system.retries import reason_of, retried
 from xsearch.system.settings import setting
-from xsearch.system.transfer import OutOfTime, TooLong, TooSlow, Transfer, max_bytes, max_seconds
+from xsearch.system.transfer import OutOfTime, TooLong, TooSlow, Transfer, bounded, max_bytes, max_seconds
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
@@ -244,14 +244,8 @@ class Remote:
             raise NotFetched(f"{file.path}: {size:,} of {file.bytes:,} bytes arrived; ingest again")
 
     def _get(self, key: str, path: Path, most: int, end_s: float) -> None:
-        from fsspec.callbacks import Callback
-
         transfer = Transfer(most, seconds=end_s - monotonic())
-
-        def check(size: int | None, done: int) -> None:
-            transfer.reach(done)
-
-        self._fs.get_file(key, str(path), callback=Callback(hooks={"bounds": check}))
+        self._fs.get_file(key, str(path), callback=bounded(transfer))
 
     def _fetch(self, file: RemoteFile) -> Skipped | None:
         """Fetch a file that describes others; return why it is left out."""

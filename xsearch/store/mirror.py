@@ -9,6 +9,7 @@ vectors of each segment, and an index, or one of its files, when that is loaded.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -40,6 +41,7 @@ LOG = logging.getLogger("xsearch")
 ORIGIN = "origin"  # a file with the URL, in each view
 POLL_S = 1.0  # between looks for a new generation
 PATIENCE_S = 1.0  # for which a reader waits for the answer
+HOLE = 0o000  # permissions, so that it is not read by mistake
 LARGE = 100 << 20  # bytes to fetch that are reported
 
 
@@ -142,8 +144,11 @@ class _View:
     def _make(self, folder: Path) -> None:
         for path, size in self._generation.sizes.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            with (folder / path).open("xb") as file:
-                file.truncate(size)
+            hole = os.open(folder / path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, HOLE)
+            try:
+                os.ftruncate(hole, size)
+            finally:
+                os.close(hole)
         (folder / ORIGIN).write_text(self._published.url)
         (folder / NAME).write_bytes(self._generation.written)
 
@@ -165,10 +170,12 @@ class _View:
                 path for path in self._contents if path.endswith((f"/{MAPPED}", f"/{MAPPED_SUMS}"))
             )
         holes = [path for path in sorted(missing) if self._is_hole(path)]
-        new = [path for path in holes if not self._cache.has(self._contents[path])]
-        bytes = sum(self._generation.sizes[path] for path in new)
-        report = LOG.warning if bytes > LARGE else LOG.info
-        report("fetching %d files of %s, %.1f MB", len(new), self._published.url, bytes / 1e6)
+        for path in missing.difference(holes):
+            os.utime(self._folder / path)  # for the cache, which deletes what was used least recently
+        if new := [path for path in holes if not self._cache.has(self._contents[path])]:
+            bytes = sum(self._generation.sizes[path] for path in new)
+            report = LOG.warning if bytes > LARGE else LOG.info
+            report("fetching %d files of %s, %.1f MB", len(new), self._published.url, bytes / 1e6)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             try:
                 list(pool.map(self._fetch, holes))
@@ -178,7 +185,7 @@ class _View:
         self._brought |= missing
 
     def _is_hole(self, path: str) -> bool:
-        return (self._folder / path).stat().st_nlink == 1
+        return (self._folder / path).stat().st_mode & 0o777 == HOLE
 
     def _fetch(self, path: str) -> None:
         blob, size = self._contents[path], self._generation.sizes[path]

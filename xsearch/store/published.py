@@ -100,7 +100,7 @@ class Published:
     def get(self, blob: str, size: int, path: Path) -> None:
         """Write a blob of `size` bytes to `path`. Raises OSError for the disk of `path`."""
         with self._reaching(), _turn(size):
-            retried(lambda: self._objects("blobs").get_file(blob, path))
+            retried(lambda: self._objects("blobs").get_file(blob, path, size))
 
     def push(
         self,
@@ -113,41 +113,46 @@ class Published:
 
         Raises StoreError if there is a later generation, or another of that number, and Damaged.
         """
-        folder, manifest = snapshot.path, snapshot.manifest
-        contents, name = manifest.contents(), f"{manifest.generation}.json"
-        if manifest.files() - {path for file in contents for path in (file, file.rpartition("/")[0])}:
-            raise StoreError(
-                f"{folder} has files of format 1, without a digest; renew them: "
-                f"`xsearch compact --collection {folder}`, and `xsearch index build`"
-            )
-        snapshot.bring(contents)
-        sizes = {path: (folder / path).stat().st_size for path in contents}
+        manifest, contents = snapshot.manifest, _contents(snapshot)
+        name = f"{manifest.generation}.json"
+        snapshot.bring(contents)  # if it is itself of a URL
+        sizes = {path: (snapshot.path / path).stat().st_size for path in contents}
         content = {"manifest": serialized(manifest).decode(), "sizes": sizes}
         document = json.dumps(content, indent=1, sort_keys=True).encode()
         with self._reaching():
             self._check_newest(manifest)
-            blobs, generations = (self._objects(each, create=True) for each in ("blobs", "generations"))
-            there = retried(blobs.sizes)
-            paths = {blob: path for path, blob in contents.items()}
-            new = {blob: path for blob, path in paths.items() if there.get(blob) != sizes[path]}
-            for blob in new.keys() & there.keys():  # cut short: this file system does not write atomically
-                blobs.remove(blob)
-            total, done = (sum(sizes[path] for path in each.values()) for each in (paths, new))
-            done = total - done
-            put = partial(_put, blobs, folder)
-            with ThreadPoolExecutor(CONNECTIONS) as pool:
-                try:
-                    for size in pool.map(put, new.keys(), new.values()):
-                        done += size
-                        progress(done, total)
-                except BaseException:  # Ctrl-C too
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            sent = self._send(snapshot.path, contents, sizes, progress)
+            generations = self._objects("generations", create=True)
             retried(lambda: generations.put(name, document))
             if retried(lambda: generations.get(name)) != document:
                 raise self._taken(manifest.generation)
             deleted = self._delete_old(keep)
-        return Pushed(manifest.generation, len(new), sum(sizes[path] for path in new.values()), deleted)
+        return Pushed(manifest.generation, len(sent), sum(sizes[path] for path in sent), deleted)
+
+    def _send(
+        self,
+        folder: Path,
+        contents: dict[str, str],
+        sizes: dict[str, int],
+        progress: Callable[[int, int], None],
+    ) -> list[str]:
+        """Put the blobs that are not there, and return their paths."""
+        blobs, paths = self._objects("blobs", create=True), {blob: path for path, blob in contents.items()}
+        there = retried(blobs.sizes)
+        new = {blob: path for blob, path in paths.items() if there.get(blob) != sizes[path]}
+        for blob in new.keys() & there.keys():  # cut short: this file system does not write atomically
+            blobs.remove(blob)
+        total = sum(sizes[path] for path in paths.values())
+        done = total - sum(sizes[path] for path in new.values())
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            try:
+                for size in pool.map(partial(_put, blobs, folder), new.keys(), new.values()):
+                    done += size
+                    progress(done, total)
+            except BaseException:  # Ctrl-C too
+                pool.shutdown(cancel_futures=True)
+                raise
+        return list(new.values())
 
     def _check_newest(self, manifest: Manifest) -> None:
         """Raise StoreError unless `manifest` is what is there, or follows it."""
@@ -220,6 +225,17 @@ class Published:
             if isinstance(problem, XsearchError) or is_of_disk(problem):
                 raise
             raise StoreError(f"{self.url}: {reason_of(problem)}; try again") from problem
+
+
+def _contents(snapshot: Snapshot) -> dict[str, str]:
+    """Path -> sha256 of every file of a snapshot. Raises StoreError if one has no digest."""
+    contents, folder = snapshot.manifest.contents(), snapshot.path
+    if snapshot.manifest.files() - {path for file in contents for path in (file, file.rpartition("/")[0])}:
+        raise StoreError(
+            f"{folder} has files of format 1, without a digest; renew them: "
+            f"`xsearch compact --collection {folder}`, and `xsearch index build`"
+        )
+    return contents
 
 
 def _put(blobs: Objects, folder: Path, blob: str, path: str) -> int:

@@ -17,6 +17,7 @@ from xsearch.errors import UsageError
 from xsearch.system.durable import open_file
 from xsearch.system.folder import Folder
 from xsearch.system.http import http_options
+from xsearch.system.transfer import Transfer, bounded
 
 __all__ = ["LocalObjects", "Objects", "RemoteObjects", "objects_at"]
 
@@ -38,8 +39,11 @@ class Objects(Protocol):
         """Return the content of a file. Raises FileNotFoundError."""
         ...
 
-    def get_file(self, name: str, path: Path) -> None:
-        """Write the content of a file to a local one, in place. Raises FileNotFoundError."""
+    def get_file(self, name: str, path: Path, most: int) -> None:
+        """Write the content of a file of at most so many bytes to a local one, in place.
+
+        Raises FileNotFoundError, and TooLong, from a server.
+        """
         ...
 
     def names(self) -> list[str]: ...
@@ -108,7 +112,7 @@ class LocalObjects:
         with open_file(self._folder.path / name) as file:
             return file.read()
 
-    def get_file(self, name: str, path: Path) -> None:
+    def get_file(self, name: str, path: Path, most: int) -> None:
         with open_file(self._folder.path / name) as file, path.open("wb") as target:
             shutil.copyfileobj(file, target, COPIED)
 
@@ -140,8 +144,8 @@ class RemoteObjects:
     def get(self, name: str) -> bytes:
         return bytes(self._system.cat_file(f"{self._root}/{name}"))
 
-    def get_file(self, name: str, path: Path) -> None:
-        self._system.get_file(f"{self._root}/{name}", str(path))
+    def get_file(self, name: str, path: Path, most: int) -> None:
+        self._system.get_file(f"{self._root}/{name}", str(path), callback=bounded(Transfer(most)))
 
     def names(self) -> list[str]:
         return sorted(self.sizes())
