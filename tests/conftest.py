@@ -70,7 +70,7 @@ def bucket() -> Iterator[str]:
     server.start()
     host, port = server.get_host_and_port()
     config.conf["s3"] = {"endpoint_url": f"http://{host}:{port}", "key": "k", "secret": "s"}
-    S3FileSystem(**config.conf["s3"]).mkdir("bucket")
+    S3FileSystem(**config.conf["s3"]).makedirs("bucket", exist_ok=True)
     yield "s3://bucket"
     del config.conf["s3"]
     S3FileSystem.clear_instance_cache()
