@@ -414,7 +414,9 @@ def test_a_lost_connection_is_retried_and_then_reported(store, url, monkeypatch)
 
     assert Stepped(url, step).newest() == "3.json"
     failures.extend([ConnectionError("cut")] * 9)
-    with pytest.raises(StoreError, match=f"{url}: ConnectionError: cut; try again"):
+    with pytest.raises(
+        StoreError, match=f"{url}: ConnectionError: cut; check the network and the credentials"
+    ):
         Stepped(url, step).newest()
 
 

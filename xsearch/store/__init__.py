@@ -1,6 +1,7 @@
 """On-disk collections: immutable segments, one manifest, a single writer, any number of readers.
 
 The format is specified in indexes/README.md. This package handles arrays and tables only, never models.
+`Published` puts a collection at a URL, and a `Mirror` reads it there.
 """
 
 from xsearch.store.manifest import Manifest, SegmentEntry

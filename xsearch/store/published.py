@@ -224,7 +224,9 @@ class Published:
         except Exception as problem:  # file systems raise exceptions of their own
             if isinstance(problem, XsearchError) or is_of_disk(problem):
                 raise
-            raise StoreError(f"{self.url}: {reason_of(problem)}; try again") from problem
+            raise StoreError(
+                f"{self.url}: {reason_of(problem)}; check the network and the credentials, and try again"
+            ) from problem
 
 
 def _contents(snapshot: Snapshot) -> dict[str, str]:
