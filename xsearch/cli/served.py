@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from xsearch.errors import ServerError, UsageError
 from xsearch.nearest import is_remote
 from xsearch.system import identity, rendezvous
-from xsearch.system.cache import view_folder
+from xsearch.system.home import view_folder
 from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:

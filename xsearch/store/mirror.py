@@ -31,8 +31,9 @@ from xsearch.store.snapshot import Snapshot, unreadable
 from xsearch.store.store import Store
 from xsearch.store.verify import Finding
 from xsearch.store.writer import Writer
-from xsearch.system.cache import Cache, WrongContent, view_folder
+from xsearch.system.cache import Cache, WrongContent
 from xsearch.system.durable import digest
+from xsearch.system.home import copies, view_folder
 
 __all__ = ["Mirror", "open_store", "origin"]
 
@@ -50,7 +51,7 @@ def origin(place: str | Path) -> str | None:
     if is_remote(place):
         return str(place)
     path = Path(place).absolute()
-    is_view = Cache().folder.absolute() in path.parents and (path / ORIGIN).is_file()
+    is_view = copies().absolute() in path.parents and (path / ORIGIN).is_file()
     return (path / ORIGIN).read_text() if is_view else None
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -23,20 +22,14 @@ from filelock import FileLock
 
 from xsearch.errors import StoreError
 from xsearch.system.durable import digest, fsync
-from xsearch.system.home import home
+from xsearch.system.home import VIEWS, copies
 from xsearch.system.settings import setting
 
-__all__ = ["Cache", "WrongContent", "view_folder"]
+__all__ = ["Cache", "WrongContent"]
 
 CACHE_GB = 20.0  # by default, of all files together
-VIEWS = "views"
 PART = ".part"
 HELD = "manifest.json"  # the file of a view that its readers lock
-
-
-def view_folder(url: str) -> Path:
-    """The folder of the views of what is at a URL, whether it exists or not."""
-    return Cache().folder / VIEWS / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:32]
 
 
 class WrongContent(Exception):
@@ -50,8 +43,8 @@ class Cache:
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        """folder: by default, `collections` in `home()`."""
-        self.folder = folder or home() / "collections"
+        """folder: by default, `copies()`."""
+        self.folder = folder or copies()
         self._blobs = self.folder / "blobs"
 
     def open(self) -> Cache:
