@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import logging
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -55,3 +56,22 @@ def small_disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]
         pytest.skip("only root may mount a small disk")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """A bucket on an S3 server."""
+    from fsspec import config
+    from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    config.conf["s3"] = {"endpoint_url": f"http://{host}:{port}", "key": "k", "secret": "s"}
+    S3FileSystem(**config.conf["s3"]).makedirs("bucket", exist_ok=True)
+    yield "s3://bucket"
+    del config.conf["s3"]
+    S3FileSystem.clear_instance_cache()
+    server.stop()

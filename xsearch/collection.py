@@ -23,12 +23,13 @@ from xsearch.backend import full_name, load_backend, load_matching, model_source
 from xsearch.derive import build_shards, keep_index, load_index, remedy
 from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, StoreError, UsageError
 from xsearch.ingest import Engine, Progress, Removal, Report, ingest
-from xsearch.nearest import default_collection
+from xsearch.nearest import default_collection, folder_of
 from xsearch.query import Embedded, Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import ITEM_COLUMNS, Snapshot, Store
+from xsearch.store import ITEM_COLUMNS, Published, Pushed, Snapshot, Store, open_store
 from xsearch.types import (
     DEFAULT_COLLECTION,
     FALSE_ALARMS,
+    KEPT_GENERATIONS,
     Box,
     Fingerprint,
     Match,
@@ -64,16 +65,18 @@ def open(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Collection:
-    """Open the collection at `path`, by default the nearest: see `xsearch.nearest`.
+    """Open the collection in a folder or at a URL, by default the nearest: see `xsearch.nearest`.
 
     model: None for the one that embedded it; another one is refused as soon as something has to be embedded.
     create: make an empty one where there is none.
     device, dtype: what it computes on and with, such as "cuda" and "bf16"; "auto" takes the fastest.
     Raises NoCollection where there is none.
     """
-    path = default_collection() if path is None else Path(path)
+    path = default_collection() if path is None else path
+    if create:
+        path = folder_of(path)
     try:
-        store = Store.open(path)
+        store = open_store(path)
     except NoCollection:
         if not create:
             raise
@@ -130,7 +133,7 @@ class Collection:
         if backend is None:
             source = model_source(model)
             backend = load_backend(source, device=device, dtype=dtype)
-        store = Store.create(Path(path), backend.fingerprint, source, exist_ok=exist_ok)
+        store = Store.create(folder_of(path), backend.fingerprint, source, exist_ok=exist_ok)
         return Collection(store, backend=backend)
 
     @staticmethod
@@ -151,7 +154,13 @@ class Collection:
 
     @property
     def path(self) -> Path:
+        """Its folder; for one at a URL, that of the copies on this machine."""
         return self.store.path
+
+    @property
+    def place(self) -> str:
+        """Its folder or URL."""
+        return self.store.place
 
     @property
     def requested(self) -> dict[str, str | None]:
@@ -218,7 +227,7 @@ class Collection:
 
     def __repr__(self) -> str:
         snapshot = self.snapshot()
-        return f"<Collection {self.path}: {len(snapshot)} items, model {snapshot.fingerprint.name}>"
+        return f"<Collection {self.place}: {len(snapshot)} items, model {snapshot.fingerprint.name}>"
 
     def ingest(
         self,
@@ -461,7 +470,7 @@ class Collection:
 
     def _summary(self, view: View) -> dict[str, Any]:
         return {
-            "path": str(self.path),
+            "path": self.place,
             "items": len(view.snapshot),
             "modalities": {str(kind): count for kind, count in view.snapshot.counts().items()},
             "model": view.snapshot.fingerprint.name,
@@ -476,7 +485,7 @@ class Collection:
         return self._summary(view) | {
             "files": len(view.snapshot.files()),
             "skipped": len(view.snapshot.skipped()),
-            "bytes": _bytes_below(self.path),
+            "bytes": _bytes_below(view.snapshot.path),
             "columns": [name for name in view.snapshot.schema.names if name not in ITEM_COLUMNS],
         }
 
@@ -510,7 +519,7 @@ class Collection:
 
         snapshot, costs = self.snapshot(), Costs()
         if n := len(snapshot):
-            stored = sum(path.stat().st_size for path in (self.path / "segments").glob("*/items.parquet"))
+            stored = sum(path.stat().st_size for path in (snapshot.path / "segments").glob("*/items.parquet"))
             read = sum(filter(None, snapshot.files()["bytes"].to_pylist()))
             costs = Costs(media_bytes=read / n or costs.media_bytes, row_bytes=stored / n)
         requested = {"embed_ms": embed_ms, "decode_ms": decode_ms, "media_bytes": media_bytes}
@@ -590,7 +599,21 @@ class Collection:
 
     def verify(self, *, repair: bool = False) -> list[Finding]:
         """What is wrong with it; see `xsearch.integrity.verify`, also for one that does not open."""
-        return integrity.verify(self.path, repair=repair)
+        return integrity.verify(self.place, repair=repair)
+
+    def push(
+        self,
+        url: str,
+        *,
+        keep: int = KEPT_GENERATIONS,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Pushed:
+        """Publish the collection at a URL, where others open it; see `xsearch.store.published`.
+
+        Files that are there are not sent again. keep: generations that stay. progress: called with bytes that
+        are there, of how many. Raises StoreError if it is not possible, or another has published there.
+        """
+        return Published(url).push(self.store.snapshot(), keep=keep, progress=progress)
 
     def _check(self, ours: Fingerprint, stored: Fingerprint) -> None:
         if ours != stored:

@@ -173,4 +173,5 @@ def load_index(snapshot: Snapshot) -> Index | None:
     """Return the index of a snapshot, None without one. Raises StoreError if it cannot be read."""
     if snapshot.index_path is None:
         return None
+    snapshot.bring_index()
     return Index.load(snapshot.index_path, snapshot.manifest.index_digests)

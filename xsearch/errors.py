@@ -271,12 +271,10 @@ class NoCollection(StoreError):
 class Damaged(StoreError):
     """A file of a collection fails its integrity check."""
 
-    def __init__(self, collection: Path, name: str, problem: object) -> None:
-        """name: path of the file relative to the collection."""
-        super().__init__(
-            f"damaged file {collection / name}: {problem}; "
-            f"run `xsearch verify --repair --collection {collection}`"
-        )
+    def __init__(self, collection: Path | str, name: str, problem: object, remedy: str | None = None) -> None:
+        """name: path of the file relative to the collection. remedy: by default, a repair."""
+        remedy = remedy or f"run `xsearch verify --repair --collection {collection}`"
+        super().__init__(f"damaged file {collection}/{name}: {problem}; {remedy}")
         self.name = name
         self.problem = str(problem)
 

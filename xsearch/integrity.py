@@ -12,7 +12,7 @@ from xsearch.derive import derive
 from xsearch.errors import StoreError
 from xsearch.nearest import NAME
 from xsearch.query.calibration import Calibration
-from xsearch.store import Finding, Store
+from xsearch.store import Finding, Mirror, Store, origin
 from xsearch.store.verify import Diagnosis, diagnose, largest, recover_manifest
 from xsearch.words import WordIndex
 
@@ -26,11 +26,14 @@ def verify(path: str | Path, *, repair: bool = False) -> list[Finding]:
     """Read all files of the collection at `path` and return the problems.
 
     repair: also apply the remedy of each finding: move damaged files to the folder `quarantine`, commit
-        without them, and rebuild derived data. Everything else is left unchanged.
+        without them, and rebuild derived data. Everything else is left unchanged. At a URL, only the copies
+        on this machine are read, and fetched again.
 
     Raises NoCollection if there is none, StoreError if no manifest can be read, and, for a repair, Locked
     while another process is writing.
     """
+    if (url := origin(path)) is not None:
+        return Mirror(url).verify(repair=repair)
     store = Store(Path(path))
     if repair:
         with store.writer(repair=True) as writer:

@@ -1,4 +1,4 @@
-"""The collection that is meant where none is named: the nearest one, as git finds its repository."""
+"""Which collection is meant: one that is named, or else the nearest, as git finds its repository."""
 
 from __future__ import annotations
 
@@ -9,23 +9,39 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from xsearch.errors import UsageError
 from xsearch.types import DEFAULT_COLLECTION
 
-__all__ = ["NAME", "default_collection", "user_collection"]
+__all__ = ["NAME", "default_collection", "folder_of", "is_remote", "user_collection"]
 
 LOG = logging.getLogger("xsearch")
 
 NAME = "manifest.json"  # a folder that contains it is a collection
 
 
-def default_collection() -> Path:
-    """The folder of the collection to use: $XSEARCH_COLLECTION, else the nearest, else DEFAULT_COLLECTION.
+def is_remote(place: str | Path) -> bool:
+    """Whether a collection is at a URL, where `xsearch push` has published it."""
+    return isinstance(place, str) and "://" in place
+
+
+def folder_of(place: str | Path) -> Path:
+    """The folder of a collection that may be changed. Raises UsageError for a URL."""
+    if is_remote(place):
+        raise UsageError(
+            f"{place} is read-only: change the folder that was published there, and then run "
+            f"`xsearch push {place} --collection FOLDER`"
+        )
+    return Path(place)
+
+
+def default_collection() -> str | Path:
+    """The collection to use: $XSEARCH_COLLECTION, else the nearest folder, else DEFAULT_COLLECTION.
 
     The nearest is DEFAULT_COLLECTION below the current folder or one above it, up to the home of the user and
     within the file system, else `user_collection`. One above that belongs to somebody else is not used.
     """
     if named := os.environ.get("XSEARCH_COLLECTION"):
-        return Path(named)
+        return named if is_remote(named) else Path(named)
     if _is_collection(DEFAULT_COLLECTION):
         return DEFAULT_COLLECTION
     for folder in (*(above / DEFAULT_COLLECTION for above in _above(Path.cwd())), user_collection()):

@@ -13,6 +13,7 @@ __all__ = [
     "DEFAULT_COLLECTION",
     "FALSE_ALARMS",
     "HIT_COLUMNS",
+    "KEPT_GENERATIONS",
     "PICTURES",
     "UNKNOWN_SHARE",
     "Box",
@@ -32,6 +33,7 @@ __all__ = [
 
 DEFAULT_COLLECTION = Path("indexes/default")
 UNKNOWN_SHARE = 0.7  # of a text's words: captions with more find their pictures no better than by chance
+KEPT_GENERATIONS = 3  # of a collection at a URL
 FALSE_ALARMS = 0.05  # of pictures without what is looked for: those in which it is located all the same
 AUDIO_RATE_HZ = 16_000  # of every audio sample; ImageBind, arXiv:2305.05665, section 3
 

@@ -15,7 +15,19 @@ from xsearch.errors import BadFilter, NoCollection
 from xsearch.types import Modality
 
 COMMANDS = ["ingest", "query", "compose", "generate", "locate", "info", "ls", "rm", "skipped", "compact"]
-COMMANDS += ["verify", "export", "import", "serve", "train", "doctor", "demo", "eval", "index", "models"]
+COMMANDS += [
+    "verify",
+    "export",
+    "import",
+    "push",
+    "serve",
+    "train",
+    "doctor",
+    "demo",
+    "eval",
+    "index",
+    "models",
+]
 GROUPS = {
     "eval": ["pairs", "collection", "scenes", "benchmark"],
     "index": ["plan", "build", "tune", "info"],

@@ -60,3 +60,34 @@ def test_import_of_clip_retrieval_names_its_model(run, model, tmp_path):
     assert "added 2 items (2 image)" in told
     assert "1  without a vector that has a direction, left out" in told
     assert "2  vectors scaled to length 1" in told
+
+
+def test_what_was_pushed_is_searched_at_its_url(run, index, tmp_path, monkeypatch):
+    monkeypatch.setenv("XSEARCH_HOME", str(tmp_path / "home"))
+    url = f"file://{tmp_path}/there"
+    assert run("info", "-c", url, code=1).stderr.startswith(f"error: no collection at {url}; publish one")
+    assert f"{url}: generation 2 of {index}, 7 files, " in run("push", url, "-c", index).stdout
+    assert "nothing to send" in run("push", url, "-c", index).stdout
+    for words in (
+        ["query", "a dog", "--json"],
+        ["compose", "--plus", "a dog", "--json"],
+        ["query", "--where", "start_s >= 10", "a dog", "--json"],
+        ["ls"],
+        ["skipped"],
+    ):
+        assert run(*words, "-c", url).stdout == run(*words, "-c", index).stdout
+    ours, theirs = (json.loads(run("info", "-c", place, "--json").stdout) for place in (url, index))
+    assert ours | {"path": 0, "bytes": 0} == theirs | {"path": 0, "bytes": 0}
+    assert ours["path"] == url
+    assert "nothing is wrong" in run("verify", "-c", url).stderr
+    monkeypatch.setenv("XSEARCH_COLLECTION", url)
+    assert len(json.loads(run("query", "a dog", "--json").stdout)) == 7
+
+
+@pytest.mark.parametrize(
+    "words", [["ingest", "."], ["rm", "1"], ["compact"], ["import", "x"], ["index", "build"]]
+)
+def test_what_was_pushed_is_not_changed_at_its_url(run, words):
+    refused = run(*words, "-c", "s3://bucket/x", code=2).stderr
+    assert "s3://bucket/x is read-only: change the folder that was published there" in refused
+    assert "`xsearch push s3://bucket/x --collection FOLDER`" in refused

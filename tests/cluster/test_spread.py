@@ -20,7 +20,7 @@ from xsearch.index import Index, Listing, in_turn
 from xsearch.query import View, vector
 from xsearch.query.answers import search_many
 from xsearch.query.embedding import embed
-from xsearch.store import Snapshot, Store
+from xsearch.store import Published, Snapshot, Store, open_store
 from xsearch.types import Modality
 
 D, N = DIM, 9_000
@@ -58,8 +58,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
 class Calls:
     """Calls searchers of this process; those in `down` do not answer."""
 
-    def __init__(self, snapshot: Snapshot) -> None:
-        place = str(snapshot.path), str(snapshot.index_path), snapshot.manifest.index_digests
+    def __init__(self, snapshot: Snapshot, url: str | None = None) -> None:
+        place = url or str(snapshot.path), str(snapshot.index_path), snapshot.manifest.index_digests
         self.searchers = [Searcher(*place, shard) for shard in range(3)]
         self.down, self.calls = set[int](), list[str]()
 
@@ -157,3 +157,29 @@ def test_searchers_follow_the_collection(store: Store, tmp_path: Path) -> None:
         one = View(other.snapshot(), Index.load(old.index_path))
         assert list(answers(later, {})) == list(answers(one, {}))
     assert len(Collection(other)) == N - len(set(removed))
+
+
+def test_searchers_of_a_url_need_no_other_files_than_their_own(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, node = f"file://{tmp_path}/there", tmp_path / "node"
+    Published(url).push(store.snapshot())
+    monkeypatch.setenv("XSEARCH_HOME", str(tmp_path / "home"))
+    snapshot = open_store(url).snapshot()
+    assert snapshot.index_path is not None
+    listing = Listing.read(snapshot.index_path)
+    digests = snapshot.manifest.index_digests
+    monkeypatch.setenv("XSEARCH_HOME", str(node))  # from now on, on another machine
+    alone = Searcher(url, str(snapshot.index_path), digests, 1)
+    assert [path.name for path in node.rglob("*.faiss") if path.stat().st_nlink > 1] == ["shard-1.faiss"]
+    assert not [path for path in snapshot.index_path.glob("*.faiss") if path.stat().st_nlink > 1]
+    assert len(alone.lists()) == len(listing.parts[1])
+    spread = View(snapshot, Spread(listing, Calls(snapshot, url)))
+    one = View(store.snapshot(), Index.load(_index(store)))
+    assert list(answers(spread, {})) == list(answers(one, {}))
+
+
+def _index(store: Store) -> Path:
+    path = store.snapshot().index_path
+    assert path is not None
+    return path

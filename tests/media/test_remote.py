@@ -110,7 +110,7 @@ def test_the_time_of_a_file_is_bounded_that_file(web, scratch, monkeypatch):
     ids=["endless page", "circle", "ftp", "file"],
 )
 def test_a_listing_without_end_is_an_error(script, web, scratch, monkeypatch):
-    monkeypatch.setattr("xsearch.media.remote.BACKOFF_S", ())
+    monkeypatch.setattr("xsearch.system.retries.BACKOFF_S", ())
     web.scripts = {"/": script}
     with pytest.raises(UsageError, match=f"{web.url}/: cannot be listed: "):
         listed(f"{web.url}/", scratch)
@@ -199,7 +199,7 @@ def test_dates_that_no_file_has_are_unknown(date, web, scratch):
 
 
 def test_a_file_without_an_extension_that_never_ends_costs_that_file(web, scratch, monkeypatch):
-    monkeypatch.setattr("xsearch.media.remote.BACKOFF_S", ())
+    monkeypatch.setattr("xsearch.system.retries.BACKOFF_S", ())
     web.scripts = {
         "/": lambda: [page("a", "b.jpg", "c")],
         "/a": lambda: chain([OK, CHUNKED, b"\r\n"], repeat(MEGABYTE)),

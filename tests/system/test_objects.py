@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from xsearch.errors import UsageError
 from xsearch.system.objects import objects_at
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket on an S3 server."""
-    from fsspec import config
-    from moto.server import ThreadedMotoServer
-    from s3fs import S3FileSystem
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    config.conf["s3"] = {"endpoint_url": f"http://{host}:{port}", "key": "k", "secret": "s"}
-    S3FileSystem(**config.conf["s3"]).mkdir("bucket")
-    yield "s3://bucket"
-    del config.conf["s3"]
-    S3FileSystem.clear_instance_cache()
-    server.stop()
+from xsearch.system.transfer import TooLong
 
 
 @pytest.fixture(params=["folder", "file", "memory", "s3"])
@@ -68,6 +51,32 @@ def test_of_several_writers_one_wins(place: str | Path) -> None:
         list(pool.map(lambda writer, content: writer.put("a", content), writers, contents))
     assert writers[0].names() == ["a"]
     assert {writer.get("a") for writer in writers} < {*contents}
+
+
+def test_a_local_file_is_put_once_and_copied_back(place: str | Path, tmp_path: Path) -> None:
+    objects, source, target = objects_at(place), tmp_path / "source", tmp_path / "target"
+    content = np.random.default_rng(0).bytes(6 << 20)
+    source.write_bytes(content)
+    objects.put_file("large", source)
+    source.write_bytes(b"other")
+    objects_at(place).put_file("large", source)
+    assert objects.sizes()["large"] == len(content)
+    objects.get_file("large", target, len(content))
+    assert target.read_bytes() == content
+    with pytest.raises(FileNotFoundError):
+        objects.get_file("none", target, 1)
+
+
+def test_a_file_in_several_parts_is_put_once(bucket: str, tmp_path: Path) -> None:
+    objects = objects_at(f"{bucket}/{uuid4().hex}")
+    for byte in b"ab":
+        (tmp_path / "large").write_bytes(bytes([byte]) * (101 << 20))  # above twice the 50 MB of s3fs
+        objects.put_file("large", tmp_path / "large")
+    objects.get_file("large", tmp_path / "copy", 101 << 20)
+    with pytest.raises(TooLong):
+        objects.get_file("large", tmp_path / "copy2", 100 << 20)
+    assert (tmp_path / "copy").stat().st_size == 101 << 20
+    assert (tmp_path / "copy").read_bytes().startswith(b"a")
 
 
 def test_what_fsspec_does_not_know_is_refused() -> None:

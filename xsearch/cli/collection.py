@@ -24,7 +24,7 @@ __all__ = ["compact", "info", "list_items", "remove", "skipped", "verify"]
 ITEM_COLUMNS = ("id", "modality", "path", "start_s", "end_s", "text")
 
 
-def info(json: options.JsonObject = False, folder: options.Collection = DEFAULT_COLLECTION) -> None:
+def info(json: options.JsonObject = False, folder: options.Collection = options.NEAREST) -> None:
     """Print counts by kind, model, index and size."""
     stats = _open(folder).stats()
     if json:
@@ -47,7 +47,7 @@ def list_items(
         bool, typer.Option("--duplicates", help="List files with the same content, in groups.")
     ] = False,
     json: options.Json = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
 ) -> None:
     """List the items of a collection, by id or by date."""
     collection = _open(folder)
@@ -106,7 +106,7 @@ def remove(
     ] = False,
     dry_run: options.DryRun = False,
     yes: options.Yes = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Folder = DEFAULT_COLLECTION,
 ) -> None:
     """Remove items from a collection. The media files themselves are not touched."""
     from xsearch.media import is_url  # and with it numpy
@@ -145,7 +145,7 @@ def skipped(
     json: options.Json = False,
     csv: options.Csv = False,
     keep_formulas: options.KeepFormulas = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
 ) -> None:
     """List the files that could not be read, and why.
 
@@ -173,7 +173,7 @@ def skipped(
         output.note(f"--all lists {others:,} more that are not media, excluded or removed")
 
 
-def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
+def compact(folder: options.Folder = DEFAULT_COLLECTION) -> None:
     """Merge small files and delete what nothing refers to."""
     done = _open(folder).compact()
     segments = f"segments {done.segments_before} -> {done.segments_after}"
@@ -186,7 +186,7 @@ def compact(folder: options.Collection = DEFAULT_COLLECTION) -> None:
 def verify(
     repair: Annotated[bool, typer.Option("--repair", help="Rebuild or set aside what is damaged.")] = False,
     json: options.Json = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
 ) -> None:
     """Check every byte of a collection.
 
@@ -211,7 +211,7 @@ def verify(
         raise typer.Exit(1)
 
 
-def _open(folder: Path) -> Collection:
+def _open(folder: str | Path) -> Collection:
     import xsearch
 
     return xsearch.open(folder)

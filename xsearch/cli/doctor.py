@@ -22,7 +22,7 @@ PACKAGES = ("torch", "faiss", "duckdb", "pyarrow", "numpy", "PIL", "av", "libros
 
 
 def doctor(
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Folder = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",

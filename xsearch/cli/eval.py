@@ -12,7 +12,6 @@ import typer
 from xsearch.cli import options, output
 from xsearch.cli.group import new_group
 from xsearch.cli.table import print_table
-from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from xsearch.backend import Backend
@@ -96,7 +95,7 @@ def pairs(
 @app.command()
 def collection(
     label: Annotated[str, typer.Option("--label", metavar="COLUMN", help="Metadata column of the classes.")],
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
     prompts: Prompts = None,
     out: Out = None,
     plot: Plot = None,

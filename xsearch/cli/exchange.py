@@ -1,4 +1,4 @@
-"""`export` and `import`: collections as plain files."""
+"""`export`, `import` and `push`: collections as plain files, and at URLs."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from xsearch.cli import options, output
-from xsearch.types import DEFAULT_COLLECTION
+from xsearch.types import DEFAULT_COLLECTION, KEPT_GENERATIONS
 
-__all__ = ["export", "import_"]
+__all__ = ["export", "import_", "push"]
 
 
 def _writable(out: Path) -> Path | None:
@@ -33,7 +33,7 @@ def export(
         bool, typer.Option("--float32", help="Write the vectors in Parquet as float32, not float16.")
     ] = False,
     keep_formulas: options.KeepFormulas = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
 ) -> None:
     """Write items and vectors: Parquet, JSON lines, CSV or NumPy."""
     import xsearch
@@ -62,7 +62,7 @@ def import_(
             help="A .parquet, .jsonl or .npy file, or a folder of Parquet or clip-retrieval.",
         ),
     ],
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Folder = DEFAULT_COLLECTION,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="Model of the vectors, if SOURCE does not name it."),
@@ -94,3 +94,30 @@ def import_(
     ):
         if count:
             output.say(f"{count:>7,}  {what}")
+
+
+def push(
+    url: Annotated[
+        str, typer.Argument(metavar="URL", help="Where, such as s3://bucket/name: for this collection alone.")
+    ],
+    keep: Annotated[
+        int,
+        typer.Option("--keep", min=1, metavar="N", help="Generations that stay there; older are deleted."),
+    ] = KEPT_GENERATIONS,
+    folder: options.Collection = options.NEAREST,
+) -> None:
+    """Publish a collection at a URL, for others to search.
+
+    Only what is not there yet is sent. May be interrupted at any time; run it again to continue. Every
+    command that reads a collection takes the URL as its --collection; servers follow later pushes.
+    """
+    import xsearch
+
+    with output.progress_bar("B") as progress:
+        done = xsearch.open(folder).push(url, keep=keep, progress=progress)
+    sent = (
+        f"{output.plural(done.files, 'file')}, {done.bytes:,} bytes sent" if done.files else "nothing to send"
+    )
+    output.say(f"{url}: generation {done.generation} of {folder}, {sent}")
+    if done.deleted:
+        output.note(f"{output.plural(done.deleted, 'file')} of older generations deleted")

@@ -12,7 +12,6 @@ import typer
 from xsearch.cli import hits, options, output
 from xsearch.cli.query import composition, takes_terms
 from xsearch.errors import NoCollection, UsageError
-from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
     from xsearch import Collection, Model
@@ -88,7 +87,7 @@ def generate(
     modality: options.Modalities = None,
     where: options.Where = None,
     anyway: options.Anyway = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",

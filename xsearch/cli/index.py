@@ -68,7 +68,7 @@ def plan(
         float | None,
         typer.Option("--media-kb", min=0, metavar="KB", help="Media per item; as in the collection."),
     ] = None,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
 ) -> None:
     """Print which index the items would get, and why.
 
@@ -103,7 +103,7 @@ def build(
         typer.Option("--engine", help="local: add items on this machine; ray: on many that share its files."),
     ] = options.Engine.LOCAL,
     address: options.Address = None,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Folder = DEFAULT_COLLECTION,
 ) -> None:
     """Train a new index and add all items to it.
 
@@ -142,7 +142,7 @@ def tune(
         float | None, typer.Option("--latency-ms", metavar="MS", help="Limit for one query.")
     ] = None,
     plot_file: Annotated[Path | None, options.plot(".svg")] = None,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Folder = DEFAULT_COLLECTION,
 ) -> None:
     """Measure recall, and keep the cheapest parameters that reach it.
 
@@ -165,13 +165,13 @@ def tune(
 
 
 @app.command()
-def info(json: options.JsonObject = False, folder: options.Collection = DEFAULT_COLLECTION) -> None:
+def info(json: options.JsonObject = False, folder: options.Collection = options.NEAREST) -> None:
     """Print recipe, parameters, recall, coverage and size."""
     about = _open(folder).index_info()
     output.print_json(about) if json else output.print_fields(about)
 
 
-def _open(folder: Path) -> Collection:
+def _open(folder: str | Path) -> Collection:
     import xsearch
 
     return xsearch.open(folder)

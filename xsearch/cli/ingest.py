@@ -33,7 +33,7 @@ def ingest(
         list[str],
         typer.Argument(metavar="PATH", callback=_there, help="Folders and files of media, or their URLs."),
     ],
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Folder = DEFAULT_COLLECTION,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",

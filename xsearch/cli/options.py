@@ -9,11 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from xsearch.nearest import default_collection
+from xsearch.errors import UsageError
+from xsearch.nearest import default_collection, folder_of
 from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank, Sort
 
 __all__ = [
     "ALIASES",
+    "NEAREST",
     "Address",
     "Anyway",
     "Collection",
@@ -23,6 +25,7 @@ __all__ = [
     "Dtype",
     "Engine",
     "ExcludeSelf",
+    "Folder",
     "Html",
     "Json",
     "JsonObject",
@@ -84,12 +87,25 @@ def plot(suffix: str) -> Any:
     return typer.Option("--plot", metavar="FILE", callback=checked, help=f"Also draw the figures, as {kind}.")
 
 
-def _nearest(ctx: typer.Context, param: typer.CallbackParam, folder: Path) -> Path:
-    """`folder` if it is named, else the collection that is meant."""
+def _is_named(ctx: typer.Context, param: typer.CallbackParam) -> bool:
     source = ctx.get_parameter_source(str(param.name))
-    if ctx.resilient_parsing or source is None or source.name != "DEFAULT":
-        return folder
-    return default_collection()
+    return ctx.resilient_parsing or source is None or source.name != "DEFAULT"
+
+
+def _nearest(ctx: typer.Context, param: typer.CallbackParam, place: str) -> str:
+    """`place` if it is named, else the collection that is meant."""
+    return place if _is_named(ctx, param) else str(default_collection())
+
+
+def _nearest_folder(ctx: typer.Context, param: typer.CallbackParam, folder: Path) -> Path:
+    return folder if _is_named(ctx, param) else folder_of(default_collection())
+
+
+def _folder(text: str | Path) -> Path:
+    try:
+        return folder_of(text)
+    except UsageError as problem:
+        raise typer.BadParameter(str(problem)) from None
 
 
 def _server(choice: str) -> str:
@@ -98,20 +114,22 @@ def _server(choice: str) -> str:
     return choice
 
 
-Collection = Annotated[
-    Path,
-    typer.Option(
+def _collection(what: str, **options: Any) -> Any:
+    return typer.Option(
         "--collection",
         "-c",
-        callback=_nearest,
         envvar=["XSEARCH_COLLECTION", "XSEARCH_INDEX"],
         show_envvar=False,  # the second is a former name
         show_default=False,
         metavar="DIR",
-        help="Folder of the collection.  "
-        f"[env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}, here or above]",
-    ),
-]
+        help=f"{what}  [env var: XSEARCH_COLLECTION; default: {DEFAULT_COLLECTION}, here or above]",
+        **options,
+    )
+
+
+NEAREST = str(DEFAULT_COLLECTION)
+Collection = Annotated[str, _collection("Folder or URL of the collection.", callback=_nearest)]
+Folder = Annotated[Path, _collection("Folder of the collection.", callback=_nearest_folder, parser=_folder)]
 Model = Annotated[
     str | None,
     typer.Option(

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from difflib import get_close_matches
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
@@ -17,7 +16,7 @@ import typer
 from xsearch.cli import hits, options, output, served
 from xsearch.cli.table import relative
 from xsearch.errors import UsageError, XsearchError
-from xsearch.types import DEFAULT_COLLECTION, Match, Modality, Rank
+from xsearch.types import Match, Modality, Rank
 
 if TYPE_CHECKING:
     from xsearch.query import Hits, Query
@@ -86,7 +85,7 @@ def query(
     paths: options.Paths = False,
     html: options.Html = None,
     trust_paths: options.TrustPaths = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -152,7 +151,7 @@ def compose(
     paths: options.Paths = False,
     html: options.Html = None,
     trust_paths: options.TrustPaths = False,
-    folder: options.Collection = DEFAULT_COLLECTION,
+    folder: options.Collection = options.NEAREST,
     model: options.Model = None,
     device: options.Device = "auto",
     dtype: options.Dtype = "auto",
@@ -168,7 +167,7 @@ def compose(
     _answer(composition(ctx.params, folder), ctx.params, composed=True)
 
 
-def composition(params: Mapping[str, Any], folder: Path | None) -> Query:
+def composition(params: Mapping[str, Any], folder: str | None) -> Query:
     """The sum of the terms in the parameters of a command, empty if there are none; see `compose`.
 
     folder: the collection that has files with names like those that do not exist.
@@ -184,7 +183,7 @@ def composition(params: Mapping[str, Any], folder: Path | None) -> Query:
     return total
 
 
-def _parsed(term: Term, folder: Path | None) -> Query:
+def _parsed(term: Term, folder: str | None) -> Query:
     """The query of one term; a note reports a file whose name is taken as words."""
     from xsearch import query
 
@@ -201,7 +200,7 @@ def _parsed(term: Term, folder: Path | None) -> Query:
     return term.weight * getattr(query, term.kind)(term.value)
 
 
-def _stored(name: str, folder: Path) -> str:
+def _stored(name: str, folder: str) -> str:
     """A hint at the file of the collection whose name is most like that of one that does not exist."""
     import xsearch
 

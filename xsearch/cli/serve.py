@@ -23,12 +23,12 @@ __all__ = ["serve"]
 
 def serve(
     folders: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Option(
             "--collection",
             "-c",
             metavar="DIR",
-            help="Folder of a collection; repeatable, the first is shown first.  "
+            help="Folder or URL of a collection; repeatable, the first is shown first.  "
             "[default: that of the other commands, or that of `xsearch demo`]",
         ),
     ] = None,
@@ -123,9 +123,9 @@ def serve(
         return
     from xsearch.cluster.serving import Options, Serving
     from xsearch.serve.distributed import Distributed
-    from xsearch.store import Store
+    from xsearch.store import open_store
 
-    stores = [Store.open(folder) for folder in folders]
+    stores = [open_store(folder) for folder in folders]
     with Serving(address, Options(**requested)) as serving:
         collections = [Distributed(store, serving, device=device, dtype=dtype) for store in stores]
         _run(collections, settings, artist, open_page)
@@ -149,7 +149,7 @@ def _run(
     def started() -> None:
         for held in app.state.server.shelf:
             output.note(
-                f"{held.name}: {output.plural(len(held.collection), 'item')} of {held.collection.path}"
+                f"{held.name}: {output.plural(len(held.collection), 'item')} of {held.collection.place}"
             )
         output.say(page)
         output.note("serving; stop with Ctrl-C" + ("; the link works once" if settings.token else ""))
@@ -165,12 +165,12 @@ def _run(
     output.note("stopped")
 
 
-def _default_collection() -> Path:
+def _default_collection() -> str:
     """The collection of the other commands, or that of a demo if there is none."""
-    from xsearch.nearest import default_collection
+    from xsearch.nearest import default_collection, is_remote
 
-    folder, of_demo = default_collection(), demo.OUT / demo.COLLECTION
-    return of_demo if of_demo.exists() and not folder.exists() else folder
+    place, of_demo = default_collection(), demo.OUT / demo.COLLECTION
+    return str(of_demo if of_demo.exists() and not (is_remote(place) or Path(place).exists()) else place)
 
 
 def _in_url(host: str) -> str:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xsearch.errors import ServerError, UsageError
+from xsearch.nearest import is_remote
 from xsearch.system import identity, rendezvous
+from xsearch.system.home import view_folder
 from xsearch.types import DEFAULT_COLLECTION
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def search(query: Query, options: Mapping[str, Any], params: Mapping[str, Any]) 
 
         opened = partial(Client, params["server"], os.environ.get("XSEARCH_TOKEN"))
         return _found(_answers(opened, query, options, params, is_named=True))
-    place = rendezvous.address(params["folder"])
+    place = rendezvous.address(_folder(params["folder"]))
     if place is None or not rendezvous.is_private(place.parent) or not place.is_socket():
         return None
     from xsearch.client import Client
@@ -88,7 +90,7 @@ def _answers(
     with opened() as client:
         server = client.identity(timeout_s=PATIENCE_S)
     try:
-        held = _held(server["collections"], params["folder"])
+        held = _held(server["collections"], _folder(params["folder"]))
         difference = next(_differences(server, held, params, is_named=is_named), "")
     except (KeyError, TypeError):
         raise ServerError(f"{params['server']}: it runs another release of xsearch") from None
@@ -96,6 +98,11 @@ def _answers(
         raise UsageError(f"{params['server']}: {difference}; --server off searches without it")
     with opened(collection=held.get("name")) as client:
         return client.answers([query], chosen, exact=not is_named)
+
+
+def _folder(place: str | Path) -> Path:
+    """The folder of a collection; of one at a URL, that of the copies that a server has, too."""
+    return view_folder(str(place)) if is_remote(place) else Path(place)
 
 
 def _held(collections: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
@@ -128,7 +135,7 @@ def _differences(
         paths = ", ".join(each["path"] for each in server["collections"])
         yield f"it serves {paths}, not {params['folder']}"
         return
-    if params["folder"].exists() and server["user"] != identity.user():
+    if _folder(params["folder"]).exists() and server["user"] != identity.user():
         yield f"it runs as the user {server['user']}"
     if params["model"] not in (None, held["source"], held["model"]):
         yield f"it uses the model {held['model'] or held['source']}, not {params['model']}"

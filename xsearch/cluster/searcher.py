@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xsearch.errors import StoreError
-from xsearch.index import Index, Subset, cosines
-from xsearch.store import Store
+from xsearch.index import Index, Listing, Subset, cosines
+from xsearch.store import open_store
 
 __all__ = ["Portion", "Searcher"]
 
@@ -33,12 +33,18 @@ class Searcher:
     """
 
     def __init__(self, collection: str, index: str, digests: Mapping[str, str], shard: int) -> None:
-        """Raises StoreError without the collection."""
-        self._store = Store.open(Path(collection))
-        self._state = self._store.version(), self._store.snapshot()
+        """collection: its folder, or a URL, of which this machine has its own copies.
+
+        Raises StoreError without the collection, or this index of it.
+        """
+        self._store = open_store(collection)
+        snapshot = self._store.snapshot()
+        self._state = self._store.version(), snapshot
+        folder = snapshot.index_at(Path(index))
+        snapshot.bring_index(Listing.read(folder).files[shard].name)
         self._loaded: Index | StoreError
         try:
-            self._loaded = Index.load(Path(index), digests, shard)
+            self._loaded = Index.load(folder, digests, shard)
         except StoreError as problem:
             self._loaded = problem
         self._subsets: dict[str, Subset] = {}

@@ -25,6 +25,7 @@ from xsearch.cluster.spread import Spread
 from xsearch.decoders import settings
 from xsearch.errors import Unavailable
 from xsearch.index import Listing
+from xsearch.store import origin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -120,7 +121,7 @@ class Serving:
         assert snapshot.index_path is not None
         folder, digests = snapshot.index_path.absolute(), snapshot.manifest.index_digests
         listing = Listing.read(folder)
-        place = str(snapshot.path.absolute()), str(folder), digests
+        place = origin(snapshot.path) or str(snapshot.path.absolute()), str(folder), digests
         ray = self._ray
 
         class Replica(Searcher):

@@ -19,6 +19,7 @@ from xsearch.backend.loading import NAMED
 from xsearch.derive import derive
 from xsearch.errors import ModelError, NoCollection, UsageError
 from xsearch.exchange.source import GROUP_ROWS, IDENTITY, MAX_COLUMNS, Progress, Source, read
+from xsearch.nearest import folder_of
 from xsearch.store import Store
 from xsearch.store.segments import conform
 from xsearch.store.writer import UNIT_TOLERANCE
@@ -65,7 +66,8 @@ def import_(
     An interrupted import can be rerun. Raises UsageError if `source` cannot be read, ModelError if its
     vectors come from another model than the collection's.
     """
-    content, path = read(Path(source)), Path(path)
+    path = folder_of(path)
+    content = read(Path(source))
     try:
         store = Store.open(path)
     except NoCollection:

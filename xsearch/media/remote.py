@@ -7,7 +7,6 @@ a longest time (see `transfer`), and a listing has bounds.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shutil
@@ -20,8 +19,8 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
-from time import monotonic, sleep
-from typing import Any, TypeVar
+from time import monotonic
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from xsearch.errors import MediaError, NotFetched, Reason, TooLarge, Unreadable, UsageError
@@ -29,31 +28,22 @@ from xsearch.media import files
 from xsearch.media.depth import CAMERA
 from xsearch.media.exclusion import IGNORE_FILE, Exclusion, Skipped, is_hidden
 from xsearch.media.files import HEAD, guess, identify, is_metadata, match_kind
-from xsearch.media.http import http_options
 from xsearch.media.imu import recordings
 from xsearch.system import scratch
+from xsearch.system.http import http_options
+from xsearch.system.retries import reason_of, retried
 from xsearch.system.settings import setting
-from xsearch.system.transfer import OutOfTime, TooLong, TooSlow, Transfer, max_bytes, max_seconds
+from xsearch.system.transfer import OutOfTime, TooLong, TooSlow, Transfer, bounded, max_bytes, max_seconds
 from xsearch.types import MediaFile, Modality
 
 __all__ = ["CONNECTIONS", "Remote", "RemoteFile", "at_hand", "fetched", "is_url", "listed"]
 
 CONNECTIONS = 16
 SIDECARS = (".json", ".xmp")
-BACKOFF_S = (0.3, 1.0, 3.0, 10.0)  # delay before each retry
-PATIENCE_S = 60  # time after which a failed attempt is the last one
-FATAL = (
-    *(FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, ValueError, ImportError),
-    *(TooLong, TooSlow),
-)
 MAX_LISTED, MAX_FOLDERS, MAX_DEPTH = 1_000_000, 100_000, 32  # files of a URL, its folders, and their nesting
 MAX_NAME = 200  # bytes of a local name; file systems take 255
 EAGER_BYTES = 256 << 20  # of a file that describes others: the most that a table may have
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # of this machine
-TRANSIENT_STATUSES = (408, 429)  # besides 5xx
 MTIME_FIELDS = ("mtime", "LastModified", "last_modified", "modified", "updated", "Last-Modified", "created")
-
-T = TypeVar("T")
 
 
 def is_url(name: str | Path) -> bool:
@@ -107,7 +97,7 @@ class RemoteFile:
                 path.unlink(missing_ok=True)
             if isinstance(problem, MediaError):
                 raise
-            reason = _reason(problem)
+            reason = reason_of(problem)
             raise NotFetched(f"{self.path}: cannot be fetched: {reason}; ingest again") from problem
 
 
@@ -171,7 +161,7 @@ class Remote:
         self.tables: list[Path] = []  # metadata tables, fetched by `files`
         try:
             self._fs, self._root = url_to_fs(url, **http_options(url))
-            self._is_folder = _retried(self._detect_folder)
+            self._is_folder = retried(self._detect_folder)
         except Exception as problem:
             raise self._not_listed(problem) from problem
 
@@ -238,7 +228,7 @@ class Remote:
         end_s = monotonic() + max_seconds()
         for key, path in zip(file.keys, filter(None, (file.path, file.companion)), strict=True):
             try:
-                _retried(partial(self._get, key, path, file.bytes or min(max_bytes(), free // 2), end_s))
+                retried(partial(self._get, key, path, file.bytes or min(max_bytes(), free // 2), end_s))
             except TooLong as problem:
                 if not file.bytes:
                     raise _too_large(file, str(problem)) from problem
@@ -254,14 +244,8 @@ class Remote:
             raise NotFetched(f"{file.path}: {size:,} of {file.bytes:,} bytes arrived; ingest again")
 
     def _get(self, key: str, path: Path, most: int, end_s: float) -> None:
-        from fsspec.callbacks import Callback
-
         transfer = Transfer(most, seconds=end_s - monotonic())
-
-        def check(size: int | None, done: int) -> None:
-            transfer.reach(done)
-
-        self._fs.get_file(key, str(path), callback=Callback(hooks={"bounds": check}))
+        self._fs.get_file(key, str(path), callback=bounded(transfer))
 
     def _fetch(self, file: RemoteFile) -> Skipped | None:
         """Fetch a file that describes others; return why it is left out."""
@@ -274,7 +258,7 @@ class Remote:
             return Skipped(file.url, str(problem).removeprefix(f"{file.path}: "), problem.reason)
         except Exception as problem:  # file systems raise exceptions of their own
             file.path.unlink(missing_ok=True)
-            reason = f"cannot be fetched: {_reason(problem)}; ingest again"
+            reason = f"cannot be fetched: {reason_of(problem)}; ingest again"
             return Skipped(file.url, reason, Reason.NOT_FETCHED)
         return None
 
@@ -287,7 +271,7 @@ class Remote:
         return self._root.endswith("/") or (page and bool(self._fs.ls(self._root)))
 
     def _not_listed(self, problem: Exception) -> UsageError:
-        return UsageError(f"{self.url}: cannot be listed: {_reason(problem)}")
+        return UsageError(f"{self.url}: cannot be listed: {reason_of(problem)}")
 
     def _entries(
         self, pool: ThreadPoolExecutor, exclusion: Exclusion, excluded: list[Skipped]
@@ -329,7 +313,7 @@ class Remote:
 
     def _list(self, folder: str) -> list[dict[str, Any]]:
         """Return the entries of a folder, after fetching its ignore file."""
-        entries = list(_retried(lambda: self._fs.ls(folder, detail=True)))
+        entries = list(retried(lambda: self._fs.ls(folder, detail=True)))
         for entry in entries:
             if entry["name"].rpartition("/")[2] == IGNORE_FILE and entry["type"] == "file":
                 self.copy(self._file(entry))
@@ -347,7 +331,7 @@ class Remote:
         key = entry["name"]
         if entry.get("size") is None:
             with suppress(Exception):  # a dead link; reported when fetched
-                entry = _retried(lambda: self._fs.info(key))
+                entry = retried(lambda: self._fs.info(key))
         url = self._url(self._relative(key)) if self._is_folder else self.url
         return RemoteFile(url, self.place(url), int(entry.get("size") or 0), _mtime_ns(entry), (key,), self)
 
@@ -371,9 +355,9 @@ class Remote:
         head = b""
         if not file.path.suffix:
             try:
-                head = _retried(lambda: self._fs.cat_file(file.keys[0], start=0, end=HEAD))
+                head = retried(lambda: self._fs.cat_file(file.keys[0], start=0, end=HEAD))
             except Exception as problem:  # file systems raise exceptions of their own
-                reason = f"cannot be fetched: {_reason(problem)}; ingest again"
+                reason = f"cannot be fetched: {reason_of(problem)}; ingest again"
                 return Skipped(file.url, reason, Reason.NOT_FETCHED)
         unsupported = Skipped(file.url, "unsupported file type", Reason.NOT_MEDIA)
         return guess(file.path, head) or unsupported
@@ -395,37 +379,6 @@ def _file_name(part: str) -> str:
 def _too_large(file: RemoteFile, size: str) -> TooLarge:
     most = f"XSEARCH_MAX_DOWNLOAD_GB={max_bytes() / 1e9:g}"
     return TooLarge(f"{file.path}: {size}, the limit is {most}; raise it, or make room")
-
-
-def _retried(call: Callable[[], T]) -> T:
-    """Return `call()`, retrying after transient errors."""
-    start_s = monotonic()
-    for delay_s in BACKOFF_S:
-        try:
-            return call()
-        except Exception as problem:  # file systems raise exceptions of their own
-            if not _is_transient(problem) or monotonic() - start_s > PATIENCE_S:
-                raise
-        sleep(delay_s)
-    return call()
-
-
-def _is_transient(problem: BaseException) -> bool:
-    if isinstance(problem, OSError) and problem.errno in DISK:
-        return False
-    if status := getattr(problem, "status", None) or getattr(problem.__cause__, "status", None):  # HTTP
-        return bool(status >= 500 or status in TRANSIENT_STATUSES)
-    return not isinstance(problem, FATAL)
-
-
-def _reason(problem: Exception) -> str:
-    if isinstance(problem, FileNotFoundError):
-        return "no such file or folder"
-    if isinstance(problem, TimeoutError) and not str(problem):
-        return "the server does not answer in time"
-    if isinstance(problem, ImportError):
-        return f"{problem}; pip install 'xsearch[remote]'"
-    return f"{type(problem).__name__}: {problem}".splitlines()[0].rstrip(": ")
 
 
 def _mtime_ns(entry: dict[str, Any]) -> int:

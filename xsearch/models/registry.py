@@ -9,9 +9,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
 from xsearch.errors import ModelError
+from xsearch.system.home import home
 
 __all__ = ["BUNDLED", "ModelChoice", "home", "imagebind_folder", "resolve"]
 
@@ -26,13 +25,6 @@ class ModelChoice:
     name: str  # "bundled", "imagebind", or the folder as requested
     folder: Path
     line: str  # for the user: which model this is, and how to choose another
-
-
-def home() -> Path:
-    """The folder of installed models: $XSEARCH_HOME, else the platform's cache folder of the user."""
-    if folder := os.environ.get("XSEARCH_HOME"):
-        return Path(folder)
-    return user_cache_path("xsearch", appauthor=False)
 
 
 def imagebind_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from xsearch.nearest import is_remote
 from xsearch.serve import contract
 from xsearch.serve.events import writer
 from xsearch.serve.facets import counted, default_columns
@@ -22,13 +23,13 @@ VALUES = 50  # of a facet
 
 def info(server: Server, held: Held) -> contract.Info:
     """Describe a collection, and name the others."""
-    view, limits = held.view(), server.settings
+    collection, view, limits = held.collection, held.view(), server.settings
     snapshot, fingerprint = view.snapshot, view.snapshot.fingerprint
     return contract.Info(
         version=version("xsearch"),
         collection=held.name,
         collections=server.shelf.each(_held),
-        path=str(held.collection.path.absolute()),
+        path=collection.place if is_remote(collection.place) else str(collection.path.absolute()),
         generation=snapshot.manifest.generation,
         items=len(snapshot),
         kinds={str(kind): count for kind, count in snapshot.counts().items()},
@@ -44,7 +45,7 @@ def info(server: Server, held: Held) -> contract.Info:
             for field in snapshot.schema
         ],
         facets=_facets(server, snapshot),
-        writer=writer(held.collection.path),
+        writer=writer(collection.path),
         limits=contract.Limits(
             upload_bytes=limits.upload_bytes,
             uploads=limits.uploads,

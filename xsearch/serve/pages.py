@@ -74,7 +74,7 @@ async def page(request: Request) -> Response:
         "kinds": [(str(kind), f"{counts[kind]:,}") for kind in Modality if counts.get(kind)],
         "ranked_kinds": list(map(str, visit.kinds)),
         "total": sum(counts.values()),
-        "ingest": shlex.join(["xsearch", "ingest", "./media", "-c", str(visit.held.collection.path)]),
+        "ingest": shlex.join(["xsearch", "ingest", "./media", "-c", visit.held.collection.place]),
         "announce": "",
         "chosen": _filters(visit),
         "filters_url": visit.address.url("/facets", item=None),

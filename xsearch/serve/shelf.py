@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import quote
 
@@ -85,7 +86,7 @@ class Shelf:
         self.models = Models()
         self._held: dict[str, Held] = {}
         for collection in collections:
-            base = name = collection.path.absolute().name or "collection"
+            base = name = Path(collection.place).absolute().name or "collection"
             number = 1
             while name in self._held:
                 number += 1

@@ -33,8 +33,10 @@ __all__ = [
     "Mark",
     "SegmentEntry",
     "open_manifest",
+    "parsed_manifest",
     "read_manifest",
     "read_mark",
+    "serialized",
     "write_manifest",
 ]
 
@@ -101,6 +103,15 @@ class Manifest:
         segments = (entry.folder for entry in self.segments)
         index = f"index/{self.index}" if self.index else None
         return {*segments, *self.tables(), *filter(None, (index, self.words_file))}
+
+    def contents(self) -> dict[str, str]:
+        """Path -> sha256 of every file of this generation, except those that format 1 has no digests of."""
+        segments = {
+            f"{entry.folder}/{name}": digest
+            for entry in self.segments
+            for name, digest in entry.sha256.items()
+        }
+        return segments | dict(self.digests)
 
     @property
     def words_file(self) -> str | None:
@@ -195,6 +206,11 @@ def _read(folder: Path, name: str, file: BufferedReader) -> Manifest:
         written = file.read()
     except OSError as error:
         raise StoreError(f"cannot read {folder / name}: {error}") from error
+    return parsed_manifest(folder, name, written)
+
+
+def parsed_manifest(folder: Path, name: str, written: bytes) -> Manifest:
+    """Parse the content of the manifest `name` of a collection. Raises as `read_manifest`."""
     content = _parsed(folder, name, written)
     try:
         return _manifest(content)
@@ -293,14 +309,19 @@ def _digests(content: Any, pattern: str) -> dict[str, str]:
 
 def write_manifest(folder: Folder, manifest: Manifest) -> None:
     """Publish `manifest`. Every file it references must already be durable."""
-    content = asdict(manifest)
-    content["model"] = content.pop("fingerprint")
     mark = {"generation": manifest.generation, "next_id": manifest.next_id}
     folder.publish(MARK, _sealed(json.dumps(mark).removesuffix("}").encode()))
-    written = _sealed(json.dumps(content, indent=1).removesuffix("\n}").encode())
+    written = serialized(manifest)
     folder.publish(NAME, written)
     with suppress(OSError):  # already committed: best effort
         folder.publish(COPY, written)
+
+
+def serialized(manifest: Manifest) -> bytes:
+    """Return the content of `manifest.json`."""
+    content = asdict(manifest)
+    content["model"] = content.pop("fingerprint")
+    return _sealed(json.dumps(content, indent=1).removesuffix("\n}").encode())
 
 
 def _sealed(body: bytes) -> bytes:

@@ -61,7 +61,8 @@ class MappedTable:
         return batch
 
     @cached_property
-    def _ids(self) -> np.ndarray:
+    def ids(self) -> np.ndarray:
+        """The ids: int64 [n], ascending."""
         return view(self.columns(["id"])["id"].chunk(0), np.int64)
 
     @property
@@ -121,7 +122,7 @@ class MappedTable:
 
     def take(self, ids: np.ndarray, names: Sequence[str]) -> pa.Table:
         """Return a copy of the rows of `ids` (int64 [n], all present) in these columns."""
-        batch, rows = self._batch.select(list(names)), np.searchsorted(self._ids, ids)
+        batch, rows = self._batch.select(list(names)), np.searchsorted(self.ids, ids)
         self._check_each(part for column in batch for part in self._parts(column, rows))
         texts = [column.buffers() for column in batch if pa.types.is_string(column.type)]
         ends = [(text, np.frombuffer(offsets, np.int32)) for _, offsets, text in texts]  # verified above

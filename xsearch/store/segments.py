@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -36,7 +36,9 @@ __all__ = [
     "LARGEST",
     "MAPPED",
     "MAPPED_SUMS",
+    "STORED",
     "VECTORS",
+    "Bring",
     "Segment",
     "conform",
     "read_table",
@@ -48,6 +50,7 @@ __all__ = [
 
 # MAPPED_SUMS is a file of its own: older releases expect the checksums of exactly two files in CHECKSUMS
 ITEMS, VECTORS, CHECKSUMS, MAPPED, MAPPED_SUMS = SEGMENT_FILES
+STORED = (ITEMS, VECTORS, CHECKSUMS)  # what is opened together
 
 ITEM_SCHEMA = pa.schema(
     [
@@ -140,23 +143,54 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-class Segment:
-    """An open segment. Its files are mapped up front, so it stays readable after `compact` deletes them.
+Bring = Callable[[Iterable[str]], None]  # fetches files of a collection that are not here yet, by path
 
-    ids: int64 [n], ascending, a view of the map. stored: float16 [n, dim], an unverified view of the vectors.
-    All other reads are verified. Segments of format 1 have no checksums and no `items.arrow`.
+
+class _Vectors(NamedTuple):
+    """The open vector file of a segment, and `items.parquet`, which has its checksums with it."""
+
+    items: CheckedFile
+    file: CheckedFile
+    ids: np.ndarray
+    stored: np.ndarray
+    start: int  # of the vectors, in the file
+
+
+class Segment:
+    """An open segment.
+
+    All reads are verified, except those of `stored`. Segments of format 1 have no checksums and no
+    `items.arrow`.
     """
 
-    def __init__(self, collection: Path, entry: SegmentEntry, dim: int) -> None:
-        self._items = CheckedFile(collection, f"{entry.folder}/{ITEMS}")
-        self._vectors = file = CheckedFile(collection, f"{entry.folder}/{VECTORS}")
-        self._mapped: MappedTable | None = None
+    def __init__(self, collection: Path, entry: SegmentEntry, dim: int, bring: Bring | None = None) -> None:
+        """bring: fetches a file before it is first used. None: all files are here, and mapped up front, so
+        that the segment stays readable after `compact` deletes them.
+        """
+        self._collection, self._entry, self._dim = collection, entry, dim
+        self.bring = bring
+        if bring is None:
+            _ = self._vectors, self._mapped
+
+    def moved(self, collection: Path, bring: Bring | None) -> Segment:
+        """Return this segment; what it has not opened yet is in this folder from now on."""
+        self._collection, self.bring = collection, bring
+        return self
+
+    def _file(self, name: str) -> CheckedFile:
+        return CheckedFile(self._collection, f"{self._entry.folder}/{name}")
+
+    def _bring(self, *names: str) -> None:
+        if self.bring is not None:
+            self.bring(f"{self._entry.folder}/{name}" for name in names if name in self._entry.sha256)
+
+    @cached_property
+    def _vectors(self) -> _Vectors:
+        entry = self._entry
+        self._bring(*STORED)
+        items, file = self._file(ITEMS), self._file(VECTORS)
         if CHECKSUMS in entry.sha256:
-            _expect(collection, entry, CHECKSUMS, [self._items, self._vectors])
-        if MAPPED in entry.sha256:
-            items = CheckedFile(collection, f"{entry.folder}/{MAPPED}")
-            _expect(collection, entry, MAPPED_SUMS, [items])
-            self._mapped = MappedTable(items)
+            _expect(self._collection, entry, CHECKSUMS, [items, file])
         # Arrow's header and footer take less than 1 kB each (measured); the ids come first
         file.check(0, PAGE + 8 * entry.rows)
         file.check(file.buffer.size - PAGE, file.buffer.size)
@@ -164,21 +198,45 @@ class Segment:
             batches = pa.ipc.open_file(file.buffer)
             batch = batches.get_batch(0)
             batch.validate()
-            ids, column = batch.column("id"), batch.column("vector")
-            file.check_view(ids.buffers()[1])
-            self.ids: np.ndarray = view(ids, np.int64)
-            self.stored: np.ndarray = view(column.values, np.float16).reshape(len(ids), dim)
-            self._start: int = column.values.buffers()[1].address - file.buffer.address
-            actual = [batches.num_record_batches, len(ids), *self.ids[[0, -1]]]
+            column, values = batch.column("id"), batch.column("vector").values
+            file.check_view(column.buffers()[1])
+            ids = view(column, np.int64)
+            stored = view(values, np.float16).reshape(len(ids), self._dim)
+            actual = [batches.num_record_batches, len(ids), *ids[[0, -1]]]
         except (pa.ArrowException, LookupError, ValueError) as error:
             raise file.damaged(error) from error
         if actual != [1, entry.rows, entry.first_id, entry.last_id]:
             raise file.damaged(f"expected {entry.rows} rows with ids {entry.first_id} to {entry.last_id}")
+        return _Vectors(items, file, ids, stored, values.buffers()[1].address - file.buffer.address)
+
+    @cached_property
+    def _mapped(self) -> MappedTable | None:
+        if MAPPED not in self._entry.sha256:
+            return None
+        self._bring(MAPPED, MAPPED_SUMS)
+        items = self._file(MAPPED)
+        _expect(self._collection, self._entry, MAPPED_SUMS, [items])
+        return MappedTable(items)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The ids: int64 [n], ascending, not to be written to."""
+        first, last = self._entry.first_id, self._entry.last_id
+        if self.bring is not None and last - first < self._entry.rows:  # no gaps
+            return np.arange(first, last + 1)
+        if self.bring is not None and self._mapped is not None:
+            return self._mapped.ids
+        return self._vectors.ids
+
+    @cached_property
+    def stored(self) -> np.ndarray:
+        """The vectors: float16 [n, dim], an unverified view of the map."""
+        return self._vectors.stored
 
     @cached_property
     def parquet(self) -> pq.ParquetFile:
         """The items as Parquet; only the footer is verified."""
-        file = self._items
+        file = self._vectors.items
         end = file.buffer.size - 8  # footer length and magic; the footer precedes them
         file.check(end, file.buffer.size)
         file.check(end - int.from_bytes(file.buffer[end : end + 4], "little"), end)
@@ -195,13 +253,14 @@ class Segment:
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the vectors of rows `start` to `stop`: float16 [n, dim], a view of the map."""
         size = self.stored.strides[0]
-        self._vectors.check(self._start + start * size, self._start + stop * size)
+        _, file, _, _, first = self._vectors
+        file.check(first + start * size, first + stop * size)
         return self.stored[start:stop]
 
     def locate(self, rows: np.ndarray) -> tuple[CheckedFile, np.ndarray, int]:
         """Return the vector file, the byte offsets of `rows` (int64 [n]) in it, and the bytes per row."""
         size = self.stored.strides[0]
-        return self._vectors, self._start + rows * size, size
+        return self._vectors.file, self._vectors.start + rows * size, size
 
     @cached_property
     def kinds(self) -> np.ndarray:
@@ -294,11 +353,11 @@ class Segment:
 
     def _read(self, groups: Sequence[int], columns: Sequence[str]) -> pa.Table:
         for start, stop in self._ranges(groups, columns):
-            self._items.check(start, stop)
+            self._vectors.items.check(start, stop)
         try:
             return self.parquet.read_row_groups(groups, columns=columns, use_threads=False)
         except (OSError, pa.ArrowException) as error:
-            raise self._items.damaged(error) from error
+            raise self._vectors.items.damaged(error) from error
 
     def _ranges(self, groups: Sequence[int], columns: Sequence[str]) -> Iterator[tuple[int, int]]:
         """Yield the byte ranges of these columns, adjacent ones merged."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import weakref
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from io import BufferedReader
 from pathlib import Path
@@ -19,7 +19,7 @@ from xsearch.store.filters import SharedColumns, evaluate
 from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.mapped import array, view
 from xsearch.store.pages import check_all
-from xsearch.store.segments import Segment, read_table, unify
+from xsearch.store.segments import STORED, Bring, Segment, read_table, unify
 from xsearch.system.float16 import to_float32
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
@@ -58,22 +58,28 @@ class Snapshot:
         manifest: Manifest,
         previous: Snapshot | None = None,
         lease: BufferedReader | None = None,
+        bring: Bring | None = None,
     ) -> None:
         """previous: an earlier snapshot of the same collection, to reuse its open segments.
 
         lease: the locked file of the manifest, see `open_manifest`; open as long as the snapshot is used.
+        bring: fetches files of the collection that are not here yet, by path; None if all are.
         """
         self.path = folder
         self.manifest = manifest
-        self._open: dict[str, Segment] = {} if previous is None else previous._open
-        self._open = {
-            entry.folder: self._open.get(entry.folder) or Segment(folder, entry, self.fingerprint.dim)
+        self._bring = bring
+        old: dict[str, Segment] = {} if previous is None else previous._open
+        self._open: dict[str, Segment] = {
+            entry.folder: old[entry.folder].moved(folder, bring)
+            if entry.folder in old
+            else Segment(folder, entry, self.fingerprint.dim, bring)
             for entry in manifest.segments
         }
         self._segments = list(self._open.values())
         self._first = np.array([entry.first_id for entry in manifest.segments], np.int64)
         spans = [entry.last_id - entry.first_id + 1 - entry.rows for entry in manifest.segments]
         self._gaps = np.array(spans, np.int64) > 0  # segments whose ids have gaps
+        self.bring(manifest.tables())
         dead = [view(chunk, np.int64) for chunk in self._tables("tombstones")["id"].chunks]
         self._dead: np.ndarray = np.unique(np.concatenate([np.empty(0, np.int64), *dead]))
         self._skipped = self._tables("skipped")
@@ -87,6 +93,32 @@ class Snapshot:
         schema, digests = SCHEMAS[kind], self.manifest.digests
         tables = [read_table(self.path, name, schema, digests.get(name)) for name in names]
         return pa.concat_tables(tables) if tables else pa.Table.from_batches([], schema)
+
+    def bring(self, paths: Iterable[str]) -> None:
+        """Make sure that these files are here, before they are opened. Raises StoreError."""
+        if self._bring is not None:
+            self._bring(paths)
+
+    def index_at(self, folder: Path) -> Path:
+        """Return the folder of an index of this collection, here; `folder` is that of another machine.
+
+        Raises StoreError if a later generation at the same URL has another one.
+        """
+        if self._bring is None:
+            return folder
+        if folder.name != self.manifest.index or self.index_path is None:
+            raise StoreError(f"{self.path} has no index {folder.name}: another one was pushed since")
+        return self.index_path
+
+    def bring_index(self, *names: str) -> None:
+        """`bring` these files of the index, by default all."""
+        self.bring(f"index/{self.manifest.index}/{name}" for name in names or self.manifest.index_digests)
+
+    def _bring_vectors(self, segments: Iterable[int]) -> None:
+        """`bring` the vectors of segments at the same time, by number."""
+        if self._bring is not None:
+            entries = [self.manifest.segments[number] for number in segments]
+            self._bring(f"{each.folder}/{name}" for each in entries for name in each.sha256 if name in STORED)
 
     @property
     def fingerprint(self) -> Fingerprint:
@@ -207,6 +239,8 @@ class Snapshot:
                 local[start:end] = self._segments[owner].rows(ids[start:end])
             parts.append((self._segments[owner], start, end))
             start = end
+        if self._bring is not None:
+            self._bring_vectors(np.unique(owners).tolist())
         if not self._checked[rows].all():
             check_all(segment.locate(local[start:end]) for segment, start, end in parts)
             self._checked[rows] = True
@@ -231,6 +265,7 @@ class Snapshot:
                 batch = ids[start : start + rows]
                 yield batch, self._stored(self.rows(batch))
             return
+        self._bring_vectors(range(len(self._segments)))
         for segment, part in self._by_segment(self.ids):
             live = self.ids[part]
             local = segment.rows(live)

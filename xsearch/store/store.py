@@ -14,7 +14,7 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 
 from xsearch.errors import Damaged, Locked, StoreError
-from xsearch.nearest import NAME
+from xsearch.nearest import NAME, folder_of
 from xsearch.store.generations import GENERATIONS
 from xsearch.store.manifest import (
     COPY,
@@ -51,6 +51,11 @@ class Store:
         self.path = path
         self._manifest = os.fspath(path / NAME)
 
+    @property
+    def place(self) -> str:
+        """The folder, or the URL of which it has copies."""
+        return str(self.path)
+
     @staticmethod
     def create(
         path: Path, fingerprint: Fingerprint, source: str | None = None, *, exist_ok: bool = False
@@ -61,7 +66,7 @@ class Store:
             that another process is creating.
         Raises StoreError if `path` is anything but an empty folder or what a killed `create` left.
         """
-        path = Path(path)
+        path = folder_of(path)
         try:
             if not _exists(path):
                 created = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
@@ -87,11 +92,11 @@ class Store:
 
     @staticmethod
     def open(path: Path) -> Store:
-        """Open a collection.
+        """Open a collection in a folder; `open_store` also opens one at a URL.
 
         Raises NoCollection if there is none, StoreError if it is damaged or from a newer xsearch.
         """
-        path = Path(path)
+        path = folder_of(path)
         read_manifest(path)
         return Store(path)
 

@@ -156,11 +156,7 @@ class _Check:
             if not os.path.lexists(collection / entry.folder):
                 for place, _ in takewhile(itemgetter(1), _places(collection, entry.folder)):
                     self.moves[entry.folder] = place  # the last
-        self._sha256 = {
-            f"{entry.folder}/{name}": sha256
-            for entry in manifest.segments
-            for name, sha256 in entry.sha256.items()
-        } | dict(manifest.digests)
+        self._sha256 = manifest.contents()
         for path in unread:
             if path.startswith("segments/") or (collection / path).is_dir():
                 self.aside[path] = self._free(path)

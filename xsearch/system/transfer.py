@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from xsearch.system.settings import setting
 
-__all__ = ["WINDOW_S", "OutOfTime", "TooLong", "TooSlow", "Transfer", "max_bytes", "max_seconds"]
+__all__ = ["WINDOW_S", "OutOfTime", "TooLong", "TooSlow", "Transfer", "bounded", "max_bytes", "max_seconds"]
 
 WINDOW_S = 60.0
 
@@ -68,6 +69,16 @@ class Transfer:
             if rate < self._least:
                 raise TooSlow(f"slower than {self._least:,.0f} bytes/s (XSEARCH_MIN_BYTES_PER_S)")
             self._window, self._before = now, self._count
+
+
+def bounded(transfer: Transfer) -> Any:
+    """Return a callback for fsspec that accounts for what it transfers."""
+    from fsspec.callbacks import Callback
+
+    def check(size: int | None, done: int) -> None:
+        transfer.reach(done)
+
+    return Callback(hooks={"bounds": check})
 
 
 def max_bytes() -> int:

@@ -23,9 +23,9 @@ def load(snapshot: Snapshot) -> WordIndex | None:
     """Open the stored index of a snapshot, None without one. Raises StoreError if it is missing."""
     if snapshot.words_path is None:
         return None
-    return WordIndex.open(
-        snapshot.words_path, snapshot.manifest.digests.get(str(snapshot.manifest.words_file), "")
-    )
+    name = str(snapshot.manifest.words_file)
+    snapshot.bring([name])
+    return WordIndex.open(snapshot.words_path, snapshot.manifest.digests.get(name, ""))
 
 
 class WordReader:
