@@ -38,8 +38,8 @@ class Searcher:
         Raises StoreError without the collection, or this index of it.
         """
         self._store = open_store(collection)
-        snapshot = self._store.snapshot()
-        self._state = self._store.version(), snapshot
+        version, snapshot = self._store.version(), self._store.snapshot()
+        self._state = version, snapshot
         folder = snapshot.index_at(Path(index))
         snapshot.bring_index(Listing.read(folder).files[shard].name)
         self._loaded: Index | StoreError
