@@ -73,6 +73,7 @@ class Module:
         self.is_connected, self.max_apps = False, 0
         self.exceptions = SimpleNamespace(RayError=Death, RayTaskError=Failure)
         self.serve = self
+        self.util = SimpleNamespace(get_node_ip_address=lambda: "127.0.0.1")
 
     def _calls(self, name: str) -> None:
         if problem := self.failing.get(name):
