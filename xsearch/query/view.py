@@ -53,9 +53,7 @@ class Group:
     is_known: bool  # False: texts of words that the model has not learned
 
     @classmethod
-    def of(
-        cls, kind: int | None, view: View, ids: np.ndarray, counts: np.ndarray, is_known: bool
-    ) -> Group:
+    def of(cls, kind: int | None, view: View, ids: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
         index, snapshot = view.index, view.snapshot
         if index is None or len(ids) <= SCAN:
             return cls(snapshot, kind, ids, ids, 0, None, counts, is_known)
@@ -66,7 +64,7 @@ class Group:
 
     @cached_property
     def vectors(self) -> np.ndarray:
-        """Of the uncovered items: float32 [n, dim]. To read and convert them takes longer than to scan them."""
+        """Of the uncovered items: float32 [n, dim]. Reading them takes longer than to scan them."""
         return self.snapshot.vectors(self.uncovered)
 
 

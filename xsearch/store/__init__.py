@@ -3,6 +3,7 @@
 The format is specified in indexes/README.md. This package handles arrays and tables only, never models.
 """
 
+from xsearch.store.filtering import warm_filters
 from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.segments import ITEM_COLUMNS
 from xsearch.store.snapshot import Snapshot
@@ -19,4 +20,5 @@ __all__ = [
     "Snapshot",
     "Store",
     "Writer",
+    "warm_filters",
 ]

@@ -167,7 +167,7 @@ class MappedTable:
 
 
 def _value(column: pa.Array) -> Callable[[int], Any]:
-    """Return a function from a row to its Python value; Arrow's scalars take five times as long (measured)."""
+    """Return a function from a row to its Python value; Arrow's scalars take five times as long."""
     kind = column.type
     if column.null_count == column.offset == 0:
         if kind in NUMBERS:
