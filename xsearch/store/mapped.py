@@ -14,7 +14,7 @@ from xsearch.store.pages import PAGE, CheckedFile
 __all__ = ["MappedTable", "array", "scalar", "view"]
 
 WINDOW = 1 << 16  # bytes verified around a value; matches the kernel's read-ahead
-NUMBERS = {  # codes of the `struct` module
+NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
     pa.int8(): "b",
     pa.int16(): "h",
     pa.int32(): "i",

@@ -53,8 +53,8 @@ def keep_memory() -> None:
 def prefetch(addresses: np.ndarray, size: int) -> None:
     """Have the system read `size` bytes of a memory map at each address, int64 [n], without waiting for them.
 
-    They are then read at the same time. Pages that are touched are read one after another, each with what the
-    system reads ahead around it: 30 vectors of 2 kB that are on the disk only take 412 ms, not 2.5 (measured).
+    They are then read at the same time. Pages that are touched are read one after another, and each with what
+    the system reads ahead: 30 vectors on the disk take 412 ms and not 2.5 (measured, 8 MB of read-ahead).
     """
     if (madvise := _madvise()) is not None:
         starts = addresses // mmap.PAGESIZE * mmap.PAGESIZE
