@@ -71,12 +71,12 @@ def _bounded(baselines: np.ndarray) -> np.ndarray:
     return np.concatenate([centres, spreads])
 
 
-def _single(query: Embedded) -> int | None:
-    """The modality of a query of one part that counts in full, as its code; None for others."""
+def _single(query: Embedded) -> int:
+    """The modality of a query of one part that counts in full, as its code; -1 for others."""
     match query.query.parts:
         case [part] if part.weight == query.norm:
             return CODES[Modality(str(part.modality))]
-    return None
+    return -1
 
 
 class Scaling:
@@ -95,9 +95,9 @@ class Scaling:
         alone would set them back. A sum needs more of it: else items of one part's modality would answer for
         that part only. (benchmarks/ranking.py and answers.py compare other ways.)
         """
-        codes = [_single(query) for query in queries]
-        if None not in codes and not np.isnan(self._of_modalities[0, codes]).any():
-            return self._of_singles[np.array(codes)]
+        codes = np.array([_single(query) for query in queries], np.int64)
+        if (codes >= 0).all() and not np.isnan(self._of_modalities[0, codes]).any():
+            return self._of_singles[codes]
         weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
         shares = np.array([[some.max() / some.sum()] for some in weights], np.float32)
         return self._scaled(self.baselines(queries), shares)
