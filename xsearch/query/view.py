@@ -64,7 +64,7 @@ class Group:
 
     @cached_property
     def vectors(self) -> np.ndarray:
-        """Of the uncovered items: float32 [n, dim]. Reading them takes longer than to scan them."""
+        """Of the uncovered items: float32 [n, dim]. Reading them takes longer than scanning them."""
         return self.snapshot.vectors(self.uncovered)
 
 
