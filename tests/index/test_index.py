@@ -15,7 +15,8 @@ import pytest
 
 from xsearch.errors import StoreError, UsageError
 from xsearch.index import Index, build, exact, make_plan, recall_by_score, rerank, tune
-from xsearch.index.plan import FLAT_BELOW
+from xsearch.index.plan import FLAT_BELOW, OperatingPoint
+from xsearch.index.tune import fastest
 
 N, D = 6_000, 32
 
@@ -136,6 +137,17 @@ def test_tune_reaches_the_target_or_does_its_best(data, index):
     hurried, points = tune(index, queries, stream, lookup(ids, vectors), target=0.95, latency_ms=0)
     quickest = min(points, key=lambda point: point.latency_ms)
     assert (hurried.plan.nprobe, hurried.plan.refine) == (quickest.nprobe, quickest.refine)
+
+
+def test_a_busy_clock_does_not_choose_more_lists_or_a_deeper_rerank():
+    def point(nprobe: int, refine: int, ms: float) -> OperatingPoint:
+        return OperatingPoint(nprobe, refine, 0.96, ms)
+
+    assert fastest([]) is None
+    assert fastest([point(32, 3, 0.45), point(48, 3, 0.44), point(96, 3, 0.43)]) == point(32, 3, 0.45)
+    assert fastest([point(8, 16, 0.5), point(32, 3, 0.4)]) == point(32, 3, 0.4)  # neither is less work
+    all_visited = point(1, 32, 2.0)  # as one list holds too few
+    assert fastest([all_visited, point(32, 32, 0.4)]) == point(32, 32, 0.4)
 
 
 def test_recall_counts_scores_not_ids():

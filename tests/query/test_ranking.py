@@ -53,7 +53,8 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 def random_rows(rng: np.random.Generator, kind: Modality, n: int) -> np.ndarray:
     """float32 [n, DIM]: every kind in its own corner of the space, as in a joint model."""
-    return unit(rng.normal(size=(n, DIM)) + 4 * np.eye(DIM)[KINDS.index(kind)])
+    corner = [*KINDS, *Modality].index(kind)
+    return unit(rng.normal(size=(n, DIM)) + 4 * np.eye(DIM)[corner])
 
 
 def make(path: Path, vectors: np.ndarray, kinds: list[Modality], **columns: Any) -> Store:
@@ -162,10 +163,15 @@ def test_what_passes_a_filter_is_looked_for_once_unless_time_decides(store: Stor
 @pytest.mark.parametrize("unique", [False, True])
 def test_many_queries_get_what_each_gets_alone(store: Store, rng: np.random.Generator, unique: bool) -> None:
     snapshot, queries = store.snapshot(), [ask(rng) for _ in range(5)]
+    queries.append(ask(rng, Modality.TEXT))
     how: dict[str, Any] = {"top": 7, "where": "year < 230", "unique": unique}
-    together = search_many(View(snapshot), queries, **how)
-    assert together == [search(View(snapshot), query, **how) for query in queries]
-    assert search_many(View(snapshot), [], **how) == []
+    view = View(snapshot)
+    alone = [search(view, query, **how) for query in queries]
+    assert search_many(view, queries, **how) == alone
+    parts = random_rows(rng, Modality.IMAGE, 2)
+    others = [ask(rng, Modality.DEPTH), embedded(vector(parts[0], "image") - 0.5 * vector(parts[1], "text"))]
+    assert search_many(View(snapshot), [*queries, *others], **how)[:-2] == alone
+    assert search_many(view, [], **how) == []
 
 
 class HalfIndex(Index):

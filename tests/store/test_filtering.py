@@ -108,6 +108,14 @@ def test_a_slow_filter_does_not_hold_up_others(items, monkeypatch):
         thread.join()
 
 
+def test_a_process_that_was_started_ahead_evaluates_the_first_condition(items):
+    for _ in range(2):
+        filtering.warm_filters()
+    (started,) = filtering.processes()
+    assert evaluate("length(path) = 5 and id < 2", items) == [0, 1]
+    assert filtering.processes() == [started]
+
+
 def test_threads_share_few_processes(items):
     answers: list[list[int]] = []
     threads = [

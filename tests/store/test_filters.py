@@ -362,12 +362,37 @@ def test_filters_answer_as_duckdb_whether_plain_or_not(seed):
         "modality = 'image' and width >= 100",
         "not (\"Shot By\" is null or path like '%.jpg')",
         "id in (1, 2, 3) or duration_s between 2.5 and 10 -- seconds",
+        "path like '%a%' or path like '%b%' or not path like '%jpg%'",
     ],
 )
 def test_plain_filters_need_no_process(snapshot, where):
     filtering.end_processes()
     snapshot.select(where)
     assert not filtering.processes()
+
+
+@pytest.mark.parametrize("part", ["a", "ab", "é", "aba", "日a", "bbb", "absent", "aaaaaaaaaaaaaaaaaaaa"])
+def test_a_part_is_found_as_python_finds_it(part):
+    rng = random.Random(part)
+    letters = ["a", "b", "é", "日", "", "%"]
+    texts = [rng.choice([None, "".join(rng.choices(letters, k=rng.randrange(9)))]) for _ in range(9_000)]
+    column = pa.chunked_array([texts[:5_000], texts[5_000:]], pa.string())
+    items = pa.table({"id": np.arange(len(texts)), "text": column})
+    for start in (0, 3, 4_998):
+
+        def read(names: Sequence[str], start: int = start) -> pa.Table:
+            return items.select(names).slice(start)
+
+        for negated in ("", "not "):
+            where = f"text {negated}like '%{part}%'"
+            expected = [
+                id
+                for id, text in enumerate(texts)
+                if id >= start and text is not None and (part in text) != bool(negated)
+            ]
+            found = plain.select(list(plain.tokens(where)), items.column_names, read)
+            assert found is not None
+            assert found.tolist() == expected
 
 
 def test_only_the_columns_of_the_expression_are_read():

@@ -217,6 +217,31 @@ def test_columns_of_the_users_are_joined_by_name(store, rng):
         snapshot.items(snapshot.ids, ["colour"])
 
 
+def test_a_record_is_the_row_of_the_table(store, rng):
+    n = 9
+    numbers = {
+        f"{kind}": pa.array(range(n), kind) for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64())
+    }
+    columns = {
+        **numbers,
+        "single": pa.array(rng.normal(size=n), pa.float32()),
+        "double": pa.array(rng.normal(size=n)),
+        "unsigned": pa.array(range(n), pa.uint8()),
+        "some": pa.array([None, *range(1, n)]),
+        "is_even": [i % 2 == 0 for i in range(n)],
+        "when": pa.array(range(n), pa.timestamp("us")),
+        "words": ["", "é日", None, *map(str, range(3, n))],
+        "title": ["", "é日", *map(str, range(2, n))],
+        "tags": [[i] for i in range(n)],
+    }
+    with store.writer() as writer:
+        writer.add(table(n, **columns), unit(rng, n))
+        writer.commit()
+    snapshot = store.snapshot()
+    for ids in (snapshot.ids, snapshot.ids[:1], snapshot.ids[[7, 2, 2]]):
+        assert snapshot.records(ids)(0, len(ids)) == snapshot.items(ids).to_pylist()
+
+
 def test_files_are_grouped_by_path(store, rng):
     items = pa.table(
         {"path": ["b", "a", "b"], "modality": ["video", "text", "audio"], "sha256": ["2", "1", "2"]}

@@ -65,8 +65,7 @@ def _scores(
     for ids, vectors in blocks:
         for start in range(0, len(ids), rows):
             part = vectors[start : start + rows]
-            chunk = buffer[: len(part)]
-            to_float32(part, chunk)
+            chunk = part if part.dtype == np.float32 else to_float32(part, buffer[: len(part)])
             yield queries @ chunk.T, ids[start : start + rows]
 
 

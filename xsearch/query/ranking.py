@@ -154,7 +154,11 @@ class Ranking:
     def _nearest(self, batch: _Batch) -> list[Ranked]:
         """By vectors alone: texts that the model cannot read only after all others."""
         parts = [[group for group in self.groups if group.is_known is known] for known in (True, False)]
-        first, *rest = [replace(self, groups=groups) for groups in parts if groups]
+        first, *rest = [
+            self if len(groups) == len(self.groups) else replace(self, groups=groups)
+            for groups in parts
+            if groups
+        ]
         ranked = first._among_all(batch)
         if rest and min(one.passing.sum() for one in ranked) < self.top:
             both = zip(ranked, rest[0]._among_all(batch), strict=True)
@@ -185,10 +189,10 @@ class Ranking:
         if keep >= ids.shape[1]:
             return ids
         codes = np.repeat([group.kind for group in self.groups], widths)
-        balanced = batch.scales.balanced(scores, codes)
+        balanced, rows = batch.scales.balanced(scores, codes), np.arange(len(ids))[:, None]
         for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
-            np.put_along_axis(part, np.argsort(-part, axis=1)[:, :least], np.inf, axis=1)
-        return np.take_along_axis(ids, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep], axis=1)
+            part[rows, np.argsort(-part, axis=1)[:, :least]] = np.inf
+        return ids[rows, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep]]
 
     def _ranked(self, batch: _Batch, ids: np.ndarray, most: int | None = None) -> list[Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: the `most` best first, ties by id.
@@ -209,16 +213,18 @@ class Ranking:
         chances = self._chances(batch, ids, kinds, exact)
         expected = self.counts[kinds] * chances
         fewest = np.where(ids >= 0, np.maximum(self.counts, FEWEST)[kinds] * chances, np.inf)
-        nearest = np.broadcast_to(self.kinds * fewest.min(axis=1, keepdims=True), ids.shape)
         failing = exact < self._min_cosine
         if self.options.max_expected is not None:
             failing |= expected > self.options.max_expected
-        order = np.lexsort((ids, -scores, ~own, ~itself, failing), axis=1)[:, :most]
-        bm25 = np.full(ids.shape, np.nan, np.float32)
-        columns = ids, kinds, scores, exact, balanced, expected, bm25, ~failing, nearest
-        ordered = [np.take_along_axis(column, order, axis=1) for column in columns]
-        counts = (ordered[0] >= 0).sum(axis=1).tolist()
-        ranked = [Ranked(*rows) for rows in zip(*ordered, strict=True)]
+        place = 4 * failing - 2 * itself - own
+        order = np.lexsort((ids, -scores, place), axis=1)[:, :most]
+        rows = np.arange(len(ids))[:, None]
+        columns = ids, kinds, scores, exact, balanced, expected, ~failing
+        *figures, passing = (column[rows, order] for column in columns)
+        bm25 = np.full(order.shape, np.nan, np.float32)
+        nearest = np.full(order.shape, self.kinds * fewest.min(axis=1, keepdims=True))
+        counts = (figures[0] >= 0).sum(axis=1).tolist()
+        ranked = [Ranked(*of_one) for of_one in zip(*figures, bm25, passing, nearest, strict=True)]
         return [one if len(one) == n else one[:n] for one, n in zip(ranked, counts, strict=True)]
 
     @property

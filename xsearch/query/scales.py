@@ -43,7 +43,7 @@ class Scales:
     units: np.ndarray  # of `balanced`
     deviations: np.ndarray  # of the cosines of unrelated items
 
-    def __getitem__(self, rows: slice) -> Scales:
+    def __getitem__(self, rows: slice | np.ndarray) -> Scales:
         return Scales(self.centres[rows], self.units[rows], self.deviations[rows])
 
     def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
@@ -65,6 +65,20 @@ def _fisher(cosines: np.ndarray) -> np.ndarray:
     return np.arctanh(np.clip(cosines, -LARGEST, LARGEST))
 
 
+def _bounded(baselines: np.ndarray) -> np.ndarray:
+    """Centre, spread and deviation, [3, ...], within what cosines can have."""
+    centres, spreads = np.clip(baselines[:1], -LARGEST, LARGEST), np.maximum(baselines[1:], SPREAD_FLOOR)
+    return np.concatenate([centres, spreads])
+
+
+def _single(query: Embedded) -> int:
+    """The modality of a query of one part that counts in full, as its code; -1 for others."""
+    match query.query.parts:
+        case [part] if part.weight == query.norm:
+            return CODES[Modality(str(part.modality))]
+    return -1
+
+
 class Scaling:
     """Queries -> `Scales`, by the calibration of a collection and samples of its items."""
 
@@ -81,10 +95,22 @@ class Scaling:
         alone would set them back. A sum needs more of it: else items of one part's modality would answer for
         that part only. (benchmarks/ranking.py and answers.py compare other ways.)
         """
-        centres, spreads, deviations = self.baselines(queries)
+        codes = np.array([_single(query) for query in queries], np.int64)
+        if (codes >= 0).all() and not np.isnan(self._of_modalities[0, codes]).any():
+            return self._of_singles[codes]
         weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
-        share = np.array([[some.max() / some.sum()] for some in weights], np.float32)
-        power = (2 - share) / 3
+        shares = np.array([[some.max() / some.sum()] for some in weights], np.float32)
+        return self._scaled(self.baselines(queries), shares)
+
+    @cached_property
+    def _of_singles(self) -> Scales:
+        """The scales of a query of one part, by its modality, with NaN if pairs lack."""
+        return self._scaled(_bounded(self._of_modalities), np.ones((len(Modality), 1), np.float32))
+
+    def _scaled(self, baselines: np.ndarray, shares: np.ndarray) -> Scales:
+        """baselines: float32 [3, Q, modalities]. shares: of the heaviest part, float32 [Q, 1]."""
+        centres, spreads, deviations = baselines
+        power = (2 - shares) / 3
         return Scales(centres, spreads**power * self._widths ** (1 - power), deviations)
 
     def baselines(self, queries: Sequence[Embedded]) -> np.ndarray:
@@ -109,9 +135,8 @@ class Scaling:
         parts[1:] **= 2
         sums = np.add.reduceat(parts, firsts, axis=1)  # [3, Q, modalities]
         sums[2] /= np.add.reduceat(shares**2, firsts)
-        sums[0] = np.clip(sums[0], -LARGEST, LARGEST)
-        sums[1:] = np.maximum(np.sqrt(sums[1:]), SPREAD_FLOOR)
-        return sums
+        sums[1:] = np.sqrt(sums[1:])
+        return _bounded(sums)
 
     def _of_parts(self, queries: Sequence[Embedded]) -> np.ndarray:
         """Baselines of all parts of all queries: float32 [3, P, modalities]."""

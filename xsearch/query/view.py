@@ -39,9 +39,11 @@ class Candidates(NamedTuple):
     ids: np.ndarray  # int64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Group:
     """Items that compete with each other, all or of one modality, and which of them the index covers."""
+
+    snapshot: Snapshot
 
     kind: int | None  # the code of their modality, None for a mixture
     ids: np.ndarray  # int64, ascending
@@ -52,15 +54,19 @@ class Group:
     is_known: bool  # False: texts of words that the model has not learned
 
     @classmethod
-    def of(
-        cls, kind: int | None, index: Index | None, ids: np.ndarray, counts: np.ndarray, is_known: bool
-    ) -> Group:
+    def of(cls, kind: int | None, view: View, ids: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
+        index, snapshot = view.index, view.snapshot
         if index is None or len(ids) <= SCAN:
-            return cls(kind, ids, ids, 0, None, counts, is_known)
+            return cls(snapshot, kind, ids, ids, 0, None, counts, is_known)
         covers = index.covers(ids)
         covered = int(covers.sum())
         subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
-        return cls(kind, ids, ids[~covers], covered, subset, counts, is_known)
+        return cls(snapshot, kind, ids, ids[~covers], covered, subset, counts, is_known)
+
+    @cached_property
+    def vectors(self) -> np.ndarray:
+        """Of the uncovered items: float32 [n, dim]. Reading them takes longer than scanning them."""
+        return self.snapshot.vectors(self.uncovered)
 
 
 def _counts(codes: np.ndarray) -> np.ndarray:
@@ -126,7 +132,7 @@ class View:
                 part = of_kind & (is_known == known)
                 if part.any():
                     counts = _counts(codes[part])
-                    groups.append(Group.of(code, self.index, ids[part], counts, known))
+                    groups.append(Group.of(code, self, ids[part], counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
                 self._groups.pop(old, None)  # another thread may have done it
@@ -153,7 +159,7 @@ class View:
                 rest.append(group)
             elif not out.all():
                 counts = group.counts - _counts(self.snapshot.kinds_of(group.ids[out]))
-                rest.append(Group.of(group.kind, self.index, group.ids[~out], counts, group.is_known))
+                rest.append(Group.of(group.kind, self, group.ids[~out], counts, group.is_known))
         return rest
 
     def session(self) -> View:
@@ -195,7 +201,7 @@ class View:
         requested = 0 if self.index is None else self.index.candidates(k)
         indexed = [group.covered > SCAN + requested > SCAN for group in groups]  # else scanning reads less
         scanned = [group.uncovered if at else group.ids for group, at in zip(groups, indexed, strict=True)]
-        candidates = self._scan(vectors, [group.kind for group in groups], scanned, k)
+        candidates = self._scan(vectors, groups, scanned, k)
         if self.index is not None and any(indexed):
             large = list(compress(groups, indexed))
             subsets = [(group.subset, self._nprobe(group, large)) for group in large]
@@ -221,22 +227,27 @@ class View:
         return max(math.ceil(share * self.index.plan.nprobe), LEAST_PROBED)
 
     def _scan(
-        self, vectors: np.ndarray, kinds: Sequence[int | None], parts: Sequence[np.ndarray], k: int
+        self, vectors: np.ndarray, groups: Sequence[Group], parts: Sequence[np.ndarray], k: int
     ) -> list[Candidates]:
-        """The exact k nearest of each part, ids int64 ascending; several parts are of a kind each."""
+        """The exact k nearest of a part of each group, int64 ascending; several groups are of a kind each.
+
+        A few are kept in memory as float32, with their group.
+        """
         nothing = Candidates(np.empty((len(vectors), 0), np.float32), np.empty((len(vectors), 0), np.int64))
-        filled = [part for part in parts if len(part)]
+        filled = [at for at, part in enumerate(parts) if len(part)]
+        candidates = [nothing for _ in parts]
         if not filled:
-            return [nothing for _ in parts]
-        snapshot, count = self.snapshot, sum(map(len, filled))
-        ids = None if count == len(snapshot) else np.sort(np.concatenate(filled))
-        if len(filled) == 1:
-            found = [exact(vectors, snapshot.blocks(ids), k)]
+            return candidates
+        snapshot, count = self.snapshot, sum(map(len, parts))
+        if count <= SCAN and all(parts[at] is groups[at].uncovered for at in filled):
+            found = [exact(vectors, [(parts[at], groups[at].vectors)], k) for at in filled]
         else:
-            codes = [code for code, part in zip(kinds, parts, strict=True) if code is not None and len(part)]
-            found = exact_by_group(vectors, snapshot.blocks(ids), k, snapshot.kinds_of, codes)
-        each = iter(found)
-        return [
-            Candidates(*(some[:, : len(part)] for some in next(each))) if len(part) else nothing
-            for part in parts
-        ]
+            ids = None if count == len(snapshot) else np.sort(np.concatenate([parts[at] for at in filled]))
+            kinds = [kind for at in filled if (kind := groups[at].kind) is not None]
+            if len(filled) == 1:
+                found = [exact(vectors, snapshot.blocks(ids), k)]
+            else:
+                found = exact_by_group(vectors, snapshot.blocks(ids), k, snapshot.kinds_of, kinds)
+        for at, some in zip(filled, found, strict=True):
+            candidates[at] = Candidates(*(each[:, : len(parts[at])] for each in some))
+        return candidates

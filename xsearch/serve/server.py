@@ -26,7 +26,7 @@ from xsearch.serve.security import Doors
 from xsearch.serve.settings import Settings
 from xsearch.serve.shelf import Held, Shelf
 from xsearch.serve.uploads import Uploads
-from xsearch.store import Snapshot
+from xsearch.store import Snapshot, warm_filters
 from xsearch.system import scratch
 from xsearch.types import Modality
 
@@ -84,9 +84,10 @@ class Server:
                     held.collection.close()
 
     def _warm(self) -> None:
-        """Load what a first text query needs, which takes seconds."""
+        """Load what a first text query and a first filter need, which takes seconds."""
         for held in self.shelf:
             try:
+                warm_filters()
                 held.view().groups(None, None, apart=True)
                 model = held.backend(held.view().snapshot).model
                 if (load := getattr(model, "warm", None)) is not None:

@@ -4,6 +4,7 @@ The format is specified in indexes/README.md. This package handles arrays and ta
 `Published` puts a collection at a URL, and a `Mirror` reads it there.
 """
 
+from xsearch.store.filtering import warm_filters
 from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.mirror import Mirror, open_store, origin
 from xsearch.store.published import Published, Pushed
@@ -27,4 +28,5 @@ __all__ = [
     "Writer",
     "open_store",
     "origin",
+    "warm_filters",
 ]

@@ -26,7 +26,7 @@ import pyarrow as pa
 from xsearch.errors import UsageError
 from xsearch.store import sandbox
 
-__all__ = ["Refused", "SharedColumns", "end_processes", "processes", "select"]
+__all__ = ["Refused", "SharedColumns", "end_processes", "processes", "select", "warm_filters"]
 
 MAX_PROCESSES = 4  # 75 MB each
 START_S = 60.0  # 0.3 s on an idle machine
@@ -189,6 +189,12 @@ class _Processes:
                 else:
                     process.kill()
 
+    def warm(self) -> None:
+        """Start a process for the first condition, without waiting for it."""
+        with self._slots:
+            if not self._idle:
+                self._idle.append(self._take(_memory()))
+
     def _take(self, memory: int) -> _Process:
         with suppress(IndexError):
             while not (process := self._idle.pop()).is_running or process.memory != memory:
@@ -238,3 +244,4 @@ _PROCESSES = _Processes()
 atexit.register(_PROCESSES.end)
 os.register_at_fork(after_in_child=_PROCESSES.forget)
 select, processes, end_processes = _PROCESSES.select, _PROCESSES.running, _PROCESSES.end
+warm_filters = _PROCESSES.warm

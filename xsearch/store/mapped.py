@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,14 @@ from xsearch.store.pages import PAGE, CheckedFile
 __all__ = ["MappedTable", "array", "scalar", "view"]
 
 WINDOW = 1 << 16  # bytes verified around a value; matches the kernel's read-ahead
+NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
+    pa.int8(): "b",
+    pa.int16(): "h",
+    pa.int32(): "i",
+    pa.int64(): "q",
+    pa.float32(): "f",
+    pa.float64(): "d",
+}
 # A buffer, byte offsets into it and byte counts
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
@@ -90,7 +98,12 @@ class MappedTable:
                 first, last = text + int(offsets[row]), text + int(offsets[row + 1])
                 if not (flags[first // PAGE] and flags[(last - 1) // PAGE] and last - first < PAGE):
                     self._file.check(first, last)
-        return {name: column[row].as_py() for name, column in self._columns}
+        return {name: value(row) for name, value in self._values}
+
+    @cached_property
+    def _values(self) -> list[tuple[str, Callable[[int], Any]]]:
+        """Names of the columns that are not all null, and functions from a row to its value."""
+        return [(name, _value(column)) for name, column in self._columns]
 
     @cached_property
     def _columns(self) -> list[tuple[str, pa.Array]]:
@@ -152,3 +165,16 @@ class MappedTable:
         if ranges := [(part.address - start + starts, sizes) for part, starts, sizes in parts if part]:
             starts, sizes = zip(*ranges, strict=True)
             self._file.check_each(np.concatenate(starts), np.concatenate(sizes))
+
+
+def _value(column: pa.Array) -> Callable[[int], Any]:
+    """Return a function from a row to its Python value; Arrow's scalars take five times as long."""
+    kind = column.type
+    if column.null_count == column.offset == 0:
+        if kind in NUMBERS:
+            return memoryview(column.buffers()[1]).cast("B").cast(NUMBERS[kind]).__getitem__
+        if pa.types.is_string(kind):
+            _, offsets, text = column.buffers()
+            ends, content = memoryview(offsets).cast("B").cast("i"), memoryview(text or b"").cast("B")
+            return lambda row: str(content[ends[row] : ends[row + 1]], "utf-8")
+    return lambda row: column[row].as_py()

@@ -22,6 +22,7 @@ from xsearch.store.pages import check_all
 from xsearch.store.segments import STORED, Bring, Segment, read_table, unify
 from xsearch.system.float16 import to_float32
 from xsearch.system.lookup import is_in, nearest_rows
+from xsearch.system.memory import prefetch, total_memory
 from xsearch.types import UNKNOWN_SHARE, Fingerprint, Modality
 
 __all__ = ["SCHEMAS", "Snapshot", "unreadable"]
@@ -35,6 +36,7 @@ SCHEMAS = {
 PASSING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO)
 BLOCK_ROWS = 16_384  # rows per block: 8 MB of float16 at 256 dimensions
 KINDS = tuple(Modality)
+SCATTERED = 4096  # vectors up to which each is read ahead for itself
 FEW = 16  # records per segment up to which reading them one by one is faster (measured)
 
 
@@ -179,6 +181,11 @@ class Snapshot:
         return np.zeros(len(self), bool)
 
     @cached_property
+    def _exceeds_memory(self) -> bool:
+        """Whether vectors that have been read may have been evicted since."""
+        return sum(segment.stored.nbytes for segment in self._segments) > total_memory() // 2
+
+    @cached_property
     def _starts(self) -> np.ndarray:
         """First row of each segment: int64 [segments]."""
         return np.searchsorted(self.ids, self._first)
@@ -241,7 +248,12 @@ class Snapshot:
             start = end
         if self._bring is not None:
             self._bring_vectors(np.unique(owners).tolist())
-        if not self._checked[rows].all():
+        is_checked = self._checked[rows].all()
+        if len(rows) <= SCATTERED and (not is_checked or self._exceeds_memory):
+            for segment, start, end in parts:
+                file, offsets, size = segment.locate(local[start:end])
+                prefetch(file.buffer.address + offsets, size)
+        if not is_checked:
             check_all(segment.locate(local[start:end]) for segment, start, end in parts)
             self._checked[rows] = True
         for segment, start, end in parts:
