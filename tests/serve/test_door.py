@@ -402,8 +402,8 @@ def test_a_collection_that_grows_is_searched_as_it_is_now(world, run, opened):
 def test_without_a_collection_that_of_the_demo_is_served(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert serve._default_collection() == Path("indexes/default")
+    assert serve._default_collection() == "indexes/default"
     Collection.create(Path("xsearch-demo/collection"), backend=FakeBackend())
-    assert serve._default_collection() == Path("xsearch-demo/collection")
+    assert serve._default_collection() == "xsearch-demo/collection"
     Collection.create(Path("indexes/default"), backend=FakeBackend())
-    assert serve._default_collection() == Path("indexes/default")
+    assert serve._default_collection() == "indexes/default"
