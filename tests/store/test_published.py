@@ -296,6 +296,12 @@ def test_of_two_pushes_of_a_generation_one_wins(store, any_url, tmp_path):
         push(store, any_url)
 
 
+def test_a_collection_is_not_pushed_into_another(store):
+    with pytest.raises(UsageError, match="a collection itself"):
+        Published(str(store.path)).push(store.snapshot())
+    assert "blobs" not in {path.name for path in store.path.iterdir()}
+
+
 def test_only_what_follows_is_pushed(store, url, tmp_path):
     push(store, url)
     older = Store.create(tmp_path / "older", STAMP)

@@ -111,8 +111,11 @@ class Published:
     ) -> Pushed:
         """Publish a snapshot. keep: generations. progress: called with bytes that are there, of how many.
 
-        Raises StoreError if there is a later generation, or another of that number, and Damaged.
+        Raises StoreError if there is a later generation, or another of that number, and Damaged; UsageError
+        for the folder of a collection.
         """
+        if (Path(self.url) / NAME).exists():
+            raise UsageError(f"{self.url} is a collection itself; push to a folder or URL of its own")
         manifest, contents = snapshot.manifest, _contents(snapshot)
         name = f"{manifest.generation}.json"
         snapshot.bring(contents)  # if it is itself of a URL
