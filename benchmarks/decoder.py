@@ -174,10 +174,11 @@ def run(
     device: str = "cpu",
     unet: bool = False,
     held_out: int = HELD_OUT,
+    prior: int = generation.PRIOR_SCENES,
 ) -> dict:
     """Prepare, train, and write `out/decoder`; of a UNet, measure it on `held_out` scenes instead.
 
-    share: of scenes among the pictures of a step.
+    share: of scenes among the pictures of a step. prior: see `generation.Studio`.
     """
     backend = ImageBindBackend.load(model)
     fingerprint = backend.fingerprint
@@ -212,7 +213,7 @@ def run(
         "images_drawn": plan.steps * plan.batch,
     }
     if unet:
-        studio = generation.Studio(decoder, backend, steps=config.steps)
+        studio = generation.Studio(decoder, backend, steps=config.steps, prior=prior)
         result["right"] = generation.measure(studio, held_out)[0]["kinds"]
     return result
 

@@ -45,7 +45,8 @@ def make_pictures(folder: Path, count: int, width: int, height: int) -> None:
     scenes = sample(SCENES, seed=0)
     views = [render_picture(scene, width=width, height=height).picture for scene in scenes]
     for i in range(count):
-        shifted = np.roll(views[i % SCENES], i // SCENES, axis=1)
+        down, right = divmod(i // SCENES, width)
+        shifted = np.roll(views[i % SCENES], (down, right), axis=(0, 1))
         Image.fromarray(shifted).save(_path(folder, i, "jpg"), quality=88)
 
 

@@ -93,7 +93,7 @@ def test_a_decoder_is_trained_and_measured(tmp_path):
     shutil.copytree(tmp_path / "run" / "cache", tmp_path / "unet" / "cache")
     plan = Plan(steps=2, batch=4)
     baseline = decoder.run(
-        data, tmp_path / "unet", plan, sizes=sizes, count=26, workers=1, unet=True, held_out=2
+        data, tmp_path / "unet", plan, sizes=sizes, count=26, workers=1, unet=True, held_out=2, prior=4
     )
     assert baseline["images_drawn"] == 8
     assert "imu" in decoder.markdown(baseline)
