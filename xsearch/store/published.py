@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -114,15 +114,14 @@ class Published:
         Raises StoreError if there is a later generation, or another of that number, and Damaged; UsageError
         for the folder of a collection.
         """
-        if (Path(self.url) / NAME).exists():
-            raise UsageError(f"{self.url} is a collection itself; push to a folder or URL of its own")
         manifest, contents = snapshot.manifest, _contents(snapshot)
-        name = f"{manifest.generation}.json"
+        name = f"{manifest.generation}{SUFFIX}"
         snapshot.bring(contents)  # if it is itself of a URL
         sizes = {path: (snapshot.path / path).stat().st_size for path in contents}
         content = {"manifest": serialized(manifest).decode(), "sizes": sizes}
         document = json.dumps(content, indent=1, sort_keys=True).encode()
         with self._reaching():
+            self._check_place()
             self._check_newest(manifest)
             sent = self._send(snapshot.path, contents, sizes, progress)
             generations = self._objects("generations", create=True)
@@ -157,6 +156,12 @@ class Published:
                 raise
         return list(new.values())
 
+    def _check_place(self) -> None:
+        """Raise UsageError for the folder of a collection."""
+        with suppress(FileNotFoundError):
+            if NAME in retried(objects_at(self.url).names):
+                raise UsageError(f"{self.url} is a collection itself; push to a folder or URL of its own")
+
     def _check_newest(self, manifest: Manifest) -> None:
         """Raise StoreError unless `manifest` is what is there, or follows it."""
         if not (names := self._names()):
@@ -185,8 +190,11 @@ class Published:
 
     def _delete_old(self, keep: int) -> int:
         """Delete all but the last `keep` generations; return how many blobs these alone had."""
-        contents = {name: set(self.read(name).manifest.contents().values()) for name in self._names()}
-        old, kept = list(contents)[:-keep], set[str]().union(*list(contents.values())[-keep:])
+        names = self._names()
+        if not (old := names[:-keep]):
+            return 0
+        contents = {name: set(self.read(name).manifest.contents().values()) for name in names}
+        kept = set[str]().union(*(contents[name] for name in names[-keep:]))
         deleted: set[str] = set()
         for name in old:
             for blob in contents[name] - kept - deleted:

@@ -183,7 +183,8 @@ class Snapshot:
     @cached_property
     def _exceeds_memory(self) -> bool:
         """Whether vectors that have been read may have been evicted since."""
-        return sum(segment.stored.nbytes for segment in self._segments) > total_memory() // 2
+        rows = sum(entry.rows for entry in self.manifest.segments)
+        return rows * self.fingerprint.dim * np.dtype(np.float16).itemsize > total_memory() // 2
 
     @cached_property
     def _starts(self) -> np.ndarray:
@@ -249,13 +250,14 @@ class Snapshot:
         if self._bring is not None:
             self._bring_vectors(np.unique(owners).tolist())
         is_checked = self._checked[rows].all()
-        if len(rows) <= SCATTERED and (not is_checked or self._exceeds_memory):
-            for segment, start, end in parts:
-                file, offsets, size = segment.locate(local[start:end])
-                prefetch(file.buffer.address + offsets, size)
-        if not is_checked:
-            check_all(segment.locate(local[start:end]) for segment, start, end in parts)
-            self._checked[rows] = True
+        if not is_checked or self._exceeds_memory:
+            located = [segment.locate(local[start:end]) for segment, start, end in parts]
+            if len(rows) <= SCATTERED:
+                for file, offsets, size in located:
+                    prefetch(file.buffer.address + offsets, size)
+            if not is_checked:
+                check_all(located)
+                self._checked[rows] = True
         for segment, start, end in parts:
             # mode="raise" would buffer; all rows are in bounds
             np.take(segment.stored, local[start:end], axis=0, out=stored[start:end], mode="clip")
