@@ -25,15 +25,7 @@ from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, Stor
 from xsearch.ingest import Engine, Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection, folder_of
 from xsearch.query import Embedded, Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import (
-    ITEM_COLUMNS,
-    Published,
-    Pushed,
-    Snapshot,
-    Store,
-    open_store,
-    warm_filters,
-)
+from xsearch.store import ITEM_COLUMNS, Published, Pushed, Snapshot, Store, open_store, warm_filters
 from xsearch.types import (
     DEFAULT_COLLECTION,
     FALSE_ALARMS,

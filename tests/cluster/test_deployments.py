@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import pickle
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Thread
 from types import SimpleNamespace
 from typing import Any
@@ -17,6 +15,7 @@ import pytest
 from tests.cluster.test_fan import Death, Failure, Handle
 from tests.cluster.test_spread import answers, store
 from tests.fakes import FakeBackend
+from tests.until import until
 from xsearch.cluster import serving
 from xsearch.cluster.embedder import Embedder
 from xsearch.cluster.serving import Options, Serving, share_of_gpu
@@ -141,14 +140,6 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[Module]:
     yield module
     assert not module.apps
     assert not module.is_connected
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        gc.collect()
-        time.sleep(0.01)
 
 
 def test_searchers_end_when_nothing_refers_to_the_index(ray: Module, store: Store) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import pickle
 import time
@@ -21,6 +20,7 @@ from starlette.testclient import TestClient
 import xsearch
 from tests.cluster.test_spread import Calls, rows, table
 from tests.fakes import FakeBackend
+from tests.until import until
 from xsearch.backend import Backend
 from xsearch.cli import served
 from xsearch.cluster.embedder import Embedder, Replicated
@@ -96,14 +96,6 @@ def distributed(store: Store) -> Made:
         return Distributed(store, serving, backend=FakeBackend()), serving
 
     return make
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        gc.collect()
-        time.sleep(0.01)
 
 
 def asked(client: TestClient, **options: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@
     serving     deployments of Ray Serve: replicas of a model, and of the shards of an index
     embedder    a replica of a model, and the backend that has queries embedded by replicas
     searcher    one shard of an index, searched elsewhere
+    fan         calls of all searchers, or embedders, at once
     spread      the index of which each shard is at a searcher
     connection  to a cluster, or to one that is started on this machine
 

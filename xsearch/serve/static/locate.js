@@ -1,4 +1,5 @@
 // Where the query is in the picture that is open: boxes with scores, and a heat map, over the picture.
+import { ask, reason } from "./ask.js";
 import { t } from "./texts.js";
 
 const LONG = 1000; // the longer side of the picture, in the units of what is drawn
@@ -65,7 +66,7 @@ async function locate(button) {
   }
   button.disabled = true;
   words.value = t("loading");
-  const located = await ask(button);
+  const located = await answer(button);
   await picture?.querySelector("img").decode().catch(() => {}); // its size is that of the marks
   button.disabled = false;
   words.value = summary(located);
@@ -84,13 +85,12 @@ async function locate(button) {
 }
 
 /** The answer of the server, or a problem. */
-async function ask({ dataset }) {
+async function answer({ dataset }) {
   const headers = { "Content-Type": "application/json" };
   try {
-    const answer = await fetch(dataset.url, { method: "POST", headers, body: dataset.query });
-    return await answer.json();
-  } catch {
-    return { detail: t("problem.offline") };
+    return await ask(dataset.url, { method: "POST", headers, body: dataset.query });
+  } catch (error) {
+    return { detail: reason(error) };
   }
 }
 
