@@ -239,7 +239,9 @@ def test_a_record_is_the_row_of_the_table(store, rng):
         writer.commit()
     snapshot = store.snapshot()
     for ids in (snapshot.ids, snapshot.ids[:1], snapshot.ids[[7, 2, 2]]):
-        assert snapshot.records(ids)(0, len(ids)) == snapshot.items(ids).to_pylist()
+        rows = snapshot.items(ids).to_pylist()
+        known = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        assert snapshot.records(ids)(0, len(ids)) == known
 
 
 def test_files_are_grouped_by_path(store, rng):

@@ -109,23 +109,21 @@ def in_parts(
     """
     queries = np.ascontiguousarray(queries, np.float32)
     Q, c = ids.shape
-    scores = np.full(ids.shape, -np.inf, np.float32)
-    if ids.size:
-        step = max(rows // c, 1)
-        parts = [slice(start, start + step) for start in range(0, Q, step)]
-        todo = iter(parts)  # shared by the threads
+    if ids.size <= rows:
+        return worker(ids.size)(queries, ids) if ids.size else np.empty(ids.shape, np.float32)
+    scores = np.empty(ids.shape, np.float32)
+    step = max(rows // c, 1)
+    parts = [slice(start, start + step) for start in range(0, Q, step)]
+    todo = iter(parts)  # shared by the threads
 
-        def work() -> None:
-            products = worker(step * c)
-            for part in todo:
-                scores[part] = products(queries[part], ids[part])
+    def work() -> None:
+        products = worker(step * c)
+        for part in todo:
+            scores[part] = products(queries[part], ids[part])
 
-        if len(parts) == 1:
-            work()
-        else:
-            with ThreadPoolExecutor(count := min(_threads(), len(parts))) as pool:
-                for done in [pool.submit(work) for _ in range(count)]:
-                    done.result()
+    with ThreadPoolExecutor(count := min(_threads(), len(parts))) as pool:
+        for done in [pool.submit(work) for _ in range(count)]:
+            done.result()
     return scores
 
 
@@ -133,12 +131,17 @@ def _products(
     queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray], table: np.ndarray
 ) -> np.ndarray:
     """One gather into `table` and one batched product, of which each depends on its two vectors alone."""
-    padded, some_id = ids < 0, ids.max()
-    if some_id < 0:
-        return np.full(ids.shape, -np.inf, np.float32)
-    table = to_float32(vectors(np.where(padded, some_id, ids).ravel()), table[: ids.size])
+    padded = ids < 0
+    if has_padding := padded.any():
+        some_id = ids.max()
+        if some_id < 0:
+            return np.full(ids.shape, -np.inf, np.float32)
+        ids = np.where(padded, some_id, ids)
+    table = to_float32(vectors(ids.ravel()), table[: ids.size])
     scores = np.vecdot(table.reshape(*ids.shape, -1), queries[:, None])
-    return np.where(padded, np.float32(-np.inf), scores)  # [Q, c]
+    if has_padding:
+        scores[padded] = -np.inf
+    return scores  # [Q, c]
 
 
 def _threads() -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -121,13 +123,14 @@ def _hits(
     """
     passing = [one.passing_only() for one in ranked]
     records = snapshot.records(np.concatenate([np.empty(0, np.int64), *(one.ids for one in passing)]))
-    ends = np.cumsum([len(one) for one in passing]).tolist()
+    ends = accumulate(map(len, passing))
     hits = [
         Hits.of(
+            one.ids,
             (one.scores, one.cosines, one.balanced, one.expected, one.bm25),
             partial(records, end - len(one), end),
             query,
-            min(near.nearest[~np.isnan(near.nearest)].tolist(), default=None),
+            least if math.isfinite(least := float(np.fmin.reduce(near.nearest, initial=np.inf))) else None,
             kinds,
             missing,
         )

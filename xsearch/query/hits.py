@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, overload
 
 from xsearch.errors import UnknownWords, UsageError
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Hits"]
 
-FIELDS = frozenset(("id", "path", "modality", "start_s", "end_s", "text"))  # of a hit, from the columns
+KINDS = {str(kind): kind for kind in Modality}
 
 
 class Hits(Sequence[Hit]):
-    """The answer to a query, best first; immutable.
+    """The answer to a query, best first; immutable. Hits become objects when they are asked for.
 
     nearest_expected: how many items as near as the nearest there would be by chance, over all modalities that
         may answer: their number times the least `expected`, also of items that a bound has left out, with
@@ -51,11 +51,27 @@ class Hits(Sequence[Hit]):
         self.kinds = kinds
         self.missing_shards = tuple(missing_shards)
         objects = tuple(hits)
+        self._length = len(objects)
         self._read: Callable[[], Iterable[Hit]] = lambda: objects
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The ids of the items, int64 [n], for which no hits are made."""
+        import numpy as np
+
+        return np.array([hit.id for hit in self._hits], np.int64)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """The scores of the hits, float [n], likewise."""
+        import numpy as np
+
+        return np.array([hit.score for hit in self._hits], np.float64)
 
     @classmethod
     def of(
         cls,
+        ids: np.ndarray,
         figures: Sequence[np.ndarray],
         items: Callable[[], Iterable[dict[str, Any]]],
         query: Embedded | None = None,
@@ -63,17 +79,17 @@ class Hits(Sequence[Hit]):
         kinds: int = 1,
         missing_shards: Sequence[int] = (),
     ) -> Hits:
-        """Hits that become objects on first access.
+        """Hits of these items, int64 [n], that become objects on first access.
 
         figures: score, cosine, balanced, expected and bm25, float [n] each, NaN for none.
-        items: all columns of each hit's item.
+        items: what is not null of each hit's item, in dictionaries that become those of the hits.
         """
+        from xsearch.media import is_url  # and with it numpy
+
         answer = cls((), query, nearest_expected, kinds, None, missing_shards)
-        answer._read = lambda: (
-            _hit(item, rank, *of_hit)
-            for rank, (item, *of_hit) in enumerate(
-                zip(items(), *(values.tolist() for values in figures), strict=True), start=1
-            )
+        answer._length, answer.ids, (answer.scores, *others) = len(ids), ids, figures
+        answer._read = lambda: map(
+            partial(_hit, is_url), count(1), items(), answer.scores.tolist(), *map(_known, others)
         )
         return answer
 
@@ -137,7 +153,10 @@ class Hits(Sequence[Hit]):
         return Hits, (self._hits, *self._about)
 
     def __len__(self) -> int:
-        return len(self._hits)
+        return self._length
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self._hits)
 
     @overload
     def __getitem__(self, at: int) -> Hit: ...
@@ -196,30 +215,27 @@ class Hits(Sequence[Hit]):
         return gallery.table(self._hits)
 
 
-def _hit(item: dict[str, Any], rank: int, score: float, *figures: float) -> Hit:
-    """item: all columns, of which the user's may be called as the figures of a hit are."""
-    from xsearch.media import is_url  # and with it numpy
-
-    cosine, balanced, expected, bm25 = map(_known, figures)
-    extra = {name: value for name, value in item.items() if value is not None and name not in FIELDS}
-    is_read = "bytes" in extra or is_url(item["path"])  # by an ingest; else an import of an earlier release
+def _hit(
+    is_url: Callable[[str], bool],
+    rank: int,
+    item: dict[str, Any],
+    score: float,
+    cosine: float | None,
+    balanced: float | None,
+    expected: float | None,
+    bm25: float | None,
+) -> Hit:
+    """item: of its columns, the user's may be called as the figures of a hit are."""
+    take = item.pop
+    id, path, kind = take("id"), take("path"), KINDS[take("modality")]
+    start_s, end_s, text = take("start_s", None), take("end_s", None), take("text", None)
+    is_read = "bytes" in item or is_url(path)  # by an ingest; else an import of an earlier release
+    is_imported = "imported_from" in item or not is_read
     return Hit(
-        rank,
-        score,
-        cosine,
-        balanced,
-        expected,
-        item["id"],
-        item["path"],
-        Modality(item["modality"]),
-        item["start_s"],
-        item["end_s"],
-        item["text"],
-        bm25,
-        extra,
-        is_imported="imported_from" in extra or not is_read,
+        rank, score, cosine, balanced, expected, id, path, kind, start_s, end_s, text, bm25, item, is_imported
     )
 
 
-def _known(figure: float) -> float | None:
-    return None if math.isnan(figure) else figure
+def _known(figures: np.ndarray) -> list[float | None]:
+    """None for NaN."""
+    return [None if figure != figure else figure for figure in figures.tolist()]

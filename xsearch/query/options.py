@@ -10,6 +10,8 @@ from xsearch.types import Match, Modality, Rank, Sort
 
 __all__ = ["Options", "as_modalities"]
 
+RANKS, MATCHES, SORTS = frozenset(Rank), frozenset(Match), frozenset(Sort)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -48,13 +50,13 @@ class Options:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise UsageError(f"top: expected at least 1, got {self.top}")
-        if self.rank not in tuple(Rank):
+        if self.rank not in RANKS:
             raise UsageError(f"rank: expected {' or '.join(Rank)}, got {self.rank!r}")
-        if self.match is not None and self.match not in tuple(Match):
+        if self.match is not None and self.match not in MATCHES:
             raise UsageError(f"match: expected {', '.join(Match)}; got {self.match!r}")
         if self.min_cosine is not None and not -1 <= self.min_cosine <= 1:
             raise UsageError(f"min_cosine: expected -1 to 1, got {self.min_cosine}")
-        if self.sort is not None and self.sort not in tuple(Sort):
+        if self.sort is not None and self.sort not in SORTS:
             raise UsageError(f"sort: expected {' or '.join(Sort)}, got {self.sort!r}")
         if self.match == Match.WORDS and self.min_cosine is not None:
             raise UsageError("match: words alone have no cosine to be limited; match both")

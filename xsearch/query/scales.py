@@ -41,28 +41,32 @@ class Scales:
 
     centres: np.ndarray
     units: np.ndarray  # of `balanced`
-    deviations: np.ndarray  # of the cosines of unrelated items
+    deviations: np.ndarray  # of Fisher's z of the cosines of unrelated items
 
     def __getitem__(self, rows: slice | np.ndarray) -> Scales:
         return Scales(self.centres[rows], self.units[rows], self.deviations[rows])
 
     def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         """Units above the centre. cosines: [Q, c]; kinds: modalities of their items, int [c] or [Q, c]."""
-        rows = np.arange(len(cosines))[:, None]
-        return (cosines - self.centres[rows, kinds]) / self.units[rows, kinds]
+        at = self._places(kinds)
+        return (cosines - self.centres.take(at)) / self.units.take(at)
 
     def chances(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         """The probability that an unrelated item is as near: float64 [Q, c]."""
-        rows = np.arange(len(cosines))[:, None]
-        centres = self.centres[rows, kinds]
-        one = _fisher(self.deviations / (1 - self.centres))  # standard deviation of Fisher's z
-        z = _fisher((cosines - centres) / (1 - centres)) / one[rows, kinds]
+        at = self._places(kinds)
+        z = _fisher(cosines, self.centres.take(at)) / self.deviations.take(at)
         halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
         return np.array(halves, np.float64).reshape(z.shape) / 2
 
+    def _places(self, kinds: np.ndarray) -> np.ndarray:
+        """Where the figures of `kinds` are in the flattened arrays: int64 [Q, c]."""
+        return kinds + self.centres.shape[1] * np.arange(len(self.centres))[:, None]
 
-def _fisher(cosines: np.ndarray) -> np.ndarray:
-    return np.arctanh(np.clip(cosines, -LARGEST, LARGEST))
+
+def _fisher(cosines: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Fisher's z of cosines, as far as they are above their centres on the way to 1."""
+    above = (cosines - centres) / (1 - centres)
+    return np.arctanh(np.minimum(np.maximum(above, -LARGEST), LARGEST))  # `clip` takes twice as long
 
 
 def _bounded(baselines: np.ndarray) -> np.ndarray:
@@ -95,12 +99,17 @@ class Scaling:
         alone would set them back. A sum needs more of it: else items of one part's modality would answer for
         that part only. (benchmarks/ranking.py and answers.py compare other ways.)
         """
-        codes = np.array([_single(query) for query in queries], np.int64)
-        if (codes >= 0).all() and not np.isnan(self._of_modalities[0, codes]).any():
-            return self._of_singles[codes]
+        codes = [_single(query) for query in queries]
+        if self._calibrated.issuperset(codes):
+            return self._of_singles[np.array(codes)]
         weights = [np.abs([part.weight for part in query.query.parts]) for query in queries]
         shares = np.array([[some.max() / some.sum()] for some in weights], np.float32)
         return self._scaled(self.baselines(queries), shares)
+
+    @cached_property
+    def _calibrated(self) -> frozenset[int]:
+        """The modalities, as their codes, whose pairs are all known."""
+        return frozenset(np.flatnonzero(~np.isnan(self._of_modalities[0]).any(axis=1)).tolist())
 
     @cached_property
     def _of_singles(self) -> Scales:
@@ -111,7 +120,8 @@ class Scaling:
         """baselines: float32 [3, Q, modalities]. shares: of the heaviest part, float32 [Q, 1]."""
         centres, spreads, deviations = baselines
         power = (2 - shares) / 3
-        return Scales(centres, spreads**power * self._widths ** (1 - power), deviations)
+        units = spreads**power * self._widths ** (1 - power)
+        return Scales(centres, units, _fisher(centres + deviations, centres))
 
     def baselines(self, queries: Sequence[Embedded]) -> np.ndarray:
         """Centre, spread and deviation of each query's cosines: float32 [3, Q, modalities].

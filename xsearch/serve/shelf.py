@@ -60,7 +60,7 @@ class Held:
     def items(self, snapshot: Snapshot, ids: np.ndarray) -> list[Hit]:
         """These items, which are live, as hits without figures."""
         records = snapshot.records(ids)(0, len(ids))
-        hits = Hits.of([np.full(len(ids), np.nan)] * 5, lambda: records)
+        hits = Hits.of(ids, [np.full(len(ids), np.nan)] * 5, lambda: records)
         return [self.trusted(hit) for hit in hits]
 
     def item(self, snapshot: Snapshot, id: int) -> Hit:

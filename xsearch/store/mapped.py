@@ -85,7 +85,12 @@ class MappedTable:
         return pa.Table.from_batches([batch])
 
     def record(self, row: int) -> dict[str, Any]:
-        """Return one row as a dictionary, without the all-null columns."""
+        """Return what is not null in one row as a dictionary."""
+        if 0 in self._file.flags:
+            self._check_row(row)
+        return {name: found for name, value in self._values if (found := value(row)) is not None}
+
+    def _check_row(self, row: int) -> None:
         flags = self._file.flags
         for start, bits, texts in self._places:
             first, last = start + row * bits // 8, start + (row * bits + bits - 1) // 8
@@ -98,7 +103,6 @@ class MappedTable:
                 first, last = text + int(offsets[row]), text + int(offsets[row + 1])
                 if not (flags[first // PAGE] and flags[(last - 1) // PAGE] and last - first < PAGE):
                     self._file.check(first, last)
-        return {name: value(row) for name, value in self._values}
 
     @cached_property
     def _values(self) -> list[tuple[str, Callable[[int], Any]]]:

@@ -232,13 +232,13 @@ class Snapshot:
     def _stored(self, rows: np.ndarray) -> np.ndarray:
         """Return a copy of the stored vectors: float16 [n, dim], in the order of `rows`, which may repeat."""
         vectors = stored = np.empty((len(rows), self.fingerprint.dim), np.float16)
-        owners = np.searchsorted(self._starts, rows, side="right") - 1  # empty segments share their start
+        owners = self._starts.searchsorted(rows, "right") - 1  # empty segments share their start
         order = None if (owners[:-1] <= owners[1:]).all() else np.argsort(owners, kind="stable")
         if order is not None:
             rows, owners = rows[order], owners[order]
         ids = self.ids[rows]
         local = ids - self._first[owners]  # rows within the segments
-        ends = [*(np.flatnonzero(owners[1:] != owners[:-1]) + 1).tolist(), len(rows)]
+        ends = [*((owners[1:] != owners[:-1]).nonzero()[0] + 1).tolist(), len(rows)]
         parts = []
         start = 0
         for end in ends if len(rows) else ():
@@ -260,7 +260,7 @@ class Snapshot:
                 self._checked[rows] = True
         for segment, start, end in parts:
             # mode="raise" would buffer; all rows are in bounds
-            np.take(segment.stored, local[start:end], axis=0, out=stored[start:end], mode="clip")
+            segment.stored.take(local[start:end], axis=0, out=stored[start:end], mode="clip")
         if order is not None:
             vectors = np.empty_like(stored)
             vectors[order] = stored
@@ -303,32 +303,34 @@ class Snapshot:
     def records(self, ids: np.ndarray) -> Callable[[int, int], list[dict[str, Any]]]:
         """Read the items of `ids` and return a function that converts a range (start, stop) to dictionaries.
 
-        Dictionaries have all columns of `schema`, as Python values.
+        These are new ones, and have the columns of `schema` that are not null, as Python values.
         """
         rows = self.rows(ids)
         if len(rows) > FEW * max(len(self._segments), 1):
             table = self.items(ids)
-            whole = cache(lambda: _records(table))  # one by one the columns take as long for ten rows
-            return lambda start, stop: whole()[start:stop]
+            rows_of = cache(lambda: _rows(table))  # one by one the columns take as long for ten rows
+
+            def some(start: int, stop: int) -> list[dict[str, Any]]:
+                names, values = rows_of()
+                return [_known(names, row) for row in values[start:stop]]
+
+            return some
         records: list[dict[str, Any]] = []
         for id, row in zip(self.ids[rows].tolist(), rows.tolist(), strict=True):
             owner = bisect_right(self._row_starts, row) - 1
             segment = self._segments[owner]
             if self._plain[owner]:
                 local = segment.row(id) if self._gaps[owner] else id - segment.first_id
-                records.append(self._empty | segment.record(local))
+                records.append(segment.record(local))
             else:
-                records += self.items(np.array([id])).to_pylist()
+                names, values = _rows(self.items(np.array([id])))
+                records += [_known(names, row) for row in values]
         return lambda start, stop: records[start:stop]
 
     @cached_property
     def _row_starts(self) -> list[int]:
         starts: list[int] = self._starts.tolist()
         return starts
-
-    @cached_property
-    def _empty(self) -> dict[str, None]:
-        return dict.fromkeys(self.schema.names)
 
     @cached_property
     def _plain(self) -> list[bool]:
@@ -417,10 +419,16 @@ class Snapshot:
             yield self._segments[owner], slice(start, end)
 
 
-def _records(table: pa.Table) -> list[dict[str, Any]]:
-    """`Table.to_pylist`, several times as fast."""
-    names, columns = table.column_names, [_values(column) for column in table.columns]
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
+def _rows(table: pa.Table) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Names of the columns that are not all null, and their values by row, several times as fast as Arrow."""
+    columns = zip(table.column_names, table.columns, strict=True)
+    filled = [(name, _values(column)) for name, column in columns if column.null_count < len(column)]
+    return [name for name, _ in filled], list(zip(*(values for _, values in filled), strict=True))
+
+
+def _known(names: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
+    """Without nulls."""
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 def _values(column: pa.ChunkedArray) -> list[Any]:

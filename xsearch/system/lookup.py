@@ -16,7 +16,7 @@ def nearest_rows(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
         return np.empty(ids.shape, np.int64)
     first, last = among[0], among[-1]
     if last - first == len(among) - 1:  # no gaps: positions are offsets
-        return np.asarray(np.clip(ids, first, last) - first)
+        return np.minimum(np.maximum(ids, first), last) - first  # `clip` takes twice as long for a few
     return np.minimum(np.searchsorted(among, ids), len(among) - 1)
 
 
