@@ -100,6 +100,16 @@ def test_hits_are_an_immutable_sequence(collection: Collection) -> None:
         hits[0] = hits[1]  # type: ignore[index]
 
 
+def test_ids_and_scores_are_arrays_for_which_no_hits_are_made(collection: Collection) -> None:
+    hits = collection.search("red")
+    ids, scores = hits.ids, hits.scores
+    assert (len(hits), hits.ids.dtype) == (6, np.int64)
+    assert "_hits" not in vars(hits)
+    for each in (hits, hits[:], pickle.loads(pickle.dumps(hits))):
+        assert each.ids.tolist() == [hit.id for hit in hits] == ids.tolist()
+        assert each.scores.tolist() == [hit.score for hit in hits] == scores.tolist()
+
+
 def test_hits_can_be_pickled(collection: Collection) -> None:
     hits = collection.search("red")
     again = pickle.loads(pickle.dumps(hits))

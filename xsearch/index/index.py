@@ -152,8 +152,8 @@ class Index:
         results = self.visit(queries, k, subsets)
         for result, (subset, _) in zip(results, subsets, strict=True):
             available = min(k, len(self.ids) if subset is None else len(subset.ids))
-            short = np.flatnonzero((result[1] >= 0).sum(axis=1) < available)
-            if len(short):  # the visited lists hold fewer than k: visit all
+            short = (result[1][:, available - 1] < 0).nonzero()[0]
+            if available and len(short):  # the visited lists hold fewer than k: visit all
                 (full,) = self.visit(queries[short], k, [(subset, self.plan.lists)])
                 for target, rows in zip(result, full, strict=True):
                     target[short] = rows
@@ -190,8 +190,8 @@ class Index:
             if found is None:
                 found = self._on_cpu(queries, rotated, fetch, nprobe, subset)
             scores, ids = found
-            is_tied = (ids[:, -1] >= 0) & (scores[:, -1] == scores[:, k - 1])
-            if fetch >= MOST_TIES * k or not is_tied.any():
+            is_tied = scores[:, -1] == scores[:, k - 1]
+            if fetch >= MOST_TIES * k or not is_tied.any() or (ids[is_tied, -1] < 0).all():
                 return best_of(scores, ids, k)
             fetch = min(4 * fetch, MOST_TIES * k)
 

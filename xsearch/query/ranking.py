@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import accumulate
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -190,11 +191,11 @@ class Ranking:
         keep = max(int(KEPT * self.view.index.candidates(self.top)), least * len(widths))
         if keep >= ids.shape[1]:
             return ids
-        codes = np.repeat([group.kind for group in self.groups], widths)
-        balanced, rows = batch.scales.balanced(scores, codes), np.arange(len(ids))[:, None]
-        for part in np.split(balanced, np.cumsum(widths)[:-1], axis=1):  # views
-            part[rows, np.argsort(-part, axis=1)[:, :least]] = np.inf
-        return ids[rows, np.argpartition(-balanced, keep - 1, axis=1)[:, :keep]]
+        balanced = batch.scales.balanced(scores, np.repeat([group.kind for group in self.groups], widths))
+        for start, width in zip(accumulate(widths, initial=0), widths, strict=False):
+            balanced[:, start : start + min(width, least)] = np.inf
+        first = np.argpartition(-balanced, keep - 1, axis=1)[:, :keep]
+        return ids.take(first + ids.shape[1] * np.arange(len(ids))[:, None])
 
     def _ranked(self, batch: _Batch, ids: np.ndarray, most: int | None = None) -> list[Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: the `most` best first, ties by id.

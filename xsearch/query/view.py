@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xsearch.index import SCAN, cosines, exact, exact_by_group
+from xsearch.index import SCAN, best_of, cosines, exact, exact_by_group
 from xsearch.query.calibration import Calibration, Samples, calibrate
 from xsearch.query.scales import CODES, Scaling
 from xsearch.system.lookup import is_in, nearest_rows
@@ -33,7 +33,7 @@ CLOCK = re.compile(r"\b(now|today|age|(get_)?current_\w+)\b", re.I)  # filters t
 
 
 class Candidates(NamedTuple):
-    """What may be nearest, [Q, c] each; -inf and -1 where there are fewer."""
+    """What may be nearest, [Q, c] each, best first; -inf and -1 where there are fewer."""
 
     scores: np.ndarray  # float32: cosines, of an index's codes approximate ones
     ids: np.ndarray  # int64
@@ -209,7 +209,8 @@ class View:
             for at, answer in zip(np.flatnonzero(indexed), answers, strict=True):
                 if len(scanned[at]):
                     both = zip(candidates[at], answer, strict=True)
-                    candidates[at] = Candidates(*(np.concatenate(some, axis=1) for some in both))
+                    scores, ids = (np.concatenate(some, axis=1) for some in both)
+                    candidates[at] = Candidates(*best_of(scores, ids, ids.shape[1]))
                 else:
                     candidates[at] = Candidates(*answer)
         return candidates
