@@ -1,6 +1,8 @@
 """xsearch against what people would use instead: same vectors, same queries, same cores.
 
     python -m benchmarks.search --folder DIR [--n 10000 --n 100000] [--intrinsic 128] [--json out.json]
+    python -m benchmarks.search --folder DIR --content clusters --intrinsic 96 --intrinsic 400
+    python -m benchmarks.search --folder DIR --content scenes --n 50000
     python -m benchmarks.search --folder DIR --n 1000000 --limit-s 7200 --plot out.svg
     python -m benchmarks.search --folder DIR --n 10000000 --device cuda
 
@@ -521,7 +523,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="for vectors and results; a gigabyte for 300,000 vectors")
     parser.add_argument("--n", type=int, action="append", help="how many vectors; again for more; 100000")
     parser.add_argument("--dim", type=int, default=1024)
-    parser.add_argument("--intrinsic", type=int, default=128)
+    parser.add_argument("--intrinsic", type=int, action="append", help="dimensions of the content; 128")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--queries", type=int, default=1_000, help="of each kind")
     parser.add_argument("--content", choices=["cones", "clusters", "scenes"], default="cones")
@@ -544,11 +546,12 @@ def main() -> None:
     for n in options.n or [100_000]:
         if options.content == "scenes":
             data = vectors.scenes(options.folder, n, options.queries, options.seed, options.device)
-        else:
-            kind = Clusters if options.content == "clusters" else Cones
-            recipe = kind(n, options.dim, options.intrinsic, options.seed, options.queries)
-            data = vectors.cones(options.folder, recipe, options.device)
-        folders.append(data.folder)
+            folders.append(data.folder)
+            continue
+        kind = Clusters if options.content == "clusters" else Cones
+        for intrinsic in options.intrinsic or [128]:
+            recipe = kind(n, options.dim, intrinsic, options.seed, options.queries)
+            folders.append(vectors.cones(options.folder, recipe, options.device).folder)
     names = options.systems or list(ON_GPU if options.device == "cuda" else SYSTEMS)
     result = run(
         folders,

@@ -319,7 +319,7 @@ class Index:
         """Whether the metric is inner product, as in indexes of earlier releases."""
         return self.faiss.metric_type == load_faiss().METRIC_INNER_PRODUCT
 
-    @property
+    @cached_property
     def _transforms(self) -> list[Any]:
         faiss = load_faiss()
         if not isinstance(self.faiss, faiss.IndexPreTransform):
