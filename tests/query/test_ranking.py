@@ -185,9 +185,13 @@ class HalfIndex(Index):
     def covers(self, ids: np.ndarray) -> np.ndarray:
         return np.isin(ids, self.ids)
 
+    def lists_of(self, ids: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(ids, self.ids), 0, -1)
+
     plan = SimpleNamespace(nprobe=1)
 
-    def subset(self, ids: np.ndarray) -> Any:
+    def subset(self, ids: np.ndarray, lists: np.ndarray | None = None) -> Any:
+        ids = np.intersect1d(ids, self.ids)
         return SimpleNamespace(ids=ids, lists=ids)
 
     def candidates(self, k: int) -> int:

@@ -54,14 +54,16 @@ class Group:
     is_known: bool  # False: texts of words that the model has not learned
 
     @classmethod
-    def of(cls, kind: int | None, view: View, ids: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
+    def of(cls, kind: int | None, view: View, rows: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
+        """rows: of the snapshot, int64, ascending."""
         index, snapshot = view.index, view.snapshot
+        ids = snapshot.ids.take(rows)
         if index is None or len(ids) <= SCAN:
             return cls(snapshot, kind, ids, ids, 0, None, counts, is_known)
-        covers = index.covers(ids)
-        covered = int(covers.sum())
-        subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
-        return cls(snapshot, kind, ids, ids[~covers], covered, subset, counts, is_known)
+        uncovered = ids[np.flatnonzero(view.lacks.take(rows))]
+        covered = len(ids) - len(uncovered)
+        subset = index.subset(ids, view.lists.take(rows)) if 0 < covered < len(index.ids) else None
+        return cls(snapshot, kind, ids, uncovered, covered, subset, counts, is_known)
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -116,28 +118,38 @@ class View:
         if (groups := self._groups.get(key)) is not None:
             return groups
         snapshot = self.snapshot
-        ids, codes = snapshot.ids, snapshot.kinds
-        is_known = ~snapshot.unread | anyway
-        if where is not None:
-            ids = snapshot.select(where)
-            rows = snapshot.rows(ids)
-            codes, is_known = codes[rows], is_known[rows]
-        requested = [CODES[kind] for kind in present]
-        parts = (
-            [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
-        )
+        unread = np.zeros(len(snapshot), bool) if anyway else snapshot.unread
+        passing = True if where is None else snapshot.passing(where)
+        parts: list[tuple[int | None, Any]] = [
+            (code, snapshot.kinds == code) for code in map(CODES.get, present)
+        ]
+        if not apart:
+            parts = [(None, np.logical_or.reduce([of_kind for _, of_kind in parts]))]
         groups = []
         for known in (True, False):
             for code, of_kind in parts:
-                part = of_kind & (is_known == known)
-                if part.any():
-                    counts = _counts(codes[part])
-                    groups.append(Group.of(code, self, ids[part], counts, known))
+                rows = np.flatnonzero(of_kind & passing & (unread != known))
+                if len(rows):
+                    counts = _counts(snapshot.kinds.take(rows))
+                    groups.append(Group.of(code, self, rows, counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
                 self._groups.pop(old, None)  # another thread may have done it
             self._groups[key] = groups
         return groups
+
+    @cached_property
+    def lacks(self) -> np.ndarray:
+        """Whether the index lacks each live item: bool [N]."""
+        return (
+            np.ones(len(self.snapshot), bool) if self.index is None else ~self.index.covers(self.snapshot.ids)
+        )
+
+    @cached_property
+    def lists(self) -> np.ndarray:
+        """The inverted list of each live item, -1 for those that the index lacks: int32 [N]."""
+        assert self.index is not None
+        return self.index.lists_of(self.snapshot.ids)
 
     def words(self, *, required: bool) -> WordIndex | None:
         """The full-text index of all items; None if it would take long to make and is not `required`."""
@@ -159,7 +171,8 @@ class View:
                 rest.append(group)
             elif not out.all():
                 counts = group.counts - _counts(self.snapshot.kinds_of(group.ids[out]))
-                rest.append(Group.of(group.kind, self, group.ids[~out], counts, group.is_known))
+                rows = self.snapshot.rows(group.ids[np.flatnonzero(~out)])
+                rest.append(Group.of(group.kind, self, rows, counts, group.is_known))
         return rest
 
     def session(self) -> View:

@@ -36,7 +36,7 @@ def evaluate(
     read: Callable[[Sequence[str]], pa.Table],
     shared: SharedColumns | None = None,
 ) -> np.ndarray:
-    """Return the ids of the items that satisfy `where`: int64, ascending.
+    """Return which items satisfy `where`: bool, in the order of the table.
 
     columns: names of all item columns. read: returns a table of the named columns, ascending by id.
     shared: for these columns, to hand them over once. The expression is validated before any data is read.
@@ -47,10 +47,10 @@ def evaluate(
     shared = shared or SharedColumns()
     try:
         tokens = _tokens(where)
-        ids = plain.select(tokens, columns, read)
-        return (
-            filtering.select(where, columns, lambda names: shared.take(names, read)) if ids is None else ids
-        )
+        passing = plain.passing(tokens, columns, read)
+        if passing is None:
+            passing = filtering.passing(where, columns, lambda names: shared.take(names, read))
+        return passing
     except Refused as refused:
         excerpt = where if len(where) <= MAX_SHOWN else f"{where[:MAX_SHOWN]}..."
         problem = _explained(str(refused), columns)

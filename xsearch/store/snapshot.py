@@ -348,11 +348,16 @@ class Snapshot:
         where: SQL boolean expression over the columns of `self.schema`. modalities: modalities to keep.
         Raises BadFilter for anything but a single read-only expression.
         """
-        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table, self._shared)
-        if modalities is None:
-            return ids
-        kept = np.isin(self.kinds, [KINDS.index(modality) for modality in modalities])
-        return ids[kept if where is None else kept[self.rows(ids)]]
+        parts = [] if where is None else [self.passing(where)]
+        if modalities is not None:
+            parts.append(
+                np.isin(np.arange(len(KINDS)), [KINDS.index(each) for each in modalities])[self.kinds]
+            )
+        return self.ids[np.flatnonzero(np.logical_and.reduce(parts))] if parts else self.ids
+
+    def passing(self, where: str) -> np.ndarray:
+        """Return which live items satisfy `where`: bool [N] in the order of `ids`. Raises as `select`."""
+        return evaluate(where, self.schema.names, self.table, self._shared)
 
     def files(self) -> pa.Table:
         """One row per file: path, sha256, bytes, mtime_ns, ids (list of int64), by path."""
