@@ -60,7 +60,7 @@ class Group:
         ids = snapshot.ids.take(rows)
         if index is None or len(ids) <= SCAN:
             return cls(snapshot, kind, ids, ids, 0, None, counts, is_known)
-        uncovered = ids[np.flatnonzero(view.lacks.take(rows))]
+        uncovered = snapshot.ids[view.lacking[is_in(view.lacking, rows)]]
         covered = len(ids) - len(uncovered)
         subset = index.subset(ids, view.lists.take(rows)) if 0 < covered < len(index.ids) else None
         return cls(snapshot, kind, ids, uncovered, covered, subset, counts, is_known)
@@ -118,19 +118,20 @@ class View:
         if (groups := self._groups.get(key)) is not None:
             return groups
         snapshot = self.snapshot
-        unread = np.zeros(len(snapshot), bool) if anyway else snapshot.unread
-        passing = True if where is None else snapshot.passing(where)
-        parts: list[tuple[int | None, Any]] = [
-            (code, snapshot.kinds == code) for code in map(CODES.get, present)
-        ]
-        if not apart:
-            parts = [(None, np.logical_or.reduce([of_kind for _, of_kind in parts]))]
+        passing = np.ones(len(snapshot), bool) if where is None else snapshot.passing(where)
+        codes = [CODES[kind] for kind in present]
+        parts = [(code, [code]) for code in codes] if apart else [(None, codes)]
         groups = []
         for known in (True, False):
-            for code, of_kind in parts:
-                rows = np.flatnonzero(of_kind & passing & (unread != known))
-                if len(rows):
-                    counts = _counts(snapshot.kinds.take(rows))
+            some = passing & (known if anyway else snapshot.unread != known)
+            if not some.any():
+                continue
+            for code, mixed in parts:
+                masks = [some & (snapshot.kinds == each) for each in mixed]
+                counts = np.zeros(len(Modality), np.int64)
+                counts[mixed] = [np.count_nonzero(mask) for mask in masks]
+                if counts.any():
+                    rows = np.flatnonzero(np.logical_or.reduce(masks))
                     groups.append(Group.of(code, self, rows, counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
@@ -139,11 +140,10 @@ class View:
         return groups
 
     @cached_property
-    def lacks(self) -> np.ndarray:
-        """Whether the index lacks each live item: bool [N]."""
-        return (
-            np.ones(len(self.snapshot), bool) if self.index is None else ~self.index.covers(self.snapshot.ids)
-        )
+    def lacking(self) -> np.ndarray:
+        """The rows of the live items that the index lacks: int64, ascending."""
+        assert self.index is not None
+        return np.flatnonzero(~self.index.covers(self.snapshot.ids))
 
     @cached_property
     def lists(self) -> np.ndarray:
