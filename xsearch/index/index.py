@@ -112,7 +112,7 @@ class Index:
     def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
         """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
         faiss = load_faiss()
-        bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
+        bits = np.zeros(int(ids[-1:].max(initial=0)) + 1, bool)
         bits[ids] = True
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)

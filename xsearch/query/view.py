@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -131,7 +131,7 @@ class View:
                 counts = np.zeros(len(Modality), np.int64)
                 counts[mixed] = [np.count_nonzero(mask) for mask in masks]
                 if counts.any():
-                    rows = np.flatnonzero(np.logical_or.reduce(masks))
+                    rows = np.flatnonzero(reduce(np.logical_or, masks))
                     groups.append(Group.of(code, self, rows, counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
