@@ -175,25 +175,24 @@ def _bits(ids: pyarrow.ChunkedArray, passing: pyarrow.ChunkedArray) -> bytes:
     """Return a bit for each of `ids`, ascending: whether it is one of `passing`, in any order."""
     import numpy as np
 
-    if not len(passing):
+    rows, found = _views(ids), _views(passing)
+    if not found:
         return bytes(-(-len(ids) // 8))
-    rows = np.concatenate(_views(ids))
-    first, last = rows[0], rows[-1]
-    found = np.zeros(last - first + 1, bool)
-    for chunk in _views(passing):
-        found[chunk - first] = True
-    if len(found) > len(rows):
-        found = found[rows - first]
-    return np.packbits(found).tobytes()
+    first, last = rows[0][0], rows[-1][-1]
+    flags = np.zeros(last - first + 1, bool)
+    for chunk in found:
+        flags[chunk - first] = True
+    if len(flags) > len(ids):
+        flags = flags[np.concatenate(rows) - first]
+    return np.packbits(flags).tobytes()
 
 
 def _views(column: pyarrow.ChunkedArray) -> list[np.ndarray]:
-    """Return the chunks of an int64 column without nulls. `to_numpy` would import pandas."""
+    """Return the chunks of an int64 column without nulls, none empty. `to_numpy` would import pandas."""
     import numpy as np
 
-    return [
-        np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), 8 * chunk.offset) for chunk in column.chunks
-    ]
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    return [np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), 8 * chunk.offset) for chunk in chunks]
 
 
 def _columns_used(connection: duckdb.DuckDBPyConnection, where: str, columns: Sequence[str]) -> set[str]:

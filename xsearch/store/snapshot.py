@@ -354,9 +354,7 @@ class Snapshot:
         """
         parts = [] if where is None else [self.passing(where)]
         if modalities is not None:
-            parts.append(
-                np.isin(np.arange(len(KINDS)), [KINDS.index(each) for each in modalities])[self.kinds]
-            )
+            parts.append(np.array([kind in modalities for kind in KINDS])[self.kinds])
         return self.ids[np.flatnonzero(np.logical_and.reduce(parts))] if parts else self.ids
 
     def passing(self, where: str) -> np.ndarray:
