@@ -39,6 +39,24 @@ class Candidates(NamedTuple):
     ids: np.ndarray  # int64
 
 
+class _Coverage:
+    """Where an index has the items of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot, index: Index) -> None:
+        self.index = index
+        self._snapshot = snapshot
+
+    @cached_property
+    def lacking(self) -> np.ndarray:
+        """The rows of the items that it lacks: int64, ascending."""
+        return np.flatnonzero(~self.index.covers(self._snapshot.ids))
+
+    @cached_property
+    def lists(self) -> np.ndarray:
+        """The inverted list of each item, -1 for those that it lacks: int32 [N]."""
+        return self.index.lists_of(self._snapshot.ids)
+
+
 @dataclass(frozen=True)
 class Group:
     """Items that compete with each other, all or of one modality, and which of them the index covers."""
@@ -56,13 +74,13 @@ class Group:
     @classmethod
     def of(cls, kind: int | None, view: View, rows: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
         """rows: of the snapshot, int64, ascending."""
-        index, snapshot = view.index, view.snapshot
+        snapshot, coverage = view.snapshot, view.coverage
         ids = snapshot.ids.take(rows)
-        if index is None or len(ids) <= SCAN:
+        if coverage is None or len(ids) <= SCAN:
             return cls(snapshot, kind, ids, ids, 0, None, counts, is_known)
-        uncovered = snapshot.ids[view.lacking[is_in(view.lacking, rows)]]
-        covered = len(ids) - len(uncovered)
-        subset = index.subset(ids, view.lists.take(rows)) if 0 < covered < len(index.ids) else None
+        uncovered = snapshot.ids[coverage.lacking[is_in(coverage.lacking, rows)]]
+        covered, index = len(ids) - len(uncovered), coverage.index
+        subset = index.subset(ids, coverage.lists.take(rows)) if 0 < covered < len(index.ids) else None
         return cls(snapshot, kind, ids, uncovered, covered, subset, counts, is_known)
 
     @cached_property
@@ -88,6 +106,7 @@ class View:
         """index: of the same generation; None: everything is scanned. reader: None: no words match."""
         self.snapshot = snapshot
         self.index = index
+        self.coverage = None if index is None else _Coverage(snapshot, index)  # one for all sessions
         self._reader = reader
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
@@ -138,18 +157,6 @@ class View:
                 self._groups.pop(old, None)  # another thread may have done it
             self._groups[key] = groups
         return groups
-
-    @cached_property
-    def lacking(self) -> np.ndarray:
-        """The rows of the live items that the index lacks: int64, ascending."""
-        assert self.index is not None
-        return np.flatnonzero(~self.index.covers(self.snapshot.ids))
-
-    @cached_property
-    def lists(self) -> np.ndarray:
-        """The inverted list of each live item, -1 for those that the index lacks: int32 [N]."""
-        assert self.index is not None
-        return self.index.lists_of(self.snapshot.ids)
 
     def words(self, *, required: bool) -> WordIndex | None:
         """The full-text index of all items; None if it would take long to make and is not `required`."""
