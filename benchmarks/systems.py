@@ -130,6 +130,7 @@ class Ours(Inner):
         )
         self._embedded = lambda row: Embedded(vector(row, "image"), row, row[None], 1.0)
         self._search_many = search_many
+        self._groups, self._asked = View(self._snapshot, self._index).groups, itertools.count()
         return about
 
     def search(self, queries: np.ndarray, setting: Setting, limit: int = SHELVES) -> np.ndarray:
@@ -140,6 +141,10 @@ class Ours(Inner):
         for row, hits in zip(ids, answers, strict=True):
             row[: len(hits)] = [hit.id for hit in hits]
         return ids
+
+    def where(self, limit: int) -> Any:
+        """What passes, as the first search with a filter finds it; a space more makes it another filter."""
+        return self._groups(f"shelf < {limit}" + " " * next(self._asked), None, apart=False)
 
 
 class Hnswlib:

@@ -343,6 +343,7 @@ def test_systems_are_compared_and_a_failure_is_a_row(tmp_path):
         assert row["problem"] is None
         assert min(row["recall_same"], row["recall_cross"]) >= 0.95
         assert row["disk_bytes"] > 2 * 64 * 2_000
+    assert " ms, where 50% pass " in search.markdown(result)
     assert "| 2,000 | xsearch | exact scan |" in search.markdown(result)
     assert search.run([folder], names) == result  # nothing is measured twice
 

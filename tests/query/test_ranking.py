@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from xsearch.errors import BadFilter, UsageError
-from xsearch.index import Index
+from xsearch.index import Index, build, make_plan
 from xsearch.query import Calibration, Embedded, Query, View, calibrate, embed, search, search_many, vector
 from xsearch.query import view as module
 from xsearch.query.calibration import SAMPLE, Baseline, pooled
@@ -145,6 +145,61 @@ def test_search_agrees_with_a_full_sort(
     check(hits, oracle(snapshot, query, ids, balanced=balanced)[:top], balanced=balanced)
 
 
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize(
+    ("where", "keep"),
+    [
+        (None, lambda year: True),
+        ("year < 30", lambda year: year < 30),
+        ("year <> 77", lambda year: year != 77),
+        ("year % 2 = 0", lambda year: year % 2 == 0),
+        ("year > 225 or year < 45", lambda year: year > 225 or year < 45),
+        ("year < 0", lambda year: False),
+    ],
+)
+def test_groups_are_what_passes_by_kind_and_by_what_the_index_covers(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch,
+    where: str | None, keep: Any, every: int, apart: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "SCAN", 20)
+    kinds = [KINDS[0]] * 150 + [KINDS[1]] * 80 + [KINDS[2]] * 5
+    vectors = np.concatenate([random_rows(rng, kind, kinds.count(kind)) for kind in KINDS])
+    unknown = [0.0] * 180 + [1.0] * 30 + [0.0] * 25
+    store = make(tmp_path / "c", vectors, kinds, year=list(range(235)), unknown_share=unknown)
+    with store.writer() as writer:
+        writer.remove(np.arange(0, 230, 10))
+        writer.commit()
+    snapshot, indexed = store.snapshot(), np.arange(5, 235, every)  # some of which are removed
+    plan = make_plan(len(indexed), DIM, device="cpu", recipe="IVF8,Flat")
+    index = build(plan, vectors, [(indexed, vectors[indexed])])
+    lists = dict(zip(index.ids.tolist(), index.list_of.tolist(), strict=True))
+    sizes = Counter(lists.values())
+
+    expected: dict[tuple[bool, Modality | None], list[int]] = {}
+    for id in snapshot.ids.tolist():
+        if keep(id):
+            expected.setdefault((unknown[id] == 0, kinds[id] if apart else None), []).append(id)
+    groups = View(snapshot, index).groups(where, None, apart=apart)
+    order = sorted(expected, key=lambda part: (not part[0], part[1] and KINDS.index(part[1])))
+    codes = [*Modality]
+    assert [(group.is_known, None if group.kind is None else codes[group.kind]) for group in groups] == order
+    for group, ids in zip(groups, map(expected.get, order), strict=True):
+        assert ids is not None
+        assert group.ids.tolist() == ids
+        assert {codes[code]: n for code, n in enumerate(group.counts) if n} == Counter(
+            kinds[id] for id in ids
+        )
+        covered = [id for id in ids if id in lists] if len(ids) > 20 else []
+        assert group.uncovered.tolist() == [id for id in ids if id not in covered]
+        assert group.covered == len(covered)
+        assert (group.subset is None) == (not covered)
+        if group.subset is not None:
+            assert group.subset.ids.tolist() == covered
+            assert group.subset.lists.tolist() == sorted({lists[id] for id in covered})
+            assert group.subset.share == len(covered) / sum(sizes[at] for at in group.subset.lists.tolist())
+
+
 def test_what_passes_a_filter_is_looked_for_once_unless_time_decides(store: Store) -> None:
     view = View(store.snapshot())
 
@@ -185,9 +240,13 @@ class HalfIndex(Index):
     def covers(self, ids: np.ndarray) -> np.ndarray:
         return np.isin(ids, self.ids)
 
+    def lists_of(self, ids: np.ndarray) -> np.ndarray:
+        return np.where(np.isin(ids, self.ids), 0, -1)
+
     plan = SimpleNamespace(nprobe=1)
 
-    def subset(self, ids: np.ndarray) -> Any:
+    def subset(self, ids: np.ndarray, lists: np.ndarray | None = None) -> Any:
+        ids = np.intersect1d(ids, self.ids)
         return SimpleNamespace(ids=ids, lists=ids)
 
     def candidates(self, k: int) -> int:

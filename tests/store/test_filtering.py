@@ -38,7 +38,7 @@ def items() -> pa.Table:
 
 
 def evaluate(where: str, items: pa.Table, shared: filters.SharedColumns | None = None) -> list[int]:
-    return filters.evaluate(where, items.column_names, items.select, shared).tolist()
+    return np.flatnonzero(filters.evaluate(where, items.column_names, items.select, shared)).tolist()
 
 
 def test_what_takes_too_long_is_killed(items, monkeypatch):

@@ -89,19 +89,30 @@ class Index:
         """Return which of `ids` are in the index: bool, of the shape of `ids`."""
         return is_in(ids, self.ids)
 
-    def subset(self, ids: np.ndarray) -> Subset:
-        """Prepare searches restricted to `ids` (int64, ascending); ids outside the index are dropped."""
+    def lists_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the inverted list of each of `ids`, int64 [n], -1 for one outside the index: int32 [n]."""
+        if np.array_equal(ids, self.ids):
+            return self.list_of
         rows = nearest_rows(ids, self.ids)
-        covered = self.ids[rows] == ids
-        ids, rows = ids[covered], rows[covered]
-        counts = np.bincount(self.list_of[rows], minlength=len(self._sizes))
-        lists = np.flatnonzero(counts)
+        return np.where(self.ids[rows] == ids, self.list_of[rows], np.int32(-1))
+
+    def subset(self, ids: np.ndarray, lists: np.ndarray | None = None) -> Subset:
+        """Prepare searches restricted to `ids` (int64, ascending); ids outside the index are dropped.
+
+        lists: `lists_of(ids)`, if it is known.
+        """
+        if lists is None:
+            lists = self.lists_of(ids)
+        covered = lists >= 0
+        if not covered.all():
+            ids, lists = ids[covered], lists[covered]
+        lists = np.flatnonzero(np.bincount(lists, minlength=len(self._sizes)))
         return self.restricted(ids, lists, float(len(ids) / max(self._sizes[lists].sum(), 1)))
 
     def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
         """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
         faiss = load_faiss()
-        bits = np.zeros(int(ids.max(initial=0)) + 1, bool)
+        bits = np.zeros(int(ids[-1:].max(initial=0)) + 1, bool)
         bits[ids] = True
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)

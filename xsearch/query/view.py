@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import compress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,6 +39,24 @@ class Candidates(NamedTuple):
     ids: np.ndarray  # int64
 
 
+class _Coverage:
+    """Where an index has the items of a snapshot."""
+
+    def __init__(self, snapshot: Snapshot, index: Index) -> None:
+        self.index = index
+        self._snapshot = snapshot
+
+    @cached_property
+    def lacking(self) -> np.ndarray:
+        """The rows of the items that it lacks: int64, ascending."""
+        return np.flatnonzero(~self.index.covers(self._snapshot.ids))
+
+    @cached_property
+    def lists(self) -> np.ndarray:
+        """The inverted list of each item, -1 for those that it lacks: int32 [N]."""
+        return self.index.lists_of(self._snapshot.ids)
+
+
 @dataclass(frozen=True)
 class Group:
     """Items that compete with each other, all or of one modality, and which of them the index covers."""
@@ -54,14 +72,16 @@ class Group:
     is_known: bool  # False: texts of words that the model has not learned
 
     @classmethod
-    def of(cls, kind: int | None, view: View, ids: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
-        index, snapshot = view.index, view.snapshot
-        if index is None or len(ids) <= SCAN:
+    def of(cls, kind: int | None, view: View, rows: np.ndarray, counts: np.ndarray, is_known: bool) -> Group:
+        """rows: of the snapshot, int64, ascending."""
+        snapshot, coverage = view.snapshot, view.coverage
+        ids = snapshot.ids.take(rows)
+        if coverage is None or len(ids) <= SCAN:
             return cls(snapshot, kind, ids, ids, 0, None, counts, is_known)
-        covers = index.covers(ids)
-        covered = int(covers.sum())
-        subset = index.subset(ids[covers]) if 0 < covered < len(index.ids) else None
-        return cls(snapshot, kind, ids, ids[~covers], covered, subset, counts, is_known)
+        uncovered = snapshot.ids[coverage.lacking[is_in(coverage.lacking, rows)]]
+        covered, index = len(ids) - len(uncovered), coverage.index
+        subset = index.subset(ids, coverage.lists.take(rows)) if 0 < covered < len(index.ids) else None
+        return cls(snapshot, kind, ids, uncovered, covered, subset, counts, is_known)
 
     @cached_property
     def vectors(self) -> np.ndarray:
@@ -86,6 +106,7 @@ class View:
         """index: of the same generation; None: everything is scanned. reader: None: no words match."""
         self.snapshot = snapshot
         self.index = index
+        self.coverage = None if index is None else _Coverage(snapshot, index)  # one for all sessions
         self._reader = reader
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
@@ -116,23 +137,21 @@ class View:
         if (groups := self._groups.get(key)) is not None:
             return groups
         snapshot = self.snapshot
-        ids, codes = snapshot.ids, snapshot.kinds
-        is_known = ~snapshot.unread | anyway
-        if where is not None:
-            ids = snapshot.select(where)
-            rows = snapshot.rows(ids)
-            codes, is_known = codes[rows], is_known[rows]
-        requested = [CODES[kind] for kind in present]
-        parts = (
-            [(code, codes == code) for code in requested] if apart else [(None, np.isin(codes, requested))]
-        )
+        passing = np.ones(len(snapshot), bool) if where is None else snapshot.passing(where)
+        codes = [CODES[kind] for kind in present]
+        parts = [(code, [code]) for code in codes] if apart else [(None, codes)]
         groups = []
         for known in (True, False):
-            for code, of_kind in parts:
-                part = of_kind & (is_known == known)
-                if part.any():
-                    counts = _counts(codes[part])
-                    groups.append(Group.of(code, self, ids[part], counts, known))
+            some = passing & (known if anyway else snapshot.unread != known)
+            if not some.any():
+                continue
+            for code, mixed in parts:
+                masks = [some & (snapshot.kinds == each) for each in mixed]
+                counts = np.zeros(len(Modality), np.int64)
+                counts[mixed] = [np.count_nonzero(mask) for mask in masks]
+                if counts.any():
+                    rows = np.flatnonzero(reduce(np.logical_or, masks))
+                    groups.append(Group.of(code, self, rows, counts, known))
         if not CLOCK.search(where or ""):
             for old in list(self._groups)[: 1 - FILTERS]:
                 self._groups.pop(old, None)  # another thread may have done it
@@ -159,7 +178,8 @@ class View:
                 rest.append(group)
             elif not out.all():
                 counts = group.counts - _counts(self.snapshot.kinds_of(group.ids[out]))
-                rest.append(Group.of(group.kind, self, group.ids[~out], counts, group.is_known))
+                rows = self.snapshot.rows(group.ids[np.flatnonzero(~out)])
+                rest.append(Group.of(group.kind, self, rows, counts, group.is_known))
         return rest
 
     def session(self) -> View:

@@ -26,7 +26,7 @@ import pyarrow as pa
 from xsearch.errors import UsageError
 from xsearch.store import sandbox
 
-__all__ = ["Refused", "SharedColumns", "end_processes", "processes", "select", "warm_filters"]
+__all__ = ["Refused", "SharedColumns", "end_processes", "passing", "processes", "warm_filters"]
 
 MAX_PROCESSES = 4  # 75 MB each
 START_S = 60.0  # 0.3 s on an idle machine
@@ -106,31 +106,31 @@ class _Process:
     def is_running(self) -> bool:
         return self._child.poll() is None
 
-    def select(
+    def passing(
         self,
         where: str,
         columns: Sequence[str],
         take: Callable[[Sequence[str]], Sequence[_Column]],
         timeout_s: float,
     ) -> np.ndarray:
-        """`select`, in this process. Raises TimeoutError, or EOFError if the process crashed."""
+        """`passing`, in this process. Raises TimeoutError, or EOFError if the process crashed."""
         self.is_free = False
         if not self._is_ready:
             sandbox.receive(self._socket, time.monotonic() + START_S)
             self._is_ready = True
         until = time.monotonic() + timeout_s
         sandbox.send(self._socket, {"where": where, "columns": list(columns)})
-        answer, ids = sandbox.receive(self._socket, until)
+        answer, bits = sandbox.receive(self._socket, until)
         if names := answer.get("columns"):
             for column in take(names):
                 socket.send_fds(self._socket, [b"."], [column.descriptor])
-            answer, ids = sandbox.receive(self._socket, until)
+            answer, bits = sandbox.receive(self._socket, until)
         self.is_free = not answer["last"]
         if answer.get("memory"):
             raise MemoryError
         if problem := answer.get("problem"):
             raise Refused(problem)
-        return np.frombuffer(ids, "<i8").astype(np.int64, copy=False)
+        return np.unpackbits(np.frombuffer(bits, np.uint8), count=answer["rows"]).view(bool)
 
     def kill(self) -> None:
         self.end()
@@ -162,17 +162,18 @@ class _Processes:
         self._idle: list[_Process] = []
         self._all: weakref.WeakSet[_Process] = weakref.WeakSet()
 
-    def select(
+    def passing(
         self,
         where: str,
         columns: Sequence[str],
         take: Callable[[Sequence[str]], Sequence[_Column]],
     ) -> np.ndarray:
+        """Return which rows of the columns satisfy `where`: bool. Raises Refused."""
         timeout_s, memory = _timeout_s(), _memory()
         with self._slots:
             process = self._take(memory)
             try:
-                return process.select(where, columns, take, timeout_s)
+                return process.passing(where, columns, take, timeout_s)
             except TimeoutError:
                 raise Refused(f"timed out after {timeout_s:g} s ({TIMEOUT})") from None
             except MemoryError:
@@ -243,5 +244,5 @@ def _over(memory: int) -> str:
 _PROCESSES = _Processes()
 atexit.register(_PROCESSES.end)
 os.register_at_fork(after_in_child=_PROCESSES.forget)
-select, processes, end_processes = _PROCESSES.select, _PROCESSES.running, _PROCESSES.end
+passing, processes, end_processes = _PROCESSES.passing, _PROCESSES.running, _PROCESSES.end
 warm_filters = _PROCESSES.warm

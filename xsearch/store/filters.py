@@ -35,22 +35,28 @@ def evaluate(
     columns: Sequence[str],
     read: Callable[[Sequence[str]], pa.Table],
     shared: SharedColumns | None = None,
+    alive: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the ids of the items that satisfy `where`: int64, ascending.
+    """Return which items satisfy `where`: bool, in the order of their ids.
 
     columns: names of all item columns. read: returns a table of the named columns, ascending by id.
-    shared: for these columns, to hand them over once. The expression is validated before any data is read.
+    alive: which of its rows are items, bool; None: all. shared: for the columns of these, to hand them over
+    once. The expression is validated before any data is read.
 
     Raises BadFilter for anything but a single expression over columns, and beyond the limits of time and
     memory, XSEARCH_WHERE_TIMEOUT_S and XSEARCH_WHERE_MEMORY.
     """
     shared = shared or SharedColumns()
+
+    def items(names: Sequence[str]) -> pa.Table:
+        return read(names) if alive is None else read(names).filter(pa.array(alive))
+
     try:
         tokens = _tokens(where)
-        ids = plain.select(tokens, columns, read)
-        return (
-            filtering.select(where, columns, lambda names: shared.take(names, read)) if ids is None else ids
-        )
+        passing = plain.passing(tokens, columns, read)
+        if passing is None:
+            return filtering.passing(where, columns, lambda names: shared.take(names, items))
+        return passing if alive is None else passing[alive]
     except Refused as refused:
         excerpt = where if len(where) <= MAX_SHOWN else f"{where[:MAX_SHOWN]}..."
         problem = _explained(str(refused), columns)

@@ -17,9 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from xsearch.store.mapped import view
-
-__all__ = ["OTHER", "Token", "select", "tokens"]
+__all__ = ["OTHER", "Token", "passing", "tokens"]
 
 MAX_COST = 20  # comparisons with a constant, 0.1 s for a million texts
 IN_COST, PART_COST = 4, 5  # of IN, and of LIKE '%part%' (measured); DuckDB takes more threads
@@ -80,20 +78,27 @@ def tokens(where: str) -> Iterator[Token]:
     )
 
 
-def select(
+def passing(
     tokens: Sequence[Token], columns: Sequence[str], read: Callable[[Sequence[str]], pa.Table]
 ) -> np.ndarray | None:
-    """Return the ids of the items that pass: int64, in their order. None if the filter is not plain.
+    """Return which items pass: bool, in the order of the table. None if the filter is not plain.
 
     columns: names of all item columns. read: returns a table of the named columns.
     """
     try:
         condition = _Condition(tokens, columns)
-        table = read(["id", *sorted(condition.used - {"id"})])
-        ids = table["id"].filter(condition.mask(table))
+        mask = condition.mask(read(sorted(condition.used)))
     except _NotPlainError:
         return None
-    return np.concatenate([np.empty(0, np.int64), *(view(chunk, np.int64) for chunk in ids.chunks)])
+    return np.concatenate([np.empty(0, bool), *map(_flags, mask.chunks)])
+
+
+def _flags(mask: pa.BooleanArray) -> np.ndarray:
+    """Return a mask as bool, false for null. `to_numpy` would import pandas."""
+    end = mask.offset + len(mask)
+    buffers = [np.frombuffer(buffer, np.uint8) for buffer in mask.buffers() if buffer]
+    bits = [np.unpackbits(buffer, count=end, bitorder="little")[mask.offset :] for buffer in buffers]
+    return np.bitwise_and.reduce(bits).view(bool)
 
 
 class _Condition:

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import duckdb
+    import numpy as np
+    import pyarrow
 
 __all__ = ["FUNCTIONS", "receive", "send"]
 
@@ -103,8 +105,8 @@ def main(parent: socket.socket, memory: int) -> None:
 
     A message is {"where": condition, "columns": names of all columns}. The answer is {"columns": those that
     the condition uses}; the parent then sends the descriptor of an Arrow stream in memory for each of them,
-    and the answer is the ids, int64, of the rows for which the condition holds; or {"problem": text}, with
-    "memory": true if that was lacking. "last": true announces that the process ends.
+    and the answer is {"rows": their number} with a bit of each row: whether the condition holds; or
+    {"problem": text}, with "memory": true if that was lacking. "last": true announces that the process ends.
     """
     import duckdb
     import pyarrow  # noqa: F401  before memory is limited
@@ -140,10 +142,10 @@ def _answer(
         send(parent, {"columns": names})
         descriptors = [socket.recv_fds(parent, 1, 1)[1][0] for _ in names]
         _limit_memory(limit + sum(os.fstat(descriptor).st_size for descriptor in descriptors))
-        connection.register("items", _table(names, descriptors))
-        ids = connection.execute(f"SELECT id FROM items WHERE (\n{where}\n)").fetchnumpy()["id"]
-        ids.sort()
-        return {}, ids.astype("<i8", copy=False).tobytes()
+        items = _table(names, descriptors)
+        connection.register("items", items)
+        passing = connection.sql(f"SELECT id FROM items WHERE (\n{where}\n)").to_arrow_table()
+        return {"rows": len(items)}, _bits(items["id"], passing["id"])
     except (MemoryError, duckdb.OutOfMemoryException):
         return {"problem": "", "memory": True}, b""
     except RecursionError:
@@ -167,6 +169,30 @@ def _table(names: Sequence[str], descriptors: Sequence[int]) -> Any:
         os.close(descriptor)
         columns.append(pa.ipc.open_stream(buffer).read_all().column(0))
     return pa.Table.from_arrays(columns, names=list(names))
+
+
+def _bits(ids: pyarrow.ChunkedArray, passing: pyarrow.ChunkedArray) -> bytes:
+    """Return a bit for each of `ids`, ascending: whether it is one of `passing`, in any order."""
+    import numpy as np
+
+    rows, found = _views(ids), _views(passing)
+    if not found:
+        return bytes(-(-len(ids) // 8))
+    first, last = rows[0][0], rows[-1][-1]
+    flags = np.zeros(last - first + 1, bool)
+    for chunk in found:
+        flags[chunk - first] = True
+    if len(flags) > len(ids):
+        flags = flags[np.concatenate(rows) - first]
+    return np.packbits(flags).tobytes()
+
+
+def _views(column: pyarrow.ChunkedArray) -> list[np.ndarray]:
+    """Return the chunks of an int64 column without nulls, none empty. `to_numpy` would import pandas."""
+    import numpy as np
+
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    return [np.frombuffer(chunk.buffers()[1], np.int64, len(chunk), 8 * chunk.offset) for chunk in chunks]
 
 
 def _columns_used(connection: duckdb.DuckDBPyConnection, where: str, columns: Sequence[str]) -> set[str]:

@@ -339,10 +339,14 @@ class Snapshot:
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all live items in the order of `ids`; `columns` as for `items`."""
+        table = self._rows(columns)
+        return table.filter(pa.array(self._alive)) if len(self._dead) else table
+
+    def _rows(self, columns: Sequence[str] | None) -> pa.Table:
+        """Return `table` with the removed items."""
         schema = self._select_schema(columns)
         parts = (segment.columns(schema) for segment in self._segments)
-        table = pa.concat_tables([pa.Table.from_batches([], schema), *parts])
-        return table.filter(pa.array(self._alive)) if len(self._dead) else table
+        return pa.concat_tables([pa.Table.from_batches([], schema), *parts])
 
     def select(self, where: str | None = None, modalities: Sequence[Modality] | None = None) -> np.ndarray:
         """Return the ids of the live items that pass both filters: int64, ascending.
@@ -350,11 +354,15 @@ class Snapshot:
         where: SQL boolean expression over the columns of `self.schema`. modalities: modalities to keep.
         Raises BadFilter for anything but a single read-only expression.
         """
-        ids = self.ids if where is None else evaluate(where, self.schema.names, self.table, self._shared)
-        if modalities is None:
-            return ids
-        kept = np.isin(self.kinds, [KINDS.index(modality) for modality in modalities])
-        return ids[kept if where is None else kept[self.rows(ids)]]
+        parts = [] if where is None else [self.passing(where)]
+        if modalities is not None:
+            parts.append(np.array([kind in modalities for kind in KINDS])[self.kinds])
+        return self.ids[np.flatnonzero(np.logical_and.reduce(parts))] if parts else self.ids
+
+    def passing(self, where: str) -> np.ndarray:
+        """Return which live items satisfy `where`: bool [N] in the order of `ids`. Raises as `select`."""
+        alive = self._alive if len(self._dead) else None
+        return evaluate(where, self.schema.names, self._rows, self._shared, alive)
 
     def files(self) -> pa.Table:
         """One row per file: path, sha256, bytes, mtime_ns, ids (list of int64), by path."""
