@@ -20,6 +20,7 @@ from xsearch.cli.app import app
 from xsearch.models import train_tokenizer
 
 Run = Callable[..., Any]
+PATIENCE_S = 600  # on a machine that is busy; nothing waits without need
 
 
 @pytest.fixture(scope="session")
@@ -87,7 +88,7 @@ def program(model: Path) -> Iterator[Callable[..., Popen[str]]]:
 def interrupted(process: Popen[str]) -> tuple[str, str]:
     """Send Ctrl-C to a program; return its stdout and stderr."""
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=30)
+    stdout, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130
     assert "Traceback" not in stderr
     return stdout, stderr
