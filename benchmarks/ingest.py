@@ -37,12 +37,12 @@ from xsearch.system.cores import CORES
 from xsearch.system.crop import centre_square
 from xsearch.types import MediaFile, Modality, Sample
 
-SCENES = 24  # are rendered; the files are these, shifted and scaled, each with bytes of its own
+SCENES = 24  # are rendered at most; the files are these, shifted and scaled, each with bytes of its own
 BATCH = 32
 
 
 def make_pictures(folder: Path, count: int, width: int, height: int) -> None:
-    scenes = sample(SCENES, seed=0)
+    scenes = sample(min(SCENES, count), seed=0)
     views = [render_picture(scene, width=width, height=height).picture for scene in scenes]
     for i in range(count):
         down, right = divmod(i // SCENES, width)
@@ -51,7 +51,8 @@ def make_pictures(folder: Path, count: int, width: int, height: int) -> None:
 
 
 def make_sounds(folder: Path, count: int) -> None:
-    waves = [render_sound(scene, duration_s=10, rate_hz=44_100) for scene in sample(SCENES, seed=1)]
+    scenes = sample(min(SCENES, count), seed=1)
+    waves = [render_sound(scene, duration_s=10, rate_hz=44_100) for scene in scenes]
     for i in range(count):
         shifted = np.roll(waves[i % SCENES], 100 * i)
         soundfile.write(_path(folder, i, "wav"), np.stack([shifted, 0.5 * shifted], axis=1), 44_100)

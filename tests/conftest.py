@@ -1,6 +1,5 @@
 """What tests of several parts share."""
 
-import dataclasses
 import io
 import logging
 import signal
@@ -12,7 +11,8 @@ import pytest
 import torch
 
 from tests import official
-from xsearch.models import SMALL, ImageBind, save_model, train_tokenizer
+from tests.thin_model import save_thin_model
+from xsearch.models import SMALL, train_tokenizer
 
 # A shell without job control starts background commands, and thus the tests, with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -22,18 +22,9 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
     """A model folder with random weights."""
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(["a red dog"], 300)
-    part = dataclasses.replace
-    towers = {
-        name: part(getattr(SMALL, name), width=16, depth=1, heads=2)
-        for name in ("vision", "audio", "depth", "thermal", "imu")
-    }
-    towers["vision"] = part(towers["vision"], mirrored=False)
-    text = part(SMALL.text, width=16, depth=1, heads=2, vocab=tokenizer.size)
-    config = part(SMALL, name="tiny", embed_dim=24, text=text, **towers)
     path = tmp_path_factory.mktemp("model")
-    save_model(ImageBind(config), tokenizer, path)
+    tokenizer = train_tokenizer(["a red dog"], 300)
+    save_thin_model(path, tokenizer, dim=24, context=SMALL.text.context, mirrored=False)
     return path
 
 

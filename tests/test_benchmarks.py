@@ -561,8 +561,8 @@ def test_words_are_compared_and_timed(tmp_path):
 
 def test_localization_measures_scenes(monkeypatch, tmp_path):
     monkeypatch.setenv("XSEARCH_HOME", str(tmp_path))
-    result = json.loads(json.dumps(localization.run("bundled", count=3)))
-    assert result["scenes"]["pictures"] == 3
+    result = json.loads(json.dumps(localization.run("bundled", count=2)))
+    assert result["scenes"]["pictures"] == 2
     assert len(result["scenes"]["queries"]) == 10
     for row in result["scenes"]["queries"]:
         shares = {name: share for name, share in row.items() if name not in ("query", "stated")}

@@ -10,7 +10,7 @@ import soundfile
 from PIL import Image
 
 import xsearch
-from tests.cli.conftest import interrupted
+from tests.cli.conftest import PATIENCE_S, interrupted
 
 WHAT_THERE_IS = "7 items (3 image, 1 text, 3 audio) from 5 files (3 image, 1 text, 1 audio)"
 
@@ -156,7 +156,7 @@ def test_ctrl_c_keeps_what_is_embedded_and_says_how_to_go_on(program, tmp_path):
     assert "run the same command again to continue" in interrupted(process)[1]
     kept = len(xsearch.open(index))
     assert 0 < kept < 60
-    assert program("ingest", media, "--collection", index).wait(60) == 0
+    assert program("ingest", media, "--collection", index).wait(PATIENCE_S) == 0
     assert len(xsearch.open(index)) == 60
 
 

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import xsearch
+from tests.cli.conftest import PATIENCE_S
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc")
 
@@ -53,7 +54,7 @@ def children(parent: int) -> list[int]:
 
 
 def wait_for_end(processes: list[int]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_S
     while any(map(is_alive, processes)):
         assert time.monotonic() < deadline, "a decoder is left"
         time.sleep(0.01)
@@ -69,7 +70,7 @@ def test_a_signal_ends_like_ctrl_c(program, media, scratch, tmp_path, number, se
     assert [path.name[:8] for path in scratch.iterdir()] == ["xsearch-"]
     for each in filter(None, (number, second)):
         process.send_signal(signal.Signals[each])
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 128 + signal.Signals[number]
     assert [line for line in stderr.splitlines() if line and "model" not in line][-1] == LINE
     assert "Traceback" not in stderr
@@ -90,7 +91,7 @@ def test_a_killed_program_leaves_no_decoder_and_its_folder_to_the_next(program, 
     assert len(list(scratch.iterdir())) == 1
     others = scratch / "xsearch-somebody"
     others.mkdir()
-    assert program("ingest", media, "--collection", index).wait(60) == 0
+    assert program("ingest", media, "--collection", index).wait(PATIENCE_S) == 0
     assert list(scratch.iterdir()) == [others]
     assert len(xsearch.open(index)) == 60
 
@@ -100,7 +101,7 @@ def test_a_decoder_that_is_killed_costs_no_file(program, media, scratch, tmp_pat
     process = program("ingest", media, "--collection", index, "--json-progress", "--strict")
     assert "progress" in process.stdout.readline()
     os.kill(children(process.pid)[0], signal.SIGKILL)
-    assert process.communicate(timeout=60)
+    assert process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0
     assert len(xsearch.open(index)) == 60
 

@@ -7,13 +7,13 @@ import time
 import pytest
 
 import xsearch
-from tests.cli.conftest import interrupted
+from tests.cli.conftest import PATIENCE_S, interrupted
 from xsearch.errors import XsearchError
 
 
-def becomes(index, column, *expected, below=None, seconds=30):
+def becomes(index, column, *expected, below=None):
     """Wait until a column of the collection has these values, sorted; paths are relative to `below`."""
-    deadline, values = time.monotonic() + seconds, None
+    deadline, values = time.monotonic() + PATIENCE_S, None
     while values != list(expected) and time.monotonic() < deadline:
         time.sleep(0.05)
         try:

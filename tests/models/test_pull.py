@@ -227,7 +227,7 @@ print(pull_imagebind({sources[0]!r}, {sources[1]!r}, accepted="flag", say=say))
     assert waiting == "another process is pulling ImageBind: waiting for it\n"
     assert rest == ["ImageBind is installed as fp32 already: nothing to do", str(imagebind_folder())]
     assert second.returncode == 0
-    assert paths(web) == ["/vocab.gz", "/imagebind.pth"]
+    assert list(dict.fromkeys(paths(web))) == ["/vocab.gz", "/imagebind.pth"]  # again, if it hangs for long
 
 
 def test_room_for_download_and_model_is_looked_for_first(sources, small_disk, pth, monkeypatch, web):

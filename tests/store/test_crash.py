@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import subprocess
@@ -120,11 +121,13 @@ def test_killed_at_every_kind_of_operation(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(Path(xsearch.__file__).parents[1])}
     second = next(i for i, name in enumerate(names) if COMMITTED in name)  # commit
     points = sorted({kinds.index(each, second) for each in kinds[second:]})
-    for i in points[:: len(points) // 12]:
-        store = begin(tmp_path / f"killed {i}")
-        command = [sys.executable, __file__, str(store.path), str(i)]
-        died = subprocess.run(command, env=environment, capture_output=True, check=False)
-        assert died.returncode == 9, died.stderr
+    points = points[:: len(points) // 12]
+    stores = [begin(tmp_path / f"killed {i}") for i in points]
+    arguments = [str(word) for i, store in zip(points, stores, strict=True) for word in (store.path, i)]
+    command = [sys.executable, __file__, *arguments]
+    died = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert json.loads(died.stdout) == [9] * len(points), died.stderr
+    for i, store in zip(points, stores, strict=True):
         check_and_go_on(store, finished=commits(names[: i + 1]))
 
 
@@ -275,14 +278,27 @@ def test_a_power_loss_at_any_moment_leaves_what_was_committed(tmp_path, monkeypa
         os.close(descriptor)
 
 
-if __name__ == "__main__":
-    left = int(sys.argv[2])
+def change_until(path: str, left: int) -> None:
+    """Change a collection, and end after so many operations, without any cleaning up."""
 
     def die(name: str) -> None:
-        global left
+        nonlocal left
         if left == 0:
             os._exit(9)
         left -= 1
 
-    with Store.open(Path(sys.argv[1])).writer(step=die) as held:
+    with Store.open(Path(path)).writer(step=die) as held:
         change(held)
+
+
+def died(path: str, left: int) -> int:
+    """The exit code of a fork of this process, which has imported everything and started nothing."""
+    if (child := os.fork()) == 0:
+        change_until(path, left)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+if __name__ == "__main__":
+    points = zip(sys.argv[1::2], map(int, sys.argv[2::2]), strict=True)
+    print(json.dumps([died(path, left) for path, left in points]))

@@ -7,7 +7,9 @@ import mmap
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -26,9 +28,16 @@ def resident(address: int) -> np.ndarray:
     return np.frombuffer(flags, np.uint8) & 1 == 1
 
 
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A folder that is not in memory, though temporary files may be."""
+    with TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mincore and posix_fadvise are of Linux")
-def test_what_is_prefetched_comes_into_memory(tmp_path: Path) -> None:
-    path = tmp_path / "file"
+def test_what_is_prefetched_comes_into_memory(on_disk: Path) -> None:
+    path = on_disk / "file"
     path.write_bytes(os.urandom(PAGES * mmap.PAGESIZE))
     pages = np.array([5, 1_000, 3_000, 4_095])
     expected = np.concatenate([pages, pages[:-1] + 1])
