@@ -325,7 +325,7 @@ class Snapshot:
             else:
                 names, values = _rows(self.items(np.array([id])))
                 records += [_known(names, row) for row in values]
-        return lambda start, stop: records[start:stop]
+        return lambda start, stop: [dict(record) for record in records[start:stop]]
 
     @cached_property
     def _row_starts(self) -> list[int]:
