@@ -116,12 +116,12 @@ def chosen(data: Data, threads: int) -> dict[str, Any]:
         system = Inner(threads, "cpu")
         recipe, own = system.open(data.folder, data), system.planned()
         dearer = [each for each in system.settings() if all(a >= b for a, b in zip(each, own, strict=True))]
+        points = []
         for setting in (own, *sorted(dearer, key=math.prod)):
-            point = point_at(system, data, setting)
-            first = point if setting is own else first
-            if min(point[f"recall_{asking}"] for asking in ASKING) >= TARGET:
+            points.append(point_at(system, data, setting))
+            if min(points[-1][f"recall_{asking}"] for asking in ASKING) >= TARGET:
                 break
-        kept.write_text(json.dumps({"recipe": recipe, "planned": first, "point": point}))
+        kept.write_text(json.dumps({"recipe": recipe, "planned": points[0], "point": points[-1]}))
     return json.loads(kept.read_text())
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xsearch.store.pages import PAGE, CheckedFile
+from xsearch.store.pages import PAGE, CheckedFile, check_all
+from xsearch.system.memory import prefetch
 
-__all__ = ["MappedTable", "array", "scalar", "view"]
+__all__ = ["MappedTable", "array", "fetch", "scalar", "view"]
 
 WINDOW = 1 << 16  # bytes verified around a value; matches the kernel's read-ahead
 NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
@@ -22,6 +23,8 @@ NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
     pa.float32(): "f",
     pa.float64(): "d",
 }
+VALUE = 8  # bytes of the longest value, and of the two offsets of a string
+Ranges = tuple[CheckedFile, np.ndarray, np.ndarray | int]  # byte offsets into a file, and byte counts
 # A buffer, byte offsets into it and byte counts
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
@@ -100,6 +103,15 @@ class MappedTable:
                     self._file.check(first, last)
         return {name: value(row) for name, value in self._values}
 
+    def ranges(self, rows: np.ndarray) -> Iterator[Ranges]:
+        """Yield what `record` reads of these rows (int64 [n]): the values; once these are verified, the texts."""
+        starts, bits = (np.array(column, np.int64)[:, None] for column in list(zip(*self._places))[:2])
+        yield self._file, (starts + rows * bits // 8).ravel(), VALUE
+        texts = [text for _, _, text in self._places if text is not None]
+        first = np.array([start + offsets[rows] for offsets, start in texts], np.int64)
+        last = np.array([start + offsets[rows + 1] for offsets, start in texts], np.int64)
+        yield self._file, first.ravel(), (last - first).ravel()
+
     @cached_property
     def _values(self) -> list[tuple[str, Callable[[int], Any]]]:
         """Names of the columns that are not all null, and functions from a row to its value."""
@@ -165,6 +177,17 @@ class MappedTable:
         if ranges := [(part.address - start + starts, sizes) for part, starts, sizes in parts if part]:
             starts, sizes = zip(*ranges, strict=True)
             self._file.check_each(np.concatenate(starts), np.concatenate(sizes))
+
+
+def fetch(parts: Iterable[tuple[MappedTable, np.ndarray]]) -> None:
+    """Read and verify rows (int64 [n]) of each table, all at the same time, for `record`.
+
+    Alone, `record` waits for the disk once for each value of each row.
+    """
+    for each in zip(*(table.ranges(rows) for table, rows in parts), strict=True):
+        for file, starts, sizes in each:
+            prefetch(file.buffer.address + starts, sizes)
+        check_all(each)
 
 
 def _value(column: pa.Array) -> Callable[[int], Any]:

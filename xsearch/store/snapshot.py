@@ -19,7 +19,7 @@ from xsearch.store.filters import SharedColumns, evaluate
 from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.mapped import array, view
 from xsearch.store.pages import check_all
-from xsearch.store.segments import STORED, Bring, Segment, read_table, unify
+from xsearch.store.segments import STORED, Bring, Segment, fetch_records, read_table, unify
 from xsearch.system.float16 import to_float32
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.system.memory import prefetch, total_memory
@@ -310,13 +310,17 @@ class Snapshot:
             table = self.items(ids)
             whole = cache(lambda: _records(table))  # one by one the columns take as long for ten rows
             return lambda start, stop: whole()[start:stop]
-        records: list[dict[str, Any]] = []
+        places = []
         for id, row in zip(self.ids[rows].tolist(), rows.tolist(), strict=True):
             owner = bisect_right(self._row_starts, row) - 1
             segment = self._segments[owner]
+            places.append((owner, segment.row(id) if self._gaps[owner] else id - segment.first_id))
+        if self._exceeds_memory:
+            fetch_records((self._segments[owner], row) for owner, row in places if self._plain[owner])
+        records: list[dict[str, Any]] = []
+        for id, (owner, row) in zip(ids.tolist(), places, strict=True):
             if self._plain[owner]:
-                local = segment.row(id) if self._gaps[owner] else id - segment.first_id
-                records.append(self._empty | segment.record(local))
+                records.append(self._empty | self._segments[owner].record(row))
             else:
                 records += self.items(np.array([id])).to_pylist()
         return lambda start, stop: records[start:stop]
