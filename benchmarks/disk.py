@@ -48,7 +48,7 @@ from benchmarks.vectors import ASKING, ITEM_KINDS, Cones, Data, cones
 
 NAMES = "xsearch", "xsearch, index alone"
 STATES = "cold", "filling", "warm"
-ROUNDS = 3  # processes that open the collection; batches
+ROUNDS = 3  # of batches
 PAGE_READS = 500
 LIMITS = (  # of control groups, version 1 and 2: folder, the limit, the most that was used
     ("/sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.max_usage_in_bytes"),
@@ -100,9 +100,9 @@ def _metadata(data: Data, ids: np.ndarray) -> dict[str, Any]:
 
 
 def prepared(folder: Path, recipe: Cones, threads: int) -> tuple[Path, dict[str, Any]]:
-    """The folder of the data, with the collection, and the points of its index. For a process of its own:
+    """The folder of the data, with the collection, and the points of its index.
 
-    what it maps could not be dropped from the page cache.
+    In a process of its own: what one maps no other can drop from the page cache.
     """
     data = cones(folder, recipe)
     made(data)
@@ -265,7 +265,14 @@ def limited(memory_gb: float) -> Iterator[tuple[Path, str, str] | None]:
 
 
 def run(
-    folder: Path, n: int, *, dim: int = 1024, queries: int = 500, threads: int = 2, memory_gb: float = 4
+    folder: Path,
+    n: int,
+    *,
+    dim: int = 1024,
+    queries: int = 500,
+    threads: int = 2,
+    memory_gb: float = 4,
+    openings: int = 4,
 ) -> dict[str, Any]:
     recipe = Cones(n, dim, min(128, dim), 0, queries)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
@@ -275,19 +282,20 @@ def run(
     rows = []
     with limited(memory_gb) as group:
         for name in NAMES:
-            openings = [_process(group, name, data, points, threads, is_whole=False) for _ in range(ROUNDS)]
-            row = _process(group, name, data, points, threads, is_whole=True)
+            *others, row = [
+                _process(group, name, data, points, threads, is_whole=at == openings)
+                for at in range(1, openings + 1)
+            ]
             ids = row.pop("ids")
             recalls = {f"recall_{asking}": data.recall(asking, np.array(ids[asking])) for asking in ASKING}
             for part in ("open", "first"):
-                found = [each[part] for each in (*openings, row)]
+                found = [each[part] for each in (*others, row)]
                 row[part] = {"ms": [each["p50_ms"] for each in found], "read_mb": found[0]["read_mb"]}
             rows.append({"system": name, **recalls, **row})
-        limit = group and {
-            "by": group[1],
-            "gb": memory_gb,
-            "most_gb": int((group[0] / group[2]).read_text()) / 1e9,
-        }
+        limit = None
+        if group is not None:
+            path, name, most = group
+            limit = {"by": name, "gb": memory_gb, "most_gb": int((path / most).read_text()) / 1e9}
     return {
         "machine": machine(),
         "threads": threads,
@@ -344,24 +352,24 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     limit, point, planned = result["limit"], result["point"], result["planned"]
     where = f"at most {limit['gb']:g} GB of memory ({limit['by']})" if limit else "**no limit of memory**"
-    knobs = dict(zip(Inner.knobs, point["setting"], strict=False))
+    setting = "".join(f", {knob} {value}" for knob, value in zip(Inner.knobs, point["setting"], strict=False))
     lines = [
         f"{result['machine']}, {result['threads']} threads, {where}. {result['n']:,} vectors of "
-        f"{result['dim']:,} dimensions, {result['vectors_gb']:.1f} GB of {result['collection_gb']:.1f} on the "
-        f"disk; {result['recipe']}{''.join(f', {name} {value}' for name, value in knobs.items())} "
-        f"(planned: {planned['setting']}, recall {planned['recall_same']:.3f} and "
-        f"{planned['recall_cross']:.3f}). {result['queries']:,} queries.",
+        f"{result['dim']:,} dimensions: {result['vectors_gb']:.1f} GB, with all else "
+        f"{result['collection_gb']:.1f} GB on the disk. {result['recipe']}{setting} (planned: "
+        f"{planned['setting']}, recall {planned['recall_same']:.3f} and {planned['recall_cross']:.3f}). "
+        f"{result['queries']:,} queries.",
         command.table(header, [line(row, state) for row in result["rows"] for state in STATES]),
     ]
     for row in result["rows"]:
         opened, first = row["open"], row["first"]
         lines.append(
             f"{row['system']}: recall {row['recall_same']:.3f} for queries of the items' kinds, "
-            f"{row['recall_cross']:.3f} of another. Opened in {max(opened['ms']) / 1000:.2f} s "
-            f"({shown(opened['read_mb'])} MB read), the first query after that {max(first['ms']):,.0f} ms "
-            f"({shown(first['read_mb'])} MB), the longest of {len(first['ms'])}. {row['own_mb']:,.0f} MB of its "
-            f"own at the end, {row['mapped_mb']:,.0f} MB of files mapped; a page at random takes the disk "
-            f"{row['page_us']:,.0f} us."
+            f"{row['recall_cross']:.3f} of another. The slowest of {len(first['ms'])} processes opened it in "
+            f"{max(opened['ms']) / 1000:.2f} s ({shown(opened['read_mb'])} MB read) and answered the first "
+            f"query in {max(first['ms']):,.0f} ms ({shown(first['read_mb'])} MB). At the end "
+            f"{row['own_mb']:,.0f} MB of its own memory, {row['mapped_mb']:,.0f} MB of mapped files. The "
+            f"disk reads a page at random in {row['page_us']:,.0f} us."
         )
     return "\n\n".join(lines)
 

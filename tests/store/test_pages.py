@@ -115,7 +115,7 @@ def test_what_is_fetched_of_a_row_is_what_is_read(store: Store, row: int):
     file = CheckedFile(store.path, name)
     file.expect(checksums(np.fromfile(store.path / name, np.uint8)))
     table = MappedTable(file)
-    fetch([(table, np.array([row]))])
+    fetch([(table, row)])
     verified = bytes(file.flags)
     assert 0 < sum(verified) < 10
     assert table.record(row)["id"] == row

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from xsearch.store.pages import PAGE, CheckedFile, check_all
+from xsearch.store.pages import PAGE, CheckedFile
 from xsearch.system.memory import prefetch
 
 __all__ = ["MappedTable", "array", "fetch", "scalar", "view"]
@@ -24,7 +24,6 @@ NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
     pa.float64(): "d",
 }
 VALUE = 8  # bytes of the longest value, and of the two offsets of a string
-Ranges = tuple[CheckedFile, np.ndarray, np.ndarray | int]  # byte offsets into a file, and byte counts
 # A buffer, byte offsets into it and byte counts
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
@@ -58,6 +57,8 @@ class MappedTable:
     @cached_property
     def _batch(self) -> pa.RecordBatch:
         file = self._file
+        file.check(0, PAGE)  # a page fault of Arrow's would have the system read megabytes ahead
+        file.check(file.buffer.size - PAGE, file.buffer.size)
         try:
             batches = pa.ipc.open_file(file.buffer)
             batch = batches.get_batch(0)
@@ -66,6 +67,10 @@ class MappedTable:
             stop = max(buffer.address + buffer.size for buffer in buffers) - file.buffer.address
             file.check(0, start)  # metadata before and after the column buffers
             file.check(stop, file.buffer.size)
+            edges = [
+                edge for buffer in buffers for edge in (buffer.address, buffer.address + buffer.size - 1)
+            ]
+            prefetch(np.array(edges, np.int64), 1)  # which `validate` touches
             batch.validate()
         except (OSError, pa.ArrowException, LookupError, ValueError) as error:
             raise file.damaged(error) from error
@@ -79,6 +84,11 @@ class MappedTable:
     @property
     def schema(self) -> pa.Schema:
         return self._batch.schema
+
+    @property
+    def address(self) -> int:
+        """Where the file is in memory."""
+        return self._file.buffer.address
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Return all rows of these columns, as views."""
@@ -103,14 +113,18 @@ class MappedTable:
                     self._file.check(first, last)
         return {name: value(row) for name, value in self._values}
 
-    def ranges(self, rows: np.ndarray) -> Iterator[Ranges]:
-        """Yield what `record` reads of these rows (int64 [n]): the values; once these are verified, the texts."""
-        starts, bits = (np.array(column, np.int64)[:, None] for column in list(zip(*self._places))[:2])
-        yield self._file, (starts + rows * bits // 8).ravel(), VALUE
-        texts = [text for _, _, text in self._places if text is not None]
-        first = np.array([start + offsets[rows] for offsets, start in texts], np.int64)
-        last = np.array([start + offsets[rows + 1] for offsets, start in texts], np.int64)
-        yield self._file, first.ravel(), (last - first).ravel()
+    def spans(self, row: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield starts and stops of what `record` reads: of the values, then, once verified, of the texts."""
+        values = [start + row * bits // 8 for start, bits, _ in self._places]
+        yield [(start, start + VALUE) for start in values]
+        texts = [texts for _, _, texts in self._places if texts is not None]
+        yield [(text + int(offsets[row]), text + int(offsets[row + 1])) for offsets, text in texts]
+
+    def verify(self, spans: Sequence[tuple[int, int]]) -> None:
+        flags = self._file.flags
+        if not all(flags[start // PAGE] and flags[(stop - 1) // PAGE] for start, stop in spans):
+            starts, stops = np.array(spans, np.int64).T
+            self._file.check_each(starts, stops - starts)
 
     @cached_property
     def _values(self) -> list[tuple[str, Callable[[int], Any]]]:
@@ -179,15 +193,19 @@ class MappedTable:
             self._file.check_each(np.concatenate(starts), np.concatenate(sizes))
 
 
-def fetch(parts: Iterable[tuple[MappedTable, np.ndarray]]) -> None:
-    """Read and verify rows (int64 [n]) of each table, all at the same time, for `record`.
+def fetch(rows: Sequence[tuple[MappedTable, int]]) -> None:
+    """Read and verify what `record` returns of rows of tables, from the disk all at the same time.
 
-    Alone, `record` waits for the disk once for each value of each row.
+    Alone, `record` waits for the disk once for each value of each row, and has the system read ahead.
     """
-    for each in zip(*(table.ranges(rows) for table, rows in parts), strict=True):
-        for file, starts, sizes in each:
-            prefetch(file.buffer.address + starts, sizes)
-        check_all(each)
+    for parts in zip(*(table.spans(row) for table, row in rows), strict=True):
+        starts = [
+            table.address + start for (table, _), spans in zip(rows, parts, strict=True) for start, _ in spans
+        ]
+        sizes = [stop - start for spans in parts for start, stop in spans]
+        prefetch(np.array(starts, np.int64), np.array(sizes, np.int64))
+        for (table, _), spans in zip(rows, parts, strict=True):
+            table.verify(spans)
 
 
 def _value(column: pa.Array) -> Callable[[int], Any]:

@@ -316,7 +316,7 @@ class Segment:
 
     @property
     def first_id(self) -> int:
-        return int(self.ids[0])
+        return self._entry.first_id
 
     def row(self, id: int) -> int:
         """Return the row of an id of this segment."""
@@ -377,8 +377,8 @@ class Segment:
 
 def fetch_records(rows: Iterable[tuple[Segment, int]]) -> None:
     """Read what `record` returns of these rows of segments, all at the same time."""
-    tables = ((segment._mapped, np.array([row])) for segment, row in rows)
-    fetch((table, row) for table, row in tables if table is not None)
+    tables = ((segment._mapped, row) for segment, row in rows)
+    fetch([(table, row) for table, row in tables if table is not None])
 
 
 def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[CheckedFile]) -> None:
