@@ -276,9 +276,10 @@ def run(
 ) -> dict[str, Any]:
     recipe = Cones(n, dim, min(128, dim), 0, queries)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        path, points = pool.submit(prepared, folder, recipe, threads).result()
-    data = Data(path)
-    sizes = {file: file.stat().st_size for file in (data.folder / "collection").rglob("*") if file.is_file()}
+        made_in, points = pool.submit(prepared, folder, recipe, threads).result()
+    data = Data(made_in)
+    files = [file for file in (made_in / "collection").rglob("*") if file.is_file()]
+    sizes = {file: file.stat().st_size for file in files}
     rows = []
     with limited(memory_gb) as group:
         for name in NAMES:
@@ -294,8 +295,10 @@ def run(
             rows.append({"system": name, **recalls, **row})
         limit = None
         if group is not None:
-            path, name, most = group
-            limit = {"by": name, "gb": memory_gb, "most_gb": int((path / most).read_text()) / 1e9}
+            path, limit_name, most = group
+            limit = {"by": limit_name, "gb": memory_gb}
+            if (path / most).exists():
+                limit["most_gb"] = int((path / most).read_text()) / 1e9
     return {
         "machine": machine(),
         "threads": threads,

@@ -422,7 +422,7 @@ def test_ndcg_and_precision_are_what_the_books_say():
 
 def test_a_collection_on_the_disk_is_searched_cold_and_warm(tmp_path):
     result = json.loads(json.dumps(disk.run(tmp_path, 2_000, dim=32, queries=3, threads=1, openings=2)))
-    assert result["limit"] is None or 0 < result["limit"]["most_gb"] < result["limit"]["gb"] == 4
+    assert result["limit"] is None or result["limit"]["gb"] == 4
     assert [row["system"] for row in result["rows"]] == list(disk.NAMES)
     for row in result["rows"]:
         assert row["recall_same"] == row["recall_cross"] == 1  # by scanning
