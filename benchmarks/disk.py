@@ -85,6 +85,7 @@ def made(data: Data) -> None:
 
 
 def _metadata(data: Data, ids: np.ndarray) -> dict[str, Any]:
+    """Columns as of pictures, and the shelf."""
     rng = np.random.default_rng(int(ids[0]))
     return {
         "path": [f"pictures/{id // 1000:05}/IMG_{id:09}.jpg" for id in ids],
@@ -115,7 +116,8 @@ def chosen(data: Data, threads: int) -> dict[str, Any]:
     if not kept.exists():
         system = Inner(threads, "cpu")
         recipe, own = system.open(data.folder, data), system.planned()
-        dearer = [each for each in system.settings() if all(a >= b for a, b in zip(each, own, strict=True))]
+        others = [each for each in system.settings() if each != own]
+        dearer = [each for each in others if all(a >= b for a, b in zip(each, own, strict=True))]
         points = []
         for setting in (own, *sorted(dearer, key=math.prod)):
             points.append(point_at(system, data, setting))

@@ -67,10 +67,8 @@ class MappedTable:
             stop = max(buffer.address + buffer.size for buffer in buffers) - file.buffer.address
             file.check(0, start)  # metadata before and after the column buffers
             file.check(stop, file.buffer.size)
-            edges = [
-                edge for buffer in buffers for edge in (buffer.address, buffer.address + buffer.size - 1)
-            ]
-            prefetch(np.array(edges, np.int64), 1)  # which `validate` touches
+            ends = [end for each in buffers for end in (each.address, each.address + each.size - 1)]
+            prefetch(np.array(ends, np.int64), 1)  # which `validate` touches
             batch.validate()
         except (OSError, pa.ArrowException, LookupError, ValueError) as error:
             raise file.damaged(error) from error
@@ -121,6 +119,7 @@ class MappedTable:
         yield [(text + int(offsets[row]), text + int(offsets[row + 1])) for offsets, text in texts]
 
     def verify(self, spans: Sequence[tuple[int, int]]) -> None:
+        """Verify `spans` of the file, which takes little time where they have been verified before."""
         flags = self._file.flags
         if not all(flags[start // PAGE] and flags[(stop - 1) // PAGE] for start, stop in spans):
             starts, stops = np.array(spans, np.int64).T

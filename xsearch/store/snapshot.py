@@ -314,13 +314,14 @@ class Snapshot:
         for id, row in zip(self.ids[rows].tolist(), rows.tolist(), strict=True):
             owner = bisect_right(self._row_starts, row) - 1
             segment = self._segments[owner]
-            places.append((owner, segment.row(id) if self._gaps[owner] else id - segment.first_id))
+            local = segment.row(id) if self._gaps[owner] else id - segment.first_id
+            places.append((id, segment, local, self._plain[owner]))
         if self._exceeds_memory:
-            fetch_records((self._segments[owner], row) for owner, row in places if self._plain[owner])
+            fetch_records((segment, local) for _, segment, local, is_plain in places if is_plain)
         records: list[dict[str, Any]] = []
-        for id, (owner, row) in zip(ids.tolist(), places, strict=True):
-            if self._plain[owner]:
-                records.append(self._empty | self._segments[owner].record(row))
+        for id, segment, local, is_plain in places:
+            if is_plain:
+                records.append(self._empty | segment.record(local))
             else:
                 records += self.items(np.array([id])).to_pylist()
         return lambda start, stop: records[start:stop]
