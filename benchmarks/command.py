@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Self
 
-__all__ = ["Sampler", "killed", "parser", "report", "table"]
+__all__ = ["Sampler", "killed", "memory_mb", "parser", "report", "table"]
 
 
 class Sampler:
@@ -70,6 +70,13 @@ def killed(module: str, *arguments: str, after_s: float | None) -> bool:
     if child.returncode not in (0, -signal.SIGKILL):
         raise AssertionError(f"the process failed by itself: {problem.decode()}")
     return child.returncode != 0
+
+
+def memory_mb() -> tuple[float, float]:
+    """Resident memory of this process: its own, and pages of files."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    kilobytes = {line.split(":")[0]: float(line.split()[1]) for line in lines if line.startswith("Rss")}
+    return kilobytes["RssAnon"] / 1e3, kilobytes["RssFile"] / 1e3
 
 
 def report(result: dict, markdown: Callable[[dict], str], path: Path | None) -> None:

@@ -38,11 +38,11 @@ def measure(tower: str, folder: Path) -> dict[str, float | str]:
 def measure_here(name: str, folder: Path) -> dict[str, float | str]:
     config, _ = load_config(folder)
     x = batch_of(name, 1, config)
-    before, start = _memory_mb(), time.perf_counter()
+    before, start = command.memory_mb(), time.perf_counter()
     tower = load_tower(folder, name, config)
-    loaded, load_s = _memory_mb(), time.perf_counter() - start
+    loaded, load_s = command.memory_mb(), time.perf_counter() - start
     tower(x)
-    after, both_s = _memory_mb(), time.perf_counter() - start
+    after, both_s = command.memory_mb(), time.perf_counter() - start
     return {
         "tower": name,
         "file_mb": (folder / f"{name}.safetensors").stat().st_size / 1e6,
@@ -52,13 +52,6 @@ def measure_here(name: str, folder: Path) -> dict[str, float | str]:
         "own_mb": after[0] - before[0],
         "mapped_mb": after[1] - before[1],
     }
-
-
-def _memory_mb() -> tuple[float, float]:
-    """Resident memory of this process: its own, and pages of files."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    kilobytes = {line.split(":")[0]: float(line.split()[1]) for line in lines if line.startswith("Rss")}
-    return kilobytes["RssAnon"] / 1e3, kilobytes["RssFile"] / 1e3
 
 
 def run(folder: Path, towers: Sequence[str] = TOWERS, config: ImageBindConfig = HUGE) -> dict:

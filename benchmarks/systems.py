@@ -91,6 +91,10 @@ class Inner:
         self._allowed = cache(self.where)
         return self._index.plan.recipe if self._index else "exact scan"
 
+    def planned(self) -> Setting:
+        """What a search uses by default."""
+        return () if self._index is None else (self._index.plan.nprobe, self._index.plan.refine)
+
     def settings(self) -> list[Setting]:
         if self._index is None:
             return [()]

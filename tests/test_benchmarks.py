@@ -22,6 +22,7 @@ from benchmarks import (
     cluster,
     corpus,
     decoder,
+    disk,
     edition,
     emergence,
     footprint,
@@ -418,6 +419,19 @@ def test_ndcg_and_precision_are_what_the_books_say():
     swapped = np.array([[1, 0, *range(2, 10)]])
     gain, discount = (1 + 3 / 1.584963), (3 + 1 / 1.584963)
     assert ranking.measures(swapped, worth)["ndcg_at_10"] == pytest.approx(gain / discount, abs=1e-6)
+
+
+def test_a_collection_on_the_disk_is_searched_cold_and_warm(tmp_path):
+    result = json.loads(json.dumps(disk.run(tmp_path, 2_000, dim=32, queries=3, threads=1, openings=2)))
+    assert result["limit"] is None or result["limit"]["gb"] == 4
+    assert [row["system"] for row in result["rows"]] == list(disk.NAMES)
+    for row in result["rows"]:
+        assert row["recall_same"] == row["recall_cross"] == 1  # by scanning
+        assert row["cold"]["read_mb"] != 0
+        assert row["warm"]["read_mb"] in (0, None)
+        assert row["batch_warm"]["queries_per_s"] > 0
+        assert len(row["open"]["ms"]) == 2
+    assert "2,000 vectors of 32 dimensions" in disk.markdown(result)
 
 
 def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):

@@ -16,6 +16,7 @@ import pytest
 from xsearch.errors import Damaged
 from xsearch.store import Store
 from xsearch.store.manifest import read_manifest, write_manifest
+from xsearch.store.mapped import MappedTable, fetch
 from xsearch.store.pages import PAGE, CheckedFile, checksums
 from xsearch.store.segments import MAPPED, MAPPED_SUMS
 from xsearch.system.folder import Folder
@@ -108,14 +109,32 @@ def test_a_broken_item_is_not_given_and_the_others_are(store: Store, row: int):
     path.write_bytes(whole)
 
 
+@pytest.mark.parametrize("row", [0, 7_000, ROWS - 1])
+def test_what_is_fetched_of_a_row_is_what_is_read(store: Store, row: int):
+    name = f"{store.snapshot().manifest.segments[0].folder}/{MAPPED}"
+    file = CheckedFile(store.path, name)
+    file.expect(checksums(np.fromfile(store.path / name, np.uint8)))
+    table = MappedTable(file)
+    fetch([(table, row)])
+    verified = bytes(file.flags)
+    assert 0 < sum(verified) < 10
+    assert table.record(row)["id"] == row
+    assert bytes(file.flags) == verified
+
+
 def check_broken(store: Store, *, near: list[int], far: list[int]) -> None:
     """The paths of the items `near` are broken, those of the items `far` are not, nor are other columns."""
     snapshot = store.snapshot()
     assert snapshot.items(np.array(far)).num_rows == len(far)
     assert snapshot.items(np.array(near), ["modality"]).num_rows == len(near)
     assert snapshot.counts()
+    larger = store.snapshot()
+    vars(larger)["_exceeds_memory"] = True
+    assert larger.records(np.array(far))(0, len(far)) == snapshot.items(np.array(far)).to_pylist()
     for read in (
         lambda: snapshot.items(np.array(near)),
+        lambda: snapshot.records(np.array(near)),
+        lambda: larger.records(np.array(near)),
         lambda: snapshot.table(["path"]),
         lambda: snapshot.select("path = '7'"),
     ):

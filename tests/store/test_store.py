@@ -237,11 +237,13 @@ def test_a_record_is_the_row_of_the_table(store, rng):
     with store.writer() as writer:
         writer.add(table(n, **columns), unit(rng, n))
         writer.commit()
-    snapshot = store.snapshot()
-    for ids in (snapshot.ids, snapshot.ids[:1], snapshot.ids[[7, 2, 2]]):
-        rows = snapshot.items(ids).to_pylist()
-        known = [{name: value for name, value in row.items() if value is not None} for row in rows]
-        assert snapshot.records(ids)(0, len(ids)) == known
+    for exceeds_memory in (False, True):
+        snapshot = store.snapshot()
+        vars(snapshot)["_exceeds_memory"] = exceeds_memory
+        for ids in (snapshot.ids[[7, 2, 2]], snapshot.ids, snapshot.ids[:1]):
+            rows = snapshot.items(ids).to_pylist()
+            known = [{name: value for name, value in row.items() if value is not None} for row in rows]
+            assert snapshot.records(ids)(0, len(ids)) == known
 
 
 def test_files_are_grouped_by_path(store, rng):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from xsearch.errors import Damaged
+from xsearch.system.memory import prefetch
 
 __all__ = ["PAGE", "CheckedFile", "check_all", "checksums", "map_file"]
 
@@ -84,6 +85,7 @@ class CheckedFile:
         """Verify the bytes from `start` to `stop`, clipped to the file. Raises Damaged."""
         first, last = max(start, 0) // PAGE, min(-(-stop // PAGE), self.pages)
         if not self._good[first:last].all():
+            prefetch(np.array([self.buffer.address + first * PAGE]), (last - first) * PAGE)
             self.compare(np.arange(first, last), checksums(self._bytes[first * PAGE : last * PAGE]))
 
     def check_view(self, view: pa.Buffer) -> int:

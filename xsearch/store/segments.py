@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SEGMENT_FILES, SegmentEntry
-from xsearch.store.mapped import MappedTable, scalar, view
+from xsearch.store.mapped import MappedTable, fetch, scalar, view
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 from xsearch.system.durable import digest, read_file
 from xsearch.system.folder import Folder
@@ -41,6 +41,7 @@ __all__ = [
     "Bring",
     "Segment",
     "conform",
+    "fetch_records",
     "read_table",
     "unify",
     "vector_batch",
@@ -315,7 +316,7 @@ class Segment:
 
     @property
     def first_id(self) -> int:
-        return int(self.ids[0])
+        return self._entry.first_id
 
     def row(self, id: int) -> int:
         """Return the row of an id of this segment."""
@@ -372,6 +373,12 @@ class Segment:
                         start = first
                     stop = first + chunk.total_compressed_size
         yield start, stop
+
+
+def fetch_records(rows: Iterable[tuple[Segment, int]]) -> None:
+    """Read what `record` returns of these rows of segments, all at the same time."""
+    tables = ((segment._mapped, row) for segment, row in rows)
+    fetch([(table, row) for table, row in tables if table is not None])
 
 
 def _expect(collection: Path, entry: SegmentEntry, name: str, files: Sequence[CheckedFile]) -> None:

@@ -19,7 +19,7 @@ from xsearch.store.filters import SharedColumns, evaluate
 from xsearch.store.manifest import Manifest, SegmentEntry
 from xsearch.store.mapped import array, view
 from xsearch.store.pages import check_all
-from xsearch.store.segments import STORED, Bring, Segment, read_table, unify
+from xsearch.store.segments import STORED, Bring, Segment, fetch_records, read_table, unify
 from xsearch.system.float16 import to_float32
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.system.memory import prefetch, total_memory
@@ -315,12 +315,17 @@ class Snapshot:
                 return [_known(names, row) for row in values[start:stop]]
 
             return some
-        records: list[dict[str, Any]] = []
+        places = []
         for id, row in zip(self.ids[rows].tolist(), rows.tolist(), strict=True):
             owner = bisect_right(self._row_starts, row) - 1
             segment = self._segments[owner]
-            if self._plain[owner]:
-                local = segment.row(id) if self._gaps[owner] else id - segment.first_id
+            local = segment.row(id) if self._gaps[owner] else id - segment.first_id
+            places.append((id, segment, local, self._plain[owner]))
+        if self._exceeds_memory:
+            fetch_records((segment, local) for _, segment, local, is_plain in places if is_plain)
+        records: list[dict[str, Any]] = []
+        for id, segment, local, is_plain in places:
+            if is_plain:
                 records.append(segment.record(local))
             else:
                 names, values = _rows(self.items(np.array([id])))

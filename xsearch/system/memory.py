@@ -51,15 +51,16 @@ def keep_memory() -> None:
         libc.mallopt(_TRIM_THRESHOLD, 256 << 20)
 
 
-def prefetch(addresses: np.ndarray, size: int) -> None:
-    """Have the system read `size` bytes of a memory map at each address, int64 [n], without waiting for them.
+def prefetch(addresses: np.ndarray, sizes: np.ndarray | int) -> None:
+    """Have the system read `sizes` bytes (int64 [n] or a scalar) of memory maps at each address, int64 [n].
 
-    They are then read at the same time. Pages that are touched are read one after another, and each with what
-    the system reads ahead: 30 vectors on the disk take 412 ms and not 2.5 (measured, 8 MB of read-ahead).
+    It does not wait for them: they are read at the same time. Pages that are touched are read one after
+    another, and each with what the system reads ahead: 30 vectors on the disk take 412 ms and not 2.5
+    (measured, 8 MB of read-ahead).
     """
     if (madvise := _madvise()) is not None:
         starts = addresses // mmap.PAGESIZE * mmap.PAGESIZE
-        for start, length in zip(starts.tolist(), (addresses + size - starts).tolist(), strict=True):
+        for start, length in zip(starts.tolist(), (addresses + sizes - starts).tolist(), strict=True):
             madvise(start, length, mmap.MADV_WILLNEED)
 
 
