@@ -421,8 +421,8 @@ def test_ndcg_and_precision_are_what_the_books_say():
     assert ranking.measures(swapped, worth)["ndcg_at_10"] == pytest.approx(gain / discount, abs=1e-6)
 
 
-def test_a_collection_on_the_disk_is_searched_cold_and_warm(tmp_path):
-    result = json.loads(json.dumps(disk.run(tmp_path, 2_000, dim=32, queries=3, threads=1, openings=2)))
+def test_a_collection_on_the_disk_is_searched_cold_and_warm(on_disk):
+    result = json.loads(json.dumps(disk.run(on_disk, 2_000, dim=32, queries=3, threads=1, openings=2)))
     assert result["limit"] is None or result["limit"]["gb"] == 4
     assert [row["system"] for row in result["rows"]] == list(disk.NAMES)
     for row in result["rows"]:

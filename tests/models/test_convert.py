@@ -57,19 +57,19 @@ def test_an_official_checkpoint_becomes_a_model_folder(dtype, small, state, voca
     assert tokenizer.size == 49_408
 
 
-def test_pages_of_the_checkpoint_leave_memory_with_their_tower(vocabulary, tmp_path):
+def test_pages_of_the_checkpoint_leave_memory_with_their_tower(vocabulary, on_disk):
     def mapped_mb() -> float:
         return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**10
 
     wide = {name: dataclasses.replace(getattr(official.small(), name), width=240, depth=6) for name in TOWERS}
     with torch.device("meta"):
         weights = official.checkpoint(dataclasses.replace(official.small(), **wide))
-    torch.save({key: torch.zeros(value.shape) for key, value in weights.items()}, tmp_path / "official.pth")
+    torch.save({key: torch.zeros(value.shape) for key, value in weights.items()}, on_disk / "official.pth")
     seen_mb = []
     convert_official(
-        tmp_path / "official.pth", vocabulary, tmp_path / "out", say=lambda line: seen_mb.append(mapped_mb())
+        on_disk / "official.pth", vocabulary, on_disk / "out", say=lambda line: seen_mb.append(mapped_mb())
     )
-    files = [tmp_path / "out" / f"{name}.safetensors" for name in TOWERS[:-1]]  # as far as was told
+    files = [on_disk / "out" / f"{name}.safetensors" for name in TOWERS[:-1]]  # as far as was told
     sizes_mb = [file.stat().st_size / 2**20 for file in files]
     assert 0.5 * max(sizes_mb) < max(seen_mb) - seen_mb[0] < 1.5 * max(sizes_mb) < sum(sizes_mb)
 

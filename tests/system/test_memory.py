@@ -7,9 +7,7 @@ import mmap
 import os
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -26,13 +24,6 @@ def resident(address: int) -> np.ndarray:
     mincore = ctypes.CDLL(None, use_errno=True).mincore
     assert mincore(ctypes.c_void_p(address), ctypes.c_size_t(PAGES * mmap.PAGESIZE), flags) == 0
     return np.frombuffer(flags, np.uint8) & 1 == 1
-
-
-@pytest.fixture
-def on_disk() -> Iterator[Path]:
-    """A folder that is not in memory, though temporary files may be."""
-    with TemporaryDirectory(dir="/var/tmp") as folder:
-        yield Path(folder)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mincore and posix_fadvise are of Linux")
