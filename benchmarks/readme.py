@@ -109,6 +109,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "serve": lambda: result("serve", serve.markdown),
     "disk": lambda: result("disk", disk.markdown),
     "search-data": lambda: result("search-data", search.markdown),
+    "search-clusters": lambda: result("search-clusters", search.markdown),
+    "search-scenes": lambda: result("search-scenes", search.markdown),
     "stages": lambda: result("stages", stages.markdown),
     "waiting": lambda: result("waiting", waiting.markdown),
     "generation": lambda: result("generation", generation.markdown),

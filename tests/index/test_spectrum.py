@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
 from xsearch.errors import UsageError
 from xsearch.index import make_plan
-from xsearch.index.spectrum import Code, Spectrum, best_code, codes
+from xsearch.index.plan import EASY, EASY_REFINE, GROWTH, REFINE
+from xsearch.index.spectrum import GOOD, Code, Spectrum, best_code, codes
 
 D = 64
 
@@ -50,6 +53,16 @@ def test_a_code_is_as_short_as_it_can_be_and_fits():
     )  # there is none so short: the shortest
     assert Code(64, 32, 4).bytes == 16
     assert all(code.kept <= D for code in choices)
+
+
+def test_good_codes_have_fewer_candidates_compared():
+    for spread, memory in ((4, None), (48, None), (48, 20 * 100_000)):
+        x = sample(spread)
+        plan = make_plan(100_000, D, device="cpu", sample=x, memory_bytes=memory)
+        kept, sub = map(int, re.match(r"PCAR(\d+),IVF\d+,PQ(\d+)", plan.recipe).groups())
+        is_good = Spectrum.of(x).error(Code(kept, sub, 4)) <= GOOD
+        assert (plan.refine, plan.growth) == ((EASY_REFINE, EASY) if is_good else (REFINE, GROWTH))
+        assert is_good == (memory is None)
 
 
 def test_vectors_that_are_all_the_same_have_a_plan():
