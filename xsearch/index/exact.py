@@ -109,10 +109,12 @@ def in_parts(
     """
     queries = np.ascontiguousarray(queries, np.float32)
     Q, c = ids.shape
-    if ids.size <= rows:
-        return worker(ids.size)(queries, ids) if ids.size else np.empty(ids.shape, np.float32)
     scores = np.empty(ids.shape, np.float32)
+    if not ids.size:
+        return scores
     step = max(rows // c, 1)
+    if step >= Q:  # one part, however many candidates it has
+        return worker(ids.size)(queries, ids)
     parts = [slice(start, start + step) for start in range(0, Q, step)]
     todo = iter(parts)  # shared by the threads
 

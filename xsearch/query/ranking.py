@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsearch.query.fusion import DEPTH, fuse, match_words
-from xsearch.system.lookup import is_in
+from xsearch.system.lookup import flat_places, is_in
 from xsearch.types import Match, Modality, Rank
 from xsearch.words import NOTHING, Matches
 
@@ -195,7 +195,7 @@ class Ranking:
         for start, width in zip(accumulate(widths, initial=0), widths, strict=False):
             balanced[:, start : start + min(width, least)] = np.inf
         first = np.argpartition(-balanced, keep - 1, axis=1)[:, :keep]
-        return ids.take(first + ids.shape[1] * np.arange(len(ids))[:, None])
+        return ids.take(flat_places(first, ids.shape))
 
     def _ranked(self, batch: _Batch, ids: np.ndarray, most: int | None = None) -> list[Ranked]:
         """Candidates, int64 [Q, c], -1 for none, by their exact figures: the `most` best first, ties by id.
@@ -223,7 +223,7 @@ class Ranking:
             failing |= expected > self.options.max_expected
         place = 4 * failing - 2 * itself - own
         order = np.lexsort((ids, -scores, place), axis=1)[:, :most]
-        at = order + ids.shape[1] * np.arange(len(ids))[:, None]  # `take` is faster than two indices
+        at = flat_places(order, ids.shape)
         columns = ids, kinds, scores, exact, balanced, expected, ~failing
         *figures, passing = (column.take(at) for column in columns)
         bm25 = np.full(order.shape, np.nan, np.float32)

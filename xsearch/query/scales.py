@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xsearch.query.calibration import Calibration, Samples, baselines, pooled
+from xsearch.system.lookup import flat_places
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -48,19 +49,15 @@ class Scales:
 
     def balanced(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         """Units above the centre. cosines: [Q, c]; kinds: modalities of their items, int [c] or [Q, c]."""
-        at = self._places(kinds)
+        at = flat_places(kinds, self.centres.shape)
         return (cosines - self.centres.take(at)) / self.units.take(at)
 
     def chances(self, cosines: np.ndarray, kinds: np.ndarray) -> np.ndarray:
         """The probability that an unrelated item is as near: float64 [Q, c]."""
-        at = self._places(kinds)
+        at = flat_places(kinds, self.centres.shape)
         z = _fisher(cosines, self.centres.take(at)) / self.deviations.take(at)
         halves = [math.erfc(x) for x in (z.ravel() / math.sqrt(2)).tolist()]
         return np.array(halves, np.float64).reshape(z.shape) / 2
-
-    def _places(self, kinds: np.ndarray) -> np.ndarray:
-        """Where the figures of `kinds` are in the flattened arrays: int64 [Q, c]."""
-        return kinds + self.centres.shape[1] * np.arange(len(self.centres))[:, None]
 
 
 def _fisher(cosines: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from xsearch.store.pages import PAGE, CheckedFile
 from xsearch.system.memory import prefetch
 
-__all__ = ["MappedTable", "array", "fetch", "scalar", "view"]
+__all__ = ["MappedTable", "array", "bits_of", "fetch", "scalar", "view"]
 
 WINDOW = 1 << 16  # bytes verified around a value; matches the kernel's read-ahead
 NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
@@ -23,7 +23,6 @@ NUMBERS: dict[pa.DataType, Any] = {  # codes of the `struct` module
     pa.float32(): "f",
     pa.float64(): "d",
 }
-VALUE = 8  # bytes of the longest value, and of the two offsets of a string
 # A buffer, byte offsets into it and byte counts
 Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 
@@ -34,6 +33,13 @@ Part = tuple[pa.Buffer | None, np.ndarray, np.ndarray]
 def view(array: pa.Array, dtype: type) -> np.ndarray:
     """Zero-copy view of a primitive array without nulls."""
     return np.frombuffer(array.buffers()[1], dtype, len(array), array.offset * np.dtype(dtype).itemsize)
+
+
+def bits_of(buffer: pa.Buffer, column: pa.Array) -> np.ndarray:
+    """The bit that a buffer of a column has for each of its rows, as bool. `to_numpy` would import pandas."""
+    count = column.offset + len(column)
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), count=count, bitorder="little")
+    return bits[column.offset :].view(bool)
 
 
 def array(values: np.ndarray) -> pa.Array:
@@ -102,32 +108,32 @@ class MappedTable:
         return {name: found for name, value in self._values if (found := value(row)) is not None}
 
     def _check_row(self, row: int) -> None:
-        flags = self._file.flags
-        for start, bits, texts in self._places:
-            first, last = start + row * bits // 8, start + (row * bits + bits - 1) // 8
-            if texts is not None:
-                last += 4  # the next offset as well
-            if not (flags[first // PAGE] and flags[last // PAGE]):
-                self._file.check(first // WINDOW * WINDOW, last // WINDOW * WINDOW + WINDOW)
-            if texts is not None:
-                offsets, text = texts
-                first, last = text + int(offsets[row]), text + int(offsets[row + 1])
-                if not (flags[first // PAGE] and flags[(last - 1) // PAGE] and last - first < PAGE):
-                    self._file.check(first, last)
+        for spans, around in zip(self.spans(row), (WINDOW, 1), strict=True):
+            for start, stop in spans:
+                if not self._is_verified(start, stop):
+                    end = -(-stop // around) * around
+                    self._file.check(start // around * around, end)
 
     def spans(self, row: int) -> Iterator[list[tuple[int, int]]]:
         """Yield starts and stops of what `record` reads: of the values, then, once verified, of the texts."""
-        values = [start + row * bits // 8 for start, bits, _ in self._places]
-        yield [(start, start + VALUE) for start in values]
+        yield [
+            # of a string, its offset and the next one
+            (start + row * bits // 8, start + (row * bits + bits - 1) // 8 + (1 if texts is None else 5))
+            for start, bits, texts in self._places
+        ]
         texts = [texts for _, _, texts in self._places if texts is not None]
         yield [(text + int(offsets[row]), text + int(offsets[row + 1])) for offsets, text in texts]
 
     def verify(self, spans: Sequence[tuple[int, int]]) -> None:
         """Verify `spans` of the file, which takes little time where they have been verified before."""
-        flags = self._file.flags
-        if not all(flags[start // PAGE] and flags[(stop - 1) // PAGE] for start, stop in spans):
+        if not all(self._is_verified(*span) for span in spans):
             starts, stops = np.array(spans, np.int64).T
             self._file.check_each(starts, stops - starts)
+
+    def _is_verified(self, start: int, stop: int) -> bool:
+        """Whether these bytes have been verified; of more than a page it does not know."""
+        flags = self._file.flags
+        return bool(flags[start // PAGE] and flags[(stop - 1) // PAGE]) and stop - start < PAGE
 
     @cached_property
     def _values(self) -> list[tuple[str, Callable[[int], Any]]]:

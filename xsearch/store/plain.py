@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from xsearch.store.mapped import bits_of
+
 __all__ = ["OTHER", "Token", "passing", "tokens"]
 
 MAX_COST = 20  # comparisons with a constant, 0.1 s for a million texts
@@ -94,11 +96,8 @@ def passing(
 
 
 def _flags(mask: pa.BooleanArray) -> np.ndarray:
-    """Return a mask as bool, false for null. `to_numpy` would import pandas."""
-    end = mask.offset + len(mask)
-    buffers = [np.frombuffer(buffer, np.uint8) for buffer in mask.buffers() if buffer]
-    bits = [np.unpackbits(buffer, count=end, bitorder="little")[mask.offset :] for buffer in buffers]
-    return np.bitwise_and.reduce(bits).view(bool)
+    """Return a mask as bool, false for null."""
+    return np.logical_and.reduce([bits_of(buffer, mask) for buffer in mask.buffers() if buffer])
 
 
 class _Condition:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from xsearch.errors import Damaged
 from xsearch.store.manifest import SEGMENT_FILES, SegmentEntry
-from xsearch.store.mapped import MappedTable, fetch, scalar, view
+from xsearch.store.mapped import MappedTable, bits_of, fetch, scalar, view
 from xsearch.store.pages import PAGE, CheckedFile, checksums, map_file
 from xsearch.system.durable import digest, read_file
 from xsearch.system.folder import Folder
@@ -292,9 +292,7 @@ class Segment:
         values, validity = view(column, dtype), column.buffers()[0]
         if not column.null_count:
             return values
-        bits = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")
-        valid = bits[column.offset :][: len(column)]  # `fill_null` imports pandas
-        return np.where(valid, values, dtype(null))
+        return np.where(bits_of(validity, column), values, dtype(null))  # `fill_null` imports pandas
 
     def equal(self, rows: np.ndarray, name: str, value: str) -> np.ndarray:
         """Return those of `rows` (int64, ascending) that have `value` in a string column."""

@@ -344,10 +344,10 @@ class Snapshot:
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Return all live items in the order of `ids`; `columns` as for `items`."""
-        table = self._rows(columns)
+        table = self._with_removed(columns)
         return table.filter(pa.array(self._alive)) if len(self._dead) else table
 
-    def _rows(self, columns: Sequence[str] | None) -> pa.Table:
+    def _with_removed(self, columns: Sequence[str] | None) -> pa.Table:
         """Return `table` with the removed items."""
         schema = self._select_schema(columns)
         parts = (segment.columns(schema) for segment in self._segments)
@@ -367,7 +367,7 @@ class Snapshot:
     def passing(self, where: str) -> np.ndarray:
         """Return which live items satisfy `where`: bool [N] in the order of `ids`. Raises as `select`."""
         alive = self._alive if len(self._dead) else None
-        return evaluate(where, self.schema.names, self._rows, self._shared, alive)
+        return evaluate(where, self.schema.names, self._with_removed, self._shared, alive)
 
     def files(self) -> pa.Table:
         """One row per file: path, sha256, bytes, mtime_ns, ids (list of int64), by path."""

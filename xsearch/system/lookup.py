@@ -1,10 +1,10 @@
-"""Positions in ascending ids."""
+"""Positions in ascending ids, and in flattened arrays."""
 
 from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["is_in", "nearest_rows"]
+__all__ = ["flat_places", "is_in", "nearest_rows"]
 
 
 def nearest_rows(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
@@ -23,3 +23,11 @@ def nearest_rows(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
 def is_in(ids: np.ndarray, among: np.ndarray) -> np.ndarray:
     """Return which of `ids` occur in `among`, int64, ascending: bool, of the shape of `ids`."""
     return among[nearest_rows(ids, among)] == ids if len(among) else np.zeros(ids.shape, bool)
+
+
+def flat_places(columns: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return where these columns of each row, int [rows, n] or [n], are in a flattened array of `shape`.
+
+    int64 [rows, n], for `take`, which is faster than two indices.
+    """
+    return columns + shape[1] * np.arange(shape[0])[:, None]
