@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -106,3 +108,18 @@ def test_candidates_of_many_queries_are_compared_in_parts_with_repeated_and_miss
         alone = cosines(queries[row : row + 1], candidates[row : row + 1, :7], lambda ids: vectors[ids])
         again = cosines(queries[row:], candidates[row:], lambda ids: vectors[ids])
         np.testing.assert_array_equal(alone[0], again[0, :7])
+
+
+def test_one_query_is_one_part_in_this_thread_however_many_candidates_it_has():
+    rng = np.random.default_rng(4)
+    vectors = unit(rng, 600, 1024).astype(np.float16)
+    query, ids = unit(rng, 1, 1024), rng.permutation(600)[None]
+    threads = []
+
+    def stored(rows):
+        threads.append(threading.get_ident())
+        return vectors[rows]
+
+    found = cosines(query, ids, stored)
+    np.testing.assert_allclose(found[0], vectors[ids[0]].astype(np.float32) @ query[0], atol=1e-6)
+    assert threads == [threading.get_ident()]
