@@ -452,9 +452,9 @@ def test_stages_of_a_search_are_timed_beside_a_graph(tmp_path):
 
 
 def test_threads_that_wait_actively_are_timed():
-    result = json.loads(json.dumps(waiting.run(1, beside=(0,), works=("training",))))
-    assert [row["spins"] for row in result["rows"]] == [300_000, 1_000]
-    assert "| 0 | 1,000 |" in waiting.markdown(result)
+    result = json.loads(json.dumps(waiting.run(1, beside=(0,), works=("training", "a product"))))
+    assert [row["waits"] for row in result["rows"]] == ["the library", "xsearch"] * 2
+    assert "| a product | 0 | xsearch |" in waiting.markdown(result)
 
 
 def test_answers_of_a_labelled_folder_are_measured(tmp_path):

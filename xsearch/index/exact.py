@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from xsearch.system.cores import CORES
 from xsearch.system.float16 import to_float32
+from xsearch.system.threads import share, without_blas_threads
 
 __all__ = ["Products", "cosines", "exact", "exact_by_group", "in_parts", "rerank"]
 
-CHUNK = 1 << 21  # components per matrix product: 8 MB of float32; smaller ones lose BLAS threading (measured)
+CHUNK = 1 << 19  # components per matrix product: 2 MB of float32
 TABLE = 1 << 18  # components of candidates per thread: 1 MB of float32 stays in its cache (measured)
-SCORES = 1 << 24  # scores per matrix product: 64 MB
+SCORES = 1 << 22  # scores per matrix product: 16 MB
 
 Products = Callable[[np.ndarray, np.ndarray], np.ndarray]  # queries [q, D], ids [q, c] -> cosines [q, c]
 
@@ -30,10 +28,7 @@ def exact(
     Returns (scores float32 [Q, k], ids int64 [Q, k]): cosines, best first, ties by ascending id; padded with
     score -inf and id -1 if there are fewer than k.
     """
-    best = _Best(len(queries), k)
-    for scores, ids in _scores(queries, blocks):
-        best.update(scores, ids)
-    return best.sorted()
+    return exact_by_group(queries, blocks, k, np.zeros_like, [0])[0]
 
 
 def exact_by_group(
@@ -44,29 +39,35 @@ def exact_by_group(
     groups: Sequence[int],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """`exact` for each of `groups`, in a single pass. group_of: maps ids to their groups, int [b]."""
-    best = {group: _Best(len(queries), k) for group in groups}
-    for scores, ids in _scores(queries, blocks):
-        codes = group_of(ids)
-        for group, of_group in best.items():
-            at = np.flatnonzero(codes == group)
-            if len(at):
-                of_group.update(scores[:, at], ids[at])
-    return [of_group.sorted() for of_group in best.values()]
-
-
-def _scores(
-    queries: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield cosines of all queries with chunks of the vectors, float32 [Q, b], and the ids of the chunk."""
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
     rows = max(min(CHUNK // D, SCORES // max(Q, 1)), 64)
-    buffer = np.empty((rows, D), np.float32)
+
+    def scan(chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> list[_Best]:
+        best = [_Best(Q, k) for _ in groups]
+        buffer = np.empty((rows, D), np.float32)
+        for ids, vectors in chunks:
+            chunk = vectors if vectors.dtype == np.float32 else to_float32(vectors, buffer[: len(vectors)])
+            scores, codes = queries @ chunk.T, group_of(ids)
+            for group, of_group in zip(groups, best, strict=True):
+                at = np.flatnonzero(codes == group)
+                if len(at) == len(ids):
+                    of_group.update(scores, ids)
+                elif len(at):
+                    of_group.update(scores[:, at], ids[at])
+        return best
+
+    with without_blas_threads:
+        scans = share(scan, _chunks(blocks, rows))
+    return [_Best.joined(each).sorted() for each in zip(*scans, strict=True)]
+
+
+def _chunks(
+    blocks: Iterable[tuple[np.ndarray, np.ndarray]], rows: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     for ids, vectors in blocks:
         for start in range(0, len(ids), rows):
-            part = vectors[start : start + rows]
-            chunk = part if part.dtype == np.float32 else to_float32(part, buffer[: len(part)])
-            yield queries @ chunk.T, ids[start : start + rows]
+            yield ids[start : start + rows], vectors[start : start + rows]
 
 
 def rerank(
@@ -115,17 +116,13 @@ def in_parts(
     step = max(rows // c, 1)
     if step >= Q:  # one part, however many candidates it has
         return worker(ids.size)(queries, ids)
-    parts = [slice(start, start + step) for start in range(0, Q, step)]
-    todo = iter(parts)  # shared by the threads
 
-    def work() -> None:
+    def work(parts: Iterator[slice]) -> None:
         products = worker(step * c)
-        for part in todo:
+        for part in parts:
             scores[part] = products(queries[part], ids[part])
 
-    with ThreadPoolExecutor(count := min(_threads(), len(parts))) as pool:
-        for done in [pool.submit(work) for _ in range(count)]:
-            done.result()
+    share(work, (slice(start, start + step) for start in range(0, Q, step)))
     return scores
 
 
@@ -144,11 +141,6 @@ def _products(
     if has_padding:
         scores[padded] = -np.inf
     return scores  # [Q, c]
-
-
-def _threads() -> int:
-    """Number of threads, limited by OMP_NUM_THREADS like the numerical libraries."""
-    return int(os.environ.get("OMP_NUM_THREADS") or CORES)
 
 
 class _Best:
@@ -171,13 +163,21 @@ class _Best:
             passing = scores >= self._threshold[:, None]
         query, at = np.nonzero(passing)
         if len(query):
-            self._query = np.concatenate([self._query, query])
-            self._score = np.concatenate([self._score, scores[query, at]])
-            self._id = np.concatenate([self._id, ids[at]])
-            self._shrink()
+            self._add(query, scores[query, at], ids[at])
 
-    def _shrink(self) -> None:
-        """Keep the k best candidates of each query, in order."""
+    @staticmethod
+    def joined(parts: Sequence[_Best]) -> _Best:
+        """The best of all parts, which are those of other items each."""
+        first, *others = parts
+        for other in others:
+            first._add(other._query, other._score, other._id)
+        return first
+
+    def _add(self, query: np.ndarray, score: np.ndarray, id: np.ndarray) -> None:
+        """Take candidates, and keep the k best of each query, in order."""
+        self._query = np.concatenate([self._query, query])
+        self._score = np.concatenate([self._score, score])
+        self._id = np.concatenate([self._id, id])
         order = np.lexsort((self._id, -self._score, self._query))
         query = self._query[order]
         place = np.arange(len(query)) - np.searchsorted(query, query)

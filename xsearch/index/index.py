@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from xsearch.index.listing import INDEX, PLAN, Listing
 from xsearch.index.plan import Plan
 from xsearch.system.durable import digest
 from xsearch.system.lookup import is_in, nearest_rows
+from xsearch.system.threads import share, threads
 
 __all__ = ["SCAN", "Index", "Subset", "best_of"]
 
@@ -33,6 +35,7 @@ MEASURED = 2_000  # vectors to estimate the quantisation error from
 TABLES, MOST_TABLES = 256, 2 << 30
 TIES = 8  # further candidates, as FAISS breaks ties by the order of its lists; there may be MOST_TIES times k
 MOST_TIES = 16
+LEAST_APART = 8  # queries of a thread
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
@@ -175,16 +178,33 @@ class Index:
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """`search_each` in nprobe lists, also where these hold fewer than k."""
         queries = np.ascontiguousarray(queries, np.float32)
-        rotated = cache(lambda: self._rotated(queries))
+        count = min(threads(), len(queries) // LEAST_APART) if self._gpu is None else 1
+        ends = np.linspace(0, len(queries), max(count, 1) + 1, dtype=int).tolist()
+
+        def work(parts: Iterator[tuple[int, int]]) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
+            with _single_threaded() if self._gpu is None else nullcontext():
+                return {start: self._visit_each(queries[start:end], k, subsets) for start, end in parts}
+
         try:
-            with _single_threaded() if len(queries) == 1 else nullcontext():
-                return [
-                    self._visit(queries, rotated, k, nprobe or self.plan.nprobe, subset)
-                    for subset, nprobe in subsets
-                ]
+            found = dict(chain.from_iterable(map(dict.items, share(work, pairwise(ends)))))
         except RuntimeError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise UsageError(f"index {self.plan.recipe}: {reason}; rebuild it with another recipe") from error
+        if len(found) == 1:
+            return found[0]
+        of_subsets = zip(*(found[start] for start in ends[:-1]), strict=True)
+        return [
+            (np.concatenate(scores), np.concatenate(ids))
+            for scores, ids in (zip(*each, strict=True) for each in of_subsets)
+        ]
+
+    def _visit_each(
+        self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        rotated = cache(lambda: self._rotated(queries))
+        return [
+            self._visit(queries, rotated, k, nprobe or self.plan.nprobe, subset) for subset, nprobe in subsets
+        ]
 
     def _visit(
         self,
@@ -411,15 +431,16 @@ def _check_fits(index: Any, plan: Plan, n: int) -> None:
 def _single_threaded() -> Iterator[None]:
     """Run FAISS single-threaded within the block; the OpenMP setting is per calling thread.
 
-    For one query, thread synchronisation can dominate: 12 ms on a busy machine instead of 0.2 (measured).
+    Its own threads wait for each other several times in a search: beside another process two queries take
+    8 ms instead of 0.6 (measured).
     """
     faiss = load_faiss()
-    threads = faiss.omp_get_max_threads()
+    before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
         yield
     finally:
-        faiss.omp_set_num_threads(threads)
+        faiss.omp_set_num_threads(before)
 
 
 def _parameters(index: Any, nprobe: int) -> Any:

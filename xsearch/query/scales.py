@@ -32,7 +32,6 @@ GENERAL = np.array([0, 0.25, 0.25, 8])[:, None, None]  # pooled with all: of 8 i
 SPREAD_FLOOR = 0.02  # a model that tells nothing apart by less
 WIDTH_FLOOR = 0.14  # the same, of vectors
 FEW_ALIKE = 4  # unrelated items that are added to each modality
-FEW = 4  # vectors, up to which dot products are as fast as a matrix product (measured)
 CODES = {kind: code for code, kind in enumerate(Modality)}  # as `Snapshot.kinds` has them
 
 
@@ -194,9 +193,7 @@ class Scaling:
         other pairs (benchmarks/none.py). Returns float64 [4, U, present].
         """
         samples, starts = self._samples.together
-        # BLAS's own threads, which all callers share, take longer for a few: 5 ms of CPU, not 1.6 (measured)
-        few = len(vectors) <= FEW
-        cosines = np.vecdot(vectors[:, None], samples) if few else vectors @ samples.T
+        cosines = vectors @ samples.T
         measured = np.empty((4, len(vectors), len(self._samples.kinds)))
         for at, part in enumerate(np.split(cosines, starts, axis=1)):  # [U, n] of each present modality
             measured[:3, :, at], measured[3, :, at] = baselines(part), part.shape[1]
