@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from xsearch.system.threads import without_blas_threads
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -176,7 +177,8 @@ def calibrate(snapshot: Snapshot, samples: Samples | None = None) -> Calibration
     samples = samples or Samples(snapshot)
     pairs: dict[tuple[Modality, Modality], Baseline] = {}
     for a, b in combinations_with_replacement(samples.kinds, 2):
-        cosines = samples.vectors(a) @ samples.vectors(b).T  # [A, B]
+        with without_blas_threads:  # whose number would change the last bits
+            cosines = samples.vectors(a) @ samples.vectors(b).T  # [A, B]
         count = min(cosines.shape)
         if a == b:
             cosines = cosines[np.triu_indices(count, k=1)]
