@@ -27,9 +27,9 @@ from xsearch.models.precision import COMPUTED
 
 def measure(tower: str, folder: Path, dtype: str = "fp32") -> dict[str, float | str]:
     """In a fresh process."""
+    options = ["--here", tower, "--dtype", dtype]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.footprint", str(folder)]
-        + ["--here", tower, "--dtype", dtype],
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.footprint", str(folder), *options],
         capture_output=True,
         check=True,
     )

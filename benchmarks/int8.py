@@ -3,8 +3,9 @@
     python -m benchmarks.int8 FOLDER --pictures DIR [--tower vision ...] [--batch 1 ...] [--json out.json]
 
 FOLDER keeps random weights of the full size, as for `benchmarks.towers`. Pictures are real, other inputs
-random. The two take turns; seconds are the processor's, medians. alone: whether every vector of the batch is
-that of its sample alone, to the last bit. MB: memory after one sample, the mapped pages of the file included.
+random; every other text is short. The two take turns; seconds are the processor's, medians. alone: whether
+every vector of the batch is that of its sample alone, to the last bit. MB: memory after one sample, with the
+pages of the file that are mapped.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks import command, footprint
-from benchmarks.random_model import batch_of
+from benchmarks.random_model import SHORT, batch_of
 from benchmarks.towers import PICTURES, machine, pictures_of
 from xsearch.models import HUGE, TOWERS, ImageBindConfig, Tower, load_tower
 from xsearch.models.precision import COMPUTED
@@ -63,6 +64,8 @@ def run(
     config: ImageBindConfig = HUGE,
 ) -> dict:
     inputs = {name: batch_of(name, max(batches), config) for name in towers}
+    if "text" in towers:
+        inputs["text"][1::2] = batch_of(SHORT, max(batches), config)[1::2]
     if "vision" in towers:
         inputs["vision"] = pictures_of(pictures, config)
     return {

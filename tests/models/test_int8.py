@@ -94,6 +94,22 @@ def test_a_tower_keeps_its_directions_whatever_shares_the_batch(name, folder, in
 
 
 @torch.inference_mode()
+def test_a_text_does_not_depend_on_longer_ones(folder):
+    config, _ = load_config(folder)
+    exact, tower = (load_tower(folder, "text", config, dtype=dtype) for dtype in (torch.float32, torch.int8))
+    vocab, lengths = config.text.vocab, (32, 3, 15, 16, 17, 31)
+    ids = torch.zeros(len(lengths), config.text.context, dtype=torch.int64)
+    for row, length in zip(ids, lengths, strict=True):
+        row[: length - 1] = torch.randint(
+            1, vocab - 2, (length - 1,), generator=torch.Generator().manual_seed(length)
+        )
+        row[length - 1] = vocab - 1
+    together = tower(ids)
+    assert F.cosine_similarity(together, exact(ids)).min() > 0.995
+    assert torch.equal(torch.cat([tower(text) for text in ids.split(1)]), together)
+
+
+@torch.inference_mode()
 def test_patches_keep_their_directions(folder, inputs):
     config, _ = load_config(folder)
     exact, tower = (

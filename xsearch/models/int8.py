@@ -1,15 +1,19 @@
 """Linear layers in int8, for wide towers on CPUs.
 
 Inputs have 8 bits and a scale for each row (a token), weights 7 bits and a scale for each output. Rows are
-independent and integer sums exact: a row's result depends on nothing but the row, to the last bit.
+independent and sums of integers exact: what a row becomes depends on nothing else, to the last bit. Neither
+does the vector of a sample, except where convolutions precede the patches.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from xsearch.models.blocks import Attention
+from xsearch.models.imagebind import TextTower
 
 __all__ = ["Int8Linear", "quantise"]
 
@@ -17,6 +21,7 @@ __all__ = ["Int8Linear", "quantise"]
 # 2 * 255 * 64 fits, weights of 8 bits would not.
 WEIGHTS, INPUTS, ZERO = 64, 127, 128  # largest weight and input, and the input 0 as an unsigned byte
 LEAST = 1e-30  # of a scale: rows of zeros
+STEP = 16  # tokens: attention rounds differently among more of them, even if they are padding
 
 
 class Int8Linear(nn.Module):
@@ -26,10 +31,12 @@ class Int8Linear(nn.Module):
         """weight: floating point [out, in]. bias: [out]."""
         super().__init__()
         weight = weight.detach().float()
-        self.scales = weight.abs().amax(dim=1).clamp_min(LEAST) / WEIGHTS  # [out]
-        rounded = (weight / self.scales[:, None]).round().to(torch.int8)
+        scales = weight.abs().amax(dim=1).clamp_min(LEAST) / WEIGHTS  # [out]
+        rounded = (weight / scales[:, None]).round().to(torch.int8)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self.zeros = torch.zeros(len(weight), dtype=torch.int64)  # the weights' zero points
+        zeros = torch.zeros(len(weight), dtype=torch.int64)
+        # What follows the packed weights: no bias, an output in float32, and no function of it.
+        self.rest: tuple[Any, ...] = (scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
         self.bias = None if bias is None else bias.detach().float().clone()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,30 +45,15 @@ class Int8Linear(nn.Module):
         largest = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))  # [rows, 1]
         scales = largest.clamp_min(LEAST) / INPUTS
         rounded = (rows * (1 / scales)).add_(ZERO + 0.5).to(torch.uint8)
-        out = torch.ops.onednn.qlinear_pointwise(
-            rounded,
-            1.0,
-            ZERO,
-            self.packed,
-            self.scales,
-            self.zeros,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "",
-        )
-        out = out.mul_(scales)
-        if self.bias is not None:
-            out = out.add_(self.bias)
-        return out.unflatten(0, x.shape[:-1])
+        out = torch.ops.onednn.qlinear_pointwise(rounded, 1.0, ZERO, self.packed, *self.rest).mul_(scales)
+        return (out if self.bias is None else out.add_(self.bias)).unflatten(0, x.shape[:-1])
 
 
 def quantise(tower: nn.Module) -> None:
     """Replace the Linear layers of a tower one by one, in place. What remains is float32, and a copy, so that
     the mapped file can go."""
+    if isinstance(tower, TextTower):
+        tower.step = STEP
     for part in list(tower.modules()):
         if isinstance(part, Attention):
             part.in_proj = Int8Linear(part.in_proj_weight, part.in_proj_bias)
