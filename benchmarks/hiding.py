@@ -26,11 +26,10 @@ from benchmarks.random_model import write_model
 from xsearch import scenes
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.decoders import Decoders
-from xsearch.ingest.local import BATCH
 from xsearch.ingest.work import pieces
 from xsearch.media import walk
 from xsearch.store import Store
-from xsearch.system.cores import CORES, use_threads
+from xsearch.system.cores import CORES
 from xsearch.types import MediaFile, Modality, Sample
 
 SIZE = 1024, 768
@@ -55,11 +54,10 @@ def alone(folder: Path, model: str) -> dict[str, float]:
             assert isinstance(what, Sample | None), f"{file.path}: {what}"
             for piece in pieces(what, backend) if what else ():
                 kinds[piece.modality].append(piece)
-    use_threads(CORES)
-    start = time.perf_counter()
+    batch, start = backend.capabilities().batch, time.perf_counter()
     for samples in kinds.values():
-        for first in range(0, len(samples), BATCH):
-            backend.embed(samples[first : first + BATCH])
+        for first in range(0, len(samples), batch):
+            backend.embed(samples[first : first + batch])
     return {"s": time.perf_counter() - start, "items": sum(map(len, kinds.values()))}
 
 

@@ -10,11 +10,14 @@ import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from benchmarks.vectors import ITEM_KINDS, SHELVES, Data, K
+
+if TYPE_CHECKING:
+    from xsearch.query import Hits
 
 __all__ = ["ON_GPU", "SYSTEMS", "Setting", "System"]
 
@@ -143,12 +146,22 @@ class Ours(Inner):
         answers = self._search_many(self._view(*setting), asked, top=K, rank="cosine", where=where)
         ids = np.full((len(queries), K), -1, np.int64)
         for row, hits in zip(ids, answers, strict=True):
-            row[: len(hits)] = [hit.id for hit in hits]
+            row[: len(hits)] = self.ids_of(hits)
         return ids
+
+    def ids_of(self, hits: Hits) -> Any:
+        return [hit.id for hit in hits]
 
     def where(self, limit: int) -> Any:
         """What passes, as the first search with a filter finds it; a space more makes it another filter."""
         return self._groups(f"shelf < {limit}" + " " * next(self._asked), None, apart=False)
+
+
+class Arrays(Ours):
+    """The same answers, of which only ids and scores are read, which is all that the others give."""
+
+    def ids_of(self, hits: Hits) -> Any:
+        return hits.ids
 
 
 class Hnswlib:
@@ -611,6 +624,7 @@ class IvfPqGpu(OnGpu):
 
 SYSTEMS: dict[str, type] = {
     "xsearch": Ours,
+    "xsearch, ids and scores": Arrays,
     "xsearch, index alone": Inner,
     "hnswlib": Hnswlib,
     "usearch": Usearch,

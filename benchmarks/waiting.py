@@ -1,9 +1,10 @@
-"""Training an index beside other work, by how long the threads of OpenMP wait actively for each other.
+"""OpenMP beside other work, by how long its threads wait actively for each other.
 
     python -m benchmarks.waiting [--rounds 3] [--json out.json]
 
-10,000 x 64 random vectors are trained into 128 lists with 4-bit codes on two threads, in a process of its
-own, alone and beside as many busy processes as there are cores. libgomp's default is 300,000 spins, 3 ms.
+On two threads, in a process of its own, alone and beside one busy process and as many as there are cores:
+10,000 x 64 random vectors are trained into 128 lists with 4-bit codes; one picture, and 32, are embedded by
+the bundled model. libgomp's default is 300,000 spins, 3 ms.
 """
 
 from __future__ import annotations
@@ -18,58 +19,87 @@ from typing import Any
 
 from benchmarks import command
 from benchmarks.search import machine
-from xsearch.index.library import SPINS
 from xsearch.system.cores import CORES
 
-DEFAULT = "300000"
+SPINS = ("300000", "1000")  # libgomp's default, and what xsearch asks for
 TRAIN = """
-import time, numpy as np
 from xsearch.index.library import load_faiss
 faiss = load_faiss()
 x = np.random.default_rng(0).standard_normal((10_000, 64), np.float32)
 index = faiss.index_factory(64, "IVF128,PQ16x4fs", faiss.METRIC_L2)
-start, cpu = time.perf_counter(), time.process_time()
-index.train(x)
-print(time.perf_counter() - start, time.process_time() - cpu)
+report(lambda: index.train(x), 1)
 """
+EMBED = """
+from PIL import Image
+from xsearch.backend.imagebind import ImageBindBackend
+from xsearch.types import Modality, Sample
+noise = np.random.default_rng(0).integers(0, 255, ({count}, 224, 224, 3), np.uint8)
+pictures = [Sample(Modality.IMAGE, Image.fromarray(each)) for each in noise]
+model = ImageBindBackend.load()
+model.embed(pictures)
+report(lambda: model.embed(pictures), {times})
+"""
+TIMED = """
+import statistics, time, numpy as np
+def report(work, times):
+    took = []
+    for _ in range(times):
+        start, cpu = time.perf_counter(), time.process_time()
+        work()
+        took.append((time.perf_counter() - start, time.process_time() - cpu))
+    print(*map(statistics.median, zip(*took)))
+"""
+WORK = {
+    "training": TRAIN,
+    "one picture": EMBED.format(count=1, times=9),
+    "32 pictures": EMBED.format(count=32, times=3),
+}
 BUSY = "while True: pass"
 
 
-def run(rounds: int, beside: Sequence[int] = (0, CORES)) -> dict[str, Any]:
+def run(
+    rounds: int, beside: Sequence[int] = (0, 1, CORES), works: Sequence[str] = (*WORK,)
+) -> dict[str, Any]:
     """beside: numbers of busy processes."""
-    took: dict[tuple[int, str], list[list[float]]] = {}
+    took: dict[tuple[str, int, str], list[list[float]]] = {}
     for busy in beside:
         with ExitStack() as others:
             for _ in range(busy):
-                other = others.enter_context(subprocess.Popen([sys.executable, "-c", BUSY]))
+                alone = {"start_new_session": True}  # as a program of its own has its share of the cores
+                other = others.enter_context(subprocess.Popen([sys.executable, "-c", BUSY], **alone))
                 others.callback(other.kill)
-            for _ in range(rounds):
-                for spins in (DEFAULT, SPINS):
-                    env = os.environ | {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": spins}
-                    done = subprocess.run(
-                        [sys.executable, "-c", TRAIN], env=env, capture_output=True, text=True, check=True
-                    )
-                    took.setdefault((busy, spins), []).append([float(word) for word in done.stdout.split()])
+            for work in works:
+                for _ in range(rounds):
+                    for spins in SPINS:
+                        env = os.environ | {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": spins}
+                        done = subprocess.run(
+                            [sys.executable, "-c", TIMED + WORK[work]],
+                            env=env,
+                            stdout=subprocess.PIPE,
+                            check=True,
+                        )
+                        seconds = [float(word) for word in done.stdout.split()]
+                        took.setdefault((work, busy, spins), []).append(seconds)
     rows = [
         {
+            "work": work,
             "busy": busy,
             "spins": int(spins),
             "wall_s": statistics.median(wall for wall, _ in some),
             "cpu_s": statistics.median(cpu for _, cpu in some),
         }
-        for (busy, spins), some in took.items()
+        for (work, busy, spins), some in sorted(took.items(), key=lambda each: [*WORK].index(each[0][0]))
     ]
-    return {"machine": machine(), "load": os.getloadavg()[0], "rows": rows}
+    return {"machine": machine(), "rows": rows}
 
 
 def markdown(result: dict[str, Any]) -> str:
-    header = ["busy processes beside it", "spins", "wall s", "CPU s"]
+    header = ["work", "busy processes beside it", "spins", "wall s", "CPU s"]
     rows = [
-        [f"{row['busy']}", f"{row['spins']:,}", f"{row['wall_s']:.2f}", f"{row['cpu_s']:.2f}"]
+        [row["work"], f"{row['busy']}", f"{row['spins']:,}", f"{row['wall_s']:.3f}", f"{row['cpu_s']:.3f}"]
         for row in result["rows"]
     ]
-    about = f"{result['machine']}, 2 threads; load of the machine, with these, {result['load']:.0f}."
-    return f"{about}\n\n{command.table(header, rows)}"
+    return f"{result['machine']}, 2 threads.\n\n{command.table(header, rows)}"
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ class FakeBackend:
     (red), below 2 kHz (green) and above (blue); a motion about its three mean absolute accelerations.
     """
 
+    batch = 32
+
     def __init__(
         self,
         *,
@@ -42,7 +44,7 @@ class FakeBackend:
         self.seen: list[Sample] = []
 
     def capabilities(self) -> Capabilities:
-        return Capabilities(tuple(Modality), DIM, None, self.vocabulary, "cpu", "fp32")
+        return Capabilities(tuple(Modality), DIM, None, self.vocabulary, "cpu", "fp32", self.batch)
 
     def windows(self, text: str) -> Iterator[str]:
         return media.windows(text, lambda texts: [len(each.split()) for each in texts], WINDOW)

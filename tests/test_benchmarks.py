@@ -457,7 +457,7 @@ def test_stages_of_a_search_are_timed_beside_a_graph(tmp_path):
 
 
 def test_threads_that_wait_actively_are_timed():
-    result = json.loads(json.dumps(waiting.run(1, beside=(0,))))
+    result = json.loads(json.dumps(waiting.run(1, beside=(0,), works=("training",))))
     assert [row["spins"] for row in result["rows"]] == [300_000, 1_000]
     assert "| 0 | 1,000 |" in waiting.markdown(result)
 

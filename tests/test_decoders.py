@@ -62,7 +62,7 @@ def test_processes_give_what_is_decoded_here(files, count):
     here = outcome(Decoders(0, side=32), files)
     with Decoders(count, side=32) as decoders:
         there = outcome(decoders, files)
-        assert decoders.busy == 0
+        assert not any(process.jobs for process in decoders._processes)
     assert there.keys() == here.keys() == {file.path.name for file in files}
     for name, expected in here.items():
         assert [type(what) for what in there[name]] == [type(what) for what in expected]
@@ -348,7 +348,7 @@ def test_many_requests_at_once_beside_a_stream_that_waits(files):
         assert len(decoders._processes) <= 4
         rest = [what for _, what in stream]
         assert len([what for what in rest if isinstance(what, Sample)]) == 5
-        assert decoders.busy == 0
+        assert not any(process.jobs for process in decoders._processes)
 
 
 def test_a_process_that_died_while_it_was_idle_is_replaced(files):

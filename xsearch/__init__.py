@@ -5,9 +5,11 @@
     collection = xsearch.open("indexes/default")
     collection.search(xsearch.image("bird.jpg") + 0.7 * xsearch.audio("sea.wav"), top=10)
 
-Importing this package does nothing and loads nothing; its names are fetched from their modules when used.
+Importing this package loads nothing; its names are fetched from their modules when used. It asks libgomp,
+which torch and FAISS bring, for short waits, unless GOMP_SPINCOUNT or OMP_WAIT_POLICY is set.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +53,12 @@ __all__ = [
     "vector",
     "video",
 ]
+
+# Iterations for which threads wait actively at the end of a parallel region, about 10 us; by default 3 ms, in
+# which, beside another process, the thread that they wait for cannot run: a picture takes 1.2 s to embed, not
+# 0.05 (benchmarks/waiting.py). Read when the library is loaded
+if not os.environ.keys() & {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}:
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 _HOMES = {
     "xsearch.backend.official": ("embed_official",),

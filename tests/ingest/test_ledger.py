@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.fakes import FakeBackend
-from xsearch.ingest import ingest, ledger, local
+from xsearch.ingest import ingest, ledger
 from xsearch.ingest.survey import Survey, survey
 from xsearch.store import Store
 
@@ -122,16 +122,15 @@ def test_ctrl_c_waits_for_the_end_of_a_commit(
     assert len(store.snapshot()) == 2
 
 
-def test_a_recording_of_which_one_window_fails_is_one_skip(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recording_of_which_one_window_fails_is_one_skip(tmp_path: Path) -> None:
     class Choosy(FakeBackend):
+        batch = 1  # it fails before the rest is decoded
+
         def embed(self, samples: Any) -> Any:
             if any("first" in (sample.text or "") for sample in samples):
                 raise ValueError("odd")
             return super().embed(samples)
 
-    monkeypatch.setattr(local, "BATCH", 1)  # it fails before the rest is decoded
     (tmp_path / "media").mkdir()
     (tmp_path / "media" / "long.txt").write_text("first " + "red green " * 200)
     store = Store.create(tmp_path / "store", FakeBackend().fingerprint)

@@ -19,7 +19,7 @@ from tests.fakes import FakeBackend
 from xsearch import media
 from xsearch.collection import Collection
 from xsearch.errors import ModelError, Reason, SkipKind, Transient
-from xsearch.ingest import Report, ingest, local
+from xsearch.ingest import Report, ingest
 from xsearch.ingest.work import embed
 from xsearch.media import Skipped
 from xsearch.types import MediaFile, Modality, Sample
@@ -336,14 +336,13 @@ def test_a_model_that_lacks_memory_for_everything_ends_the_run(collection: Colle
     assert recorded(collection) == {}
 
 
-def test_a_model_that_lacks_memory_for_a_kind_only_goes_on(
-    collection: Collection, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(local, "BATCH", 8)
+def test_a_model_that_lacks_memory_for_a_kind_only_goes_on(collection: Collection, folder: Path) -> None:
+    model = Small(MemoryError())
+    model.batch = 8
     for number in range(8):
         Image.new("RGB", (8, 8), (0, number, 0)).save(folder / f"{number}.png")
         (folder / "deep" / f"{number}.txt").write_text(f"large {number}")
-    report = ingest(collection.store, [folder], Small(MemoryError()), decoders=0)
+    report = ingest(collection.store, [folder], model, decoders=0)
     assert report.passing == 8
     assert fill(collection, folder).skipped == ()
 

@@ -20,16 +20,15 @@ from xsearch.media import windows
 from xsearch.models import TOWER_OF, TOWERS, Preprocess, Tokenizer, Tower, load_config, load_tower, resolve
 from xsearch.models.dense import dense_features
 from xsearch.models.imagebind import VisionTower
-from xsearch.models.precision import COMPUTED, precision
+from xsearch.models.precision import COMPUTED, NARROW, precision
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
 __all__ = ["ImageBindBackend", "in_parts"]
 
-_BATCH = {Modality.VIDEO: 4, Modality.AUDIO: 16}  # these have several clips each
-_BATCH_DEFAULT = 32
+_NARROW, _WIDE, _GPU = 32, 8, 256  # samples per batch: of a wide model on a CPU, 8 take seconds
+_CLIPS = {Modality.VIDEO: 8, Modality.AUDIO: 2}  # how many samples one of these counts for
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # one of several as "cuda:1"
-_GPU_BATCHES = 8  # times as many on a GPU, or as many of them as fit
 
 
 class ImageBindBackend:
@@ -84,7 +83,14 @@ class ImageBindBackend:
             vocabulary=self.vocabulary,
             device=str(self.device),
             dtype=next(name for name, dtype in COMPUTED.items() if dtype is self.dtype),
+            batch=self._batch,
         )
+
+    @property
+    def _batch(self) -> int:
+        if self.device.type == "cuda":
+            return _GPU  # or as many of them as fit
+        return _NARROW if self.config.vision.width < NARROW else _WIDE
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -127,9 +133,7 @@ class ImageBindBackend:
         for modality, of_kind in rows.items():
             tower = self.tower(TOWER_OF[modality])
             forward = tower if scaling == "unit" else tower.official
-            size = _BATCH.get(modality, _BATCH_DEFAULT)
-            if self.device.type == "cuda":
-                size *= _GPU_BATCHES
+            size = self._batch // _CLIPS.get(modality, 1)
             for first in range(0, len(of_kind), size):
                 batch = of_kind[first : first + size]
                 x = self.move(self.preprocess([self._readable(samples[row]) for row in batch]))
@@ -153,8 +157,8 @@ class ImageBindBackend:
         tower = self.tower("vision")
         assert isinstance(tower, VisionTower)
         maps = []
-        for first in range(0, len(pictures), _BATCH_DEFAULT):
-            x = self.move(self.preprocess(pictures[first : first + _BATCH_DEFAULT]))
+        for first in range(0, len(pictures), self._batch):
+            x = self.move(self.preprocess(pictures[first : first + self._batch]))
             with self._locks["vision"]:
                 maps.append(in_parts(partial(dense_features, tower), x).float().cpu().numpy())
         return np.concatenate(maps)

@@ -87,11 +87,6 @@ class Decoders:
             with suppress(IndexError):
                 self._drop(self._idle.pop())
 
-    @property
-    def busy(self) -> int:
-        """The number of processes that have a file."""
-        return sum(bool(process.jobs) for process in self._processes)
-
     def warm(self) -> None:
         """Begin to start a process, unless one is idle or all are busy, for a file that is requested soon."""
         if not self._idle and len(self._processes) < self._count:

@@ -18,7 +18,6 @@ from xsearch.ingest.report import Clock
 from xsearch.ingest.work import Embedded, Outcomes, Task, embed, item, pieces, prepare, skipped
 from xsearch.media import CONNECTIONS, RemoteFile
 from xsearch.media.limits import MAX_ITEMS
-from xsearch.system.cores import CORES, use_threads
 from xsearch.system.memory import keep_memory
 from xsearch.system.readahead import ReadAhead
 from xsearch.types import MediaFile, Modality, Sample
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-BATCH, BATCH_BYTES = 32, 64 << 20  # samples of one kind per batch, and their bytes
+BATCH_BYTES = 64 << 20  # samples of one kind in a batch
 AHEAD_BYTES = 256 << 20  # decoded samples buffered for the model
 FETCHED, FETCHED_BYTES = 64, 1 << 30  # remote files buffered for the decoders, and their bytes
 
@@ -66,13 +65,8 @@ def run(
     keep_memory()
     decoded = _decoded(tasks, outcomes, pool)
     with ReadAhead(decoded, AHEAD_BYTES, _size) as events:
-
-        def free_cores() -> int:
-            """Return the number of cores without a busy decoder; all if the decoders wait for the model."""
-            return CORES if events.full else max(CORES - pool.busy, 1)
-
         kinds = set() if embedded is None else embedded
-        batches = _Batches(backends, outcomes, clock, free_cores, kinds, captions=captions)
+        batches = _Batches(backends, outcomes, clock, kinds, captions=captions)
         try:
             for event in clock.waiting(events):
                 match event:
@@ -86,7 +80,6 @@ def run(
             batches.embed_all()
         finally:
             batches.close()
-            use_threads(CORES)
 
 
 def _prepared(tasks: Iterator[Task]) -> Iterator[tuple[Task, Task | MediaError]]:
@@ -171,13 +164,12 @@ class _Batches:
         backends: Sequence[Backend],
         outcomes: Outcomes,
         clock: Clock,
-        free_cores: Callable[[], int],
         embedded_kinds: set[Modality],
         *,
         captions: bool,
     ) -> None:
-        self._backend, self._outcomes, self._clock = backends[0], outcomes, clock
-        self._free_cores, self._captions = free_cores, captions
+        self._backend, self._outcomes, self._clock, self._captions = backends[0], outcomes, clock, captions
+        self._batch = backends[0].capabilities().batch
         self._waiting: dict[Modality, Batch] = {}
         self._embedded_kinds = embedded_kinds
         self._count, self._idle = len(backends), deque(backends)
@@ -204,7 +196,7 @@ class _Batches:
             batch.append((file, len(file.rows), piece))
             file.rows.append(item(file.task, piece))
             file.pending += 1
-            if len(batch) >= BATCH or sum(_bytes(sample) for *_, sample in batch) >= BATCH_BYTES:
+            if len(batch) >= self._batch or sum(_bytes(sample) for *_, sample in batch) >= BATCH_BYTES:
                 self._embed(piece.modality)
 
     def embed_all(self) -> None:
@@ -221,15 +213,13 @@ class _Batches:
     def _embed(self, modality: Modality) -> None:
         """Embed a batch; with threads, wait only while each of them has another one to go on with."""
         batch, kinds = self._waiting.pop(modality), self._embedded_kinds
-        threads = max(self._free_cores() // self._count, 1)
         samples = [sample for *_, sample in batch]
-        vectors = partial(self._vectors, samples, threads, verified=modality in kinds, works=bool(kinds))
+        vectors = partial(self._vectors, samples, verified=modality in kinds, works=bool(kinds))
         self._running.append((batch, self._threads.submit(vectors).result if self._threads else vectors))
         while len(self._running) > (2 * self._count if self._threads else 0):
             self._next()
 
-    def _vectors(self, samples: Sequence[Sample], threads: int, **options: bool) -> Vectors:
-        use_threads(threads)  # of the calling thread's operations
+    def _vectors(self, samples: Sequence[Sample], **options: bool) -> Vectors:
         backend = self._idle.popleft()
         try:
             return embed(samples, backend, **options)

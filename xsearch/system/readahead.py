@@ -24,7 +24,7 @@ class ReadAhead(Generic[T]):
         self._ready: deque[T] = deque()
         self._buffered = 0
         self._error: BaseException | None = None
-        self._ended = self._closed = self.full = False  # full: the thread waits for the consumer
+        self._ended = self._closed = False
         self._changed = Condition()
         Thread(target=self._run, name="ahead", daemon=True).start()
 
@@ -43,9 +43,7 @@ class ReadAhead(Generic[T]):
                     self._ready.append(element)
                     self._buffered += self._size(element)
                     self._changed.notify_all()
-                    self.full = self._buffered >= self._capacity
                     self._changed.wait_for(lambda: self._buffered < self._capacity or self._closed)
-                    self.full = False
                     if self._closed:
                         return
         except BaseException as error:  # re-raised in __iter__
