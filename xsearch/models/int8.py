@@ -20,7 +20,7 @@ __all__ = ["Int8Linear", "quantise"]
 # Without VNNI, CPUs add two products of an unsigned and a signed byte in 16 bits that saturate at 32,767:
 # 2 * 255 * 64 fits, weights of 8 bits would not.
 WEIGHTS, INPUTS, ZERO = 64, 127, 128  # largest weight and input, and the input 0 as an unsigned byte
-LEAST = 1e-30  # of a scale: rows of zeros
+LEAST = 1e-30  # so that rows of zeros have a scale
 STEP = 16  # tokens: attention rounds differently among more of them, even if they are padding
 
 
@@ -31,22 +31,26 @@ class Int8Linear(nn.Module):
         """weight: floating point [out, in]. bias: [out]."""
         super().__init__()
         weight = weight.detach().float()
-        scales = weight.abs().amax(dim=1).clamp_min(LEAST) / WEIGHTS  # [out]
-        rounded = (weight / scales[:, None]).round().to(torch.int8)
+        scales = largest(weight) / WEIGHTS  # [out, 1]
+        rounded = (weight / scales).round_().to(torch.int8)
         self.packed = torch.ops.onednn.qlinear_prepack(rounded, None)
         zeros = torch.zeros(len(weight), dtype=torch.int64)
         # What follows the packed weights: no bias, an output in float32, and no function of it.
-        self.rest: tuple[Any, ...] = (scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
+        self.rest: tuple[Any, ...] = (scales[:, 0], zeros, None, 1.0, 0, torch.float32, "none", [], "")
         self.bias = None if bias is None else bias.detach().float().clone()
 
     def forward(self, x: Tensor) -> Tensor:
         """float32 [..., in] -> float32 [..., out]."""
         rows = x.flatten(0, -2)
-        largest = torch.maximum(rows.amax(dim=1, keepdim=True), -rows.amin(dim=1, keepdim=True))  # [rows, 1]
-        scales = largest.clamp_min(LEAST) / INPUTS
+        scales = largest(rows) / INPUTS
         rounded = (rows * (1 / scales)).add_(ZERO + 0.5).to(torch.uint8)
         out = torch.ops.onednn.qlinear_pointwise(rounded, 1.0, ZERO, self.packed, *self.rest).mul_(scales)
         return (out if self.bias is None else out.add_(self.bias)).unflatten(0, x.shape[:-1])
+
+
+def largest(x: Tensor) -> Tensor:
+    """[rows, columns] -> [rows, 1]: the largest magnitude of each row, at least LEAST."""
+    return torch.maximum(x.amax(dim=1, keepdim=True), -x.amin(dim=1, keepdim=True)).clamp_min_(LEAST)
 
 
 def quantise(tower: nn.Module) -> None:
