@@ -22,12 +22,14 @@ import torch
 from benchmarks import command
 from benchmarks.random_model import batch_of, write_model
 from xsearch.models import HUGE, TOWERS, ImageBindConfig, load_config, load_tower
+from xsearch.models.precision import COMPUTED
 
 
-def measure(tower: str, folder: Path) -> dict[str, float | str]:
+def measure(tower: str, folder: Path, dtype: str = "fp32") -> dict[str, float | str]:
     """In a fresh process."""
+    options = ["--here", tower, "--dtype", dtype]
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "benchmarks.footprint", str(folder), "--here", tower],
+        [sys.executable, "-W", "ignore", "-m", "benchmarks.footprint", str(folder), *options],
         capture_output=True,
         check=True,
     )
@@ -35,11 +37,11 @@ def measure(tower: str, folder: Path) -> dict[str, float | str]:
 
 
 @torch.inference_mode()
-def measure_here(name: str, folder: Path) -> dict[str, float | str]:
+def measure_here(name: str, folder: Path, dtype: str) -> dict[str, float | str]:
     config, _ = load_config(folder)
     x = batch_of(name, 1, config)
     before, start = command.memory_mb(), time.perf_counter()
-    tower = load_tower(folder, name, config)
+    tower = load_tower(folder, name, config, dtype=COMPUTED[dtype])
     loaded, load_s = command.memory_mb(), time.perf_counter() - start
     tower(x)
     after, both_s = command.memory_mb(), time.perf_counter() - start
@@ -88,9 +90,10 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--here", choices=TOWERS, help="only this tower, in this process, as JSON")
+    parser.add_argument("--dtype", choices=COMPUTED, default="fp32", help="of the tower of --here")
     options = parser.parse_args()
     if options.here:
-        print(json.dumps(measure_here(options.here, options.folder)))
+        print(json.dumps(measure_here(options.here, options.folder, options.dtype)))
     else:
         command.report(run(options.folder), markdown, options.json)
 

@@ -126,12 +126,17 @@ def measure(case: str, size: int, folder: Path, timer: Timer, config: ImageBindC
     return row
 
 
+def pictures_of(pictures: Path, config: ImageBindConfig) -> Tensor:
+    """The first pictures of a folder, [PICTURES, 3, H, W]."""
+    files = (file for file in walk([pictures]) if isinstance(file, MediaFile))
+    samples = (sample for file in files if file.modality is Modality.IMAGE for sample in read(file))
+    return Preprocess(config)(list(islice(samples, PICTURES)))
+
+
 @torch.inference_mode()
 def compare(folder: Path, pictures: Path, device: torch.device, config: ImageBindConfig) -> dict[str, float]:
     """Vectors of real pictures in bf16 against float32; and, as a scale, against each other."""
-    files = (file for file in walk([pictures]) if isinstance(file, MediaFile))
-    samples = (sample for file in files if file.modality is Modality.IMAGE for sample in read(file))
-    x = Preprocess(config)(list(islice(samples, PICTURES))).to(device)
+    x = pictures_of(pictures, config).to(device)
     exact = load_tower(folder, "vision", config).to(device)(x)
     half = load_tower(folder, "vision", config, dtype=torch.bfloat16).to(device)(x.bfloat16())
     others = (exact @ exact.T)[~torch.eye(len(x), dtype=torch.bool)]

@@ -29,6 +29,7 @@ from benchmarks import (
     generation,
     hiding,
     ingest,
+    int8,
     localization,
     none,
     public,
@@ -239,6 +240,10 @@ def test_towers_and_their_footprints_are_measured(tmp_path):
         assert row["gflop"] > 0
     assert result["pictures"]["bf16_cosine_min"] > 0.99
     assert "| text, 10 ids | 1 | fp32 |" in towers_benchmark.markdown(result)
+
+    rounded = int8.run(tmp_path / "model", pictures, ["vision", "imu"], [1, 2], rounds=1, config=config)
+    assert all(row["alone"] for tower in rounded["towers"] for row in tower["rows"])
+    assert "| imu | 2 |" in int8.markdown(rounded)
 
     rows = footprint.run(tmp_path / "model", ["imu"], config)["towers"]
     assert [row["tower"] for row in rows] == ["imu"]

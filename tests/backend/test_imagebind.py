@@ -124,12 +124,15 @@ def test_vectors_are_the_models_own(tiny_model):
     assert backend.fingerprint.dim == 24
 
 
+@pytest.mark.parametrize(("name", "dtype"), [("bf16", torch.bfloat16), ("int8", torch.float32)])
 @pytest.mark.parametrize("modality", Modality)
-def test_bf16_keeps_the_directions(modality, tiny_model):
-    exact, half = (ImageBindBackend(tiny_model, device="cpu", dtype=name) for name in ("fp32", "bf16"))
-    assert {p.dtype for p in half.tower("text").parameters() if p.ndim} == {torch.bfloat16}
+def test_fewer_bits_keep_the_directions(modality, name, dtype, tiny_model, monkeypatch):
+    monkeypatch.setattr("xsearch.models.precision.NARROW", 16)
+    exact, coarse = (ImageBindBackend(tiny_model, device="cpu", dtype=each) for each in ("fp32", name))
+    assert coarse.capabilities().dtype == name
+    assert {p.dtype for p in coarse.tower("text").parameters() if p.ndim} == {dtype}
     sample = draw(modality, 1)
-    a, b = exact.embed([sample]), half.embed([sample])
+    a, b = exact.embed([sample]), coarse.embed([sample])
     assert b.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(b, axis=1), 1.0, atol=1e-6)
     assert 0.99 < (a * b).sum() < 1

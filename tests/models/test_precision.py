@@ -18,5 +18,13 @@ def test_half_the_bits_only_for_the_published_model_and_only_where_they_are_fast
 def test_what_is_asked_for_is_taken():
     assert precision("bf16", CPU, SMALL) is torch.bfloat16
     assert precision("fp32", CPU, HUGE) is torch.float32
-    with pytest.raises(UsageError, match="expected auto, fp32, bf16, fp16"):
+    with pytest.raises(UsageError, match="expected auto, fp32, bf16, fp16, int8"):
         precision("int4", CPU, HUGE)
+
+
+def test_int8_is_for_wide_towers_on_cpus():
+    assert precision("int8", CPU, HUGE) is torch.int8
+    with pytest.raises(UsageError, match=f"int8 gains nothing for {SMALL.name}, .*--dtype auto"):
+        precision("int8", CPU, SMALL)
+    with pytest.raises(UsageError, match="int8 needs a CPU and oneDNN, not cuda:1: add --device cpu, or"):
+        precision("int8", torch.device("cuda:1"), HUGE)

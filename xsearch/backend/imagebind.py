@@ -20,7 +20,7 @@ from xsearch.media import windows
 from xsearch.models import TOWER_OF, TOWERS, Preprocess, Tokenizer, Tower, load_config, load_tower, resolve
 from xsearch.models.dense import dense_features
 from xsearch.models.imagebind import VisionTower
-from xsearch.models.precision import DTYPES, NARROW, precision
+from xsearch.models.precision import COMPUTED, NARROW, precision
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
@@ -82,7 +82,7 @@ class ImageBindBackend:
             image_side=self.config.vision.image_size,
             vocabulary=self.vocabulary,
             device=str(self.device),
-            dtype=next(name for name, dtype in DTYPES.items() if dtype is self.dtype),
+            dtype=next(name for name, dtype in COMPUTED.items() if dtype is self.dtype),
             batch=self._batch,
         )
 
@@ -164,8 +164,10 @@ class ImageBindBackend:
         return np.concatenate(maps)
 
     def move(self, x: Tensor) -> Tensor:
-        """A batch as the towers take it: on the device, numbers in the type that they compute with."""
-        return x.to(self.device, self.dtype if x.is_floating_point() else None)
+        """A batch as the towers take it: on the device, numbers in the type that they compute with, int8's in
+        float32."""
+        dtype = torch.float32 if self.dtype is torch.int8 else self.dtype
+        return x.to(self.device, dtype if x.is_floating_point() else None)
 
     def tower(self, name: str) -> Tower:
         """One of TOWERS, read from its file on first use."""

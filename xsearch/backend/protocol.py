@@ -27,7 +27,7 @@ class Capabilities:
     image_side: int | None  # pixels of the square that an image is reduced to, if nothing else of it is used
     vocabulary: Vocabulary | None  # the words that it has learned; None: open
     device: str  # such as "cpu" or "cuda:1"
-    dtype: str  # "fp32", "bf16" or "fp16"
+    dtype: str  # "fp32", "bf16", "fp16" or "int8"
     batch: int = 32  # samples of a kind to embed at once; more are no faster
 
 

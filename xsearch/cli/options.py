@@ -150,7 +150,7 @@ Dtype = Annotated[
         "--dtype",
         envvar="XSEARCH_DTYPE",
         metavar="NAME",
-        help="Compute in fp32, bf16 or fp16; auto: bf16 where it is fast.",
+        help="Compute in fp32, bf16, fp16 or int8; auto: bf16 where fast.",
     ),
 ]
 Modalities = Annotated[

@@ -23,16 +23,23 @@ class Attention(nn.Module):
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.bias_k = nn.Parameter(torch.empty(1, 1, width)) if bias_kv else None
         self.bias_v = nn.Parameter(torch.empty(1, 1, width)) if bias_kv else None
+        self.in_proj: nn.Module | None = None  # [.., D] -> [.., 3D] in the place of the weight, as in int8
         self.out_proj = nn.Linear(width, width)
+
+    def project(self, x: Tensor, rows: slice) -> Tensor:
+        """[B, L, D] -> [B, L, len(rows)]: these of the queries, keys and values."""
+        if self.in_proj is not None:
+            return self.in_proj(x)[..., rows]
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
 
     def forward(self, x: Tensor, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
         """[B, L, D] -> [B, L, D]; with `at`, int64 [B], only the query of token at[b] of row b: [B, 1, D]."""
         B, _, D = x.shape
         if at is None:
-            q, k, v = F.linear(x, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)  # [B, L, D] each
+            q, k, v = self.project(x, slice(None)).chunk(3, dim=-1)  # [B, L, D] each
         else:
-            q = F.linear(select(x, at), self.in_proj_weight[:D], self.in_proj_bias[:D])  # [B, 1, D]
-            k, v = F.linear(x, self.in_proj_weight[D:], self.in_proj_bias[D:]).chunk(2, dim=-1)
+            q = self.project(select(x, at), slice(D))  # [B, 1, D]
+            k, v = self.project(x, slice(D, None)).chunk(2, dim=-1)
             mask = None if mask is None else mask[at][:, None, None]  # [B, 1, 1, L]
         if self.bias_k is not None and self.bias_v is not None:
             k = torch.cat([k, self.bias_k.to(k.dtype).expand(B, 1, D)], dim=1)  # [B, L+1, D]

@@ -29,6 +29,7 @@ from torch import Tensor
 from xsearch.errors import ModelError
 from xsearch.models.config import ImageBindConfig
 from xsearch.models.imagebind import ImageBind, Tower, build_tower, lay_out
+from xsearch.models.int8 import quantise
 from xsearch.models.precision import DTYPES
 from xsearch.models.tokenizer import Tokenizer
 from xsearch.models.vocabulary import WORDS, save_words
@@ -107,7 +108,8 @@ def load_tower(
 ) -> Tower:
     """One tower of a model folder, in eval mode. Weights that are stored as `dtype` stay memory-mapped.
 
-    Raises ModelError naming the file, and the keys that are missing, unknown or of another shape.
+    As int8 (see `models.int8`) they are converted layer by layer. Raises ModelError naming the file, and the
+    keys that are missing, unknown or of another shape.
     """
     path = folder / f"{name}.safetensors"
     with _building(folder), torch.device("meta"):
@@ -123,9 +125,11 @@ def load_tower(
         if digest(path) != recorded:
             raise ModelError(f"{path} has a wrong sha256; xsearch models verify compares all files")
     for key, value in state.items():
-        if value.is_floating_point() and value.ndim:  # not logit scales
+        if dtype.is_floating_point and value.is_floating_point() and value.ndim:  # not logit scales
             state[key] = value.to(dtype)
     tower.load_state_dict(state, assign=True)
+    if dtype is torch.int8:
+        quantise(tower)
     lay_out(tower)
     return tower.eval()
 

@@ -52,7 +52,7 @@ def _attended(tower: VisionTower, x: Tensor, grid: tuple[int, int]) -> Tensor:
 def key_attention(attention: Attention, x: Tensor, bias: Tensor) -> Tensor:
     """[B, L, D] -> [B, L, D]: the values of tokens with similar keys. bias: [L, L], added to the products."""
     D = x.shape[2]
-    k, v = F.linear(x, attention.in_proj_weight[D:], attention.in_proj_bias[D:]).chunk(2, dim=-1)
+    k, v = attention.project(x, slice(D, None)).chunk(2, dim=-1)
     k, v = (t.unflatten(-1, (attention.heads, -1)).transpose(1, 2) for t in (k, v))  # [B, heads, L, D/heads]
     x = F.scaled_dot_product_attention(k, k, v, attn_mask=bias)
     return attention.out_proj(x.transpose(1, 2).flatten(2))  # [B, L, D]

@@ -1,4 +1,4 @@
-"""The dtype that towers compute in: float32, or 16 bits where that is faster."""
+"""The dtype that towers compute in: float32, or fewer bits where that is faster."""
 
 from __future__ import annotations
 
@@ -7,22 +7,31 @@ import torch
 from xsearch.errors import UsageError
 from xsearch.models.config import ImageBindConfig
 
-__all__ = ["DTYPES", "has_fast_bf16", "precision", "training_precision"]
+__all__ = ["COMPUTED", "DTYPES", "has_fast_bf16", "precision", "training_precision"]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-NARROW = 512  # narrower towers are bound by memory and Python overhead, where 16 bits gain nothing
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # of weights in files
+COMPUTED = DTYPES | {"int8": torch.int8}  # which towers can compute in; int8: see `models.int8`
+NARROW = 512  # narrower towers are bound by memory and Python overhead, where fewer bits gain nothing
 
 
 def precision(requested: str, device: torch.device, config: ImageBindConfig) -> torch.dtype:
-    """The dtype that `requested` ("auto" or a name in DTYPES) resolves to on `device`.
+    """The dtype that `requested` ("auto" or a name in COMPUTED) resolves to on `device`.
 
     auto: bfloat16 for the published model if the device has fast bfloat16 (cosine with float32 above 0.999,
-    benchmarks/README.md), else float32. Raises UsageError for another name.
+    benchmarks/README.md), else float32; never int8, which suffers from the outliers that wide towers can have
+    when trained, and was measured with random weights. Raises UsageError for another name, and for int8 where
+    it does not pay.
     """
     if requested != "auto":
-        if requested not in DTYPES:
-            raise UsageError(f"unknown dtype {requested!r}; expected auto, {', '.join(DTYPES)}")
-        return DTYPES[requested]
+        if requested not in COMPUTED:
+            raise UsageError(f"unknown dtype {requested!r}; expected auto, {', '.join(COMPUTED)}")
+        if requested == "int8" and not (device.type == "cpu" and torch.backends.mkldnn.is_available()):
+            raise UsageError(
+                f"int8 needs a CPU and oneDNN, not {device}: add --device cpu, or take --dtype auto"
+            )
+        if requested == "int8" and config.vision.width < NARROW:
+            raise UsageError(f"int8 gains nothing for {config.name}, which is narrow: take --dtype auto")
+        return COMPUTED[requested]
     return torch.bfloat16 if config.vision.width >= NARROW and has_fast_bf16(device) else torch.float32
 
 
