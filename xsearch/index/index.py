@@ -6,11 +6,10 @@ import math
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -178,25 +177,33 @@ class Index:
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         """`search_each` in nprobe lists, also where these hold fewer than k."""
         queries = np.ascontiguousarray(queries, np.float32)
-        count = min(threads(), len(queries) // LEAST_APART) if self._gpu is None else 1
-        ends = np.linspace(0, len(queries), max(count, 1) + 1, dtype=int).tolist()
-
-        def work(parts: Iterator[tuple[int, int]]) -> dict[int, list[tuple[np.ndarray, np.ndarray]]]:
-            with _single_threaded() if self._gpu is None else nullcontext():
-                return {start: self._visit_each(queries[start:end], k, subsets) for start, end in parts}
-
+        count = min(threads(), len(queries) // LEAST_APART)
         try:
-            found = dict(chain.from_iterable(map(dict.items, share(work, pairwise(ends)))))
+            if self._gpu is not None:
+                return self._visit_each(queries, k, subsets)
+            if count <= 1:
+                with _single_threaded():
+                    return self._visit_each(queries, k, subsets)
+            return self._visit_apart(np.array_split(queries, count), k, subsets)
         except RuntimeError as error:
             reason = str(error).rsplit(": ", 1)[-1]
             raise UsageError(f"index {self.plan.recipe}: {reason}; rebuild it with another recipe") from error
-        if len(found) == 1:
-            return found[0]
-        of_subsets = zip(*(found[start] for start in ends[:-1]), strict=True)
-        return [
-            (np.concatenate(scores), np.concatenate(ids))
-            for scores, ids in (zip(*each, strict=True) for each in of_subsets)
-        ]
+
+    def _visit_apart(
+        self, parts: Sequence[np.ndarray], k: int, subsets: Sequence[tuple[Subset | None, int | None]]
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Parts of the queries in threads of their own."""
+        found: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {}
+
+        def work(todo: Iterator[tuple[int, np.ndarray]]) -> None:
+            with _single_threaded():
+                for at, queries in todo:
+                    found[at] = self._visit_each(queries, k, subsets)
+
+        share(work, enumerate(parts))
+        of_subsets = zip(*(found[at] for at in range(len(parts))), strict=True)
+        pairs = (zip(*each, strict=True) for each in of_subsets)
+        return [(np.concatenate(scores), np.concatenate(ids)) for scores, ids in pairs]
 
     def _visit_each(
         self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]

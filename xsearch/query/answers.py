@@ -17,7 +17,6 @@ from xsearch.query.hits import Hits
 from xsearch.query.options import Options
 from xsearch.query.ranking import Ranked, Ranking
 from xsearch.query.texts import knows, unknown_words
-from xsearch.system.threads import without_blas_threads
 from xsearch.types import Match, Modality, Rank
 
 if TYPE_CHECKING:
@@ -36,11 +35,6 @@ def answer(view: View, queries: Sequence[Query], backend: Backend, options: Opti
     A text of which the model has learned no word is answered by its words, if they are to be matched and
     some items have enough of them; else its hits are none, with the problem. backend: see `embed`.
     """
-    with without_blas_threads:
-        return _answer(view, queries, backend, options)
-
-
-def _answer(view: View, queries: Sequence[Query], backend: Backend, options: Options) -> list[Hits]:
     if options.matching is Match.WORDS:
         return _by_words(view, queries, options)
     answers: dict[int, Hits] = {}  # by place among the queries
@@ -74,10 +68,9 @@ def search_many(view: View, queries: Sequence[Embedded], **options: Any) -> list
     Raises UsageError for impossible options, BadFilter for `where`.
     """
     chosen = Options(**options)
-    with without_blas_threads:
-        if chosen.matching is Match.WORDS:
-            return _by_words(view, [query.query for query in queries], chosen)
-        return _by_vectors(view, queries, chosen)
+    if chosen.matching is Match.WORDS:
+        return _by_words(view, [query.query for query in queries], chosen)
+    return _by_vectors(view, queries, chosen)
 
 
 def _by_vectors(view: View, queries: Sequence[Embedded], options: Options) -> list[Hits]:

@@ -76,7 +76,7 @@ class Ranked:
         visited: set[tuple[int, str]] = set()
         for row, (kind, digest) in enumerate(zip(self.kinds.tolist(), digests, strict=True)):
             same_kind = [other for other in kept if self.kinds[other] == kind]
-            if (kind, digest) in visited or (vectors[same_kind] @ vectors[row] > SAME).any():
+            if (kind, digest) in visited or (np.vecdot(vectors[same_kind], vectors[row]) > SAME).any():
                 continue
             if digest:  # else unknown, which equals nothing
                 visited.add((kind, digest))
@@ -150,7 +150,7 @@ class Ranking:
         ids = query.itself
         if len(ids):
             ids = ids[np.any([is_in(ids, group.ids) for group in self.groups], axis=0)]
-        return int(ids[(self.view.snapshot.vectors(ids) @ query.vector).argmax()]) if len(ids) else -1
+        return int(ids[np.vecdot(self.view.snapshot.vectors(ids), query.vector).argmax()]) if len(ids) else -1
 
     def _nearest(self, batch: _Batch) -> list[Ranked]:
         """By vectors alone: texts that the model cannot read only after all others."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from xsearch.query.calibration import Calibration, Samples, baselines, pooled
 from xsearch.system.lookup import flat_places
+from xsearch.system.threads import without_blas_threads
 from xsearch.types import Modality
 
 if TYPE_CHECKING:
@@ -193,7 +194,8 @@ class Scaling:
         other pairs (benchmarks/none.py). Returns float64 [4, U, present].
         """
         samples, starts = self._samples.together
-        cosines = vectors @ samples.T
+        with without_blas_threads:
+            cosines = vectors @ samples.T
         measured = np.empty((4, len(vectors), len(self._samples.kinds)))
         for at, part in enumerate(np.split(cosines, starts, axis=1)):  # [U, n] of each present modality
             measured[:3, :, at], measured[3, :, at] = baselines(part), part.shape[1]
