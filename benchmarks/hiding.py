@@ -23,6 +23,7 @@ import xsearch
 from benchmarks import command
 from benchmarks.ingest import make_pictures, make_sounds
 from benchmarks.random_model import write_model
+from benchmarks.search import machine
 from xsearch import scenes
 from xsearch.backend.imagebind import ImageBindBackend
 from xsearch.decoders import Decoders
@@ -80,7 +81,7 @@ def run(model: Path, pictures: int, sounds: int, videos: int, rounds: int) -> di
     """Both in turns; the fastest of each counts."""
     if not (model / "config.json").exists():
         write_model(model)
-    result: dict = {"pictures": pictures, "sounds": sounds, "videos": videos}
+    result: dict = {"machine": machine(), "pictures": pictures, "sounds": sounds, "videos": videos}
     with tempfile.TemporaryDirectory() as scratch:
         make_files(Path(scratch), pictures, sounds, videos)
         for _ in range(rounds):
@@ -100,9 +101,9 @@ def run(model: Path, pictures: int, sounds: int, videos: int, rounds: int) -> di
 def markdown(result: dict) -> str:
     alone_s, ingest_s = result["alone"]["s"], result["ingest"]["s"]
     return (
-        f"{result['pictures']:,} pictures, {result['sounds']:,} sounds and {result['videos']:,} videos, "
-        f"{result['ingest']['items']:,} items: embedded alone in {alone_s:,.0f} s, ingested in "
-        f"{ingest_s:,.0f} s: {ingest_s / alone_s:.2f} x."
+        f"{result['machine']}; pictures {result['pictures']:,}, sounds {result['sounds']:,}, videos "
+        f"{result['videos']:,}: {result['ingest']['items']:,} items are embedded alone in {alone_s:,.0f} s, "
+        f"ingested in {ingest_s:,.0f} s, {ingest_s / alone_s:.2f} x."
     )
 
 

@@ -301,7 +301,9 @@ def test_an_ingest_is_compared_with_its_embeddings_alone(tiny_model, tmp_path):
     hiding.make_files(tmp_path, 3, 1, 1, size=(64, 48))
     both = {mode: measure(tmp_path, str(tiny_model)) for mode, measure in hiding.MODES.items()}
     assert both["alone"]["items"] == both["ingest"]["items"] == 6
-    assert "3 pictures" in hiding.markdown({"pictures": 3, "sounds": 1, "videos": 1, **both})
+    assert "; pictures 3," in hiding.markdown(
+        {"machine": "a CPU", "pictures": 3, "sounds": 1, "videos": 1, **both}
+    )
 
 
 def test_a_tower_costs_what_its_published_size_says():

@@ -164,8 +164,7 @@ class ImageBindBackend:
         return np.concatenate(maps)
 
     def move(self, x: Tensor) -> Tensor:
-        """A batch as the towers take it: on the device, numbers in the type that they compute with, int8's in
-        float32."""
+        """A batch as the towers take it: on the device, numbers in their dtype, for int8 in float32."""
         dtype = torch.float32 if self.dtype is torch.int8 else self.dtype
         return x.to(self.device, dtype if x.is_floating_point() else None)
 

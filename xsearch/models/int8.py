@@ -54,8 +54,10 @@ def largest(x: Tensor) -> Tensor:
 
 
 def quantise(tower: nn.Module) -> None:
-    """Replace the Linear layers of a tower one by one, in place. What remains is float32, and a copy, so that
-    the mapped file can go."""
+    """Replace the Linear layers of a tower one by one, in place.
+
+    What remains is float32, and a copy, so that the mapped file can go.
+    """
     if isinstance(tower, TextTower):
         tower.step = STEP
     for part in list(tower.modules()):
