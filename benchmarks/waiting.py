@@ -25,7 +25,7 @@ from xsearch.system.cores import CORES
 
 WAITS = {
     "the library": {"GOMP_SPINCOUNT": "300000", "OPENBLAS_NUM_THREADS": "2"},
-    "xsearch": {"GOMP_SPINCOUNT": "1000", "OPENBLAS_NUM_THREADS": "1"},
+    "xsearch": {"OPENBLAS_NUM_THREADS": "1"},
 }
 TRAIN = """
 from xsearch.index.library import load_faiss
@@ -49,7 +49,7 @@ x = np.random.default_rng(0).standard_normal((2048, 1024), np.float32)
 report(lambda: x[:200] @ x.T, 49)
 """
 TIMED = """
-import statistics, time, numpy as np
+import statistics, time, numpy as np, xsearch
 def report(work, times):
     took = []
     for _ in range(times):
@@ -81,7 +81,8 @@ def run(
             for work in works:
                 for _ in range(rounds):
                     for waits, changes in WAITS.items():
-                        env = os.environ | {"OMP_NUM_THREADS": "2"} | changes
+                        env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+                        env |= {"OMP_NUM_THREADS": "2"} | changes
                         done = subprocess.run(
                             [sys.executable, "-c", TIMED + WORK[work]],
                             env=env,

@@ -4,6 +4,7 @@ import io
 import logging
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +19,13 @@ from xsearch.models import SMALL, train_tokenizer
 # A shell without job control starts background commands, and thus the tests, with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
+
+
+@pytest.fixture
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `system.threads.share` have three helpers, whatever the machine has."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.setattr("xsearch.system.threads._helpers", threading.BoundedSemaphore(3))
 
 
 @pytest.fixture(scope="session")

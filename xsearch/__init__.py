@@ -6,7 +6,8 @@
     collection.search(xsearch.image("bird.jpg") + 0.7 * xsearch.audio("sea.wav"), top=10)
 
 Importing this package loads nothing; its names are fetched from their modules when used. It asks libgomp,
-which torch and FAISS bring, for short waits, unless GOMP_SPINCOUNT or OMP_WAIT_POLICY is set.
+which torch and FAISS bring, for short waits, unless GOMP_SPINCOUNT or OMP_WAIT_POLICY is set. It does so in
+the environment, which child processes inherit.
 """
 
 import os

@@ -14,10 +14,11 @@ from PIL import Image
 import xsearch
 from tests.fakes import FakeBackend
 from xsearch.backend import Backend
-from xsearch.backend.imagebind import ImageBindBackend, in_parts
+from xsearch.backend.imagebind import ImageBindBackend, batch_size, in_parts
 from xsearch.collection import Collection
 from xsearch.errors import ModelError, ModelMismatch, UsageError
-from xsearch.models import ImageBind, Preprocess, load_config, load_tower
+from xsearch.ingest.work import MIN_FAILURES
+from xsearch.models import HUGE, SMALL, ImageBind, Preprocess, load_config, load_tower
 from xsearch.models.vocabulary import save_words
 from xsearch.types import Modality, Sample
 
@@ -243,3 +244,12 @@ def test_dense_features_leave_embeddings_as_they_are(tiny_model):
     assert dense.dtype == np.float32
     np.testing.assert_allclose(np.linalg.norm(dense, axis=-1), 1, atol=1e-5)
     np.testing.assert_array_equal(backend.embed(pictures), untouched)
+
+
+@pytest.mark.parametrize(
+    ("device", "config", "expected"),
+    [("cpu", SMALL, 32), ("cpu", HUGE, 8), ("cuda:1", HUGE, 256), ("mps", HUGE, 32)],
+)
+def test_batches_suit_the_device(device, config, expected):
+    assert batch_size(torch.device(device), config) == expected
+    assert expected >= MIN_FAILURES  # or an ingest would not notice that a model always fails

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xsearch.index import cosines, exact, rerank
+from xsearch.index import cosines, exact, exact_by_group, rerank
 from xsearch.system.float16 import to_float32
 
 
@@ -68,6 +69,35 @@ def test_more_rows_and_queries_than_fit_a_chunk():
     similarity = queries @ vectors.astype(np.float32).T
     np.testing.assert_allclose(scores, np.sort(similarity, axis=1)[:, ::-1][:, :10], atol=1e-6)
     assert found[0, 0] == 19_999
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_threads_find_what_one_finds_with_ties_in_all_of_their_parts(monkeypatch):
+    rng = np.random.default_rng(2)
+    rows = rng.integers(0, 4, 3_000)
+    vectors, ids = np.eye(4, dtype=np.float16)[rows], rng.permutation(3_000)
+    queries = unit(rng, 3, 4)
+    monkeypatch.setattr(sys.modules[exact.__module__], "CHUNK", 64 * 4)  # 47 products
+    scores, found = exact(queries, [(ids, vectors)], 1_000)
+    true_scores, true_ids = full_sort(queries, vectors, ids, 1_000)
+    np.testing.assert_allclose(scores, true_scores, atol=1e-6)
+    np.testing.assert_array_equal(found, true_ids)
+
+    of_groups = exact_by_group(queries, [(ids, vectors)], 9, lambda some: some % 3, [2, 0])
+    for group, (_, found) in zip([2, 0], of_groups, strict=True):
+        inside = ids % 3 == group
+        np.testing.assert_array_equal(found, full_sort(queries, vectors[inside], ids[inside], 9)[1])
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_an_error_of_the_blocks_is_raised_in_the_middle_of_a_scan():
+    def torn():
+        for start in range(0, 9_000, 64):
+            yield np.arange(start, start + 64), np.zeros((64, 4), np.float32)
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        exact(np.eye(4, dtype=np.float32), torn(), 3)
 
 
 def test_halves_are_widened_exactly():

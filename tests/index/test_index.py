@@ -69,6 +69,30 @@ def test_candidates_and_rerank_find_the_true_best(data, recipe, share):
     assert recall_by_score(scores, truth) >= 0.95
 
 
+@pytest.mark.usefixtures("four_threads")
+def test_threads_find_what_one_finds(data, index, monkeypatch):
+    ids, _, queries = data
+    subsets = [(None, None), (index.subset(ids[::3]), None), (index.subset(ids[:5]), 4)]
+    apart = index.search_each(queries, 9, subsets)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for (scores, found), (one_scores, one_found) in zip(
+        apart, index.search_each(queries, 9, subsets), strict=True
+    ):
+        np.testing.assert_allclose(scores, one_scores, atol=1e-6)
+        assert (found == one_found).mean() > 0.99  # but for ties of codes
+    assert [len(found) for _, found in index.search_each(queries[:0], 9, subsets)] == [0, 0, 0]
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_what_faiss_refuses_in_a_thread_is_an_error_of_the_recipe(data, index, monkeypatch):
+    def refuse(*arguments):
+        raise RuntimeError("Error: not supported")
+
+    monkeypatch.setattr(index, "_visit", refuse)
+    with pytest.raises(UsageError, match=r"index PCAR16.*: not supported; rebuild it with another recipe"):
+        index.search(data[2], 3)
+
+
 def test_the_shared_index_is_not_changed_by_a_search(data, index):
     _, _, queries = data
     before = index.search(queries, 20)

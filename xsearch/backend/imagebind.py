@@ -17,16 +17,28 @@ from torch import Tensor
 from xsearch.backend.protocol import Capabilities, Scaling
 from xsearch.errors import UsageError
 from xsearch.media import windows
-from xsearch.models import TOWER_OF, TOWERS, Preprocess, Tokenizer, Tower, load_config, load_tower, resolve
+from xsearch.models import (
+    TOWER_OF,
+    TOWERS,
+    ImageBindConfig,
+    Preprocess,
+    Tokenizer,
+    Tower,
+    load_config,
+    load_tower,
+    resolve,
+)
 from xsearch.models.dense import dense_features
 from xsearch.models.imagebind import VisionTower
 from xsearch.models.precision import COMPUTED, NARROW, precision
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
-__all__ = ["ImageBindBackend", "in_parts"]
+__all__ = ["ImageBindBackend", "batch_size", "in_parts"]
 
-_NARROW, _WIDE, _GPU = 32, 8, 256  # samples per batch: of a wide model on a CPU, 8 take seconds
+_BATCH = 32  # samples
+_BATCH_WIDE = 8  # of a wide model on a CPU, which takes seconds
+_BATCH_CUDA = 256  # or as many of them as fit
 _CLIPS = {Modality.VIDEO: 8, Modality.AUDIO: 2}  # how many samples one of these counts for
 DEVICES = ("cpu", "cuda", "mps", "xpu")  # one of several as "cuda:1"
 
@@ -83,14 +95,8 @@ class ImageBindBackend:
             vocabulary=self.vocabulary,
             device=str(self.device),
             dtype=next(name for name, dtype in COMPUTED.items() if dtype is self.dtype),
-            batch=self._batch,
+            batch=batch_size(self.device, self.config),
         )
-
-    @property
-    def _batch(self) -> int:
-        if self.device.type == "cuda":
-            return _GPU  # or as many of them as fit
-        return _NARROW if self.config.vision.width < NARROW else _WIDE
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -133,7 +139,7 @@ class ImageBindBackend:
         for modality, of_kind in rows.items():
             tower = self.tower(TOWER_OF[modality])
             forward = tower if scaling == "unit" else tower.official
-            size = self._batch // _CLIPS.get(modality, 1)
+            size = batch_size(self.device, self.config) // _CLIPS.get(modality, 1)
             for first in range(0, len(of_kind), size):
                 batch = of_kind[first : first + size]
                 x = self.move(self.preprocess([self._readable(samples[row]) for row in batch]))
@@ -157,8 +163,11 @@ class ImageBindBackend:
         tower = self.tower("vision")
         assert isinstance(tower, VisionTower)
         maps = []
-        for first in range(0, len(pictures), self._batch):
-            x = self.move(self.preprocess(pictures[first : first + self._batch]))
+        size = min(
+            batch_size(self.device, self.config), _BATCH
+        )  # a map has as many vectors as the picture has patches
+        for first in range(0, len(pictures), size):
+            x = self.move(self.preprocess(pictures[first : first + size]))
             with self._locks["vision"]:
                 maps.append(in_parts(partial(dense_features, tower), x).float().cpu().numpy())
         return np.concatenate(maps)
@@ -179,6 +188,13 @@ class ImageBindBackend:
                 tower = load_tower(self.folder, name, self.config, dtype=self.dtype)
                 self._towers[name] = tower.to(self.device)
             return self._towers[name]
+
+
+def batch_size(device: torch.device, config: ImageBindConfig) -> int:
+    """How many samples are embedded at once, of which more are no faster."""
+    if device.type == "cpu" and config.vision.width >= NARROW:
+        return _BATCH_WIDE
+    return _BATCH_CUDA if device.type == "cuda" else _BATCH
 
 
 def in_parts(forward: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class Capabilities:
     vocabulary: Vocabulary | None  # the words that it has learned; None: open
     device: str  # such as "cpu" or "cuda:1"
     dtype: str  # "fp32", "bf16", "fp16" or "int8"
-    batch: int = 32  # samples of a kind to embed at once; more are no faster
+    batch: int = 32  # samples of a kind per `embed`, of which more are no faster; at least 8: MIN_FAILURES
 
 
 class Backend(Protocol):

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from xsearch.system.float16 import to_float32
-from xsearch.system.threads import share, without_blas_threads
+from xsearch.system.threads import share, threads, without_blas_threads
 
 __all__ = ["Products", "cosines", "exact", "exact_by_group", "in_parts", "rerank"]
 
-CHUNK = 1 << 19  # components per matrix product: 2 MB of float32
+CHUNK = 1 << 19  # components per matrix product of a thread: 2 MB of float32
 TABLE = 1 << 18  # components of candidates per thread: 1 MB of float32 stays in its cache (measured)
-SCORES = 1 << 22  # scores per matrix product: 16 MB
+SCORES = 1 << 25  # scores of the products of all threads: 128 MB
+LEAST = 4  # products for which a thread is worth starting
 
 Products = Callable[[np.ndarray, np.ndarray], np.ndarray]  # queries [q, D], ids [q, c] -> cosines [q, c]
 
@@ -38,10 +39,13 @@ def exact_by_group(
     group_of: Callable[[np.ndarray], np.ndarray],
     groups: Sequence[int],
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """`exact` for each of `groups`, in a single pass. group_of: maps ids to their groups, int [b]."""
+    """`exact` for each of `groups`, in a single pass.
+
+    group_of: maps ids to their groups, int [b]; in several threads at once.
+    """
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
-    rows = max(min(CHUNK // D, SCORES // max(Q, 1)), 64)
+    rows = max(min(CHUNK // D, SCORES // threads() // max(Q, 1)), 64)
 
     def scan(chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> list[_Best]:
         best = [_Best(Q, k) for _ in groups]
@@ -58,7 +62,7 @@ def exact_by_group(
         return best
 
     with without_blas_threads:
-        scans = share(scan, _chunks(blocks, rows))
+        scans = share(scan, _chunks(blocks, rows), LEAST)
     return [_Best.joined(each).sorted() for each in zip(*scans, strict=True)]
 
 

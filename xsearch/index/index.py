@@ -34,7 +34,7 @@ MEASURED = 2_000  # vectors to estimate the quantisation error from
 TABLES, MOST_TABLES = 256, 2 << 30
 TIES = 8  # further candidates, as FAISS breaks ties by the order of its lists; there may be MOST_TIES times k
 MOST_TIES = 16
-LEAST_APART = 8  # queries of a thread
+LEAST_APART = 4  # queries of a thread, for which it is worth starting (measured)
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
@@ -178,16 +178,12 @@ class Index:
         """`search_each` in nprobe lists, also where these hold fewer than k."""
         queries = np.ascontiguousarray(queries, np.float32)
         count = min(threads(), len(queries) // LEAST_APART)
-        try:
-            if self._gpu is not None:
+        if count <= 1:
+            with _single_threaded():
                 return self._visit_each(queries, k, subsets)
-            if count <= 1:
-                with _single_threaded():
-                    return self._visit_each(queries, k, subsets)
-            return self._visit_apart(np.array_split(queries, count), k, subsets)
-        except RuntimeError as error:
-            reason = str(error).rsplit(": ", 1)[-1]
-            raise UsageError(f"index {self.plan.recipe}: {reason}; rebuild it with another recipe") from error
+        if self._gpu is not None:
+            return self._visit_each(queries, k, subsets)
+        return self._visit_apart(np.array_split(queries, count), k, subsets)
 
     def _visit_apart(
         self, parts: Sequence[np.ndarray], k: int, subsets: Sequence[tuple[Subset | None, int | None]]
@@ -209,9 +205,14 @@ class Index:
         self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         rotated = cache(lambda: self._rotated(queries))
-        return [
-            self._visit(queries, rotated, k, nprobe or self.plan.nprobe, subset) for subset, nprobe in subsets
-        ]
+        try:
+            return [
+                self._visit(queries, rotated, k, nprobe or self.plan.nprobe, subset)
+                for subset, nprobe in subsets
+            ]
+        except RuntimeError as error:
+            reason = str(error).rsplit(": ", 1)[-1]
+            raise UsageError(f"index {self.plan.recipe}: {reason}; rebuild it with another recipe") from error
 
     def _visit(
         self,

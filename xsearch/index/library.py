@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 from typing import Any
 
 __all__ = ["load_faiss"]
 
 
-@cache
 def load_faiss() -> Any:
     """Return the module `faiss`, untyped because its stubs lack many keywords."""
     return import_module("faiss")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from xsearch.media import CONNECTIONS, RemoteFile
 from xsearch.media.limits import MAX_ITEMS
 from xsearch.system.memory import keep_memory
 from xsearch.system.readahead import ReadAhead
+from xsearch.system.threads import threads, use_threads
 from xsearch.types import MediaFile, Modality, Sample
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-BATCH_BYTES = 64 << 20  # samples of one kind in a batch
+BATCH_BYTES = 64 << 20  # of the samples of a batch
 AHEAD_BYTES = 256 << 20  # decoded samples buffered for the model
 FETCHED, FETCHED_BYTES = 64, 1 << 30  # remote files buffered for the decoders, and their bytes
 
@@ -171,9 +172,13 @@ class _Batches:
         self._backend, self._outcomes, self._clock, self._captions = backends[0], outcomes, clock, captions
         self._batch = backends[0].capabilities().batch
         self._waiting: dict[Modality, Batch] = {}
+        self._bytes: dict[Modality, int] = defaultdict(int)  # of what is waiting
         self._embedded_kinds = embedded_kinds
         self._count, self._idle = len(backends), deque(backends)
-        self._threads = ThreadPoolExecutor(len(backends)) if len(backends) > 1 else None
+        self._threads = None
+        if self._count > 1:
+            limit = partial(use_threads, max(threads() // self._count, 1))
+            self._threads = ThreadPoolExecutor(self._count, initializer=limit)
         self._running: deque[tuple[Batch, Callable[[], Vectors]]] = deque()
 
     def take(self, file: _File, what: Sample | MediaError | None) -> None:
@@ -196,7 +201,8 @@ class _Batches:
             batch.append((file, len(file.rows), piece))
             file.rows.append(item(file.task, piece))
             file.pending += 1
-            if len(batch) >= self._batch or sum(_bytes(sample) for *_, sample in batch) >= BATCH_BYTES:
+            self._bytes[piece.modality] += _bytes(piece)
+            if len(batch) >= self._batch or self._bytes[piece.modality] >= BATCH_BYTES:
                 self._embed(piece.modality)
 
     def embed_all(self) -> None:
@@ -213,6 +219,7 @@ class _Batches:
     def _embed(self, modality: Modality) -> None:
         """Embed a batch; with threads, wait only while each of them has another one to go on with."""
         batch, kinds = self._waiting.pop(modality), self._embedded_kinds
+        del self._bytes[modality]
         samples = [sample for *_, sample in batch]
         vectors = partial(self._vectors, samples, verified=modality in kinds, works=bool(kinds))
         self._running.append((batch, self._threads.submit(vectors).result if self._threads else vectors))

@@ -316,7 +316,7 @@ class TextTower(Tower):
         future = np.triu(np.full((L, L), -np.inf, np.float32), 1)
         self.register_buffer("mask", torch.from_numpy(future))
         self.log_logit_scale = nn.Parameter(torch.tensor(math.log(config.logit_scale)))
-        self.step: int | None = None  # tokens; lengths are then multiples, in batches of equal ones
+        self.length_multiple: int | None = None  # of which texts are padded, with others of that length only
 
     def tokens(self, ids: Tensor) -> Tensor:
         """int64 [B, L], L at most the context -> [B, L, D]."""
@@ -330,16 +330,16 @@ class TextTower(Tower):
         # Batches of similar length, cut at the longest text: attention is causal, padding has no effect.
         order = end.argsort(stable=True)
         lengths = [len(order)]
-        if self.step:
-            lengths = (end[order] // self.step).unique_consecutive(return_counts=True)[1].tolist()
+        if self.length_multiple:
+            lengths = (end[order] // self.length_multiple).unique_consecutive(return_counts=True)[1].tolist()
         groups = (some for group in order.split(lengths) for some in group.split(TEXTS))
         rows = [self._ended(ids[some], end[some]) for some in groups]
         return torch.cat(rows)[order.argsort()]  # [B, E]
 
     def _ended(self, ids: Tensor, end: Tensor) -> Tensor:
         L = int(end.max()) + 1
-        if self.step:
-            L = min(L + -L % self.step, ids.shape[1])
+        if self.length_multiple:
+            L = min(L + -L % self.length_multiple, ids.shape[1])
         x = self.trunk(self.tokens(ids[:, :L]), self.mask[:L, :L], end)  # [B, 1, D]
         return self.head(x[:, 0])  # [B, E]
 

@@ -21,7 +21,7 @@ __all__ = ["Int8Linear", "quantise"]
 # 2 * 255 * 64 fits, weights of 8 bits would not.
 WEIGHTS, INPUTS, ZERO = 64, 127, 128  # largest weight and input, and the input 0 as an unsigned byte
 LEAST = 1e-30  # so that rows of zeros have a scale
-STEP = 16  # tokens: attention rounds differently among more of them, even if they are padding
+LENGTH_MULTIPLE = 16  # tokens: attention rounds differently among more of them, even if they are padding
 
 
 class Int8Linear(nn.Module):
@@ -59,7 +59,7 @@ def quantise(tower: nn.Module) -> None:
     What remains is float32, and a copy, so that the mapped file can go.
     """
     if isinstance(tower, TextTower):
-        tower.step = STEP
+        tower.length_multiple = LENGTH_MULTIPLE
     for part in list(tower.modules()):
         if isinstance(part, Attention):
             part.in_proj = Int8Linear(part.in_proj_weight, part.in_proj_bias)

@@ -25,10 +25,10 @@ def precision(requested: str, device: torch.device, config: ImageBindConfig) -> 
     if requested != "auto":
         if requested not in COMPUTED:
             raise UsageError(f"unknown dtype {requested!r}; expected auto, {', '.join(COMPUTED)}")
-        if requested == "int8" and not (device.type == "cpu" and torch.backends.mkldnn.is_available()):
-            raise UsageError(
-                f"int8 needs a CPU and oneDNN, not {device}: add --device cpu, or take --dtype auto"
-            )
+        if requested == "int8" and device.type != "cpu":
+            raise UsageError(f"int8 needs a CPU, not {device}: add --device cpu, or take --dtype auto")
+        if requested == "int8" and not torch.backends.mkldnn.is_available():
+            raise UsageError("int8 needs oneDNN, which this build of torch lacks: take --dtype auto")
         if requested == "int8" and config.vision.width < NARROW:
             raise UsageError(f"int8 gains nothing for {config.name}, which is narrow: take --dtype auto")
         return COMPUTED[requested]

@@ -177,8 +177,9 @@ def calibrate(snapshot: Snapshot, samples: Samples | None = None) -> Calibration
     samples = samples or Samples(snapshot)
     pairs: dict[tuple[Modality, Modality], Baseline] = {}
     for a, b in combinations_with_replacement(samples.kinds, 2):
+        rows, columns = samples.vectors(a), samples.vectors(b)
         with without_blas_threads:  # whose number would change the last bits
-            cosines = samples.vectors(a) @ samples.vectors(b).T  # [A, B]
+            cosines = rows @ columns.T  # [A, B]
         count = min(cosines.shape)
         if a == b:
             cosines = cosines[np.triu_indices(count, k=1)]

@@ -1,7 +1,8 @@
 """Operating system and hardware helpers.
 
 durable      atomic, fsynced writes; digests     readahead   prefetching iterator
-cores        CPU cores available to us           memory      malloc tuning
+cores        CPU cores, priority of threads      memory      malloc tuning
+threads      threads that share work
 float16      float16 -> float32 conversion       crop        centre crop of images
 lookup       positions in ascending ids          folder      writes that stay inside a folder
 confine      limits of untrusted processes       scratch     temporary folders and files

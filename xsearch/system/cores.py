@@ -1,4 +1,4 @@
-"""CPU cores available to this process."""
+"""CPU cores available to this process, and which thread goes first."""
 
 from __future__ import annotations
 

@@ -7,38 +7,68 @@ times as long as one thread alone (benchmarks/waiting.py). Threads that take par
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import chain, islice
-from threading import Lock
+from threading import BoundedSemaphore, Lock
 from typing import Any, TypeVar
 
 from xsearch.system.cores import CORES
 
-__all__ = ["share", "threads", "without_blas_threads"]
+__all__ = ["share", "threads", "use_threads", "without_blas_threads"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_helpers = BoundedSemaphore(CORES)  # of all calls together; who finds none does all the work
+
 
 def threads() -> int:
     """The number of threads of a computation: OMP_NUM_THREADS, as for numerical libraries, or the cores."""
-    return int(os.environ.get("OMP_NUM_THREADS") or CORES)
+    requested = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(requested) if requested.isdecimal() and int(requested) else CORES
 
 
-def share(worker: Callable[[Iterator[T]], R], parts: Iterable[T]) -> list[R]:
-    """Return what `worker` returns in each thread; all of them take from `parts`, until none is left.
+def use_threads(count: int) -> None:
+    """Limit torch's threads in operations of the calling thread."""
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(count)
 
-    One part, or none, is left to the calling thread.
+
+def share(worker: Callable[[Iterator[T]], R], parts: Iterable[T], least: int = 1) -> list[R]:
+    """Run `worker` here and in helping threads, each of which iterates over a share of `parts`.
+
+    Helpers come for `least` parts each, up to `threads()` with this one. `parts` advances in one thread at a
+    time, not always the same. Returns what the workers return, in no order; raises the first error.
     """
     source = iter(parts)
-    first = list(islice(source, threads()))
+    first = list(islice(source, least * threads()))
     todo = _Shared(chain(first, source))
-    if len(first) <= 1:
+    wanted = len(first) // least - 1
+    del first
+    helpers = 0
+    while helpers < wanted and _helpers.acquire(blocking=False):
+        helpers += 1
+    if not helpers:
         return [worker(todo)]
-    with ThreadPoolExecutor(len(first)) as pool:
-        return [done.result() for done in [pool.submit(worker, todo) for _ in first]]
+
+    def work() -> R:
+        try:
+            return worker(todo)
+        except BaseException:
+            todo.end()
+            raise
+
+    try:
+        with ThreadPoolExecutor(helpers, "share") as pool:
+            others = [pool.submit(work) for _ in range(helpers)]
+            own = work()
+        return [own, *(each.result() for each in others)]
+    finally:
+        for _ in range(helpers):
+            _helpers.release()
 
 
 class _Shared(Iterator[T]):
@@ -51,9 +81,16 @@ class _Shared(Iterator[T]):
         with self._turn:
             return next(self._source)
 
+    def end(self) -> None:
+        with self._turn:
+            self._source = iter(())
+
 
 class _Blas:
-    """OpenBLAS with threads of its own, as NumPy and SciPy from PyPI bring it: one setting for a process."""
+    """A context in which NumPy's OpenBLAS, in the whole process, computes in the calling thread.
+
+    Of the OpenBLAS with pthreads, as NumPy and SciPy from PyPI bring it. Several threads may be within.
+    """
 
     def __init__(self) -> None:
         self._turn, self._inside = Lock(), 0
@@ -63,8 +100,8 @@ class _Blas:
     def _libraries(self) -> list[Any]:
         from threadpoolctl import ThreadpoolController
 
-        libraries: list[Any] = ThreadpoolController().select(threading_layer="pthreads").lib_controllers
-        return libraries
+        libraries: list[Any] = ThreadpoolController().select(internal_api="openblas").lib_controllers
+        return [each for each in libraries if each.threading_layer == "pthreads"]
 
     def __enter__(self) -> None:
         with self._turn:
@@ -86,4 +123,6 @@ class _Blas:
             library.clear_controlling_thread(force=True)
 
 
-without_blas_threads = _Blas()  # a context, also of several threads at once: they compute their products
+without_blas_threads = _Blas()
+if hasattr(os, "register_at_fork"):  # in the middle of a search of another thread
+    os.register_at_fork(after_in_child=without_blas_threads.__init__)  # type: ignore[misc]
