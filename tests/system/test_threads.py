@@ -62,7 +62,7 @@ def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, setting: str, ex
 @pytest.fixture
 def counts() -> Iterator[Callable[[], list[int]]]:
     """The numbers of threads that the libraries have, two each."""
-    libraries = threads._Blas()._libraries
+    libraries = without_blas_threads._libraries
     assert libraries, "NumPy has no OpenBLAS with threads: test with that of PyPI"
     before = [(library, library.get_num_threads()) for library in libraries]
     without_blas_threads._set((library, 2) for library in libraries)
