@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, current_thread
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.fakes import FakeBackend
 from xsearch.backend import load_backend
@@ -71,6 +73,20 @@ def test_each_embeds_some_of_the_batches(folder: Path, tmp_path: Path, count: in
     embedded = [len(device.seen) for device in backend.all]
     assert sum(embedded) == 400
     assert min(embedded) > 0
+
+
+def test_torch_has_its_threads_back_after_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    before = torch.get_num_threads()
+    try:
+        backend = Devices(2)
+        ingest(Store.create(tmp_path / "c", backend.fingerprint), [folder], backend, decoders=0)
+        with ThreadPoolExecutor(1) as later:
+            assert later.submit(torch.get_num_threads).result() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_one_that_fails_ends_the_ingest(folder: Path, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class _Batches:
         self._backend, self._outcomes, self._clock, self._captions = backends[0], outcomes, clock, captions
         self._batch = backends[0].capabilities().batch
         self._waiting: dict[Modality, Batch] = {}
-        self._bytes: dict[Modality, int] = defaultdict(int)  # of what is waiting
+        self._sizes: dict[Modality, int] = defaultdict(int)  # bytes of what is waiting
         self._embedded_kinds = embedded_kinds
         self._count, self._idle = len(backends), deque(backends)
         self._threads = None
@@ -201,8 +201,8 @@ class _Batches:
             batch.append((file, len(file.rows), piece))
             file.rows.append(item(file.task, piece))
             file.pending += 1
-            self._bytes[piece.modality] += _bytes(piece)
-            if len(batch) >= self._batch or self._bytes[piece.modality] >= BATCH_BYTES:
+            self._sizes[piece.modality] += _bytes(piece)
+            if len(batch) >= self._batch or self._sizes[piece.modality] >= BATCH_BYTES:
                 self._embed(piece.modality)
 
     def embed_all(self) -> None:
@@ -215,11 +215,12 @@ class _Batches:
         """End the threads."""
         if self._threads:
             self._threads.shutdown(cancel_futures=True)
+            use_threads(threads())
 
     def _embed(self, modality: Modality) -> None:
         """Embed a batch; with threads, wait only while each of them has another one to go on with."""
         batch, kinds = self._waiting.pop(modality), self._embedded_kinds
-        del self._bytes[modality]
+        del self._sizes[modality]
         samples = [sample for *_, sample in batch]
         vectors = partial(self._vectors, samples, verified=modality in kinds, works=bool(kinds))
         self._running.append((batch, self._threads.submit(vectors).result if self._threads else vectors))

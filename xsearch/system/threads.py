@@ -32,7 +32,7 @@ def threads() -> int:
 
 
 def use_threads(count: int) -> None:
-    """Limit torch's threads in operations of the calling thread."""
+    """Limit torch's threads, if it is loaded: in this thread, and in those that begin to use it later."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(count)
 
