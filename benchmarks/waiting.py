@@ -11,6 +11,7 @@ default libgomp waits for 300,000 spins, 3 ms, and OpenBLAS, in NumPy, computes 
 
 from __future__ import annotations
 
+import itertools
 import os
 import statistics
 import subprocess
@@ -71,48 +72,35 @@ def run(
     rounds: int, beside: Sequence[int] = (0, 1, CORES), works: Sequence[str] = (*WORK,)
 ) -> dict[str, Any]:
     """beside: numbers of busy processes."""
-    took: dict[tuple[str, int, str], list[float]] = {}
-    for busy in beside:
+    rows = []
+    for work, busy in itertools.product(works, beside):
         with ExitStack() as others:
-            for _ in range(busy):
-                alone = {"start_new_session": True}  # as a program of its own has its share of the cores
-                other = others.enter_context(subprocess.Popen([sys.executable, "-c", BUSY], **alone))
+            for _ in range(busy):  # in sessions of their own, as programs that have their share of the cores
+                other = subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True)
+                others.enter_context(other)
                 others.callback(other.kill)
-            for work in works:
-                for _ in range(rounds):
-                    for waits, changes in WAITS.items():
-                        env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
-                        env |= {"OMP_NUM_THREADS": "2"} | changes
-                        done = subprocess.run(
-                            [sys.executable, "-c", TIMED + WORK[work]],
-                            env=env,
-                            stdout=subprocess.PIPE,
-                            check=True,
-                        )
-                        took.setdefault((work, busy, waits), []).append(float(done.stdout))
-    rows = [
-        {
-            "work": work,
-            "busy": busy,
-            "waits": waits,
-            "wall_s": statistics.median(some),
-        }
-        for (work, busy, waits), some in sorted(took.items(), key=lambda each: [*WORK].index(each[0][0]))
-    ]
+            took = [[wall_s(work, changes) for changes in WAITS.values()] for _ in range(rounds)]
+        medians = map(statistics.median, zip(*took, strict=True))
+        rows += [
+            {"work": work, "busy": busy, "waits": waits, "wall_s": median}
+            for waits, median in zip(WAITS, medians, strict=True)
+        ]
     return {"machine": machine(), "rows": rows}
+
+
+def wall_s(work: str, changes: dict[str, str]) -> float:
+    """In a process with these changes of the environment."""
+    env = {key: value for key, value in os.environ.items() if key != "GOMP_SPINCOUNT"}
+    env |= {"OMP_NUM_THREADS": "2"} | changes
+    done = subprocess.run(
+        [sys.executable, "-c", TIMED + WORK[work]], env=env, stdout=subprocess.PIPE, check=True
+    )
+    return float(done.stdout)
 
 
 def markdown(result: dict[str, Any]) -> str:
     header = ["work", "busy processes beside it", "as asked by", "wall s"]
-    rows = [
-        [
-            row["work"],
-            f"{row['busy']}",
-            row["waits"],
-            f"{row['wall_s']:.3f}",
-        ]
-        for row in result["rows"]
-    ]
+    rows = [[row["work"], f"{row['busy']}", row["waits"], f"{row['wall_s']:.3f}"] for row in result["rows"]]
     return f"{result['machine']}, 2 threads.\n\n{command.table(header, rows)}"
 
 

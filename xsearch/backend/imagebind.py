@@ -30,7 +30,7 @@ from xsearch.models import (
 )
 from xsearch.models.dense import dense_features
 from xsearch.models.imagebind import VisionTower
-from xsearch.models.precision import COMPUTED, NARROW, precision
+from xsearch.models.precision import COMPUTED, is_wide, precision
 from xsearch.models.vocabulary import Vocabulary
 from xsearch.types import Fingerprint, Modality, Sample
 
@@ -55,6 +55,7 @@ class ImageBindBackend:
         self.config, digest = load_config(folder)
         self.device = _device(device)
         self.dtype = precision(dtype, self.device, self.config)
+        self._batch = batch_size(self.device, self.config)
         self.fingerprint = Fingerprint(
             name=self.config.name,
             digest=digest,
@@ -95,7 +96,7 @@ class ImageBindBackend:
             vocabulary=self.vocabulary,
             device=str(self.device),
             dtype=next(name for name, dtype in COMPUTED.items() if dtype is self.dtype),
-            batch=batch_size(self.device, self.config),
+            batch=self._batch,
         )
 
     @cached_property
@@ -139,7 +140,7 @@ class ImageBindBackend:
         for modality, of_kind in rows.items():
             tower = self.tower(TOWER_OF[modality])
             forward = tower if scaling == "unit" else tower.official
-            size = batch_size(self.device, self.config) // _CLIPS.get(modality, 1)
+            size = self._batch // _CLIPS.get(modality, 1)
             for first in range(0, len(of_kind), size):
                 batch = of_kind[first : first + size]
                 x = self.move(self.preprocess([self._readable(samples[row]) for row in batch]))
@@ -163,9 +164,7 @@ class ImageBindBackend:
         tower = self.tower("vision")
         assert isinstance(tower, VisionTower)
         maps = []
-        size = min(
-            batch_size(self.device, self.config), _BATCH
-        )  # a map has as many vectors as the picture has patches
+        size = min(self._batch, _BATCH)  # a map has a vector for each patch
         for first in range(0, len(pictures), size):
             x = self.move(self.preprocess(pictures[first : first + size]))
             with self._locks["vision"]:
@@ -192,7 +191,7 @@ class ImageBindBackend:
 
 def batch_size(device: torch.device, config: ImageBindConfig) -> int:
     """How many samples are embedded at once, of which more are no faster."""
-    if device.type == "cpu" and config.vision.width >= NARROW:
+    if device.type == "cpu" and is_wide(config):
         return _BATCH_WIDE
     return _BATCH_CUDA if device.type == "cuda" else _BATCH
 

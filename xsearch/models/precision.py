@@ -7,7 +7,7 @@ import torch
 from xsearch.errors import UsageError
 from xsearch.models.config import ImageBindConfig
 
-__all__ = ["COMPUTED", "DTYPES", "has_fast_bf16", "precision", "training_precision"]
+__all__ = ["COMPUTED", "DTYPES", "has_fast_bf16", "is_wide", "precision", "training_precision"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}  # of weights in files
 COMPUTED = DTYPES | {"int8": torch.int8}  # which towers can compute in; int8: see `models.int8`
@@ -25,14 +25,24 @@ def precision(requested: str, device: torch.device, config: ImageBindConfig) -> 
     if requested != "auto":
         if requested not in COMPUTED:
             raise UsageError(f"unknown dtype {requested!r}; expected auto, {', '.join(COMPUTED)}")
-        if requested == "int8" and device.type != "cpu":
-            raise UsageError(f"int8 needs a CPU, not {device}: add --device cpu, or take --dtype auto")
-        if requested == "int8" and not torch.backends.mkldnn.is_available():
-            raise UsageError("int8 needs oneDNN, which this build of torch lacks: take --dtype auto")
-        if requested == "int8" and config.vision.width < NARROW:
-            raise UsageError(f"int8 gains nothing for {config.name}, which is narrow: take --dtype auto")
+        if requested == "int8":
+            _check_int8(device, config)
         return COMPUTED[requested]
-    return torch.bfloat16 if config.vision.width >= NARROW and has_fast_bf16(device) else torch.float32
+    return torch.bfloat16 if is_wide(config) and has_fast_bf16(device) else torch.float32
+
+
+def is_wide(config: ImageBindConfig) -> bool:
+    """Whether the arithmetic of its towers takes most of their time."""
+    return config.vision.width >= NARROW
+
+
+def _check_int8(device: torch.device, config: ImageBindConfig) -> None:
+    if device.type != "cpu":
+        raise UsageError(f"int8 needs a CPU, not {device}: add --device cpu, or take --dtype auto")
+    if not torch.backends.mkldnn.is_available():
+        raise UsageError("int8 needs oneDNN, which this build of torch lacks: take --dtype auto")
+    if not is_wide(config):
+        raise UsageError(f"int8 gains nothing for {config.name}, which is narrow: take --dtype auto")
 
 
 def training_precision(requested: str, device: torch.device) -> str:
