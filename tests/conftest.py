@@ -4,7 +4,6 @@ import io
 import logging
 import signal
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +14,7 @@ import torch
 from tests import official
 from tests.thin_model import save_thin_model
 from xsearch.models import SMALL, train_tokenizer
+from xsearch.system.threads import _Helpers
 
 # A shell without job control starts background commands, and thus the tests, with SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -25,7 +25,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `system.threads.share` have three helpers, whatever the machine has."""
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    monkeypatch.setattr("xsearch.system.threads._helpers", threading.BoundedSemaphore(3))
+    monkeypatch.setattr("xsearch.system.threads._helpers", _Helpers(3))
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from xsearch.errors import MediaError, ModelMismatch, NoCollection, Reason, Stor
 from xsearch.ingest import Engine, Progress, Removal, Report, ingest
 from xsearch.nearest import default_collection, folder_of
 from xsearch.query import Embedded, Hits, Options, Query, View, answer, as_modalities, embed, parse_each
-from xsearch.store import ITEM_COLUMNS, Published, Pushed, Snapshot, Store, open_store, warm_filters
+from xsearch.store import ITEM_COLUMNS, Published, Pushed, Snapshot, Store, open_store
 from xsearch.types import (
     DEFAULT_COLLECTION,
     FALSE_ALARMS,
@@ -208,8 +208,7 @@ class Collection:
 
     def warm(self, modalities: Kinds | None = None) -> None:
         """Load what queries of these modalities need: index, towers of the model, a filter process."""
-        warm_filters()
-        self.view().groups(None, None, apart=True)
+        self.view().warm()
         if (load := getattr(self.backend, "warm", None)) is not None:
             load(as_modalities(modalities) or list(Modality))
 

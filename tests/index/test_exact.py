@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xsearch.index import cosines, exact, exact_by_group, rerank
+from xsearch.index.halves import products
 from xsearch.system.float16 import to_float32
 
 
@@ -71,6 +72,34 @@ def test_more_rows_and_queries_than_fit_a_chunk():
     assert found[0, 0] == 19_999
 
 
+@pytest.mark.parametrize("dim", [4, 24, 37])
+@pytest.mark.parametrize("block", [7, 5_000])
+def test_few_queries_are_compared_with_halves_as_they_are(dim, block, monkeypatch):
+    module = sys.modules[exact.__module__]
+    rng = np.random.default_rng(dim)
+    vectors = unit(rng, 1_000, dim).astype(np.float16)[rng.integers(0, 1_000, 5_000)]  # with ties
+    vectors.flags.writeable = False
+    queries, ids = unit(rng, 3, dim), rng.permutation(5_000)
+
+    def parts():  # read in the threads
+        for at in range(0, 5_000, block):
+            yield ids[at : at + block], lambda at=at: vectors[at : at + block]
+
+    converted = exact(queries, parts(), 40)
+    calls = []
+    monkeypatch.setattr(module, "has_faiss", lambda: True)
+    monkeypatch.setattr(module, "products", lambda *some: calls.append(1) or products(*some))
+    scores, found = exact(queries, parts(), 40)
+    assert calls
+    np.testing.assert_allclose(scores, converted[0], atol=1e-6)
+    true_scores, true_ids = full_sort(queries.astype(np.float64), vectors, ids, 40)
+    np.testing.assert_allclose(scores, true_scores, atol=1e-6)
+    np.testing.assert_array_equal(found, true_ids)
+    calls.clear()
+    exact(queries[[0] * (module.FEW + 1)], parts(), 9)
+    assert not calls
+
+
 @pytest.mark.usefixtures("four_threads")
 def test_threads_find_what_one_finds_with_ties_in_all_of_their_parts(monkeypatch):
     rng = np.random.default_rng(2)
@@ -96,8 +125,12 @@ def test_an_error_of_the_blocks_is_raised_in_the_middle_of_a_scan():
             yield np.arange(start, start + 64), np.zeros((64, 4), np.float32)
         raise OSError("gone")
 
-    with pytest.raises(OSError, match="gone"):
-        exact(np.eye(4, dtype=np.float32), torn(), 3)
+    def unreadable():
+        raise OSError("gone")
+
+    for blocks in (torn(), [(np.arange(9), unreadable)] * 9):
+        with pytest.raises(OSError, match="gone"):
+            exact(np.eye(4, dtype=np.float32), blocks, 3)
 
 
 def test_halves_are_widened_exactly():

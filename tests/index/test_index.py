@@ -84,6 +84,26 @@ def test_threads_find_what_one_finds(data, index, monkeypatch):
 
 
 @pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("share", [1, 3, 300])
+def test_threads_divide_the_lists_of_a_query(data, index, monkeypatch, share):
+    ids, _, queries = data
+    subset = index.subset(ids[::share])
+    alone = [index.search(query[None], 30, allowed=subset, nprobe=20) for query in queries]
+    codes = np.bincount(index.list_of)[subset.lists].sum()
+    assert index.reads(subset, 64) == pytest.approx(codes)
+    assert index.reads(subset, 1) < codes
+    monkeypatch.setattr("xsearch.index.index.LEAST_CODES", 1)
+    used = []
+    among = type(index)._among
+    monkeypatch.setattr(type(index), "_among", lambda *some: used.append(some[2].shape) or among(*some))
+    for query, (scores, found) in zip(queries, alone, strict=True):
+        divided = index.search(query[None], 30, allowed=subset, nprobe=20)
+        np.testing.assert_allclose(divided[0], scores, atol=1e-6)
+        assert (divided[1] == found).mean() > 0.9  # but for ties of codes
+    assert len(used) >= 4 * len(queries)
+
+
+@pytest.mark.usefixtures("four_threads")
 def test_what_faiss_refuses_in_a_thread_is_an_error_of_the_recipe(data, index, monkeypatch):
     def refuse(*arguments):
         raise RuntimeError("Error: not supported")

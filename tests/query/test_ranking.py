@@ -252,6 +252,11 @@ class HalfIndex(Index):
     def candidates(self, k: int) -> int:
         return 2 * k
 
+    def reads(self, subset: Any, nprobe: int | None = None) -> float:
+        return self.codes
+
+    codes = 0.0  # that it compares
+
     def search_each(self, queries: np.ndarray, k: int, subsets: list[tuple[Any, int | None]]) -> list[Any]:
         return [self.search(queries, k, allowed=subset and subset.ids) for subset, _ in subsets]
 
@@ -304,6 +309,42 @@ def test_a_selective_filter_is_scanned(store: Store, rng: np.random.Generator) -
     index: Any = HalfIndex(snapshot)
     assert search(View(snapshot, index), ask(rng), where="year < 15")
     assert index.calls == []
+
+
+@pytest.mark.parametrize("at", [-1, 1])
+def test_what_takes_less_time_is_done(
+    store: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    monkeypatch.setattr(module, "SCAN", 20)
+    snapshot = store.snapshot()
+    index: Any = HalfIndex(snapshot)
+    view = View(snapshot, index)
+    (group,) = view.groups("year < 150", [Modality.IMAGE], apart=True)
+    index.codes = group.covered * (module.ITEM + module.EACH) + at
+    hits = search(view, query := ask(rng), where="year < 150", modality="image", top=9)
+    assert len(index.calls) == (at < 0)
+    scanned = search(View(snapshot), query, where="year < 150", modality="image", top=9)
+    assert [hit.id for hit in hits] == [hit.id for hit in scanned]
+    monkeypatch.setattr(Snapshot, "is_near", False)
+    search(view, query, where="year < 150", modality="image", top=9)
+    assert index.calls
+
+
+def test_a_second_scan_loads_faiss(
+    store: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+    monkeypatch.setattr(module, "load_faiss", lambda: loaded.append(1))
+    small, view = View(store.snapshot()), View(store.snapshot())
+    search(small, ask(rng))
+    search(small, ask(rng))
+    small.warm()
+    assert not loaded
+    monkeypatch.setattr(module, "SCAN", 20)
+    search(view, ask(rng))
+    assert not loaded
+    search(view, ask(rng))
+    assert loaded
 
 
 def test_one_kind_does_not_crowd_out_the_others(store: Store, rng: np.random.Generator) -> None:

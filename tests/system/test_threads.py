@@ -36,8 +36,16 @@ def test_a_single_part_stays_in_the_calling_thread(parts: list[int]) -> None:
 def test_helpers_come_for_some_parts_each_and_not_twice() -> None:
     assert len(share(list, range(7), 4)) == 1
     assert len(share(list, range(8), 4)) == 2
-    within = share(lambda parts: [len(share(list, range(9))) for _ in parts], range(4))
-    assert sum(map(sum, within)) == 4  # all helpers are busy
+    together = Barrier(4, timeout=60)
+
+    def within(parts: Iterator[int]) -> int:
+        next(parts)
+        together.wait()
+        count = len(share(list, range(9)))
+        together.wait()
+        return count
+
+    assert share(within, range(4)) == [1, 1, 1, 1]  # all helpers are busy
     assert len(share(list, range(4))) == 4  # and free again
 
 

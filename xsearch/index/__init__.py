@@ -1,13 +1,15 @@
 """Nearest-neighbour search: exact scan for small collections, FAISS for large ones.
 
 An index is derived data: its candidates are re-ranked with the stored vectors. This package handles arrays
-only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and an exact scan works without it.
+only, never models or the store. FAISS is imported lazily: it takes 0.2 s, and an exact scan works without it,
+if not as fast.
 """
 
 from xsearch.index.build import build, fill
 from xsearch.index.capacity import EMBED_MS, Capacity, Costs
 from xsearch.index.exact import Products, cosines, exact, exact_by_group, in_parts, rerank
 from xsearch.index.index import SCAN, Index, Subset, best_of
+from xsearch.index.library import load_faiss
 from xsearch.index.listing import Listing
 from xsearch.index.maintain import STALE, Items, draw, new_index, new_trained, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
@@ -41,6 +43,7 @@ __all__ = [
     "fill",
     "in_parts",
     "in_turn",
+    "load_faiss",
     "make_plan",
     "new_index",
     "new_trained",

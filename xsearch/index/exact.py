@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
+from xsearch.index.halves import products
+from xsearch.index.library import has_faiss
 from xsearch.system.float16 import to_float32
 from xsearch.system.threads import share, threads, without_blas_threads
 
@@ -14,18 +16,20 @@ __all__ = ["Products", "cosines", "exact", "exact_by_group", "in_parts", "rerank
 CHUNK = 1 << 20  # components per matrix product of a thread: 4 MB of float32 (measured)
 TABLE = 1 << 18  # components of candidates per thread: 1 MB of float32 stays in its cache (measured)
 SCORES = 1 << 25  # scores of the products of all threads: 128 MB
+HELD = 1 << 16  # scores to look through at once (measured)
 LEAST = 2  # products for which a thread is worth starting
+FEW = 4  # queries up to which FAISS, once it is loaded, is faster without converted vectors (measured)
 
+Block = tuple[np.ndarray, np.ndarray | Callable[[], np.ndarray]]
 Products = Callable[[np.ndarray, np.ndarray], np.ndarray]  # queries [q, D], ids [q, c] -> cosines [q, c]
 
 
-def exact(
-    queries: np.ndarray, blocks: Iterable[tuple[np.ndarray, np.ndarray]], k: int
-) -> tuple[np.ndarray, np.ndarray]:
+def exact(queries: np.ndarray, blocks: Iterable[Block], k: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the k nearest of all vectors for each query.
 
     queries: float32 [Q, D], unit rows.
-    blocks: (ids int64 [b], vectors float16 or float32 [b, D], finite unit rows), in any order.
+    blocks: (ids int64 [b], vectors float16 or float32 [b, D], finite unit rows), in any order; or functions
+        that return the vectors, called in several threads at once.
     Returns (scores float32 [Q, k], ids int64 [Q, k]): cosines, best first, ties by ascending id; padded with
     score -inf and id -1 if there are fewer than k.
     """
@@ -34,7 +38,7 @@ def exact(
 
 def exact_by_group(
     queries: np.ndarray,
-    blocks: Iterable[tuple[np.ndarray, np.ndarray]],
+    blocks: Iterable[Block],
     k: int,
     group_of: Callable[[np.ndarray], np.ndarray],
     groups: Sequence[int],
@@ -46,30 +50,34 @@ def exact_by_group(
     queries = np.ascontiguousarray(queries, np.float32)
     Q, D = queries.shape
     rows = max(min(CHUNK // D, SCORES // threads() // max(Q, 1)), 64)
+    few = Q <= FEW and has_faiss()
 
-    def scan(chunks: Iterator[tuple[np.ndarray, np.ndarray]]) -> list[_Best]:
-        best = [_Best(Q, k) for _ in groups]
+    def scan(parts: Iterator[Block]) -> list[_Best]:
+        best = _Groups(Q, k, group_of, groups)
         buffer = np.empty((rows, D), np.float32)
-        for ids, vectors in chunks:
-            chunk = vectors if vectors.dtype == np.float32 else to_float32(vectors, buffer[: len(vectors)])
-            scores, codes = queries @ chunk.T, group_of(ids)
-            for group, of_group in zip(groups, best, strict=True):
-                at = np.flatnonzero(codes == group)
-                if len(at) == len(ids):
-                    of_group.update(scores, ids)
-                elif len(at):
-                    of_group.update(scores[:, at], ids[at])
-        return best
+        for ids, source in parts:
+            vectors = source() if callable(source) else source
+            if few and vectors.dtype == np.float16:
+                best.add(products(queries, vectors), ids)
+                continue
+            for start in range(0, len(ids), rows):
+                chunk = vectors[start : start + rows]
+                if chunk.dtype != np.float32:
+                    chunk = to_float32(chunk, buffer[: len(chunk)])
+                best.add(queries @ chunk.T, ids[start : start + rows])
+        return best.finished()
 
     with without_blas_threads:
-        scans = share(scan, _chunks(blocks, rows), LEAST)
+        scans = share(scan, _parts(blocks, LEAST * rows))
     return [_Best.joined(each).sorted() for each in zip(*scans, strict=True)]
 
 
-def _chunks(
-    blocks: Iterable[tuple[np.ndarray, np.ndarray]], rows: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _parts(blocks: Iterable[Block], rows: int) -> Iterator[Block]:
+    """Of at most so many rows, where they can be divided."""
     for ids, vectors in blocks:
+        if callable(vectors):
+            yield ids, vectors
+            continue
         for start in range(0, len(ids), rows):
             yield ids[start : start + rows], vectors[start : start + rows]
 
@@ -145,6 +153,40 @@ def _products(
     if has_padding:
         scores[padded] = -np.inf
     return scores  # [Q, c]
+
+
+class _Groups:
+    """The best of each group, among scores that are looked through when they are many."""
+
+    def __init__(
+        self, Q: int, k: int, group_of: Callable[[np.ndarray], np.ndarray], groups: Sequence[int]
+    ) -> None:
+        self._best = [_Best(Q, k) for _ in groups]
+        self._group_of, self._groups = group_of, groups
+        self._held: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, scores: np.ndarray, ids: np.ndarray) -> None:
+        """scores: float32 [Q, b]; ids: int64 [b]."""
+        self._held.append((scores, ids))
+        if sum(each.size for each, _ in self._held) >= HELD:
+            self._look_through()
+
+    def finished(self) -> list[_Best]:
+        if self._held:
+            self._look_through()
+        return self._best
+
+    def _look_through(self) -> None:
+        scores = np.concatenate([each for each, _ in self._held], axis=1)
+        ids = np.concatenate([each for _, each in self._held])
+        self._held.clear()
+        codes = self._group_of(ids)
+        for group, best in zip(self._groups, self._best, strict=True):
+            at = np.flatnonzero(codes == group)
+            if len(at) == len(ids):
+                best.update(scores, ids)
+            elif len(at):
+                best.update(scores[:, at], ids[at])
 
 
 class _Best:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ TABLES, MOST_TABLES = 256, 2 << 30
 TIES = 8  # further candidates, as FAISS breaks ties by the order of its lists; there may be MOST_TIES times k
 MOST_TIES = 16
 LEAST_APART = 4  # queries of a thread, for which it is worth starting (measured)
+LEAST_CODES = 40_000  # the same of codes of a single query: half a millisecond
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
@@ -120,6 +122,16 @@ class Index:
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)
         quantizer.add(self._centroids[lists])
         return Subset(ids, selector, lists, quantizer, share)
+
+    def reads(self, subset: Subset, nprobe: int | None = None) -> float:
+        """Return how many codes a search of `subset` compares, on average. nprobe: as for `search`."""
+        codes = len(subset.ids) / subset.share
+        return codes * self._probed(subset, nprobe) / len(subset.lists)
+
+    def _probed(self, subset: Subset, nprobe: int | None) -> int:
+        """How many lists a search of `subset` visits."""
+        growth = max(subset.share, 1e-6) ** -self.plan.growth
+        return min(math.ceil((nprobe or self.plan.nprobe) * growth), len(subset.lists))
 
     def candidates(self, k: int) -> int:
         """Return how many candidates to request and re-rank for the k best, filtered or not."""
@@ -325,26 +337,40 @@ class Index:
     ) -> tuple[np.ndarray, np.ndarray]:
         # The C functions: argument checks in FAISS's Python wrappers take a third of the time of one query
         Q, pointer = len(queries), self._swig_ptr
-        distances, ids = np.empty((Q, k), np.float32), np.empty((Q, k), np.int64)
         if subset is None:
+            distances, ids = np.empty((Q, k), np.float32), np.empty((Q, k), np.int64)
             arrays = (pointer(array) for array in (distances, ids))
             self.faiss.search_c(Q, pointer(queries), k, *arrays, self._parameters(nprobe))
             return self._cosines(distances, ids), ids
-        x = rotated()
         if not len(subset.lists):
-            distances.fill(np.inf)
-            ids.fill(-1)
-            return self._cosines(distances, ids), ids
+            return np.full((Q, k), -np.inf, np.float32), np.full((Q, k), -1, np.int64)
         # Probe only lists that contain allowed ids: in a cross-modal search the nearest lists often contain
         # none (recall 0.00 instead of 0.95, measured)
-        growth = max(subset.share, 1e-6) ** -self.plan.growth
-        nprobe = min(math.ceil(nprobe * growth), len(subset.lists))
+        x, nprobe, codes = rotated(), self._probed(subset, nprobe), self.reads(subset, nprobe)
         coarse, rows = np.empty((Q, nprobe), np.float32), np.empty((Q, nprobe), np.int64)
         subset.quantizer.search_c(Q, pointer(x), nprobe, pointer(coarse), pointer(rows))
-        lists = subset.lists[rows]
-        params = self._list_parameters(nprobe, subset.selector if subset.share < 1 else None)
-        pointers = (pointer(array) for array in (lists, coarse, distances, ids))
-        self._ivf.search_preassigned_c(Q, pointer(x), k, *pointers, False, params)
+        lists, selector = subset.lists[rows], subset.selector if subset.share < 1 else None
+        count = min(threads(), int(codes / LEAST_CODES)) if Q < LEAST_APART else 1
+        if count <= 1:
+            return self._among(x, lists, coarse, k, selector)
+
+        def visit(parts: Iterator[slice]) -> list[tuple[np.ndarray, np.ndarray]]:
+            with _single_threaded():
+                return [self._among(x, lists[:, part], coarse[:, part], k, selector) for part in parts]
+
+        found = chain(*share(visit, (slice(at, None, count) for at in range(count))))
+        scores, ids = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
+        return best_of(scores, ids, k)
+
+    def _among(
+        self, x: np.ndarray, lists: np.ndarray, coarse: np.ndarray, k: int, selector: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """lists, coarse: those to visit, int64 [Q, n], and their distances, float32 [Q, n]."""
+        Q, pointer = len(x), self._swig_ptr
+        distances, ids = np.empty((Q, k), np.float32), np.empty((Q, k), np.int64)
+        arrays = np.ascontiguousarray(lists), np.ascontiguousarray(coarse), distances, ids
+        params = self._list_parameters(lists.shape[1], selector)
+        self._ivf.search_preassigned_c(Q, pointer(x), k, *map(pointer, arrays), False, params)
         return self._cosines(distances, ids), ids
 
     def _cosines(self, distances: np.ndarray, ids: np.ndarray) -> np.ndarray:

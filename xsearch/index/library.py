@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import Any
 
-__all__ = ["load_faiss"]
+__all__ = ["has_faiss", "load_faiss"]
 
 
 def load_faiss() -> Any:
     """Return the module `faiss`, untyped because its stubs lack many keywords."""
     return import_module("faiss")
+
+
+def has_faiss() -> bool:
+    """Whether it is loaded."""
+    return "faiss" in sys.modules

@@ -24,7 +24,7 @@ SAME_SCORE = 1e-5  # bound on rounding differences of float32 dot products
 LATENCY_QUERIES = 20  # timed one by one
 HELD_OUT = 100  # queries per sort and kind: 1,000 results determine a recall of 0.95 to 0.01
 SHARES = (0.1, 0.01)  # selectivities of the filters to try
-GROWTHS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)
+GROWTHS = (0.0, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.75, 1.0)
 SEED = 1
 NOISE = 1.5  # of two times of the same work, beside others
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xsearch.index import SCAN, best_of, cosines, exact, exact_by_group
+from xsearch.index import SCAN, best_of, cosines, exact, exact_by_group, load_faiss
 from xsearch.query.calibration import Calibration, Samples, calibrate
 from xsearch.query.scales import CODES, Scaling
 from xsearch.system.lookup import is_in, nearest_rows
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Group", "View"]
 
+ITEM, EACH = 72, 3  # see `View._indexed`
 LEAST_PROBED = 8  # lists of each modality
 FILTERS = 8  # whose items are remembered
 CLOCK = re.compile(r"\b(now|today|age|(get_)?current_\w+)\b", re.I)  # filters that let other items pass later
@@ -110,6 +111,7 @@ class View:
         self._reader = reader
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
+        self._has_scanned = False
 
     @property
     def is_whole(self) -> bool:
@@ -117,6 +119,15 @@ class View:
         has_words = self._reader is not None and self._reader.has_stored
         manifest = self.snapshot.manifest
         return has_words == (manifest.words is not None) and (self.index is None) == (manifest.index is None)
+
+    def warm(self) -> None:
+        """Load what searches need, apart from the model."""
+        from xsearch.store import warm_filters  # pyarrow
+
+        warm_filters()
+        self.groups(None, None, apart=True)
+        if len(self.snapshot) > SCAN:
+            load_faiss()
 
     @cached_property
     def scaling(self) -> Scaling:
@@ -219,7 +230,7 @@ class View:
         Small groups are scanned, all in one pass; of a large one, what the index does not cover.
         """
         requested = 0 if self.index is None else self.index.candidates(k)
-        indexed = [group.covered > SCAN + requested > SCAN for group in groups]  # else scanning reads less
+        indexed = self._indexed(groups, requested, len(vectors))
         scanned = [group.uncovered if at else group.ids for group, at in zip(groups, indexed, strict=True)]
         candidates = self._scan(vectors, groups, scanned, k)
         if self.index is not None and any(indexed):
@@ -234,6 +245,24 @@ class View:
                 else:
                     candidates[at] = Candidates(*answer)
         return candidates
+
+    def _indexed(self, groups: Sequence[Group], requested: int, queries: int) -> list[bool]:
+        """For each group, whether the index answers; else scanning it takes less time.
+
+        An item takes as long as ITEM codes, and of many queries together each takes EACH (measured).
+        """
+        indexed = [group.covered > SCAN + requested > SCAN for group in groups]
+        if self.index is None or self.index.on_gpu or not self.snapshot.is_near:
+            return indexed
+        large, of_one = list(compress(groups, indexed)), ITEM / queries + EACH
+        return [
+            by_index
+            and (
+                group.subset is None
+                or group.covered * of_one > self.index.reads(group.subset, self._nprobe(group, large))
+            )
+            for group, by_index in zip(groups, indexed, strict=True)
+        ]
 
     def _nprobe(self, group: Group, others: Sequence[Group]) -> int | None:
         """Lists to visit for `group` where all of `others` are searched: together as many as for one search.
@@ -260,15 +289,19 @@ class View:
         if not filled:
             return candidates
         snapshot, count = self.snapshot, sum(map(len, parts))
+        if count > SCAN:
+            if self._has_scanned:  # one scan alone is not worth the 0.2 s
+                load_faiss()
+            self._has_scanned = True
         if count <= SCAN and all(parts[at] is groups[at].uncovered for at in filled):
             found = [exact(vectors, [(parts[at], groups[at].vectors)], k) for at in filled]
         else:
             ids = None if count == len(snapshot) else np.sort(np.concatenate([parts[at] for at in filled]))
             kinds = [kind for at in filled if (kind := groups[at].kind) is not None]
             if len(filled) == 1:
-                found = [exact(vectors, snapshot.blocks(ids), k)]
+                found = [exact(vectors, snapshot.parts(ids), k)]
             else:
-                found = exact_by_group(vectors, snapshot.blocks(ids), k, snapshot.kinds_of, kinds)
+                found = exact_by_group(vectors, snapshot.parts(ids), k, snapshot.kinds_of, kinds)
         for at, some in zip(filled, found, strict=True):
             candidates[at] = Candidates(*(each[:, : len(parts[at])] for each in some))
         return candidates

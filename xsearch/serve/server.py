@@ -26,7 +26,7 @@ from xsearch.serve.security import Doors
 from xsearch.serve.settings import Settings
 from xsearch.serve.shelf import Held, Shelf
 from xsearch.serve.uploads import Uploads
-from xsearch.store import Snapshot, warm_filters
+from xsearch.store import Snapshot
 from xsearch.system import scratch
 from xsearch.types import Modality
 
@@ -87,8 +87,7 @@ class Server:
         """Load what a first text query and a first filter need, which takes seconds."""
         for held in self.shelf:
             try:
-                warm_filters()
-                held.view().groups(None, None, apart=True)
+                held.view().warm()
                 model = held.backend(held.view().snapshot).model
                 if (load := getattr(model, "warm", None)) is not None:
                     load([Modality.TEXT])

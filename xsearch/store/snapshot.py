@@ -6,7 +6,7 @@ import errno
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ SCHEMAS = {
 # Errors of the system, rather than of a file
 PASSING = (errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM, errno.EIO)
 BLOCK_ROWS = 16_384  # rows per block: 8 MB of float16 at 256 dimensions
+PART_BYTES = 1 << 22  # for a few threads to share (measured)
 KINDS = tuple(Modality)
 SCATTERED = 4096  # vectors up to which each is read ahead for itself
 FEW = 16  # records per segment up to which reading them one by one is faster (measured)
@@ -180,6 +181,11 @@ class Snapshot:
         """Whether the stored vector of each live item has been verified: bool [N]."""
         return np.zeros(len(self), bool)
 
+    @property
+    def is_near(self) -> bool:
+        """Whether vectors are read from memory: most are in files here that fit into it."""
+        return self._bring is None and not self._exceeds_memory
+
     @cached_property
     def _exceeds_memory(self) -> bool:
         """Whether vectors that have been read may have been evicted since."""
@@ -274,19 +280,31 @@ class Snapshot:
         ids: int64, ascending; None streams all live items, contiguous ones as views of the memory map.
         Raises StoreError for an id that is not live.
         """
+        for of_part, read in self.parts(ids, rows=rows):
+            yield of_part, read()
+
+    def parts(
+        self, ids: np.ndarray | None = None, *, rows: int | None = None
+    ) -> Iterator[tuple[np.ndarray, Callable[[], np.ndarray]]]:
+        """`blocks` with functions that read the vectors, each in the thread that calls it.
+
+        rows: None for as many as take PART_BYTES.
+        """
+        rows = rows or max(PART_BYTES // (2 * self.fingerprint.dim), 1)
         if ids is not None:
             for start in range(0, len(ids), rows):
-                batch = ids[start : start + rows]
-                yield batch, self._stored(self.rows(batch))
+                some = ids[start : start + rows]
+                yield some, partial(self.stored, some)
             return
         self._bring_vectors(range(len(self._segments)))
         for segment, part in self._by_segment(self.ids):
             live = self.ids[part]
             local = segment.rows(live)
             for start in range(0, len(live), rows):
-                batch, at = live[start : start + rows], local[start : start + rows]
+                some, at = live[start : start + rows], local[start : start + rows]
                 dense = at[-1] - at[0] + 1 == len(at)
-                yield batch, segment.block(at[0], at[-1] + 1) if dense else self._stored(self.rows(batch))
+                read = partial(segment.block, at[0], at[-1] + 1) if dense else partial(self.stored, some)
+                yield some, read
 
     def items(self, ids: np.ndarray, columns: Sequence[str] | None = None) -> pa.Table:
         """Return the items of `ids`, in that order; ids may repeat.
@@ -426,10 +444,10 @@ class Snapshot:
 
     def _by_segment(self, ids: np.ndarray) -> Iterator[tuple[Segment, slice]]:
         """Yield the slice of `ids` (ascending, live) that falls into each segment."""
-        owners = np.searchsorted(self._first, ids, side="right") - 1
-        for owner in np.unique(owners):
-            start, end = np.searchsorted(owners, [owner, owner + 1])
-            yield self._segments[owner], slice(start, end)
+        ends = [*np.searchsorted(ids, self._first[1:]).tolist(), len(ids)]
+        for segment, start, end in zip(self._segments, [0, *ends], ends, strict=False):
+            if start < end:
+                yield segment, slice(start, end)
 
 
 def _rows(table: pa.Table) -> tuple[list[str], list[tuple[Any, ...]]]:
