@@ -103,6 +103,20 @@ def test_threads_divide_the_lists_of_a_query(data, index, monkeypatch, share):
     assert len(used) >= 4 * len(queries)
 
 
+@pytest.mark.parametrize("share", [1, 40])
+def test_members_are_those_of_the_lists_that_a_search_visits(data, index, share):
+    ids, _, queries = data
+    subset = index.subset(ids[::share])
+    for query in queries[:5]:
+        members = index.members(query[None], subset, 3)
+        rows = np.searchsorted(ids, members)
+        visited = np.unique(index.list_of[rows])
+        np.testing.assert_array_equal(members, subset.ids[np.isin(index.lists_of(subset.ids), visited)])
+        _, found = index.search(query[None], len(members), allowed=subset, nprobe=3)
+        assert set(members.tolist()) == set(found[0].tolist())
+    np.testing.assert_array_equal(index.members(queries[:1], subset, 64), subset.ids)
+
+
 @pytest.mark.usefixtures("four_threads")
 def test_what_faiss_refuses_in_a_thread_is_an_error_of_the_recipe(data, index, monkeypatch):
     def refuse(*arguments):

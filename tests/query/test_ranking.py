@@ -247,7 +247,7 @@ class HalfIndex(Index):
 
     def subset(self, ids: np.ndarray, lists: np.ndarray | None = None) -> Any:
         ids = np.intersect1d(ids, self.ids)
-        return SimpleNamespace(ids=ids, lists=ids)
+        return SimpleNamespace(ids=ids, lists=ids, share=self.share, list_of=ids)
 
     def candidates(self, k: int) -> int:
         return 2 * k
@@ -255,7 +255,10 @@ class HalfIndex(Index):
     def reads(self, subset: Any, nprobe: int | None = None) -> float:
         return self.codes
 
-    codes = 0.0  # that it compares
+    codes, share = 0.0, 1.0  # that it compares; of the entries of a subset's lists
+
+    def members(self, query: np.ndarray, subset: Any, nprobe: int | None = None) -> np.ndarray:
+        return np.sort(self.search(query, 30, allowed=subset.ids)[1][0])
 
     def search_each(self, queries: np.ndarray, k: int, subsets: list[tuple[Any, int | None]]) -> list[Any]:
         return [self.search(queries, k, allowed=subset and subset.ids) for subset, _ in subsets]
@@ -325,9 +328,14 @@ def test_what_takes_less_time_is_done(
     assert len(index.calls) == (at < 0)
     scanned = search(View(snapshot), query, where="year < 150", modality="image", top=9)
     assert [hit.id for hit in hits] == [hit.id for hit in scanned]
+    index.codes, index.share = 0.0, 0.01  # of one query the items in the lists that it would visit
+    rare, before = View(snapshot, index), len(index.calls)
+    hits = search(rare, query, where="year < 150", modality="image", top=9)
+    assert len(index.calls) == before + 1
+    assert [hit.id for hit in hits] == [hit.id for hit in scanned]
     monkeypatch.setattr(Snapshot, "is_near", False)
     search(view, query, where="year < 150", modality="image", top=9)
-    assert index.calls
+    assert len(index.calls) == before + 2
 
 
 def test_a_second_scan_loads_faiss(

@@ -70,7 +70,9 @@ class Spread(Index):
         other.missing = frozenset()
         return other
 
-    def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
+    def restricted(
+        self, ids: np.ndarray, lists: np.ndarray, share: float, list_of: np.ndarray | None = None
+    ) -> Subset:
         starts = np.searchsorted(ids, [part[0] for part in self._parts])
         within = np.split(ids, starts[1:])
         parts = [
@@ -79,7 +81,7 @@ class Spread(Index):
         ]
         bits = np.packbits(np.isin(np.arange(self.plan.lists), lists))
         key = hashlib.sha256(ids.tobytes()).hexdigest()
-        return _Shared(ids, None, lists, None, share, key, tuple(parts), bits)
+        return _Shared(ids, None, lists, None, share, None, key, tuple(parts), bits)
 
     def visit(
         self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]

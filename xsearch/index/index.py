@@ -40,7 +40,7 @@ LEAST_CODES = 40_000  # the same of codes of a single query: half a millisecond
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Subset:
     """A subset of the ids of an index that restricts a search."""
 
@@ -49,6 +49,15 @@ class Subset:
     lists: np.ndarray  # int64 [L], ascending: inverted lists that contain them
     quantizer: Any  # faiss.IndexFlat of their centroids
     share: float  # fraction of the entries of these lists
+    list_of: np.ndarray | None  # int32 [s]: the list of each, None: unknown
+
+    @cached_property
+    def by_list(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids by list, int64 [s], and where each of `lists` begins, int64 [L + 1]."""
+        assert self.list_of is not None
+        order = np.argsort(self.list_of, kind="stable")
+        starts = np.searchsorted(self.list_of[order], self.lists)
+        return self.ids[order], np.append(starts, len(order))
 
 
 class Index:
@@ -110,10 +119,12 @@ class Index:
         covered = lists >= 0
         if not covered.all():
             ids, lists = ids[covered], lists[covered]
-        lists = np.flatnonzero(np.bincount(lists, minlength=len(self._sizes)))
-        return self.restricted(ids, lists, float(len(ids) / max(self._sizes[lists].sum(), 1)))
+        filled = np.flatnonzero(np.bincount(lists, minlength=len(self._sizes)))
+        return self.restricted(ids, filled, float(len(ids) / max(self._sizes[filled].sum(), 1)), lists)
 
-    def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
+    def restricted(
+        self, ids: np.ndarray, lists: np.ndarray, share: float, list_of: np.ndarray | None = None
+    ) -> Subset:
         """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
         faiss = load_faiss()
         bits = np.zeros(int(ids[-1:].max(initial=0)) + 1, bool)
@@ -121,7 +132,19 @@ class Index:
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)
         quantizer.add(self._centroids[lists])
-        return Subset(ids, selector, lists, quantizer, share)
+        return Subset(ids, selector, lists, quantizer, share, list_of)
+
+    def members(self, query: np.ndarray, subset: Subset, nprobe: int | None = None) -> np.ndarray:
+        """Return the ids of `subset` in the lists that its search visits: int64, ascending.
+
+        query: float32 [1, D], a unit row. nprobe: as for `search`.
+        """
+        _, rows = self._nearest_lists(self._rotated(query), subset, self._probed(subset, nprobe))
+        ids, starts = subset.by_list
+        first, counts = starts[rows[0]], np.diff(starts)[rows[0]]
+        ends = np.cumsum(counts)
+        places = np.arange(ends[-1]) + np.repeat(first - ends + counts, counts)
+        return np.sort(ids[places])
 
     def reads(self, subset: Subset, nprobe: int | None = None) -> float:
         """Return how many codes a search of `subset` compares, on average. nprobe: as for `search`."""
@@ -346,11 +369,10 @@ class Index:
             return np.full((Q, k), -np.inf, np.float32), np.full((Q, k), -1, np.int64)
         # Probe only lists that contain allowed ids: in a cross-modal search the nearest lists often contain
         # none (recall 0.00 instead of 0.95, measured)
-        x, nprobe, codes = rotated(), self._probed(subset, nprobe), self.reads(subset, nprobe)
-        coarse, rows = np.empty((Q, nprobe), np.float32), np.empty((Q, nprobe), np.int64)
-        subset.quantizer.search_c(Q, pointer(x), nprobe, pointer(coarse), pointer(rows))
+        x = rotated()
+        coarse, rows = self._nearest_lists(x, subset, self._probed(subset, nprobe))
         lists, selector = subset.lists[rows], subset.selector if subset.share < 1 else None
-        count = min(threads(), int(codes / LEAST_CODES)) if Q < LEAST_APART else 1
+        count = min(threads(), int(self.reads(subset, nprobe) / LEAST_CODES)) if Q < LEAST_APART else 1
         if count <= 1:
             return self._among(x, lists, coarse, k, selector)
 
@@ -361,6 +383,13 @@ class Index:
         found = chain(*share(visit, (slice(at, None, count) for at in range(count))))
         scores, ids = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
         return best_of(scores, ids, k)
+
+    def _nearest_lists(self, x: np.ndarray, subset: Subset, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Distances, float32 [Q, count], and positions in `subset.lists`, int64. x: rotated queries."""
+        Q, pointer = len(x), self._swig_ptr
+        coarse, rows = np.empty((Q, count), np.float32), np.empty((Q, count), np.int64)
+        subset.quantizer.search_c(Q, pointer(x), count, pointer(coarse), pointer(rows))
+        return coarse, rows
 
     def _among(
         self, x: np.ndarray, lists: np.ndarray, coarse: np.ndarray, k: int, selector: Any

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Group", "View"]
 
-ITEM, EACH = 72, 3  # see `View._indexed`
+ITEM, EACH = 72, 3  # see `View._to_scan`
 LEAST_PROBED = 8  # lists of each modality
 FILTERS = 8  # whose items are remembered
 CLOCK = re.compile(r"\b(now|today|age|(get_)?current_\w+)\b", re.I)  # filters that let other items pass later
@@ -230,12 +230,18 @@ class View:
         Small groups are scanned, all in one pass; of a large one, what the index does not cover.
         """
         requested = 0 if self.index is None else self.index.candidates(k)
-        indexed = self._indexed(groups, requested, len(vectors))
-        scanned = [group.uncovered if at else group.ids for group, at in zip(groups, indexed, strict=True)]
+        is_large = [group.covered > SCAN + requested > SCAN for group in groups]
+        large = list(compress(groups, is_large))
+        scanned = [
+            self._to_scan(vectors, group, large) if at else group.ids
+            for group, at in zip(groups, is_large, strict=True)
+        ]
+        indexed = [
+            at and some is group.uncovered for at, some, group in zip(is_large, scanned, groups, strict=True)
+        ]
         candidates = self._scan(vectors, groups, scanned, k)
         if self.index is not None and any(indexed):
-            large = list(compress(groups, indexed))
-            subsets = [(group.subset, self._nprobe(group, large)) for group in large]
+            subsets = [(group.subset, self._nprobe(group, large)) for group in compress(groups, indexed)]
             answers = self.index.search_each(vectors, requested, subsets)
             for at, answer in zip(np.flatnonzero(indexed), answers, strict=True):
                 if len(scanned[at]):
@@ -246,23 +252,22 @@ class View:
                     candidates[at] = Candidates(*answer)
         return candidates
 
-    def _indexed(self, groups: Sequence[Group], requested: int, queries: int) -> list[bool]:
-        """For each group, whether the index answers; else scanning it takes less time.
+    def _to_scan(self, vectors: np.ndarray, group: Group, large: Sequence[Group]) -> np.ndarray:
+        """The items to scan for one of the `large` groups: `uncovered` ones, if the index has the others.
 
-        An item takes as long as ITEM codes, and of many queries together each takes EACH (measured).
+        To compare an item takes as long as to compare ITEM codes, and EACH more for each query (measured). So
+        for many queries all items are scanned, for one those of the lists that the index would visit, if that
+        takes less time.
         """
-        indexed = [group.covered > SCAN + requested > SCAN for group in groups]
-        if self.index is None or self.index.on_gpu or not self.snapshot.is_near:
-            return indexed
-        large, of_one = list(compress(groups, indexed)), ITEM / queries + EACH
-        return [
-            by_index
-            and (
-                group.subset is None
-                or group.covered * of_one > self.index.reads(group.subset, self._nprobe(group, large))
-            )
-            for group, by_index in zip(groups, indexed, strict=True)
-        ]
+        subset, index, Q = group.subset, self.index, len(vectors)
+        if subset is None or index is None or index.on_gpu or not self.snapshot.is_near:
+            return group.uncovered
+        nprobe = self._nprobe(group, large)
+        if Q == 1 and subset.list_of is not None and subset.share * (ITEM + EACH) < 1:
+            members = index.members(vectors, subset, nprobe)
+            return np.sort(np.append(members, group.uncovered)) if len(group.uncovered) else members
+        is_dear = group.covered * (ITEM / Q + EACH) > index.reads(subset, nprobe)
+        return group.uncovered if is_dear else group.ids
 
     def _nprobe(self, group: Group, others: Sequence[Group]) -> int | None:
         """Lists to visit for `group` where all of `others` are searched: together as many as for one search.
