@@ -25,6 +25,7 @@ from benchmarks import (
     disk,
     edition,
     emergence,
+    filtered,
     footprint,
     generation,
     hiding,
@@ -439,6 +440,14 @@ def test_a_collection_on_the_disk_is_searched_cold_and_warm(on_disk):
         assert row["batch_warm"]["queries_per_s"] > 0
         assert len(row["open"]["ms"]) == 2
     assert "2,000 vectors of 32 dimensions" in disk.markdown(result)
+
+
+def test_filters_are_measured_beside_the_same_queries_without_one(tmp_path):
+    result = filtered.run(tmp_path, 3_000, (5, 900), dim=128, queries=5, recipe="IVF16,Flat")
+    few, most = result["rows"]
+    assert (few["share"], few["balanced_recall"], few["cosine_recall"]) == (0.005, 1, 1)
+    assert most["cosine_recall"] > 0.8
+    assert "| 90.0% |" in filtered.markdown(json.loads(json.dumps(result)))
 
 
 def test_the_public_search_is_measured_beside_the_inner_one(tmp_path):
