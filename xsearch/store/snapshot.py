@@ -255,13 +255,13 @@ class Snapshot:
             start = end
         if self._bring is not None:
             self._bring_vectors(np.unique(owners).tolist())
-        is_checked = self._checked[rows].all()
-        if not is_checked or self._exceeds_memory:
+        is_checked = self._checked[rows]
+        if not is_checked.all() or self._exceeds_memory:
             located = [segment.locate(local[start:end]) for segment, start, end in parts]
             if len(rows) <= SCATTERED:
-                for file, offsets, size in located:
-                    prefetch(file.buffer.address + offsets, size)
-            if not is_checked:
+                addresses = np.concatenate([file.buffer.address + offsets for file, offsets, _ in located])
+                prefetch(addresses if self._exceeds_memory else addresses[~is_checked], located[0][2])
+            if not is_checked.all():
                 check_all(located)
                 self._checked[rows] = True
         for segment, start, end in parts:

@@ -9,14 +9,14 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 __all__ = ["is_short", "keep_memory", "prefetch", "total_memory"]
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_ of glibc's malloc.h
+TOGETHER = 1024  # ranges: IOV_MAX of Linux
 SPARE = 256 << 20  # bytes; a thread reserves 128 MB for malloc and 8 MB for its stack
 
 
@@ -58,20 +58,42 @@ def prefetch(addresses: np.ndarray, sizes: np.ndarray | int) -> None:
     another, and each with what the system reads ahead: 30 vectors on the disk take 412 ms and not 2.5
     (measured, 8 MB of read-ahead).
     """
-    if (madvise := _madvise()) is not None:
-        starts = addresses // mmap.PAGESIZE * mmap.PAGESIZE
-        for start, length in zip(starts.tolist(), (addresses + sizes - starts).tolist(), strict=True):
-            madvise(start, length, mmap.MADV_WILLNEED)
+    if not len(addresses) or not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    starts = addresses // mmap.PAGESIZE * mmap.PAGESIZE
+    ranges = np.stack([starts, addresses + sizes - starts], axis=1).astype(np.uintp)
+    for at in range(0, len(ranges), TOGETHER):
+        some = ranges[at : at + TOGETHER]
+        if not _advised(some):
+            for start, length in some.tolist():
+                _libc().madvise(start, length, mmap.MADV_WILLNEED)
+
+
+def _advised(ranges: np.ndarray) -> bool:
+    """Whether Linux 5.13 and glibc 2.36 took all ranges at once, in a third of the time."""
+    if (advise := getattr(_libc(), "process_madvise", None)) is None or len(ranges) == 1:
+        return False
+    bytes = advise(_itself(os.getpid()), ranges.ctypes.data, len(ranges), mmap.MADV_WILLNEED, 0)
+    return bool(bytes == ranges[:, 1].sum())
 
 
 @cache
-def _madvise() -> Any:
-    """The C function, None where there is none."""
-    if not hasattr(mmap, "MADV_WILLNEED"):
-        return None
-    madvise = ctypes.CDLL(None).madvise
-    madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
-    return madvise
+def _itself(pid: int) -> int:
+    """A descriptor of this process; -1 where there are none."""
+    try:
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return -1
+
+
+@cache
+def _libc() -> Any:
+    libc, size = ctypes.CDLL(None), ctypes.c_size_t
+    libc.madvise.argtypes = ctypes.c_void_p, size, ctypes.c_int
+    if hasattr(libc, "process_madvise"):
+        libc.process_madvise.argtypes = ctypes.c_int, ctypes.c_void_p, size, ctypes.c_int, ctypes.c_uint
+        libc.process_madvise.restype = ctypes.c_ssize_t
+    return libc
 
 
 def is_short() -> bool:
