@@ -90,7 +90,7 @@ def test_an_index_is_built_tuned_and_described(run, many, tmp_path):
     kept = next(line for line in table if line.endswith("<-")).split()
     assert [str(after["nprobe"]), str(after["refine"])] == kept[:2]
     groups = ET.parse(picture).iter("{http://www.w3.org/2000/svg}g")
-    assert {"all", "same", "cross"} <= {group.get("id") for group in groups}
+    assert {"all", "same", "cross", "balanced"} <= {group.get("id") for group in groups}
     assert run("verify", "--collection", many).stdout == ""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,7 +186,7 @@ def test_many_items_get_the_plan_of_their_spectrum():
 def test_tuning_measures_each_sort_of_query_against_the_exact_answer(first, index):
     tuned, points = tune_on(index, first, target=0.9, held_out=30)
     assert tuned.plan.recall >= 0.9
-    assert all(set(point.recalls) == {"all", "same", "cross"} for point in points)
+    assert all(set(point.recalls) == {"all", "same", "cross", "balanced"} for point in points)
     assert all(point.recall == min(point.recalls.values()) for point in points)
     assert points[0].recall < tuned.plan.recall
     assert tuned.plan.filtered is None  # what filters leave of so few is scanned
@@ -202,6 +203,26 @@ def test_tuning_measures_searches_with_a_filter_too():
     tuned, _ = tune_on(index, many, target=0.9, held_out=30)
     assert tuned.plan.filtered >= 0.9 or tuned.plan.growth == 1
     assert tuned.plan.growth < 0.5
+
+
+@pytest.mark.parametrize("few", [0, 25])
+def test_balanced_answers_need_candidates_of_all_kinds(monkeypatch, few):
+    """few: items of a kind that is scanned."""
+    items = world(4_000, kinds=("audio", "depth", "image"))
+    if few:
+        other = world(few, first=9_000, kinds=("text",))
+        items = both(items, other)
+    index, module = new_index(items, device="cpu", recipe=RECIPE), sys.modules[tune_on.__module__]
+    monkeypatch.setattr("xsearch.index.index.LEAST_PROBED", 1)
+    monkeypatch.setattr(module, "PROBES", (1, 24, 32))
+    monkeypatch.setattr(module, "REFINES", (1, 20))
+    monkeypatch.setattr(module, "SAMPLE", 10_000)
+    monkeypatch.setattr(module, "SCAN", 30 if few else 1_000)
+    _, points = tune_on(index, items, target=1.1, held_out=30)
+    by_place = {(point.nprobe, point.refine): point.recalls["balanced"] for point in points}
+    assert by_place[32, 20] == 1
+    assert by_place[1, 20] < by_place[24, 20] <= 1
+    assert by_place[32, 1] < 0.95
 
 
 def test_tuning_with_one_kind_has_no_other_queries(first, index):

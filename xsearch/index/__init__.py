@@ -8,7 +8,7 @@ if not as fast.
 from xsearch.index.build import build, fill
 from xsearch.index.capacity import EMBED_MS, Capacity, Costs
 from xsearch.index.exact import Products, cosines, exact, exact_by_group, in_parts, rerank
-from xsearch.index.index import SCAN, Index, Subset, best_of
+from xsearch.index.index import SCAN, Index, Subset, best_of, probes_of, promising
 from xsearch.index.library import load_faiss
 from xsearch.index.listing import Listing
 from xsearch.index.maintain import STALE, Items, draw, new_index, new_trained, plan_for, update
@@ -49,6 +49,8 @@ __all__ = [
     "new_trained",
     "plan_for",
     "plot",
+    "probes_of",
+    "promising",
     "recall_by_score",
     "rerank",
     "tune",

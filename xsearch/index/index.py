@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from xsearch.system.durable import digest
 from xsearch.system.lookup import is_in, nearest_rows
 from xsearch.system.threads import share, threads
 
-__all__ = ["SCAN", "Index", "Subset", "best_of"]
+__all__ = ["SCAN", "Index", "Subset", "best_of", "probes_of", "promising"]
 
 SCAN = 1_000  # items up to which a scan is as fast as the index (measured)
 MEASURED = 2_000  # vectors to estimate the quantisation error from
@@ -35,6 +35,8 @@ MEASURED = 2_000  # vectors to estimate the quantisation error from
 TABLES, MOST_TABLES = 256, 2 << 30
 TIES = 8  # further candidates, as FAISS breaks ties by the order of its lists; there may be MOST_TIES times k
 MOST_TIES = 16
+KEPT = 1.5  # candidates to re-rank of subsets that are searched together, times those of one search
+LEAST_PROBED = 8  # lists of each subset that is searched together with others
 LEAST_APART = 4  # queries of a thread, for which it is worth starting (measured)
 LEAST_CODES = 40_000  # the same of codes of a single query: half a millisecond
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
@@ -470,6 +472,33 @@ class Index:
     def _centroids(self) -> np.ndarray:
         """List centroids: float32 [lists, dimensions after the rotation]."""
         return self._ivf.quantizer.reconstruct_n(0, self.plan.lists)
+
+
+def probes_of(subset: Subset, together: Sequence[Subset], nprobe: float) -> int:
+    """Return how many lists to visit of a subset, if `together` all subsets are given nprobe lists.
+
+    Each modality has lists of its own. The balanced ten of a million items are so found almost as well as
+    their ten nearest; as many lists for each modality take three times as long (measured).
+    """
+    share = len(subset.lists) / sum(len(other.lists) for other in together)
+    return max(math.ceil(share * nprobe), LEAST_PROBED)
+
+
+def promising(scores: np.ndarray, widths: Sequence[int], k: int, candidates: int) -> np.ndarray | None:
+    """Return the places of candidates to re-rank for the k best of several subsets; None for all.
+
+    scores: float32 [Q, sum(widths)], of the same scale, best first in each subset. candidates: of one search.
+    There are KEPT times as many, and at least k / 2 of each subset: the codes of one may be off by more than
+    those of another. That loses 0.002 of recall against a re-rank of all (measured). Returns int64 [Q, c].
+    """
+    least = -(-k // 2)
+    keep = max(int(KEPT * candidates), least * len(widths))
+    if keep >= scores.shape[1]:
+        return None
+    scores = scores.copy()
+    for start, width in zip(accumulate(widths, initial=0), widths, strict=False):
+        scores[:, start : start + min(width, least)] = np.inf
+    return np.argpartition(-scores, keep - 1, axis=1)[:, :keep]
 
 
 def best_of(scores: np.ndarray, ids: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -37,7 +37,7 @@ class OperatingPoint:
     recall: float  # recall@k, 0..1, minimum over the sorts of queries
     ms_per_query: float  # batched
     latency_ms: float = 0.0  # single query, median
-    recalls: dict[str, float] = field(default_factory=dict)  # by sort of query: same, cross, all
+    recalls: dict[str, float] = field(default_factory=dict)  # by sort of query: same, cross, all, balanced
 
     def __post_init__(self) -> None:
         _check_numbers(self, "nprobe", "refine", whole=True, least=1)

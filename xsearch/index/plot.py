@@ -11,7 +11,12 @@ from xsearch.index.plan import OperatingPoint
 __all__ = ["plot"]
 
 # Okabe and Ito's colours, which the colour-blind tell apart; each sort has a marker of its own too.
-STYLES = {"same": ("#0072b2", "o"), "cross": ("#d55e00", "s"), "all": ("#009e73", "^")}
+STYLES = {
+    "same": ("#0072b2", "o"),
+    "cross": ("#d55e00", "s"),
+    "all": ("#009e73", "^"),
+    "balanced": ("#cc79a7", "D"),
+}
 MARGIN = 1.6  # factor around the speeds: wide enough for one of the ticks 1, 2, 5, 10, ...
 
 

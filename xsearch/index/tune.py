@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from xsearch.errors import UsageError
-from xsearch.index.exact import exact, rerank
-from xsearch.index.index import SCAN, Index, Subset
+from xsearch.index.exact import cosines, exact, rerank
+from xsearch.index.index import SCAN, Index, Subset, probes_of, promising
 from xsearch.index.maintain import Items
 from xsearch.index.plan import OperatingPoint
 
@@ -23,6 +24,7 @@ REFINES = (1, 2, 3, 4, 6, 8, 16, 32)  # candidates per result to try
 SAME_SCORE = 1e-5  # bound on rounding differences of float32 dot products
 LATENCY_QUERIES = 20  # timed one by one
 HELD_OUT = 100  # queries per sort and kind: 1,000 results determine a recall of 0.95 to 0.01
+SAMPLE = 1_000  # items of each kind, for its scale
 SHARES = (0.1, 0.01)  # selectivities of the filters to try
 GROWTHS = (0.0, 0.2, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.75, 1.0)
 SEED = 1
@@ -33,7 +35,7 @@ NOISE = 1.5  # of two times of the same work, beside others
 class _Case:
     """Queries of one sort with their ground truth."""
 
-    sort: str  # "same", "cross", "all"
+    sort: str  # "same", "cross", "all"; see also `_Balanced`
     queries: np.ndarray  # float32 [Q, D]
     self_ids: np.ndarray  # int64 [Q]: id of the query itself, excluded from its results; -1 if it is no item
     truth: np.ndarray  # float32 [Q, k]
@@ -47,6 +49,53 @@ class _Case:
         _, ids = index.search(self.queries, k * refine + 1, allowed=self.subset, nprobe=nprobe)
         ids[ids == self.self_ids[:, None]] = -1
         return rerank(self.queries, ids, vectors, k)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Balanced:
+    """Queries whose answers are of all kinds, each on a scale of its own: by units above its mean."""
+
+    queries: np.ndarray  # float32 [Q, D]
+    self_ids: np.ndarray  # int64 [Q]
+    truths: Sequence[np.ndarray]  # of each kind: float32 [Q, k]
+    subsets: Sequence[Subset | None]  # of each kind; None: it is scanned
+    means: np.ndarray  # float32 [Q, kinds]
+    units: np.ndarray  # float32 [Q, kinds]
+
+    sort: ClassVar = "balanced"
+    subset: ClassVar = None
+
+    @property
+    def truth(self) -> np.ndarray:
+        k = self.truths[0].shape[1]
+        scaled = self._scaled(np.concatenate(self.truths, axis=1), np.repeat(range(len(self.truths)), k))
+        return _best(scaled, k)
+
+    def scores(
+        self, index: Index, vectors: Callable[[np.ndarray], np.ndarray], nprobe: int, refine: int
+    ) -> np.ndarray:
+        """`_Case.scores`, of the lists and candidates that a search of all kinds looks at."""
+        k = self.truths[0].shape[1]
+        scanned = [at for at, subset in enumerate(self.subsets) if subset is None]
+        large = [(at, subset) for at, subset in enumerate(self.subsets) if subset is not None]
+        parts = [self._scaled(self.truths[at], np.repeat(at, k)) for at in scanned]
+        if large:
+            of_kind, subsets = zip(*large, strict=True)
+            pairs = [(subset, probes_of(subset, subsets, nprobe)) for subset in subsets]
+            found = zip(*index.search_each(self.queries, k * refine, pairs), strict=True)
+            approximate, ids = (np.concatenate(each, axis=1) for each in found)
+            kinds, widths = np.repeat(of_kind, k * refine), [k * refine] * len(large)
+            places = promising(self._scaled(approximate, kinds), widths, k, k * refine)
+            if places is not None:
+                ids, kinds = np.take_along_axis(ids, places, axis=1), kinds[places]
+            ids = np.where(ids == self.self_ids[:, None], -1, ids)
+            parts.append(self._scaled(cosines(self.queries, ids, vectors), kinds))
+        return _best(np.concatenate(parts, axis=1), k)
+
+    def _scaled(self, scores: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+        """scores: float32 [Q, c]; kinds: int [c] or [Q, c]."""
+        rows = np.arange(len(scores))[:, None]
+        return (scores - self.means[rows, kinds]) / self.units[rows, kinds]
 
 
 def recall_by_score(scores: np.ndarray, true_scores: np.ndarray) -> float:
@@ -94,19 +143,26 @@ def tune_on(
     """`tune` with items as queries: per kind, `held_out` items of that kind and as many of other kinds.
 
     Results are restricted to that kind and exclude the query itself. The sorts "same" and "cross" must both
-    reach `target`, and so must "all", queries of any kind without a filter.
+    reach `target`, and so must queries of any kind without a filter: "all" by cosine, and "balanced".
     """
     inside = index.covers(items.ids)
     ids, kinds = items.ids[inside], items.modalities[inside]
     rng = np.random.default_rng(SEED)
     names, sizes = np.unique(kinds, return_counts=True)
     least = SCAN if sizes.max() > SCAN else k  # smaller subsets are scanned
-    cases: list[_Case] = []
-    filtered: list[_Case] = []
+    cases: list[_Case | _Balanced] = []
+    filtered: list[_Case | _Balanced] = []
     if len(names) > 1:
         self_ids = np.sort(rng.permutation(ids)[:held_out])
-        queries = items.vectors(self_ids)
-        cases.append(_Case("all", queries, self_ids, _truth(queries, self_ids, items.blocks(ids), k), None))
+        queries, of_kinds = items.vectors(self_ids), [ids[kinds == kind] for kind in names]
+        truths = [_truth(queries, self_ids, items.blocks(some), k) for some in of_kinds]
+        samples = [items.vectors(np.sort(rng.permutation(some)[:SAMPLE])) for some in of_kinds]
+        alike = [queries @ sample.T for sample in samples]
+        means = np.stack([some.mean(axis=1) for some in alike], axis=1)
+        units = np.stack([some.std(axis=1) for some in alike], axis=1) + SAME_SCORE
+        subsets = [index.subset(some) if len(some) > least else None for some in of_kinds]
+        cases.append(_Case("all", queries, self_ids, _best(np.concatenate(truths, axis=1), k), None))
+        cases.append(_Balanced(queries, self_ids, truths, subsets, means, units))
     for kind in names:
         of_kind = kinds == kind
         for sort, among in (("same", ids[of_kind]), ("cross", ids[~of_kind])):
@@ -131,11 +187,19 @@ def _truth(
     """Return the exact top k scores of each query, excluding itself: float32 [Q, k]."""
     scores, ids = exact(queries, blocks, k + 1)
     scores[ids == self_ids[:, None]] = -np.inf
+    return _best(scores, k)
+
+
+def _best(scores: np.ndarray, k: int) -> np.ndarray:
+    """The k largest of each row, best first: float32 [Q, k]."""
     return -np.sort(-scores, axis=1)[:, :k]
 
 
 def _grow(
-    cases: list[_Case], index: Index, vectors: Callable[[np.ndarray], np.ndarray], target: float
+    cases: Sequence[_Case | _Balanced],
+    index: Index,
+    vectors: Callable[[np.ndarray], np.ndarray],
+    target: float,
 ) -> Index:
     """Choose the smallest `plan.growth` with which filtered searches reach the target."""
     for growth in GROWTHS if cases else ():
@@ -149,7 +213,7 @@ def _grow(
 
 
 def _tune(
-    cases: list[_Case],
+    cases: Sequence[_Case | _Balanced],
     index: Index,
     vectors: Callable[[np.ndarray], np.ndarray],
     target: float,
@@ -197,7 +261,7 @@ def fastest(points: list[OperatingPoint]) -> OperatingPoint | None:
 
 
 def _measure(
-    cases: list[_Case],
+    cases: Sequence[_Case | _Balanced],
     index: Index,
     vectors: Callable[[np.ndarray], np.ndarray],
     nprobe: int,
