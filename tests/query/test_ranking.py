@@ -333,6 +333,10 @@ def test_what_takes_less_time_is_done(
     hits = search(rare, query, where="year < 150", modality="image", top=9)
     assert len(index.calls) == before + 1
     assert [hit.id for hit in hits] == [hit.id for hit in scanned]
+    whole: Any = HalfIndex(snapshot)
+    whole.ids, whole.share = snapshot.ids, 0.01
+    hits = search(View(snapshot, whole), query, where="year < 150", modality="image", top=35)
+    assert len(hits) == 35  # more than there are in those lists
     monkeypatch.setattr(Snapshot, "is_near", False)
     search(view, query, where="year < 150", modality="image", top=9)
     assert len(index.calls) == before + 2

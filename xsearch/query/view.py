@@ -232,7 +232,7 @@ class View:
         is_large = [group.covered > SCAN + requested > SCAN for group in groups]
         large = list(compress(groups, is_large))
         scanned = [
-            self._to_scan(vectors, group, large) if at else group.ids
+            self._to_scan(vectors, group, large, k) if at else group.ids
             for group, at in zip(groups, is_large, strict=True)
         ]
         indexed = [
@@ -251,7 +251,7 @@ class View:
                     candidates[at] = Candidates(*answer)
         return candidates
 
-    def _to_scan(self, vectors: np.ndarray, group: Group, large: Sequence[Group]) -> np.ndarray:
+    def _to_scan(self, vectors: np.ndarray, group: Group, large: Sequence[Group], k: int) -> np.ndarray:
         """The items to scan for one of the `large` groups: `uncovered` ones, if the index has the others.
 
         To compare an item takes as long as to compare ITEM codes, and EACH more for each query (measured). So
@@ -263,7 +263,7 @@ class View:
             return group.uncovered
         if Q == 1 and subset.list_of is not None and subset.share * (ITEM + EACH) < 1:
             members = index.members(vectors, subset, self._nprobe(group, large, exactly=True))
-            return np.sort(np.append(members, group.uncovered)) if len(group.uncovered) else members
+            return np.sort(np.append(members, group.uncovered)) if len(members) >= k else group.ids
         is_dear = group.covered * (ITEM / Q + EACH) > index.reads(subset, self._nprobe(group, large))
         return group.uncovered if is_dear else group.ids
 
