@@ -204,6 +204,12 @@ def test_the_collection_is_option_then_environment_then_default(index, tmp_path,
     assert "in a folder above or at" in result.stderr
 
 
+def test_a_type_that_is_refused_is_all_that_is_said(run, media, tmp_path):
+    result = run("ingest", media, "--dtype", "int8", "--collection", tmp_path / "new", code=2)
+    assert result.stderr.startswith("error: int8 gains nothing for")
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_nearest_collection_is_found_from_below_its_folder(run, media, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert f"new collection: {tmp_path / 'indexes/default'}" in run("ingest", media / "note.txt").stderr

@@ -165,11 +165,10 @@ def open_or_create(folder: Path, model: str | None, device: str = "auto", dtype:
     from xsearch.models.registry import resolve
 
     new = not _is_collection(folder)
+    collection = xsearch.open(folder, model, create=True, device=device, dtype=dtype)
     if new:
         output.note(f"new collection: {folder.absolute()}")
         output.note(resolve(model).line)
-    collection = xsearch.open(folder, model, create=True, device=device, dtype=dtype)
-    if new:
         able = collection.backend.capabilities()
         output.note(f"computing in {able.dtype} on {able.device}")
     return collection
