@@ -51,35 +51,37 @@ def measure(collection: Collection, data: Data, limits: Sequence[int]) -> dict[s
             ]
             row[f"first_{name}_ms"] = statistics.median(firsts) - alone
         for rank in Rank:
-            how = {"where": PLAIN.format(limit), "rank": rank}
-            row |= {f"{rank}_{name}": value for name, value in _again(collection, both, how).items()}
-            row[f"{rank}_recall"] = min(_recall(collection, some[:CHECKED], how) for some in asked.values())
+            options = {"where": PLAIN.format(limit), "rank": rank}
+            row |= {f"{rank}_{name}": value for name, value in _again(collection, both, options).items()}
+            row[f"{rank}_recall"] = min(
+                _recall(collection, some[:CHECKED], options) for some in asked.values()
+            )
         rows.append(row)
     plan = collection.view().index.plan  # type: ignore[union-attr]
     index = f"{plan.recipe}, nprobe {plan.nprobe}, refine {plan.refine}, growth {plan.growth:g}"
     return {"n": data.n, "dim": data.dim, "index": index, "rows": rows}
 
 
-def _ms(collection: Collection, query: Query, **how: Any) -> float:
+def _ms(collection: Collection, query: Query, **options: Any) -> float:
     start = time.perf_counter()
-    list(collection.search(query, **how))  # as objects
+    list(collection.search(query, **options))  # as objects
     return 1000 * (time.perf_counter() - start)
 
 
-def _again(collection: Collection, queries: Sequence[Query], how: dict[str, Any]) -> dict[str, float]:
-    every = {"rank": how["rank"]}
+def _again(collection: Collection, queries: Sequence[Query], options: dict[str, Any]) -> dict[str, float]:
+    every = {"rank": options["rank"]}
     for query in queries:
-        _ms(collection, query, **how)
+        _ms(collection, query, **options)
         _ms(collection, query, **every)
-    pairs = [(_ms(collection, query, **how), _ms(collection, query, **every)) for query in queries]
+    pairs = [(_ms(collection, query, **options), _ms(collection, query, **every)) for query in queries]
     filtered_ms, alone_ms = map(statistics.median, zip(*pairs, strict=True))
     return {"ms": filtered_ms, "alone_ms": alone_ms}
 
 
-def _recall(collection: Collection, queries: Sequence[Query], how: dict[str, Any]) -> float:
-    found = [collection.search(query, K, **how) for query in queries]
+def _recall(collection: Collection, queries: Sequence[Query], options: dict[str, Any]) -> float:
+    found = [collection.search(query, K, **options) for query in queries]
     embedded = [hits.query for hits in found if hits.query is not None]
-    truth = search_many(View(collection.snapshot()), embedded, top=K, **how)  # scans
+    truth = search_many(View(collection.snapshot()), embedded, top=K, **options)  # scans
     padded = [np.full((len(queries), K), -np.inf, np.float32) for _ in range(2)]
     for rows, answers in zip(padded, (found, truth), strict=True):
         for row, hits in zip(rows, answers, strict=True):
@@ -131,8 +133,8 @@ def main() -> None:
     parser = command.parser(__doc__)
     parser.add_argument("--folder", type=Path, required=True, help="for vectors and collections")
     parser.add_argument("--n", type=int, default=1_000_000, help="items")
-    options = parser.parse_args()
-    command.report(run(options.folder, options.n), markdown, options.json)
+    arguments = parser.parse_args()
+    command.report(run(arguments.folder, arguments.n), markdown, arguments.json)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,22 @@ def test_answers_are_those_of_one_index(store: Store, calls: Calls, options: dic
     assert {"visit", "cosines"} <= set(calls.calls)
 
 
+@pytest.mark.parametrize("rank", ["balanced", "cosine"])
+def test_a_single_query_with_a_rare_filter_is_compared_with_the_same_items(
+    store: Store, calls: Calls, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    monkeypatch.setattr("xsearch.query.view.SCAN", 5)
+    snapshot = store.snapshot()
+    one = View(snapshot, Index.load(snapshot.index_path).tuned(nprobe=1, refine=1))
+    spread = View(snapshot, Spread(Listing.read(snapshot.index_path), calls).tuned(nprobe=1, refine=1))
+    for query in queries():
+        found, expected = (
+            search_many(view, [query], where="id % 90 = 7", rank=rank, top=3)[0] for view in (spread, one)
+        )
+        assert list(found) == list(expected)
+    assert "members" in calls.calls
+
+
 def test_a_search_without_a_shard_fails_unless_it_may_be_partial(store: Store, calls: Calls) -> None:
     snapshot = store.snapshot()
     listing = Listing.read(snapshot.index_path)

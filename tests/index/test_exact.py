@@ -85,8 +85,9 @@ def test_few_queries_are_compared_with_halves_as_they_are(dim, block, monkeypatc
         for at in range(0, 5_000, block):
             yield ids[at : at + block], lambda at=at: vectors[at : at + block]
 
-    converted = exact(queries, parts(), 40)
     calls = []
+    monkeypatch.setattr(module, "has_faiss", lambda: False)
+    converted = exact(queries, parts(), 40)
     monkeypatch.setattr(module, "has_faiss", lambda: True)
     monkeypatch.setattr(module, "products", lambda *some: calls.append(1) or products(*some))
     scores, found = exact(queries, parts(), 40)
@@ -98,6 +99,18 @@ def test_few_queries_are_compared_with_halves_as_they_are(dim, block, monkeypatc
     calls.clear()
     exact(queries[[0] * (module.FEW + 1)], parts(), 9)
     assert not calls
+
+
+def test_products_of_nothing_of_every_second_row_and_of_a_query_of_nan():
+    rng = np.random.default_rng(3)
+    vectors, queries = unit(rng, 90, 8).astype(np.float16), unit(rng, 3, 8)
+    assert products(queries, vectors[:0]).shape == (3, 0)
+    expected = queries @ vectors[::2].astype(np.float32).T
+    np.testing.assert_allclose(products(queries, vectors[::2]), expected, atol=1e-6)
+    queries[1] = np.nan
+    expected = queries @ vectors.astype(np.float32).T
+    np.testing.assert_allclose(products(queries, vectors), expected, atol=1e-6)
+    assert (exact(queries[1:2], [(np.arange(90), vectors)], 3)[1] < 90).all()
 
 
 @pytest.mark.usefixtures("four_threads")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 from collections import Counter
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from statistics import NormalDist
 from types import SimpleNamespace
@@ -342,11 +345,32 @@ def test_what_takes_less_time_is_done(
     assert len(index.calls) == before + 2
 
 
+def test_a_filter_takes_more_lists_for_each_kind(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SCAN", 20)
+    snapshot = store.snapshot()
+    index: Any = HalfIndex(snapshot)
+    index.plan = SimpleNamespace(nprobe=1_000)
+    view = View(snapshot, index)
+    (all_images, *_) = every = view.groups(None, None, apart=True)
+    lists = sum(len(group.subset.lists) for group in every if group.subset)
+    share = 1_000 * len(all_images.subset.lists) / lists  # type: ignore[union-attr]
+    assert view._nprobe(all_images, every) == math.ceil(share)
+    few = replace(all_images, ids=all_images.ids[: len(all_images.ids) // 2])
+    assert view._nprobe(few, every) == math.ceil(share * 2**module.RARER)
+    few = replace(all_images, ids=all_images.ids[:3])
+    assert view._nprobe(few, every) == math.ceil(share * module.WIDER)
+    assert view._nprobe(few, every, wider=1.5) == math.ceil(share * 1.5)
+    assert view._nprobe(few, [few]) is None
+
+
 def test_a_second_scan_loads_faiss(
     store: Store, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[int] = []
-    monkeypatch.setattr(module, "load_faiss", lambda: loaded.append(1))
+    library = importlib.import_module("xsearch.index.library")
+    monkeypatch.setattr(library, "_scans", count())
+    for each in (library, module):
+        monkeypatch.setattr(each, "load_faiss", lambda: loaded.append(1))
     small, view = View(store.snapshot()), View(store.snapshot())
     search(small, ask(rng))
     search(small, ask(rng))
@@ -356,6 +380,9 @@ def test_a_second_scan_loads_faiss(
     search(view, ask(rng))
     assert not loaded
     search(view, ask(rng))
+    assert loaded
+    loaded.clear()
+    view.warm()
     assert loaded
 
 

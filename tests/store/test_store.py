@@ -244,6 +244,7 @@ def test_a_record_is_the_row_of_the_table(store, rng):
             rows = snapshot.items(ids).to_pylist()
             known = [{name: value for name, value in row.items() if value is not None} for row in rows]
             assert snapshot.records(ids)(0, len(ids)) == known
+        assert snapshot.vectors(snapshot.ids[:0]).shape == (0, snapshot.fingerprint.dim)
 
 
 def test_files_are_grouped_by_path(store, rng):

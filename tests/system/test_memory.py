@@ -8,11 +8,13 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from xsearch.store.pages import map_file
+from xsearch.system import memory
 from xsearch.system.memory import prefetch
 
 PAGES = 4096
@@ -24,6 +26,30 @@ def resident(address: int) -> np.ndarray:
     mincore = ctypes.CDLL(None, use_errno=True).mincore
     assert mincore(ctypes.c_void_p(address), ctypes.c_size_t(PAGES * mmap.PAGESIZE), flags) == 0
     return np.frombuffer(flags, np.uint8) & 1 == 1
+
+
+@pytest.mark.parametrize("together", [1, 3, 1024])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_every_range_is_asked_for(monkeypatch: pytest.MonkeyPatch, together: int, at_once: bool) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def advise(descriptor: int, address: int, count: int, advice: int, flags: int) -> int:
+        ranges = np.ctypeslib.as_array((ctypes.c_size_t * (2 * count)).from_address(address)).reshape(-1, 2)
+        if not at_once:
+            return -1
+        asked.extend((start, length) for start, length in ranges.tolist())
+        return int(ranges[:, 1].sum())
+
+    libc = SimpleNamespace(
+        madvise=lambda start, length, advice: asked.append((start, length)), process_madvise=advise
+    )
+    monkeypatch.setattr(memory, "_libc", lambda: libc)
+    monkeypatch.setattr(memory, "TOGETHER", together)
+    page = mmap.PAGESIZE
+    prefetch(np.array([0, page + 10, 9 * page]), np.array([5, 20, 2 * page]))
+    assert asked == [(0, 5), (page, 30), (9 * page, 2 * page)]
+    prefetch(np.empty(0, np.int64), 3)
+    assert len(asked) == 3
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="mincore and posix_fadvise are of Linux")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from itertools import chain, count
 from threading import Barrier, Thread, get_ident
@@ -59,6 +60,38 @@ def test_an_error_ends_the_work_of_all_threads() -> None:
     with pytest.raises(ZeroDivisionError):
         share(lambda parts: [1 // (part - 99) for part in parts], count())
     assert len(share(list, range(4))) == 4
+
+
+def test_without_further_threads_the_caller_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", refuse)
+        assert share(list, range(9)) == [list(range(9))]
+    taken = share(list, range(100))
+    assert len(taken) == 4  # all helpers are free again
+    assert sorted(chain.from_iterable(taken)) == list(range(100))
+
+
+def test_what_stops_the_start_of_helpers_ends_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Thread) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            share(list, range(9))
+    assert len(share(list, range(4))) == 4
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_child_process_has_helpers_of_its_own() -> None:
+    share(list, range(9))
+    child = os.fork()
+    if not child:
+        os._exit(len(share(list, range(9))) if sum(map(sum, share(list, range(9)))) == 36 else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == min(4, CORES + 1)
 
 
 @pytest.mark.parametrize(("setting", "expected"), [("4,2", 4), ("0", CORES), ("", CORES), ("two", CORES)])

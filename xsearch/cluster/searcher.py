@@ -68,9 +68,16 @@ class Searcher:
     ) -> list[tuple[np.ndarray, np.ndarray] | None]:
         """`Index.visit`; None for portions without ids. Raises StoreError if the shard is damaged."""
         at = [row for row, (portion, _) in enumerate(portions) if portion is None or portion.ids is not None]
-        subsets = [(portion and self._subset(portion), nprobe) for portion, nprobe in portions]
+        subsets = [
+            (None if portion is None or portion.ids is None else self._subset(portion), nprobe)
+            for portion, nprobe in portions
+        ]
         found = dict(zip(at, self._index.visit(queries, k, [subsets[row] for row in at]), strict=True))
         return [found.get(row) for row in range(len(portions))]
+
+    def members(self, query: np.ndarray, portion: Portion, nprobe: int | None) -> np.ndarray:
+        """`Index.members`. Raises StoreError if the shard is damaged."""
+        return self._index.members(query, self._subset(portion), nprobe)
 
     def cosines(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """`index.cosines` with the stored vectors; NaN for ids of items that have been removed."""
@@ -83,9 +90,7 @@ class Searcher:
         figures[(ids >= 0) & ~live] = np.nan
         return figures
 
-    def _subset(self, portion: Portion) -> Subset | None:
-        if portion.ids is None:
-            return None
+    def _subset(self, portion: Portion) -> Subset:
         if (known := self._subsets.get(portion.key)) is not None:
             return known
         index = self._index

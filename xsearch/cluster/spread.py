@@ -70,9 +70,7 @@ class Spread(Index):
         other.missing = frozenset()
         return other
 
-    def restricted(
-        self, ids: np.ndarray, lists: np.ndarray, share: float, list_of: np.ndarray | None = None
-    ) -> Subset:
+    def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
         starts = np.searchsorted(ids, [part[0] for part in self._parts])
         within = np.split(ids, starts[1:])
         parts = [
@@ -81,7 +79,7 @@ class Spread(Index):
         ]
         bits = np.packbits(np.isin(np.arange(self.plan.lists), lists))
         key = hashlib.sha256(ids.tobytes()).hexdigest()
-        return _Shared(ids, None, lists, None, share, None, key, tuple(parts), bits)
+        return _Shared(ids, None, lists, None, share, self.lists_of, key, tuple(parts), bits)
 
     def visit(
         self, queries: np.ndarray, k: int, subsets: Sequence[tuple[Subset | None, int | None]]
@@ -101,6 +99,15 @@ class Spread(Index):
             scores, ids = (np.concatenate(each, axis=1) for each in zip(*found, strict=True))
             merged.append(best_of(scores, ids, k))
         return merged
+
+    def members(self, query: np.ndarray, subset: Subset, nprobe: int | None = None) -> np.ndarray:
+        portions = [_portion(subset, shard) for shard in range(len(self._parts))]
+        arguments = [
+            None if portion is None or portion.ids is None else (query, portion, nprobe)
+            for portion in portions
+        ]
+        answers = [answer for answer in self._asked("members", arguments) if answer is not None]
+        return np.sort(np.concatenate([np.empty(0, np.int64), *answers]))
 
     def cosines(
         self, queries: np.ndarray, ids: np.ndarray, vectors: Callable[[np.ndarray], np.ndarray]

@@ -9,7 +9,7 @@ from xsearch.index.build import build, fill
 from xsearch.index.capacity import EMBED_MS, Capacity, Costs
 from xsearch.index.exact import Products, cosines, exact, exact_by_group, in_parts, rerank
 from xsearch.index.index import SCAN, Index, Subset, best_of, probes_of, promising
-from xsearch.index.library import load_faiss
+from xsearch.index.library import load_faiss, load_for_scans
 from xsearch.index.listing import Listing
 from xsearch.index.maintain import STALE, Items, draw, new_index, new_trained, plan_for, update
 from xsearch.index.plan import Device, OperatingPoint, Plan, make_plan
@@ -44,6 +44,7 @@ __all__ = [
     "in_parts",
     "in_turn",
     "load_faiss",
+    "load_for_scans",
     "make_plan",
     "new_index",
     "new_trained",

@@ -16,7 +16,7 @@ __all__ = ["Products", "cosines", "exact", "exact_by_group", "in_parts", "rerank
 CHUNK = 1 << 20  # components per matrix product of a thread: 4 MB of float32 (measured)
 TABLE = 1 << 18  # components of candidates per thread: 1 MB of float32 stays in its cache (measured)
 SCORES = 1 << 25  # scores of the products of all threads: 128 MB
-HELD = 1 << 16  # scores to look through at once (measured)
+HELD = 1 << 16  # scores that are held (measured)
 LEAST = 2  # products for which a thread is worth starting
 FEW = 4  # queries up to which FAISS, once it is loaded, is faster without converted vectors (measured)
 
@@ -53,7 +53,7 @@ def exact_by_group(
     few = Q <= FEW and has_faiss()
 
     def scan(parts: Iterator[Block]) -> list[_Best]:
-        best = _Groups(Q, k, group_of, groups)
+        best = _BestByGroup(Q, k, group_of, groups)
         buffer = np.empty((rows, D), np.float32)
         for ids, source in parts:
             vectors = source() if callable(source) else source
@@ -73,7 +73,7 @@ def exact_by_group(
 
 
 def _parts(blocks: Iterable[Block], rows: int) -> Iterator[Block]:
-    """Of at most so many rows, where they can be divided."""
+    """Divide arrays into parts of at most `rows` rows; functions read parts already."""
     for ids, vectors in blocks:
         if callable(vectors):
             yield ids, vectors
@@ -155,8 +155,8 @@ def _products(
     return scores  # [Q, c]
 
 
-class _Groups:
-    """The best of each group, among scores that are looked through when they are many."""
+class _BestByGroup:
+    """Running top k of each group. Scores are held until they are many, as each update takes 0.1 ms."""
 
     def __init__(
         self, Q: int, k: int, group_of: Callable[[np.ndarray], np.ndarray], groups: Sequence[int]
@@ -169,16 +169,18 @@ class _Groups:
         """scores: float32 [Q, b]; ids: int64 [b]."""
         self._held.append((scores, ids))
         if sum(each.size for each, _ in self._held) >= HELD:
-            self._look_through()
+            self._flush()
 
     def finished(self) -> list[_Best]:
         if self._held:
-            self._look_through()
+            self._flush()
         return self._best
 
-    def _look_through(self) -> None:
-        scores = np.concatenate([each for each, _ in self._held], axis=1)
-        ids = np.concatenate([each for _, each in self._held])
+    def _flush(self) -> None:
+        scores, ids = self._held[0]
+        if len(self._held) > 1:
+            scores = np.concatenate([each for each, _ in self._held], axis=1)
+            ids = np.concatenate([each for _, each in self._held])
         self._held.clear()
         codes = self._group_of(ids)
         for group, best in zip(self._groups, self._best, strict=True):

@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from xsearch.index.library import load_faiss
+from xsearch.system.float16 import to_float32
 
 __all__ = ["products"]
 
 
 class _Scanners(threading.local):
-    """By dimension, with what they refer to; one for each thread, as Python does not free them."""
+    """One scanner of each dimension for each thread: Python never frees them."""
 
     def __init__(self) -> None:
-        self.known: dict[int, tuple[Any, Any]] = {}
+        self.known: dict[int, tuple[Any, Any]] = {}  # with its quantizer, to which it refers
 
     def of(self, D: int) -> Any:
         if D not in self.known:
@@ -33,17 +34,22 @@ _scanners = _Scanners()
 def products(queries: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """Return the products of all pairs, computed one by one in the calling thread: float32 [Q, n].
 
-    queries: float32 [Q, D]. vectors: finite float16 [n, D]. Both are contiguous.
+    queries: float32 [Q, D]. vectors: float16 [n, D].
     """
     faiss = load_faiss()
-    (n, D), pointer = vectors.shape, faiss.swig_ptr
-    codes, rows, same_rows = vectors.view(np.uint8), np.arange(n), np.empty(n, np.int64)
-    scanner, scores = _scanners.of(D), np.empty((len(queries), n), np.float32)
+    n, pointer, scanner = len(vectors), faiss.swig_ptr, _scanners.of(vectors.shape[1])
+    queries, codes = np.ascontiguousarray(queries), np.ascontiguousarray(vectors).view(np.uint8)
+    rows, same_rows = np.arange(n), np.empty(n, np.int64)
+    scores = np.empty((len(queries), n), np.float32)
     for query, of_query in zip(queries, scores, strict=True):
         found = faiss.RangeSearchResult(1)
-        found.buffer_size = n
+        found.buffer_size = max(n, 1)
         part = faiss.RangeSearchPartialResult(found)
+        result = part.new_result(0)
         scanner.set_query(pointer(query))
-        scanner.scan_codes_range(n, pointer(codes), pointer(rows), -np.inf, part.new_result(0))
-        part.copy_range(0, n, pointer(same_rows), pointer(of_query))
+        scanner.scan_codes_range(n, pointer(codes), pointer(rows), -np.inf, result)
+        if result.nres == n > 0:
+            part.copy_range(0, n, pointer(same_rows), pointer(of_query))
+        else:  # NaN is above no bound
+            of_query[:] = to_float32(vectors) @ query
     return scores

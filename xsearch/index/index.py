@@ -38,7 +38,7 @@ MOST_TIES = 16
 KEPT = 1.5  # candidates to re-rank of subsets that are searched together, times those of one search
 LEAST_PROBED = 8  # lists of each subset that is searched together with others
 LEAST_APART = 4  # queries of a thread, for which it is worth starting (measured)
-LEAST_CODES = 40_000  # the same of codes of a single query: half a millisecond
+LEAST_CODES = 40_000  # codes to compare, of a single query, for which a thread is worth starting (measured)
 OVERFETCH = 2  # candidates from a GPU, relative to what holds k allowed ones on average
 
 
@@ -51,14 +51,14 @@ class Subset:
     lists: np.ndarray  # int64 [L], ascending: inverted lists that contain them
     quantizer: Any  # faiss.IndexFlat of their centroids
     share: float  # fraction of the entries of these lists
-    list_of: np.ndarray | None  # int32 [s]: the list of each, None: unknown
+    lists_of: Callable[[np.ndarray], np.ndarray]  # `Index.lists_of`
 
     @cached_property
     def by_list(self) -> tuple[np.ndarray, np.ndarray]:
         """The ids by list, int64 [s], and where each of `lists` begins, int64 [L + 1]."""
-        assert self.list_of is not None
-        order = np.argsort(self.list_of, kind="stable")
-        starts = np.searchsorted(self.list_of[order], self.lists)
+        list_of = self.lists_of(self.ids)
+        order = np.argsort(list_of, kind="stable")
+        starts = np.searchsorted(list_of[order], self.lists)
         return self.ids[order], np.append(starts, len(order))
 
 
@@ -121,12 +121,10 @@ class Index:
         covered = lists >= 0
         if not covered.all():
             ids, lists = ids[covered], lists[covered]
-        filled = np.flatnonzero(np.bincount(lists, minlength=len(self._sizes)))
-        return self.restricted(ids, filled, float(len(ids) / max(self._sizes[filled].sum(), 1)), lists)
+        lists = np.flatnonzero(np.bincount(lists, minlength=len(self._sizes)))
+        return self.restricted(ids, lists, float(len(ids) / max(self._sizes[lists].sum(), 1)))
 
-    def restricted(
-        self, ids: np.ndarray, lists: np.ndarray, share: float, list_of: np.ndarray | None = None
-    ) -> Subset:
+    def restricted(self, ids: np.ndarray, lists: np.ndarray, share: float) -> Subset:
         """Prepare searches restricted to `ids`, in these lists, of whose entries they are a `share`."""
         faiss = load_faiss()
         bits = np.zeros(int(ids[-1:].max(initial=0)) + 1, bool)
@@ -134,14 +132,15 @@ class Index:
         selector = faiss.IDSelectorBitmap(np.packbits(bits, bitorder="little"))
         quantizer = faiss.IndexFlat(self._ivf.d, self.faiss.metric_type)
         quantizer.add(self._centroids[lists])
-        return Subset(ids, selector, lists, quantizer, share, list_of)
+        return Subset(ids, selector, lists, quantizer, share, self.lists_of)
 
     def members(self, query: np.ndarray, subset: Subset, nprobe: int | None = None) -> np.ndarray:
         """Return the ids of `subset` in the lists that its search visits: int64, ascending.
 
         query: float32 [1, D], a unit row. nprobe: as for `search`.
         """
-        _, rows = self._nearest_lists(self._rotated(query), subset, self._probed(subset, nprobe))
+        with _single_threaded():
+            _, rows = self._nearest_lists(self._rotated(query), subset, self._probed(subset, nprobe))
         ids, starts = subset.by_list
         first, counts = starts[rows[0]], np.diff(starts)[rows[0]]
         ends = np.cumsum(counts)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from itertools import count
 from typing import Any
 
-__all__ = ["has_faiss", "load_faiss"]
+__all__ = ["has_faiss", "load_faiss", "load_for_scans"]
+
+
+_scans = count()
 
 
 def load_faiss() -> Any:
@@ -17,3 +21,9 @@ def load_faiss() -> Any:
 def has_faiss() -> bool:
     """Whether it is loaded."""
     return "faiss" in sys.modules
+
+
+def load_for_scans() -> None:
+    """Load it on the second call in a process: a single scan is not worth the 0.2 s."""
+    if next(_scans):
+        load_faiss()

@@ -151,15 +151,15 @@ def tune_on(
     names, sizes = np.unique(kinds, return_counts=True)
     least = SCAN if sizes.max() > SCAN else k  # smaller subsets are scanned
     cases: list[_Case | _Balanced] = []
-    filtered: list[_Case | _Balanced] = []
+    filtered: list[_Case] = []
     if len(names) > 1:
         self_ids = np.sort(rng.permutation(ids)[:held_out])
         queries, of_kinds = items.vectors(self_ids), [ids[kinds == kind] for kind in names]
         truths = [_truth(queries, self_ids, items.blocks(some), k) for some in of_kinds]
         samples = [items.vectors(np.sort(rng.permutation(some)[:SAMPLE])) for some in of_kinds]
-        alike = [queries @ sample.T for sample in samples]
-        means = np.stack([some.mean(axis=1) for some in alike], axis=1)
-        units = np.stack([some.std(axis=1) for some in alike], axis=1) + SAME_SCORE
+        similarities = [queries @ sample.T for sample in samples]
+        means = np.stack([some.mean(axis=1) for some in similarities], axis=1)
+        units = np.stack([some.std(axis=1) for some in similarities], axis=1) + SAME_SCORE
         subsets = [index.subset(some) if len(some) > least else None for some in of_kinds]
         cases.append(_Case("all", queries, self_ids, _best(np.concatenate(truths, axis=1), k), None))
         cases.append(_Balanced(queries, self_ids, truths, subsets, means, units))
@@ -196,10 +196,7 @@ def _best(scores: np.ndarray, k: int) -> np.ndarray:
 
 
 def _grow(
-    cases: Sequence[_Case | _Balanced],
-    index: Index,
-    vectors: Callable[[np.ndarray], np.ndarray],
-    target: float,
+    cases: list[_Case], index: Index, vectors: Callable[[np.ndarray], np.ndarray], target: float
 ) -> Index:
     """Choose the smallest `plan.growth` with which filtered searches reach the target."""
     for growth in GROWTHS if cases else ():

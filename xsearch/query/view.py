@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from xsearch.index import SCAN, best_of, cosines, exact, exact_by_group, load_faiss, probes_of
+from xsearch.index import SCAN, best_of, cosines, exact, exact_by_group, load_faiss, load_for_scans, probes_of
 from xsearch.query.calibration import Calibration, Samples, calibrate
 from xsearch.query.scales import CODES, Scaling
 from xsearch.system.lookup import is_in, nearest_rows
@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Group", "View"]
 
-ITEM, EACH = 72, 3  # see `View._to_scan`
-WIDER, WIDER_EXACT, GROWTH = 2, 1.5, 0.3  # see `View._nprobe`
+ITEM, EACH = (
+    72,
+    3,
+)  # codes compared in the time in which an item is read, and compared with a query (measured)
+WIDER, WIDER_EXACT = 2, 1.5  # see `View._nprobe`
+RARER = 0.3  # a filter that passes a share of a modality needs share ** -RARER as many lists (measured)
 FILTERS = 8  # whose items are remembered
 CLOCK = re.compile(r"\b(now|today|age|(get_)?current_\w+)\b", re.I)  # filters that let other items pass later
 
@@ -50,6 +54,11 @@ class _Coverage:
     def lacking(self) -> np.ndarray:
         """The rows of the items that it lacks: int64, ascending."""
         return np.flatnonzero(~self.index.covers(self._snapshot.ids))
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """How many items of each modality there are: int64 [modalities]."""
+        return _counts(self._snapshot.kinds)
 
     @cached_property
     def lists(self) -> np.ndarray:
@@ -110,7 +119,6 @@ class View:
         self._reader = reader
         self._samples = Samples(snapshot)
         self._groups: dict[Any, list[Group]] = {}
-        self._has_scanned = False
 
     @property
     def is_whole(self) -> bool:
@@ -226,7 +234,8 @@ class View:
     def nearest(self, vectors: np.ndarray, groups: Sequence[Group], k: int) -> list[Candidates]:
         """For each group, candidates that contain its k nearest items to each of `vectors`, float32 [Q, dim].
 
-        Small groups are scanned, all in one pass; of a large one, what the index does not cover.
+        Small groups are scanned, all in one pass; of a large one, what the index does not cover, or what
+        takes less time than its codes: see `_to_scan`.
         """
         requested = 0 if self.index is None else self.index.candidates(k)
         is_large = [group.covered > SCAN + requested > SCAN for group in groups]
@@ -254,37 +263,31 @@ class View:
     def _to_scan(self, vectors: np.ndarray, group: Group, large: Sequence[Group], k: int) -> np.ndarray:
         """The items to scan for one of the `large` groups: `uncovered` ones, if the index has the others.
 
-        To compare an item takes as long as to compare ITEM codes, and EACH more for each query (measured). So
-        for many queries all items are scanned, for one those of the lists that the index would visit, if that
-        takes less time.
+        Many queries are compared with all items, a single one with those in the lists that the index would
+        visit, if that takes less time than the codes. It finds more than these do.
         """
         subset, index, Q = group.subset, self.index, len(vectors)
         if subset is None or index is None or index.on_gpu or not self.snapshot.is_near:
             return group.uncovered
-        if Q == 1 and subset.list_of is not None and subset.share * (ITEM + EACH) < 1:
+        if Q == 1 and subset.share * (ITEM + EACH) < 1:
             members = index.members(vectors, subset, self._nprobe(group, large, wider=WIDER_EXACT))
             return np.sort(np.append(members, group.uncovered)) if len(members) >= k else group.ids
-        is_dear = group.covered * (ITEM / Q + EACH) > index.reads(subset, self._nprobe(group, large))
-        return group.uncovered if is_dear else group.ids
+        scan = group.covered * (ITEM / Q + EACH)
+        return group.ids if scan <= index.reads(subset, self._nprobe(group, large)) else group.uncovered
 
     def _nprobe(self, group: Group, others: Sequence[Group], *, wider: float = WIDER) -> int | None:
         """Lists to visit for `group` where all of `others` are searched: together as many as for one search.
 
-        With a filter more, up to `wider` times as many, for a recall of 0.95 instead of 0.90 to 0.94
-        (measured): fewer where vectors are compared and not codes.
+        A filter needs more, up to `wider` times as many, for a recall of 0.95 instead of 0.90 to 0.94; half
+        as many more if vectors are compared and not codes (measured).
         """
-        if self.index is None or group.subset is None or len(others) == 1:
+        if self.index is None or self.coverage is None or group.subset is None or len(others) == 1:
             return None
         nprobe: float = self.index.plan.nprobe
         if group.kind is not None:
-            passing = len(group.ids) / self._of_kind[group.kind]
-            nprobe *= min(passing**-GROWTH, wider)
+            passing = len(group.ids) / self.coverage.counts[group.kind]
+            nprobe *= min(passing**-RARER, wider)
         return probes_of(group.subset, [each.subset for each in others if each.subset is not None], nprobe)
-
-    @cached_property
-    def _of_kind(self) -> np.ndarray:
-        """How many items of each modality there are: int64 [modalities]."""
-        return _counts(self.snapshot.kinds)
 
     def _scan(
         self, vectors: np.ndarray, groups: Sequence[Group], parts: Sequence[np.ndarray], k: int
@@ -300,9 +303,7 @@ class View:
             return candidates
         snapshot, count = self.snapshot, sum(map(len, parts))
         if count > SCAN:
-            if self._has_scanned:  # one scan alone is not worth the 0.2 s
-                load_faiss()
-            self._has_scanned = True
+            load_for_scans()
         if count <= SCAN and all(parts[at] is groups[at].uncovered for at in filled):
             found = [exact(vectors, [(parts[at], groups[at].vectors)], k) for at in filled]
         else:

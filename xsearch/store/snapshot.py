@@ -258,7 +258,7 @@ class Snapshot:
         is_checked = self._checked[rows]
         if not is_checked.all() or self._exceeds_memory:
             located = [segment.locate(local[start:end]) for segment, start, end in parts]
-            if len(rows) <= SCATTERED:
+            if located and len(rows) <= SCATTERED:
                 addresses = np.concatenate([file.buffer.address + offsets for file, offsets, _ in located])
                 prefetch(addresses if self._exceeds_memory else addresses[~is_checked], located[0][2])
             if not is_checked.all():

@@ -73,8 +73,8 @@ def _advised(ranges: np.ndarray) -> bool:
     """Whether Linux 5.13 and glibc 2.36 took all ranges at once, in a third of the time."""
     if (advise := getattr(_libc(), "process_madvise", None)) is None or len(ranges) == 1:
         return False
-    bytes = advise(_itself(os.getpid()), ranges.ctypes.data, len(ranges), mmap.MADV_WILLNEED, 0)
-    return bool(bytes == ranges[:, 1].sum())
+    taken = advise(_itself(os.getpid()), ranges.ctypes.data, len(ranges), mmap.MADV_WILLNEED, 0)
+    return bool(taken == ranges[:, 1].sum())
 
 
 @cache

@@ -54,33 +54,50 @@ def share(worker: Callable[[Iterator[T]], R], parts: Iterable[T], least: int = 1
             todo.end()
             raise
 
-    helping = _helpers.start(work, wanted)
+    helping: list[Future[R]] = []
     try:
+        _helpers.start(work, wanted, helping)
         own = work()
-    finally:
         wait(helping)
+    except BaseException:
+        todo.end()
+        wait(helping)
+        raise
     return [own, *(each.result() for each in helping)]
 
 
 class _Helpers:
-    """The threads that help, of all calls together. They stay: new ones would take 0.2 ms (measured)."""
+    """The threads that help all calls. They are kept: new ones would take 0.2 ms (measured)."""
 
     def __init__(self, count: int) -> None:
         self._free, self._pool = BoundedSemaphore(count), ThreadPoolExecutor(count, "share")
 
-    def start(self, work: Callable[[], R], wanted: int) -> list[Future[R]]:
-        """Have as many run `work` as are wanted and free."""
+    def start(self, work: Callable[[], R], wanted: int, started: list[Future[R]]) -> None:
+        """Run `work` in up to `wanted` threads that are free; append what will hold their results."""
 
-        def run() -> R:
+        def run(future: Future[R]) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
-                return work()
-            finally:
+                result = work()
+            except BaseException as error:
                 self._free.release()
+                future.set_exception(error)
+            else:
+                self._free.release()
+                future.set_result(result)
 
-        started: list[Future[R]] = []
         while len(started) < wanted and self._free.acquire(blocking=False):
-            started.append(self._pool.submit(run))
-        return started
+            started.append(Future())
+            try:
+                self._pool.submit(run, started[-1])
+            except BaseException as error:  # the pool may run it yet, in another thread
+                if started[-1].cancel():
+                    started.pop()
+                    self._free.release()
+                if not isinstance(error, RuntimeError):  # no more threads: others do the work
+                    raise
+                return
 
 
 class _Shared(Iterator[T]):
