@@ -146,7 +146,8 @@ def tune(
 ) -> None:
     """Measure recall, and keep the cheapest parameters that reach it.
 
-    Items are the queries: for each kind, some of this kind (same) and of the others (cross).
+    Items are the queries: for each kind, some of this kind (same) and of the others (cross); and some of any
+    kind among all items, by cosine (all) and balanced.
     """
     collection = _open(folder)
     if collection.snapshot().index_path is None:
