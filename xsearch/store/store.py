@@ -72,12 +72,9 @@ class Store:
                 created = [folder for folder in (path, *path.absolute().parents) if not folder.exists()]
                 path.mkdir(parents=True, exist_ok=True)
                 folder = Folder(path)
-                if [name for name in folder.names() if not (name in LEFT_BEHIND or PART.fullmatch(name))]:
-                    raise StoreError(f"{path} is not empty and not a collection; choose another folder")
-                if "segments" in folder.names() and folder.open("segments").names():
-                    raise StoreError(
-                        f"{path} has lost its manifest; run `xsearch verify --repair --collection {path}`"
-                    )
+                problem = _obstacle(folder, path)
+                if problem is not None and not _exists(path):  # else it has been created meanwhile
+                    raise StoreError(problem)
                 with _locked(path, CREATION_S):
                     if not _exists(path):
                         _create(folder, Manifest(fingerprint, source=source))
@@ -178,6 +175,16 @@ def _last_manifest(path: Path) -> Manifest:
 
 def _exists(path: Path) -> bool:
     return any((path / name).exists() for name in (NAME, COPY))
+
+
+def _obstacle(folder: Folder, path: Path) -> str | None:
+    """Why no collection can be created in a folder without one, None for an empty one."""
+    names = folder.names()
+    if any(not (name in LEFT_BEHIND or PART.fullmatch(name)) for name in names):
+        return f"{path} is not empty and not a collection; choose another folder"
+    if "segments" in names and folder.open("segments").names():
+        return f"{path} has lost its manifest; run `xsearch verify --repair --collection {path}`"
+    return None
 
 
 def _create(folder: Folder, manifest: Manifest) -> None:
