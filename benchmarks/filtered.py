@@ -17,15 +17,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from benchmarks import command
-from benchmarks.public import ASKED_AS, tuned
+from benchmarks.public import ASKED_AS, scan_recall, tuned
 from benchmarks.search import machine
 from benchmarks.vectors import ASKING, SHELVES, Cones, Data, K, cones
 from xsearch.collection import Collection
-from xsearch.index import recall_by_score
-from xsearch.query import Query, View, search_many, vector
+from xsearch.query import Query, vector
 from xsearch.types import Rank
 
 LIMITS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 900)  # of 1,000 shelves
@@ -79,14 +76,7 @@ def _again(collection: Collection, queries: Sequence[Query], options: dict[str, 
 
 
 def _recall(collection: Collection, queries: Sequence[Query], options: dict[str, Any]) -> float:
-    found = [collection.search(query, K, **options) for query in queries]
-    embedded = [hits.query for hits in found if hits.query is not None]
-    truth = search_many(View(collection.snapshot()), embedded, top=K, **options)  # scans
-    padded = [np.full((len(queries), K), -np.inf, np.float32) for _ in range(2)]
-    for rows, answers in zip(padded, (found, truth), strict=True):
-        for row, hits in zip(rows, answers, strict=True):
-            row[: len(hits)] = hits.scores
-    return recall_by_score(*padded)
+    return scan_recall(collection, [collection.search(query, K, **options) for query in queries], **options)
 
 
 def run(

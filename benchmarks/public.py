@@ -30,7 +30,7 @@ from benchmarks.systems import Inner
 from benchmarks.vectors import ASKING, Cones, Data, K, cones
 from xsearch.collection import Collection
 from xsearch.index import exact, recall_by_score, rerank
-from xsearch.query import Query, View, search_many, vector
+from xsearch.query import Hits, Query, View, search_many, vector
 from xsearch.store import Store
 from xsearch.types import Fingerprint, Modality
 
@@ -111,7 +111,7 @@ def measure(folder: Path, data: Data) -> dict[str, Any]:
         "objects_us": 1e6 * statistics.median(_objects(collection, asked) for _ in range(ROUNDS)),
         "open_s": statistics.median(whole for whole, _ in opening),
         "beyond_s": statistics.median(whole - read for whole, read in opening),
-        **_recalls(collection, view, data),
+        **_recalls(collection, data),
     }
 
 
@@ -169,20 +169,29 @@ def _opening(path: Path, query: np.ndarray, folder: Path) -> tuple[float, float]
     return whole, read
 
 
-def _recalls(collection: Collection, view: View, data: Data) -> dict[str, float]:
+def _recalls(collection: Collection, data: Data) -> dict[str, float]:
     figures = {}
     for asking in ASKING:
         queries = [vector(one, ASKED_AS[asking]) for one in data.queries[asking]]
         found = collection.search_many(queries, K, rank="cosine")
         figures[f"recall_cosine_{asking}"] = data.recall(asking, _ids(found))
         found = collection.search_many(queries[:CHECKED], K)
-        embedded = [hits.query for hits in found if hits.query is not None]
-        truth = search_many(View(view.snapshot), embedded, top=K)  # scans
-        scores, true_scores = (
-            np.array([[hit.score for hit in hits] for hits in some]) for some in (found, truth)
-        )
-        figures[f"recall_balanced_{asking}"] = recall_by_score(scores, true_scores)
+        figures[f"recall_balanced_{asking}"] = scan_recall(collection, found)
     return figures
+
+
+def scan_recall(collection: Collection, found: Sequence[Hits], **options: Any) -> float:
+    """recall@K of these answers, against a scan with the same options."""
+    embedded = [hits.query for hits in found if hits.query is not None]
+    truth = search_many(View(collection.snapshot()), embedded, top=K, **options)  # without an index
+    return recall_by_score(_scores(found), _scores(truth))
+
+
+def _scores(answers: Sequence[Hits]) -> np.ndarray:
+    scores = np.full((len(answers), K), -np.inf, np.float32)
+    for row, hits in zip(scores, answers, strict=True):
+        row[: len(hits)] = hits.scores
+    return scores
 
 
 def _ids(answers: Sequence[Sequence[Any]]) -> np.ndarray:

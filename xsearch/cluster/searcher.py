@@ -67,12 +67,12 @@ class Searcher:
         self, queries: np.ndarray, k: int, portions: Sequence[tuple[Portion | None, int | None]]
     ) -> list[tuple[np.ndarray, np.ndarray] | None]:
         """`Index.visit`; None for portions without ids. Raises StoreError if the shard is damaged."""
-        at = [row for row, (portion, _) in enumerate(portions) if portion is None or portion.ids is not None]
-        subsets = [
-            (None if portion is None or portion.ids is None else self._subset(portion), nprobe)
-            for portion, nprobe in portions
-        ]
-        found = dict(zip(at, self._index.visit(queries, k, [subsets[row] for row in at]), strict=True))
+        subsets = {
+            row: (portion and self._subset(portion), nprobe)
+            for row, (portion, nprobe) in enumerate(portions)
+            if portion is None or portion.ids is not None
+        }
+        found = dict(zip(subsets, self._index.visit(queries, k, list(subsets.values())), strict=True))
         return [found.get(row) for row in range(len(portions))]
 
     def members(self, query: np.ndarray, portion: Portion, nprobe: int | None) -> np.ndarray:

@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Candidates", "Group", "View"]
 
-ITEM, EACH = (
-    72,
-    3,
-)  # codes compared in the time in which an item is read, and compared with a query (measured)
+ITEM = 72  # codes that are compared in the time in which an item's vector is read (measured)
+EACH = 3  # the same while it is compared with one query
 WIDER, WIDER_EXACT = 2, 1.5  # see `View._nprobe`
 RARER = 0.3  # a filter that passes a share of a modality needs share ** -RARER as many lists (measured)
 FILTERS = 8  # whose items are remembered
